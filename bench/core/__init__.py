@@ -1,0 +1,1 @@
+"""What everything else stands on: configuration, seeding, errors, name lookup, paths."""

@@ -1,0 +1,100 @@
+"""What the commands share: flags, help that begins with an example, exit codes."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.core.console import STDERR, set_up_logging
+from bench.core.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
+    """A parser for ``python -m bench.VERB`` whose help begins with `examples`."""
+    shown = "\n".join(f"  python -m bench.{verb} {example}".rstrip() for example in examples)
+    made = argparse.ArgumentParser(
+        prog=f"python -m bench.{verb}",
+        usage=argparse.SUPPRESS,
+        description=f"{shown}\n\n{summary}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("-v", "--verbose", action="count", default=0, help="more detail (-vv: more)")
+    made.add_argument("-q", "--quiet", action="store_true", help="warnings and results only")
+    made.add_argument("--json", action="store_true", help="results as JSON on stdout")
+    return made
+
+
+def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken") -> None:
+    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint names."""
+    command.add_argument(
+        "--corpus",
+        default=default,
+        metavar="NAME[:PATH]",
+        help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
+        f"(default: {default or 'the one it was trained on'})",
+    )
+    command.add_argument(
+        "--text",
+        choices=("error", "drop"),
+        default="error",
+        help="an utterance with symbols outside the alphabet: stop, or leave it out (default: error)",
+    )
+    command.add_argument("--channel", type=int, help="the channel to use of stereo recordings (0, 1)")
+
+
+def add_checkpoint(command: argparse.ArgumentParser) -> None:
+    """``--checkpoint`` and ``--study``."""
+    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="a best.pt or last.pt")
+    command.add_argument("--study", help="its best confirm run (default: the newest study)")
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """``--set`` and ``--seed``."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one config value, such as optim.learning_rate=3e-4 or model.width=128",
+    )
+    command.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def print_json(value: Any) -> None:
+    """`value` on stdout, for a program to read."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the arguments, run `main`, and leave the process with the exit code that its end calls for.
+
+    0: done; 2: the user's mistake, one line on stderr; 130: interrupted. A bug keeps its traceback.
+    """
+    options = verb.parse_args()
+    set_up_logging(-1 if options.quiet else options.verbose)
+    try:
+        main(options)
+    except UserError as error:
+        STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        STDERR.print("interrupted", highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,162 @@
+"""Frozen dataclasses as configuration: JSON round trip, dotted settings, digests.
+
+A config holds plain values only (bool, int, float, str, None, tuples of these, and other configs), so that it can
+be stored, logged, compared and diffed. Each component owns its config class and checks its ranges in ``__post_init__`` by raising
+ValueError; the functions here turn that into a UserError that names the key.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from bench.core.errors import UserError
+from bench.core.lookup import near_names
+
+C = TypeVar("C")
+Scalar = bool | int | float | str | None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """`config` as nested dicts and lists that JSON can hold."""
+    plain = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
+    """Build `cls` from nested mappings, defaults for the keys that are missing.
+
+    Raises:
+        UserError: unknown key (with near names), wrong type, or a value that the class refuses.
+    """
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise UserError(f"unknown config key {where + key!r}; {near_names(key, names)}")
+    built = {key: _convert(hints[key], value, where + key) for key, value in values.items()}
+    return _construct(cls, built, where)
+
+
+def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
+    """`config` with the (possibly nested, possibly dotted) `values` put in its place.
+
+    Raises:
+        UserError: as `from_dict`.
+    """
+    assert dataclasses.is_dataclass(config) and not isinstance(config, type)
+    nested = _nest(values)
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in nested.items():
+        if key not in hints:
+            raise UserError(f"unknown config key {where + key!r}; {near_names(key, hints)}")
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current) and isinstance(value, Mapping):
+            changes[key] = updated(current, value, f"{where}{key}.")
+        else:
+            changes[key] = _convert(hints[key], value, where + key)
+    current_values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return _construct(type(config), current_values | changes, where)
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """``["optim.learning_rate=3e-4", …]`` as ``{"optim.learning_rate": 0.0003, …}``; values are JSON, else text.
+
+    Raises:
+        UserError: an item without "=".
+    """
+    parsed: dict[str, Any] = {}
+    for item in settings:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise UserError(f"a setting reads key=value, got {item!r}; write for instance optim.learning_rate=3e-4")
+        try:
+            parsed[key] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[key] = text
+    return parsed
+
+
+def flatten(config: Any) -> dict[str, Scalar]:
+    """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
+    flat: dict[str, Scalar] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        elif isinstance(value, list):
+            flat[prefix] = ",".join(map(str, value))
+        else:
+            flat[prefix] = value
+
+    walk("", to_dict(config) if dataclasses.is_dataclass(config) else config)
+    return flat
+
+
+def digest(value: Any) -> str:
+    """16 hex digits that name `value` (a config, or anything JSON can hold) by its content."""
+    plain = to_dict(value) if dataclasses.is_dataclass(value) else value
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *parents, leaf = dotted.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UserError(f"config key {dotted!r} goes through {parent!r}, which is set to a plain value")
+        if isinstance(value, Mapping):
+            place.setdefault(leaf, {}).update(_nest(value))
+        else:
+            place[leaf] = value
+    return nested
+
+
+def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(f"{where.rstrip('.') or 'config'}: {error}") from error
+    except TypeError as error:
+        raise UserError(f"{where.rstrip('.') or 'config'}: {error}; give every required key") from error
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        origin = typing.get_origin(option)
+        if option is type(None) and value is None:
+            return None
+        if origin is typing.Literal and value in typing.get_args(option):
+            return value
+        if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
+            return from_dict(typing.cast(type[Any], option), value, f"{key}.")
+        if origin is tuple and isinstance(value, (list, tuple)):
+            inner = typing.get_args(option)[0]
+            return tuple(_convert(inner, item, key) for item in value)
+        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if option is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if option in (bool, str) and isinstance(value, option):
+            return value
+        if isinstance(option, type) and dataclasses.is_dataclass(option) and isinstance(value, option):
+            return value
+    raise UserError(f"config key {key!r} takes {_describe(hint)}, got {value!r}")
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return getattr(hint, "__name__", None) or str(hint)

@@ -1,0 +1,70 @@
+"""Fixtures for every test: one thread, a cache of its own, and a corpus of tones that needs no synthesiser."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bench.data.utterance import Corpus, Utterance
+
+torch.set_num_threads(1)
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache, nor the tracking server of the environment."""
+    cache = os.environ.get("BENCH_TEST_CACHE") or str(tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setenv("BENCH_CACHE", cache)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def speak_in_tones(text: str, seed: int) -> np.ndarray:
+    """Audio [N] in which each letter is 80 ms of its own frequency: as easy as speech can be."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(0.08 * RATE)) / RATE
+    window = np.hanning(len(time))
+    pieces = [
+        np.zeros(len(time)) if letter == " " else np.sin(2 * np.pi * (200 + 130 * (ord(letter) - 96)) * time)
+        for letter in text
+    ]
+    audio = np.concatenate([0.4 * window * piece for piece in pieces])
+    return (audio + 0.001 * rng.standard_normal(len(audio))).astype(np.float32)
+
+
+SENTENCES = {
+    "train": ["a cab", "bad cab", "a bad bed", "dab a bee", "cab bed", "bee bad", "add a cab", "bead", "dad", "a dead bee"],
+    "valid": ["bad dad", "a bed", "cab a bee", "dead cab"],
+    "test": ["dad a cab", "bee bed", "a bad cab", "add a bee"],
+    "watch": ["a bad dad"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """19 utterances of 0.2 to 0.9 s in tones; splits share no speaker, sentence or audio."""
+    folder = tmp_path_factory.mktemp("tones")
+    utterances = []
+    for split, sentences in SENTENCES.items():
+        for index, text in enumerate(sentences):
+            path = folder / f"{split}-{index}.wav"
+            audio = speak_in_tones(text, seed=len(utterances))
+            soundfile.write(path, audio, RATE)
+            utterances.append(
+                Utterance(
+                    id=path.stem,
+                    audio=Path(path),
+                    sample_rate_hz=RATE,
+                    channel=None,
+                    text=text,
+                    speaker=f"{split}-speaker-{index % 2}",
+                    split=split,
+                    seconds=len(audio) / RATE,
+                    audio_digest=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+                )
+            )
+    return Corpus(name="tones", utterances=tuple(utterances), digest="tones-1")
