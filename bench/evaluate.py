@@ -1,0 +1,75 @@
+"""Score a checkpoint on a split of a corpus."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.core import cli
+from bench.core.console import STDOUT, counting
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.utterance import SPLITS
+from bench.decoding import DECODERS
+from bench.results.checkpoints import find_checkpoint
+from bench.study.run import datasets
+from bench.training.checkpoint import load_model
+from bench.training.device import resolve_device
+from bench.training.evaluate import evaluate
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print error rates and counts."""
+    device = resolve_device(options.device)
+    checkpoint = find_checkpoint(options.checkpoint, options.study)
+    model, config = load_model(checkpoint, device)
+    corpus_config = config.corpus
+    if options.corpus is not None:
+        corpus_config = CorpusConfig.parse(
+            options.corpus, text=options.text, channel=options.channel
+        )
+    with counting("corpus") as progress:
+        corpus = load_corpus(corpus_config, progress=progress)
+    with counting("features") as progress:
+        dataset = datasets(corpus, config, (), progress)[options.split]
+    if not dataset.utterances:
+        raise UserError(
+            f"split {options.split!r} of {corpus.name} is empty; choose another --split"
+        )
+    evaluation = evaluate(model, dataset, config.batches, device, DECODERS["greedy"])
+    totals = evaluation.totals
+    result = {
+        "checkpoint": str(checkpoint),
+        "corpus": corpus.name,
+        "split": options.split,
+        **asdict(totals),
+        "loss": evaluation.loss,
+        "utterances": [asdict(score) for score in evaluation.scores],
+    }
+    if options.json:
+        cli.print_json(result)
+        return
+    STDOUT.print(
+        f"{corpus.name} {options.split}: WER {100 * totals.wer:.2f} %, CER {100 * totals.cer:.2f} %\n"
+        f"{totals.substitutions} substitutions, {totals.deletions} deletions, {totals.insertions} insertions "
+        f"of {totals.num_ref_words} words in {totals.num_utterances} utterances\n{checkpoint}",
+        markup=False,
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.evaluate`."""
+    parser = cli.parser(
+        "evaluate",
+        "Score a checkpoint on a split. The test split of a study is scored by the study itself, once per seed; "
+        "scoring it here to choose between checkpoints would spoil it.",
+        "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
+    )
+    cli.add_checkpoint(parser)
+    cli.add_corpus(parser, default=None)
+    parser.add_argument("--split", choices=SPLITS, default="valid", help="default: valid")
+    cli.add_device(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

@@ -1,0 +1,43 @@
+"""Write the HTML report of studies anew from their records."""
+
+import argparse
+
+from bench.core import cli
+from bench.core.console import STDOUT
+from bench.core.errors import UserError
+from bench.core.paths import OUT
+from bench.results.report_input import REPORT_FILE, gather
+from bench.study.definition import find_study, studies_newest_first
+from reports import build
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the reports and print where they are."""
+    folders = [find_study(name) for name in options.study] or studies_newest_first()
+    if not folders:
+        raise UserError(
+            f"a report needs a study, none is in {OUT}/; run python -m bench.sweep first"
+        )
+    written = []
+    for folder in folders:
+        report_input, comparison = gather(folder)
+        report = build(report_input, folder / REPORT_FILE)
+        written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
+    if options.json:
+        cli.print_json(written)
+        return
+    for row in written:
+        STDOUT.print(f"{row['verdict']}\n{row['report']}", markup=False)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.report`."""
+    parser = cli.parser(
+        "report", "Write the HTML report of studies (all of out/ by default).", "STUDY"
+    )
+    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

@@ -1,0 +1,42 @@
+"""Which checkpoint a command means."""
+
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.paths import OUT
+from bench.study.definition import find_study, studies_newest_first
+from bench.tracking import read_study
+
+
+def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
+    """`checkpoint` itself, else the best one of `study`, else that of the newest study which has one.
+
+    Raises:
+        UserError: no such file, or no study with a finished confirm run.
+    """
+    if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise UserError(
+                f"--checkpoint names a file, {checkpoint} is none; see out/*/runs/*/*/checkpoints"
+            )
+        return checkpoint
+    folders = [find_study(study)] if study is not None else studies_newest_first()
+    for folder in folders:
+        best = _best_of(folder)
+        if best is not None:
+            return best
+    where = f"study {study!r}" if study is not None else f"{OUT}/"
+    raise UserError(
+        f"{where} holds no finished confirm run; run python -m bench.sweep, or give --checkpoint"
+    )
+
+
+def _best_of(folder: Path) -> Path | None:
+    """The checkpoint of the confirm run with the lowest valid WER: the test split chooses nothing."""
+    runs = read_study(folder).runs
+    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    for _, run in ended.sort_values(["valid_wer", "run"], kind="stable").iterrows():
+        path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
+        if path.exists():
+            return path
+    return None

@@ -1,0 +1,101 @@
+"""A study's records, gathered into what the report draws."""
+
+import json
+from pathlib import Path
+
+from bench.core.config import digest, flatten, to_dict
+from bench.data.corpora import load_corpus
+from bench.data.utterance import SPLITS, Corpus
+from bench.results.comparison import Comparison, compare
+from bench.study.definition import StudyDefinition, load
+from bench.tracking import display_uri, read_study
+from reports import ReportInput
+
+REPORT_FILE = "report.html"
+
+
+def gather(folder: Path) -> tuple[ReportInput, Comparison]:
+    """The report's input for the study in `folder`, with the comparison it rests on.
+
+    Raises:
+        UserError: no study in `folder`, or its corpus cannot be read any more.
+    """
+    definition = load(folder)
+    tables = read_study(folder)
+    comparison = compare(definition, tables)
+    corpus = load_corpus(definition.corpus)
+    report_input = ReportInput(
+        study=definition.name,
+        verdict=comparison.verdict,
+        command=command_of(definition),
+        corpus=describe_corpus(corpus, definition),
+        budget=to_dict(definition.budget),
+        environment=_environment(folder, definition),
+        tracking_uri=display_uri(),
+        variants=comparison.variants,
+        pairs=comparison.pairs,
+        runs=tables.runs,
+        curves=tables.curves,
+        utterances=tables.utterances,
+        watch=tables.watch,
+        spaces={
+            variant: {key: to_dict(d) for key, d in definition.searched(variant).items()}
+            for variant in definition.variants
+        },
+    )
+    return report_input, comparison
+
+
+def command_of(definition: StudyDefinition) -> str:
+    """The command line that begins or resumes the study."""
+    corpus = definition.corpus
+    parts = ["python -m bench.sweep", *(f"--variant {v}" for v in definition.variants)]
+    parts.append(f"--corpus {corpus.name}" + (f":{corpus.path}" if corpus.path else ""))
+    parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
+    parts += [f"--set {key}={json.dumps(value)}" for key, value in definition.settings.items()]
+    if corpus.text != "error":
+        parts.append(f"--text {corpus.text}")
+    if corpus.channel is not None:
+        parts.append(f"--channel {corpus.channel}")
+    return " ".join(parts)
+
+
+def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, object]:
+    """What the report says about the data; the same keys as ReportInput.corpus."""
+    left_out: dict[str, int] = {}
+    for item in corpus.left_out:
+        left_out[item.reason] = left_out.get(item.reason, 0) + 1
+    if definition.excluded:
+        left_out["fewer output frames than CTC needs in some variant"] = len(definition.excluded)
+    splits = {}
+    for split in SPLITS:
+        utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]
+        splits[split] = {
+            "utterances": len(utterances),
+            "speakers": len({u.speaker for u in utterances}),
+            "seconds": sum(u.seconds for u in utterances),
+        }
+    return {
+        "name": corpus.name,
+        "digest": corpus.digest,
+        "notes": list(corpus.notes),
+        "leakage": dict(corpus.leakage),
+        "left_out": left_out,
+        "splits": splits,
+    }
+
+
+def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
+    """The environment that the runs recorded (the first of each value that differs is marked), and digests."""
+    gathered: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("runs/*/*/environment.json")):
+        for key, value in flatten(json.loads(path.read_text(encoding="utf-8"))).items():
+            values = gathered.setdefault(key, [])
+            if str(value) not in values:
+                values.append(str(value))
+    digests = {
+        "digest.data": definition.data_digest,
+        "digest.text": definition.text_digest,
+        "digest.spaces": digest({v: to_dict(s) for v, s in definition.spaces.items()}),
+    }
+    return {key: " | ".join(values) for key, values in gathered.items()} | digests

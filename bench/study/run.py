@@ -1,0 +1,211 @@
+"""One run from its config to its record: data, model, training, scores, tracking.
+
+Trials and confirm runs of a study and single runs of `bench.train` all pass through `perform`.
+"""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.core.config import to_dict
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.data.batches import Dataset, IntArray, feasible_subset
+from bench.data.corpora import load_corpus
+from bench.data.store import open_store
+from bench.data.utterance import SPLITS, Corpus, LeftOut
+from bench.decoding import DECODERS
+from bench.tracking import RunIdentity, Tracker, TrackingTarget
+from bench.training.checkpoint import load_model
+from bench.training.config import RunConfig, build_model
+from bench.training.device import resolve_device
+from bench.training.evaluate import Evaluation, evaluate
+from bench.training.loop import Progress, TrainingData, TrainResult, train
+from variants.cost import macs_per_second, num_parameters
+from variants.spec import AcousticModel
+
+MAX_WATCHED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Everything that a run needs to know; its folder is its memory."""
+
+    identity: RunIdentity
+    config: RunConfig
+    folder: Path
+    excluded: frozenset[str]
+    """Ids of utterances that no variant of the study sees."""
+    device: str
+    data_digest: str
+    open_test: bool
+    """Whether the test split is scored, once, with the best checkpoint."""
+    target: TrackingTarget
+
+
+def perform(
+    plan: RunPlan,
+    report: Callable[[Progress], bool],
+    *,
+    killed: Callable[[], bool],
+    pruned: Callable[[], bool],
+) -> tuple[str, float | None]:
+    """Train (or go on training) the plan's run and record it.
+
+    Returns:
+        How it ended ("finished", "pruned", "diverged", "killed") and its best valid WER if it has one.
+
+    Raises:
+        UserError: the data are not those the study began with, or an utterance cannot be trained on.
+    """
+    device = resolve_device(plan.device)
+    corpus = load_corpus(plan.config.corpus)
+    if corpus.digest != plan.data_digest:
+        raise UserError(
+            f"corpus {corpus.name} changed under the study: digest was {plan.data_digest}, is "
+            f"{corpus.digest}; put the files back, or begin another study"
+        )
+    sets = datasets(corpus, plan.config, plan.excluded)
+    model = build_model(plan.config)
+    trainable, _ = trainable_subset(sets["train"], model)
+    data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+    tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
+
+    def log_and_report(progress: Progress) -> bool:
+        tracker.log(progress)
+        return report(progress)
+
+    try:
+        result = train(
+            plan.config, model, data, device=device, directory=plan.folder, report=log_and_report
+        )
+        stopped = "killed" if killed() else "pruned" if pruned() else None
+        outcome = stopped or result.state
+        metrics = _summary(result) | _costs(model, plan.config)
+        if outcome == "finished":
+            metrics |= _score(plan, sets, device, tracker)
+    except Exception as error:
+        tracker.close("failed", error_kind=type(error).__name__, error_message=str(error))
+        raise
+    tracker.close(outcome, metrics=metrics)
+    return outcome, result.best.get("valid/wer")
+
+
+def give_up(plan: RunPlan, reason: str) -> None:
+    """Record a run that will not be tried again."""
+    tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
+    tracker.close("failed", error_kind="crashed", error_message=reason)
+
+
+def datasets(
+    corpus: Corpus,
+    config: RunConfig,
+    excluded: Collection[str],
+    progress: ProgressCallback | None = None,
+) -> dict[str, Dataset]:
+    """The splits of `corpus` as features, and under "watch" what is followed through the epochs."""
+    store = open_store(corpus, config.features, progress=progress)
+    sets = {
+        split: Dataset(tuple(u for u in corpus.split(split) if u.id not in excluded), store)
+        for split in SPLITS
+    }
+    if not sets["watch"].utterances:
+        sets["watch"] = Dataset(_spread(sets["valid"]), store)
+    return sets
+
+
+def trainable_subset(dataset: Dataset, model: AcousticModel) -> tuple[Dataset, list[LeftOut]]:
+    """What `model` has output frames enough to spell, and what it has not."""
+
+    def output_lengths(num_frames: IntArray) -> IntArray:
+        lengths: IntArray = model.output_lengths(torch.from_numpy(num_frames)).numpy()
+        return lengths
+
+    return feasible_subset(dataset, output_lengths)
+
+
+def attempts_so_far(folder: Path) -> int:
+    """How often the run in `folder` has been begun and was not stopped on request."""
+    run, summary = _read(folder / "run.json"), _read(folder / "summary.json")
+    attempts = int(run.get("attempt", 0))
+    return attempts - 1 if summary.get("state") == "killed" else attempts
+
+
+def is_recorded(folder: Path) -> bool:
+    """True once the run in `folder` has ended for good."""
+    state = _read(folder / "summary.json").get("state")
+    return state not in (None, "killed", "running")
+
+
+def _spread(dataset: Dataset) -> tuple[Any, ...]:
+    """A few utterances from short to long, the same for every run."""
+    by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
+    step = max(1, len(by_length) // MAX_WATCHED)
+    return tuple(by_length[step // 2 :: step][:MAX_WATCHED])
+
+
+def _score(
+    plan: RunPlan, sets: dict[str, Dataset], device: torch.device, tracker: Tracker
+) -> dict[str, float]:
+    """Score the best checkpoint on valid and, where the plan says so, on test."""
+    best, _ = load_model(plan.folder / "checkpoints" / "best.pt", device)
+    metrics: dict[str, float] = {}
+    for split in ("valid", "test") if plan.open_test else ("valid",):
+        if split == "test":
+            metrics["test/num_opened"] = _count_opening(plan.folder)
+        evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])
+        tracker.log_scores(split, evaluation.scores)
+        if split == "test":
+            metrics |= _rates(evaluation)
+    return metrics
+
+
+def _rates(evaluation: Evaluation) -> dict[str, float]:
+    totals = evaluation.totals
+    return {"test/loss": evaluation.loss, "test/wer": totals.wer, "test/cer": totals.cer}
+
+
+def _count_opening(folder: Path) -> int:
+    """Write down that the test split is about to be scored; a run killed in between shows a second opening."""
+    path = folder / "test-opened.txt"
+    count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
+    with path.open("a") as handle:
+        handle.write(f"{count}\n")
+    return count
+
+
+def _summary(result: TrainResult) -> dict[str, float]:
+    return {
+        **{f"best/{name}": value for name, value in result.best.items()},
+        **{f"final/{name}": value for name, value in result.final.items()},
+        "best/epoch": result.best_epoch,
+        "num_epochs": result.num_epochs,
+        "num_steps": result.num_steps,
+        "num_nonfinite": result.num_nonfinite,
+        "train_seconds": result.train_seconds,
+        "audio_seconds_per_second": result.audio_seconds_per_second,
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+
+
+def _costs(model: AcousticModel, config: RunConfig) -> dict[str, float]:
+    features = config.features
+    return {
+        "num_parameters": num_parameters(model),
+        "macs_per_second_of_audio": macs_per_second(
+            model, features.num_bins, features.frames_per_second
+        ),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,246 @@
+"""One process, one run: take a slot or a confirm seed, train it, record how it ended.
+
+A crash, a leak or the out-of-memory killer then costs one run. Workers are disposable: what is done is in the run
+folders and in the queue, and starting again is how a study resumes.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from optuna.trial import Trial
+
+from bench.core.config import flatten
+from bench.core.errors import UserError
+from bench.study import definition as definitions
+from bench.study.definition import StudyDefinition
+from bench.study.queue import SlotQueue, best_slot, open_storage, run_lock
+from bench.study.run import RunPlan, attempts_so_far, give_up, perform
+from bench.tracking import RunIdentity, TrackingTarget
+from bench.training.loop import Progress
+
+EXIT_START_AGAIN = 75
+"""The worker was told to stop before its run was over; what it did is kept (EX_TEMPFAIL of sysexits.h)."""
+
+MAX_ATTEMPTS = 3
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the launcher asks of a worker; plain values, so that it crosses to another process."""
+
+    folder: Path
+    variant: str
+    kind: str
+    """"trial" takes the next waiting slot; "confirm" runs `slot`."""
+    slot: int | None
+    storage_url: str | None
+    num_workers: int
+    num_threads: int
+    target: TrackingTarget
+
+
+class _StopRequest:
+    """Becomes true at SIGTERM, or when nobody listens at the other end any more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        # Ctrl-C reaches the whole terminal's group; only the launcher answers it, by SIGTERM to its workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            self._asked = True
+
+
+def work(assignment: Assignment, connection: Connection) -> None:
+    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by a crash."""
+    stop = _StopRequest(connection)
+    torch.set_num_threads(assignment.num_threads)
+    definition = definitions.load(assignment.folder)
+    storage = open_storage(
+        assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
+    )
+    queue = SlotQueue(definition, assignment.variant, assignment.folder, storage)
+    if assignment.kind == "trial":
+        over = _work_on_trial(assignment, definition, queue, stop)
+    else:
+        over = _work_on_confirm(assignment, definition, queue, stop)
+    sys.exit(0 if over else EXIT_START_AGAIN)
+
+
+def _work_on_trial(
+    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+) -> bool:
+    taken = queue.take()
+    if taken is None:
+        return True
+    trial, lock = taken
+    slot = trial.user_attrs["slot"]
+    config = definition.trial_config(assignment.variant, slot, trial.params)
+    plan = _plan(assignment, definition, slot, trial.params, config, queue.run_folder(slot))
+    stop.tell({"slot": slot})
+    with lock:
+        if plan.identity.attempt > MAX_ATTEMPTS:
+            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+            queue.end(trial, "failed", None)
+            return True
+        outcome, value = _perform(plan, stop, _TrialReport(trial, stop))
+        if outcome == "killed":
+            queue.give_back(trial.number)
+            return False
+        queue.end(trial, outcome, value)
+    return True
+
+
+def _work_on_confirm(
+    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+) -> bool:
+    best = best_slot(queue.slots())
+    assert best is not None, "the launcher confirms only variants that have a finished trial"
+    assert assignment.slot is not None
+    slot = assignment.slot
+    folder = confirm_folder(assignment.folder, assignment.variant, slot)
+    config = definition.confirm_config(assignment.variant, slot, best.params)
+    with _try_lock(run_lock(folder)) as held:
+        if not held:
+            return True
+        plan = _plan(assignment, definition, slot, best.params, config, folder)
+        if plan.identity.attempt > MAX_ATTEMPTS:
+            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+            return True
+        outcome, _ = _perform(plan, stop, _Report(stop))
+        return outcome != "killed"
+
+
+def confirm_folder(study_folder: Path, variant: str, slot: int) -> Path:
+    """Where confirm run `slot` of `variant` keeps its record."""
+    return study_folder / "runs" / variant / f"confirm-{slot}"
+
+
+class _Report:
+    """Passes a run's progress on; true when the run should stop."""
+
+    def __init__(self, stop: _StopRequest) -> None:
+        self._stop = stop
+        self.pruned = False
+
+    def __call__(self, progress: Progress) -> bool:
+        self._stop.tell(
+            {
+                "fraction": progress.epoch / progress.num_epochs,
+                "epoch": progress.epoch,
+                "wer": progress.metrics.get("valid/wer"),
+            }
+        )
+        return bool(self._stop)
+
+
+class _TrialReport(_Report):
+    """Also tells the pruner about each evaluation, once however often the run is resumed."""
+
+    def __init__(self, trial: Trial, stop: _StopRequest) -> None:
+        super().__init__(stop)
+        self._trial = trial
+        frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+        self._reported = set(frozen.intermediate_values)
+
+    def __call__(self, progress: Progress) -> bool:
+        stop = super().__call__(progress)
+        if not progress.evaluated:
+            return stop
+        step = round(progress.epoch)
+        if step not in self._reported:
+            self._trial.report(progress.metrics["valid/wer"], step)
+            self._reported.add(step)
+        # The last evaluation ends the run anyway: a trial that trained to the end is finished, not pruned.
+        self.pruned = step < progress.num_epochs and self._trial.should_prune()
+        return stop or self.pruned
+
+
+def _perform(plan: RunPlan, stop: _StopRequest, report: _Report) -> tuple[str, float | None]:
+    """Run the plan; a failure is recorded, not raised, so that the slot counts as used."""
+    handler = logging.FileHandler(plan.folder / "run.log")
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(logging.INFO)
+    try:
+        return perform(plan, report, killed=lambda: bool(stop), pruned=lambda: report.pruned)
+    except UserError as error:
+        _logger.error("%s", error)
+        stop.tell({"failed": str(error)})
+    except Exception as error:
+        _logger.exception("run failed")
+        stop.tell({"failed": f"{type(error).__name__}: {error}"})
+    return "failed", None
+
+
+def _plan(
+    assignment: Assignment,
+    definition: StudyDefinition,
+    slot: int,
+    params: dict[str, Any],
+    config: Any,
+    folder: Path,
+) -> RunPlan:
+    return RunPlan(
+        identity=RunIdentity(
+            study=definition.name,
+            variant=assignment.variant,
+            kind=assignment.kind,
+            slot=slot,
+            attempt=attempts_so_far(folder) + 1,
+            seed=config.seed,
+            params=flatten(params),
+            data_digest=definition.data_digest,
+        ),
+        config=config,
+        folder=folder,
+        excluded=frozenset(definition.excluded),
+        device=definition.device,
+        data_digest=definition.data_digest,
+        open_test=assignment.kind == "confirm",
+        target=assignment.target,
+    )
+
+
+@contextmanager
+def _try_lock(lock: FileLock) -> Iterator[bool]:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def limit_threads(num_threads: int) -> None:
+    """Set what OpenMP reads when a worker starts; passive waiting keeps threads from spinning on a shared core."""
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -1,0 +1,128 @@
+"""Train one variant once, and watch it learn to hear."""
+
+import argparse
+import logging
+import signal
+from dataclasses import replace
+from types import FrameType
+
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+
+from bench.core import cli
+from bench.core.config import digest, parse_settings, updated
+from bench.core.console import STDOUT, counting, progress_bars
+from bench.core.paths import OUT
+from bench.data.corpora import CorpusConfig, load_corpus
+from bench.study.run import RunPlan, attempts_so_far, datasets, perform
+from bench.study.space import load_budget
+from bench.tracking import RunIdentity, StudyTracker
+from bench.training.config import default_run_config
+from bench.training.device import resolve_device
+from bench.training.loop import Progress
+
+EXPERIMENT = "train"
+
+_logger = logging.getLogger(__name__)
+
+
+class _Watcher:
+    """Shows truth and prediction of the watch utterances at each evaluation; true once the user wants to stop."""
+
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+        self.stopped = False
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+        _logger.warning("stopping after this step; run the same command again to go on")
+
+    def __call__(self, progress: Progress) -> bool:
+        self._bars.update(self._task, completed=progress.epoch, total=progress.num_epochs)
+        if progress.evaluated:
+            metrics = progress.metrics
+            _logger.info(
+                "epoch %.0f: valid loss %.3f, WER %.1f %%, CER %.1f %%",
+                progress.epoch,
+                metrics["valid/loss"],
+                100 * metrics["valid/wer"],
+                100 * metrics["valid/cer"],
+            )
+            for transcript in progress.watch[:1]:
+                _logger.info("  truth:      %s", transcript.ref)
+                _logger.info("  prediction: %s", transcript.hyp)
+        return self.stopped
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train the run that `options` describe, or go on with it."""
+    budget = load_budget(options.budget)
+    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
+    config = updated(default_run_config(options.variant, corpus_config), budget.settings())
+    config = replace(updated(config, parse_settings(options.settings)), seed=options.seed)
+    device = resolve_device(options.device).type
+    with counting(f"corpus {corpus_config.name}") as progress:
+        corpus = load_corpus(corpus_config, progress=progress)
+    with counting("features") as progress:
+        datasets(corpus, config, (), progress)
+    name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
+    folder = OUT / EXPERIMENT / name
+    tracker = StudyTracker.open(EXPERIMENT, data_digest=corpus.digest)
+    plan = RunPlan(
+        identity=RunIdentity(
+            study=EXPERIMENT,
+            variant=config.variant,
+            kind="train",
+            slot=0,
+            attempt=attempts_so_far(folder) + 1,
+            seed=config.seed,
+            params={},
+            data_digest=corpus.digest,
+        ),
+        config=config,
+        folder=folder,
+        excluded=frozenset(),
+        device=device,
+        data_digest=corpus.digest,
+        open_test=False,
+        target=tracker.target,
+    )
+    with progress_bars() as bars:
+        watcher = _Watcher(bars, bars.add_task(name, total=None))
+        outcome, wer = perform(plan, watcher, killed=lambda: watcher.stopped, pruned=lambda: False)
+    if outcome == "killed":
+        raise KeyboardInterrupt
+    checkpoint = folder / "checkpoints" / "best.pt"
+    result = {"state": outcome, "valid_wer": wer, "checkpoint": str(checkpoint)}
+    if options.json:
+        cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
+        return
+    shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
+    STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.train`."""
+    parser = cli.parser(
+        "train",
+        "Train one variant once with its default setting, or one you --set; the same command resumes it. The test "
+        "split is not touched.",
+        "--variant ds-gru --set optim.learning_rate=2e-3",
+    )
+    parser.add_argument("--variant", required=True, metavar="V")
+    cli.add_corpus(parser)
+    parser.add_argument(
+        "--budget", default="quick", help="gives the epochs and the cap on seconds (default: quick)"
+    )
+    cli.add_settings(parser)
+    cli.add_device(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

@@ -1,0 +1,153 @@
+"""Slots are run exactly once, whatever happens to the workers."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
+from bench.study.definition import StudyDefinition, define
+from bench.study.queue import SlotQueue, best_slot, is_over, open_storage
+from bench.study.space import load_budget
+
+VARIANT = "ds-gru"
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    budget = replace(load_budget("smoke"), num_trials=6)
+    return define(
+        [VARIANT], CorpusConfig(), budget, seed=3, device="cpu", settings={}, name="queue-test"
+    )
+
+
+def queue_in(folder: Path, definition: StudyDefinition) -> SlotQueue:
+    storage = open_storage(None, folder, num_workers=2)
+    return SlotQueue(definition, VARIANT, folder, storage)
+
+
+def test_slots_are_enqueued_once_and_the_first_is_the_default(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    queue.prepare()
+    assert [slot.number for slot in queue.slots()] == list(range(6))
+    taken = queue.take()
+    assert taken is not None
+    trial, lock = taken
+    expected = {k: d.default for k, d in definition.searched(VARIANT).items()}
+    assert trial.params == expected
+    lock.release()
+
+
+def test_each_outcome_is_told_to_the_storage(tmp_path: Path, definition: StudyDefinition) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    for outcome, value in [("finished", 0.4), ("finished", 0.3), ("pruned", 0.1), ("diverged", None), ("failed", None)]:  # fmt: skip
+        taken = queue.take()
+        assert taken is not None
+        trial, lock = taken
+        if outcome == "pruned":
+            trial.report(0.1, 1)
+        queue.end(trial, outcome, value)
+        lock.release()
+    slots = queue.slots()
+    assert [slot.outcome for slot in slots] == ["finished", "finished", "pruned", "diverged", "failed", None]  # fmt: skip
+    assert [slot.value for slot in slots[:3]] == [0.4, 0.3, 0.1]
+    assert not is_over(slots)
+    best = best_slot(slots)
+    assert best is not None
+    assert best.number == 1, "a pruned trial never wins"
+
+
+def test_a_given_back_trial_keeps_its_number_settings_and_reports(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    for _ in range(2):
+        taken = queue.take()
+        assert taken is not None
+    trial, lock = taken
+    trial.report(0.9, 1)
+    queue.give_back(trial.number)
+    lock.release()
+    again = queue.take()
+    assert again is not None
+    assert again[0].number == trial.number
+    assert again[0].params == trial.params
+    assert len(queue.slots()) == 6
+
+
+def _take_and_hang(folder: Path, definition: StudyDefinition, ready: Connection) -> None:
+    taken = queue_in(folder, definition).take()
+    ready.send(taken is not None)
+    signal.pause()
+
+
+def test_the_trial_of_a_killed_worker_waits_again_but_not_that_of_a_live_one(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    workers = [context.Process(target=_take_and_hang, args=(tmp_path, definition, there)) for _ in range(2)]  # fmt: skip
+    for worker in workers:
+        worker.start()
+        assert here.recv()
+    assert workers[0].pid is not None
+    os.kill(workers[0].pid, signal.SIGKILL)
+    workers[0].join()
+    queue.reclaim()
+    states = [slot.state for slot in queue.slots()]
+    workers[1].kill()
+    workers[1].join()
+    assert states[:2].count(TrialState.WAITING) == 1
+    assert states[:2].count(TrialState.RUNNING) == 1
+
+
+def _drain(folder: Path, definition: StudyDefinition, results: Connection) -> None:
+    queue, done = queue_in(folder, definition), []
+    while (taken := queue.take()) is not None:
+        trial, lock = taken
+        queue.end(trial, "finished", 0.5)
+        done.append(trial.number)
+        lock.release()
+    results.send(done)
+
+
+def test_workers_at_once_run_each_slot_once(tmp_path: Path, definition: StudyDefinition) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    workers = [context.Process(target=_drain, args=(tmp_path, definition, there)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    done = here.recv() + here.recv()
+    for worker in workers:
+        worker.join()
+    assert sorted(done) == list(range(6))
+    assert is_over(queue.slots())
+
+
+def test_sqlite_holds_one_worker_only(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    with pytest.raises(UserError, match="SQLite holds a study of one worker only"):
+        open_storage(url, tmp_path, num_workers=2)
+    open_storage(url, tmp_path, num_workers=1)
+
+
+def test_a_storage_out_of_reach_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        open_storage("nosuch://me:secret@127.0.0.1/x", tmp_path, num_workers=1)
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1/x" in str(caught.value)

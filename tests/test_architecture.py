@@ -1,0 +1,71 @@
+"""The layers of DESIGN.md section 2, read off the imports."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("core", "data", "decoding", "scoring", "training", "tracking", "study", "results")
+ONLY_IN = {
+    "mlflow": "bench/tracking",
+    "optuna": "bench/study",
+    "plotly": "reports",
+    "jinja2": "reports",
+}
+REPORTS_MAY_IMPORT = {"pandas", "numpy", "plotly", "jinja2", "markupsafe", "reports"}
+VARIANTS_MAY_IMPORT = {"torch", "variants"}
+
+
+def source_files() -> list[Path]:
+    return [p for folder in ("bench", "variants", "reports") for p in (ROOT / folder).rglob("*.py")]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(path: Path) -> int:
+    parts = path.relative_to(ROOT / "bench").parts
+    return LAYERS.index(parts[0]) if parts[0] in LAYERS else len(LAYERS)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    top, inside = path.relative_to(ROOT).parts[0], str(path.relative_to(ROOT))
+    for name in imports(path):
+        package = name.split(".")[0]
+        if package in ONLY_IN:
+            assert inside.startswith(ONLY_IN[package]), f"{inside} imports {name}"
+        if top == "bench" and package == "bench" and len(name.split(".")) > 1:
+            part = name.split(".")[1]
+            if part in LAYERS:
+                assert LAYERS.index(part) <= layer(path), f"{inside} imports {name}"
+            elif layer(path) < len(LAYERS):
+                pytest.fail(f"{inside}, a library, imports the command {name}")
+        standard = package in __import__("sys").stdlib_module_names
+        if top == "reports":
+            assert standard or package in REPORTS_MAY_IMPORT, f"{inside} imports {name}"
+        if top == "variants":
+            assert standard or package in VARIANTS_MAY_IMPORT, f"{inside} imports {name}"
+
+
+def test_sweeps_hold_no_python() -> None:
+    assert not list((ROOT / "sweeps").rglob("*.py"))
+
+
+def test_no_variant_is_named_outside_variants_and_sweeps() -> None:
+    from variants import VARIANTS
+
+    for path in (ROOT / "bench").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)} & set(VARIANTS)
+        assert not names, f"{path} names {names}"
