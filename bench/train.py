@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
     budget = load_budget(options.budget)
     corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
-    config = updated(default_run_config(options.variant, corpus_config), budget.settings())
+    config = updated(default_run_config(options.variant, corpus_config), budget.confirm_settings())
     config = replace(updated(config, parse_settings(options.settings)), seed=options.seed)
     device = resolve_device(options.device).type
     with counting(f"corpus {corpus_config.name}") as progress:
@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--variant", required=True, metavar="V")
     cli.add_corpus(parser)
     parser.add_argument(
-        "--budget", default="quick", help="gives the epochs and the cap on seconds (default: quick)"
+        "--budget", default="quick", help="gives epochs and the cap on seconds, as for a confirm run (default: quick)"
     )
     cli.add_settings(parser)
     cli.add_device(parser)

@@ -29,7 +29,9 @@ def speak_in_tones(text: str, seed: int) -> np.ndarray:
     time = np.arange(int(0.08 * RATE)) / RATE
     window = np.hanning(len(time))
     pieces = [
-        np.zeros(len(time)) if letter == " " else np.sin(2 * np.pi * (200 + 130 * (ord(letter) - 96)) * time)
+        np.zeros(len(time))
+        if letter == " "
+        else np.sin(2 * np.pi * (200 + 130 * (ord(letter) - 96)) * time)
         for letter in text
     ]
     audio = np.concatenate([0.4 * window * piece for piece in pieces])

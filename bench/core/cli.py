@@ -46,7 +46,9 @@ def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken")
         default="error",
         help="an utterance with symbols outside the alphabet: stop, or leave it out (default: error)",
     )
-    command.add_argument("--channel", type=int, help="the channel to use of stereo recordings (0, 1)")
+    command.add_argument(
+        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
+    )
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:

@@ -74,7 +74,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for item in settings:
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise UserError(f"a setting reads key=value, got {item!r}; write for instance optim.learning_rate=3e-4")
+            raise UserError(
+                f"a setting reads key=value, got {item!r}; write for instance optim.learning_rate=3e-4"
+            )
         try:
             parsed[key] = json.loads(text)
         except json.JSONDecodeError:
@@ -114,7 +116,9 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise UserError(f"config key {dotted!r} goes through {parent!r}, which is set to a plain value")
+                raise UserError(
+                    f"config key {dotted!r} goes through {parent!r}, which is set to a plain value"
+                )
         if isinstance(value, Mapping):
             place.setdefault(leaf, {}).update(_nest(value))
         else:
@@ -128,12 +132,18 @@ def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
     except ValueError as error:
         raise UserError(f"{where.rstrip('.') or 'config'}: {error}") from error
     except TypeError as error:
-        raise UserError(f"{where.rstrip('.') or 'config'}: {error}; give every required key") from error
+        raise UserError(
+            f"{where.rstrip('.') or 'config'}: {error}; give every required key"
+        ) from error
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
     for option in options:
         origin = typing.get_origin(option)
         if option is type(None) and value is None:
@@ -151,7 +161,11 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             return value
         if option in (bool, str) and isinstance(value, option):
             return value
-        if isinstance(option, type) and dataclasses.is_dataclass(option) and isinstance(value, option):
+        if (
+            isinstance(option, type)
+            and dataclasses.is_dataclass(option)
+            and isinstance(value, option)
+        ):
             return value
     raise UserError(f"config key {key!r} takes {_describe(hint)}, got {value!r}")
 

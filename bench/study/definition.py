@@ -40,26 +40,28 @@ class StudyDefinition:
     """Ids that some variant cannot align (fewer output frames than CTC needs); no variant sees them."""
 
     def base_config(self, variant: str) -> RunConfig:
-        """The config that all runs of `variant` share: defaults, its space's fixed values, budget, ``--set``."""
+        """The config that all runs of `variant` share: defaults, its space's fixed values, ``--set``."""
         config = default_run_config(variant, self.corpus)
-        config = updated(config, self.spaces[variant].fixed)
-        return updated(config, {**self.budget.settings(), **self.settings})
+        return updated(config, {**self.spaces[variant].fixed, **self.settings})
 
     def trial_config(self, variant: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
         """The config of trial `slot`."""
-        return self._with(variant, params, self.seed * SEEDS_PER_STUDY + slot)
+        settings = {**self.budget.search_settings(), **params}
+        return self._with(variant, settings, self.seed * SEEDS_PER_STUDY + slot)
 
     def confirm_config(self, variant: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
         """The config of confirm run `slot`, whose seed no trial has used."""
-        return self._with(variant, params, self.seed * SEEDS_PER_STUDY + CONFIRM_SEEDS_FROM + slot)
+        settings = {**self.budget.confirm_settings(), **params}
+        seed = self.seed * SEEDS_PER_STUDY + CONFIRM_SEEDS_FROM + slot
+        return self._with(variant, settings, seed)
 
     def searched(self, variant: str) -> dict[str, Dimension]:
         """The dimensions of `variant` that ``--set`` has not fixed."""
         pinned = set(self.settings)
         return {k: d for k, d in self.spaces[variant].search.items() if k not in pinned}
 
-    def _with(self, variant: str, params: Mapping[str, Any], seed: int) -> RunConfig:
-        return replace(updated(self.base_config(variant), params), seed=seed)
+    def _with(self, variant: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
+        return replace(updated(self.base_config(variant), settings), seed=seed)
 
 
 def define(
@@ -90,7 +92,7 @@ def define(
         spaces[variant] = load_space(variant, base, sweeps)
         updated(base, settings)
     for key in settings:
-        if key in budget.settings() or key in ("seed", "variant") or key.startswith("corpus."):
+        if key in budget.search_settings() or key in ("seed", "variant") or key.startswith("corpus."):
             raise UserError(
                 f"--set {key} would change what the budget or the study fixes; choose another --budget, --seed or "
                 "--corpus"

@@ -24,8 +24,12 @@ class Budget:
     name: str
     summary: str
     num_trials: int
-    num_epochs: int
+    search_epochs: int
+    """Epochs of a trial."""
+    confirm_epochs: int
+    """Epochs of a confirm run."""
     max_train_seconds: float
+    """Cap on the training time of one run, counted across resumes."""
     num_seeds: int
     startup_trials: int
     """Trials that must have finished before one may be pruned."""
@@ -39,10 +43,17 @@ class Budget:
             if not isinstance(value, str) and value < least:
                 raise ValueError(f"{field.name} must be at least {least}, got {value}")
 
-    def settings(self) -> dict[str, Any]:
-        """The config values that the budget fixes in every run."""
+    def search_settings(self) -> dict[str, Any]:
+        """The config values that the budget fixes in a trial."""
+        return self._settings(self.search_epochs)
+
+    def confirm_settings(self) -> dict[str, Any]:
+        """The config values that the budget fixes in a confirm run."""
+        return self._settings(self.confirm_epochs)
+
+    def _settings(self, num_epochs: int) -> dict[str, Any]:
         return {
-            "training.num_epochs": self.num_epochs,
+            "training.num_epochs": num_epochs,
             "training.max_train_seconds": self.max_train_seconds,
         }
 
@@ -114,7 +125,7 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     own = _read_toml(path) if path.exists() else {}
     shared = _read_toml(folder / f"{BASE}.toml")
     where = path.name if own else f"{BASE}.toml"
-    for part in own.keys() - {"fixed", "search"}:
+    for part in sorted({*own, *shared} - {"fixed", "search"}):
         raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
     fixed = {**shared.get("fixed", {}), **own.get("fixed", {})}
     tables = {**shared.get("search", {}), **own.get("search", {})}

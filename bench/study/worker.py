@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,6 +27,7 @@ from bench.study.definition import StudyDefinition
 from bench.study.queue import SlotQueue, best_slot, open_storage, run_lock
 from bench.study.run import RunPlan, attempts_so_far, give_up, perform
 from bench.tracking import RunIdentity, TrackingTarget
+from bench.training.config import RunConfig
 from bench.training.loop import Progress
 
 EXIT_START_AGAIN = 75
@@ -202,8 +203,8 @@ def _plan(
     assignment: Assignment,
     definition: StudyDefinition,
     slot: int,
-    params: dict[str, Any],
-    config: Any,
+    params: Mapping[str, Any],
+    config: RunConfig,
     folder: Path,
 ) -> RunPlan:
     return RunPlan(
@@ -214,7 +215,7 @@ def _plan(
             slot=slot,
             attempt=attempts_so_far(folder) + 1,
             seed=config.seed,
-            params=flatten(params),
+            params=flatten(dict(params)),
             data_digest=definition.data_digest,
         ),
         config=config,

@@ -67,12 +67,12 @@ def test_bad_spaces_are_named(tmp_path: Path, config: RunConfig, base: str, mess
 def test_budgets_grow(tmp_path: Path) -> None:
     budgets = load_budgets()
     assert list(budgets) == ["smoke", "quick", "standard", "full"]
-    trials = [b.num_trials * b.num_epochs for b in budgets.values()]
+    trials = [b.num_trials * b.search_epochs for b in budgets.values()]
     assert trials == sorted(trials)
     with pytest.raises(UserError, match="unknown budget 'quik'; did you mean quick"):
         load_budget("quik")
     (tmp_path / "budgets.toml").write_text(
-        '[none]\nsummary=""\nnum_trials=0\nnum_epochs=1\nmax_train_seconds=1\nnum_seeds=1\n'
+        '[none]\nsummary=""\nnum_trials=0\nsearch_epochs=1\nconfirm_epochs=1\nmax_train_seconds=1\nnum_seeds=1\n'
         "startup_trials=0\nwarmup_epochs=0\n"
     )
     with pytest.raises(UserError, match="num_trials must be at least 1, got 0"):

@@ -1,0 +1,175 @@
+"""Batches: utterances of like length, padded together, sized in seconds of audio.
+
+Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths are int64.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.core.seeding import numpy_generator
+from bench.data.store import FeatureStore
+from bench.data.text import encode
+from bench.data.utterance import LeftOut, Utterance
+
+IntArray = npt.NDArray[np.int64]
+
+LENGTH_JITTER = 0.05
+"""Lengths vary by up to this share, at random, before sorting: neighbours change each epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """How utterances are grouped."""
+
+    batch_seconds: float = 60.0
+    """Most audio in a batch, padding included; a longer utterance goes alone."""
+    sortagrad: bool = False
+    """Go from short to long in the first epoch (Deep Speech 2, arXiv:1512.02595, section 3.3)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_seconds < float("inf"):
+            raise ValueError(f"batch_seconds must be above 0, got {self.batch_seconds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Padded utterances."""
+
+    feats_BTF: Tensor
+    """float32; 0 beyond an utterance's length."""
+    feat_lens_B: Tensor
+    targets: Tensor
+    """int64 [B, S]; 0 beyond an utterance's labels."""
+    target_lens_B: Tensor
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on `device`; copies to CUDA start from pinned memory and are not waited for."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+            return pinned.to(device, non_blocking=True)
+
+        return Batch(
+            feats_BTF=moved(self.feats_BTF),
+            feat_lens_B=moved(self.feat_lens_B),
+            targets=moved(self.targets),
+            target_lens_B=moved(self.target_lens_B),
+            ids=self.ids,
+        )
+
+
+class Dataset:
+    """Utterances with their features, addressed by index."""
+
+    utterances: tuple[Utterance, ...]
+    store: FeatureStore
+    num_frames: IntArray
+    """Frames of each utterance."""
+
+    def __init__(self, utterances: Iterable[Utterance], store: FeatureStore) -> None:
+        self.utterances = tuple(utterances)
+        self.store = store
+        self._rows = np.array([store.row(utterance.id) for utterance in self.utterances], np.int64)
+        self.num_frames = store.lengths[self._rows]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def seconds(self) -> float:
+        """Audio of all utterances, without padding."""
+        return sum(utterance.seconds for utterance in self.utterances)
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """The utterances at `indices` as one batch in that order, on the CPU."""
+        feat_lens = self.num_frames[np.asarray(indices)]
+        # Filled as stored and converted at once: NumPy's own conversion from float16 is slow.
+        feats = np.zeros((len(indices), feat_lens.max(), self.store.config.num_bins), np.float16)
+        labels = [encode(self.utterances[index].text) for index in indices]
+        target_lens = [len(label) for label in labels]
+        targets = np.zeros((len(indices), max(target_lens)), np.int64)
+        for place, index in enumerate(indices):
+            feats[place, : feat_lens[place]] = self.store.read(self._rows[index])
+            targets[place, : target_lens[place]] = labels[place]
+        return Batch(
+            feats_BTF=torch.from_numpy(feats).float(),
+            feat_lens_B=torch.from_numpy(feat_lens),
+            targets=torch.from_numpy(targets),
+            target_lens_B=torch.tensor(target_lens),
+            ids=tuple(self.utterances[index].id for index in indices),
+        )
+
+
+def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of one epoch of training; each index of `dataset` occurs once.
+
+    A function of the arguments and the lengths alone. Utterances of like length go together, the
+    batches in random order; with `sortagrad`, epoch 0 goes from short to long.
+    """
+    if config.sortagrad and epoch == 0:
+        return _cut(np.argsort(dataset.num_frames, kind="stable"), dataset, config)
+    rng = numpy_generator(seed, "batches", epoch)
+    jitter = rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(dataset))
+    batches = _cut(np.argsort(dataset.num_frames * jitter, kind="stable"), dataset, config)
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def evaluation_order(dataset: Dataset, config: BatchConfig) -> list[list[int]]:
+    """Batches by length, longest first: one that does not fit in memory shows at once."""
+    return _cut(np.argsort(-dataset.num_frames, kind="stable"), dataset, config)
+
+
+def padding_share(order: list[list[int]], num_frames: IntArray) -> float:
+    """The share of the batches' frames that is padding."""
+    padded = sum(len(batch) * int(num_frames[batch].max()) for batch in order)
+    return 1 - int(sum(num_frames[batch].sum() for batch in order)) / padded
+
+
+def min_frames(text: str) -> int:
+    """The fewest output frames in which CTC can spell `text`; at least 1.
+
+    One per label, and one for the blank between two equal labels (Graves et al. 2006, section 3).
+    """
+    labels = encode(text)
+    repeats = sum(a == b for a, b in pairwise(labels))
+    return max(1, len(labels) + repeats)
+
+
+def feasible_subset(
+    dataset: Dataset, output_lengths: Callable[[IntArray], IntArray]
+) -> tuple[Dataset, list[LeftOut]]:
+    """The utterances that a network can spell, and those it cannot, with the reason.
+
+    `output_lengths` gives the network's output frames for numbers of input frames.
+    """
+    kept, left_out = [], []
+    num_output_frames = output_lengths(dataset.num_frames).tolist()
+    for utterance, available in zip(dataset.utterances, num_output_frames, strict=True):
+        needed = min_frames(utterance.text)
+        if available >= needed:
+            kept.append(utterance)
+            continue
+        reason = f"its text needs {needed} output frames and its audio gives {available}"
+        left_out.append(LeftOut(id=utterance.id, split=utterance.split, reason=reason))
+    return Dataset(kept, dataset.store), left_out
+
+
+def _cut(order: IntArray, dataset: Dataset, config: BatchConfig) -> list[list[int]]:
+    """Cut a list of indices into batches whose padded length stays within `batch_seconds`."""
+    most = config.batch_seconds * dataset.store.config.frames_per_second
+    batches: list[list[int]] = []
+    longest = 0
+    for index, frames in zip(order.tolist(), dataset.num_frames[order].tolist(), strict=True):
+        longest = max(longest, frames)
+        if not batches or longest * (len(batches[-1]) + 1) > most:
+            batches.append([])
+            longest = frames
+        batches[-1].append(index)
+    return batches

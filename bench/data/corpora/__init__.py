@@ -1,0 +1,32 @@
+"""Corpora: one reader a file, one table of them, one validation for all."""
+
+from bench.core.console import ProgressCallback
+from bench.core.lookup import look_up
+from bench.data.corpora.an4 import AN4
+from bench.data.corpora.librispeech import LIBRISPEECH
+from bench.data.corpora.manifest import MANIFEST
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec
+from bench.data.corpora.spoken import SPOKEN, SPOKEN_TINY
+from bench.data.corpora.validate import validate
+from bench.data.utterance import Corpus
+
+__all__ = ["CORPORA", "CorpusConfig", "CorpusSpec", "load_corpus"]
+
+CORPORA: dict[str, CorpusSpec] = {
+    spec.name: spec for spec in (SPOKEN, SPOKEN_TINY, AN4, LIBRISPEECH, MANIFEST)
+}
+
+
+def load_corpus(config: CorpusConfig, *, progress: ProgressCallback | None = None) -> Corpus:
+    """The validated corpus that `config` names, made or unpacked first where that is needed.
+
+    Args:
+        config: which corpus, and how to treat its oddities.
+        progress: called with (done, total) utterances while they are synthesised and while they
+            are checked.
+
+    Raises:
+        UserError: unknown corpus, or anything in it that the user must mend.
+    """
+    spec = look_up(CORPORA, config.name, "corpus")
+    return validate(spec.read(config, progress), config, progress)

@@ -1,0 +1,169 @@
+"""AN4: people spell names and answer census questions (CMU 1991, 16 kHz).
+
+Source: Acero, "Acoustical and environmental robustness in automatic speech recognition", Kluwer
+1993; recordings at https://github.com/cmusphinx/an4.
+
+CMU's layout: ``etc/an4_{train,test}.transcription`` and ``.fileids``, audio as flac, wav, sph or
+raw anywhere beside it.
+"""
+
+import hashlib
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.core.paths import cache_root
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
+
+PLACES_VARIABLE = "BENCH_CORPORA"
+"""Folders, separated as in PATH, to look for corpora in when no path is given."""
+
+_DEFAULT_PLACES = os.pathsep.join(("data", "../shared/corpora"))
+_AUDIO_SUFFIXES = (".raw", ".sph", ".wav", ".flac")
+"""From the least to the most wanted, where a recording is there in several forms."""
+_LINE = re.compile(r"(?:<s>)?\s*(?P<text>.*?)\s*(?:</s>)?\s*\((?P<id>\S+)\)\s*")
+_TEST_SHARE, _VALID_SHARE = 7, 10
+"""One in so many training speakers is held out where the corpus names none: 10 and 7 of 74."""
+_NO_TEST = (
+    "the official test part of AN4 is absent: test is {count} held-out training speakers, "
+    "so error rates do not compare with published ones"
+)
+
+
+def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
+    root = _root(config.path)
+    audio = {
+        path.stem: path
+        for suffix in _AUDIO_SUFFIXES
+        for path in sorted(root.rglob(f"*{suffix}"))
+    }  # fmt: skip
+    rows = _part(root, "train", audio)
+    held_out = dict.fromkeys(_valid_speakers(root, rows), "valid")
+    official_test: list[Row] = []
+    notes: tuple[str, ...] = ()
+    if (root / "etc" / "an4_test.transcription").is_file():
+        official_test = _part(root, "test", audio)
+    else:
+        speakers = _in_hash_order(rows)
+        free = [speaker for speaker in speakers if speaker not in held_out]
+        chosen = free[: max(1, len(speakers) // _TEST_SHARE)]
+        held_out |= dict.fromkeys(chosen, "test")
+        notes = (_NO_TEST.format(count=len(chosen)),)
+    dealt = (replace(row, split=held_out.get(row.speaker, "train")) for row in rows)
+    return Listing(rows=(*dealt, *official_test), notes=notes)
+
+
+def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
+    """The utterances of ``etc/an4_PART``; a file id reads ``…/SPEAKER/ID``."""
+    names = root / "etc" / f"an4_{part}.fileids"
+    transcripts = root / "etc" / f"an4_{part}.transcription"
+    texts = _transcripts(transcripts)
+    if not names.is_file():
+        raise UserError(f"an4 needs {names}, which does not exist; restore CMU's etc folder")
+    rows = []
+    for line in names.read_text("utf-8").split():
+        name, speaker = Path(line).name, Path(line).parent.name
+        if name not in texts:
+            raise UserError(f"{names} lists {name!r}, but {transcripts} has no line for it; add it")
+        if name not in audio:
+            raise UserError(
+                f"an4 utterance {name!r} has no flac, wav, sph or raw under {root}; unpack its "
+                "audio there"
+            )
+        rows.append(Row(id=name, audio=audio[name], text=texts[name], speaker=speaker, split=part))
+    return rows
+
+
+def _transcripts(path: Path) -> dict[str, str]:
+    texts = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise UserError(
+                f"{path}:{number}: a line reads `<s> WORDS </s> (ID)`, got {line[:60]!r}; correct "
+                "the line"
+            )
+        texts[match["id"]] = match["text"]
+    return texts
+
+
+def _valid_speakers(root: Path, train: Sequence[Row]) -> list[str]:
+    listed = root / "dev_speakers.txt"
+    if listed.is_file():
+        return listed.read_text("utf-8").split()
+    order = _in_hash_order(train)
+    return order[: max(1, len(order) // _VALID_SHARE)]
+
+
+def _in_hash_order(rows: Sequence[Row]) -> list[str]:
+    """Speakers in an order that is arbitrary, but the same everywhere."""
+    return sorted({row.speaker for row in rows}, key=lambda s: hashlib.sha256(s.encode()).digest())
+
+
+def _root(path: str | None) -> Path:
+    """The folder that holds ``etc/``, unpacked first if what lies there is archives."""
+    places = [path] if path else os.environ.get(PLACES_VARIABLE, _DEFAULT_PLACES).split(os.pathsep)
+    for place in map(Path, places):
+        for folder in (place, place / "an4"):
+            if (folder / "etc" / "an4_train.transcription").is_file():
+                return folder
+        archives = (
+            [place]
+            if place.is_file()
+            else sorted({*place.glob("an4*.tar"), *place.glob("an4*.tar.gz")})
+        )
+        if archives:
+            return _unpacked(archives)
+    raise UserError(
+        f"no an4 (a folder with etc/an4_train.transcription, or an4*.tar) in {', '.join(places)}; "
+        f"write --corpus an4:PATH or set {PLACES_VARIABLE}"
+    )
+
+
+def _unpacked(archives: Sequence[Path]) -> Path:
+    hashed = hashlib.sha256()
+    for archive in archives:
+        with archive.open("rb") as handle:
+            hashed.update(hashlib.file_digest(handle, "sha256").digest())
+    folder = cache_root() / "an4" / hashed.hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                for archive in archives:
+                    _extract(archive, Path(temporary))
+                # Only a complete folder gets the name.
+                Path(temporary, "unpacked").rename(folder)
+    found = sorted(folder.rglob("etc/an4_train.transcription"))
+    if not found:
+        raise UserError(
+            f"no etc/an4_train.transcription in {', '.join(map(str, archives))}; give CMU's archive"
+        )
+    return found[0].parent.parent
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder / "unpacked", filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise UserError(
+            f"archive {archive} cannot be unpacked ({reason}); fetch it again"
+        ) from error
+
+
+AN4 = CorpusSpec(
+    name="an4",
+    summary="CMU's census recordings: 948 + 130 utterances of 84 speakers, about 100 words",
+    source="https://github.com/cmusphinx/an4 (BSD-style licence)",
+    read=_read,
+)

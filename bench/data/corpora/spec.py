@@ -1,0 +1,85 @@
+"""What a corpus is before it is validated: its spec, its settings, the rows its reader lists."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from bench.core.config import from_dict
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Which corpus, where it lies, and what to do with its oddities."""
+
+    name: str = "spoken"
+    """One of bench.data.corpora.CORPORA."""
+    path: str | None = None
+    """Folder, archive or file; None where the corpus knows its own places."""
+    channel: int | None = None
+    """The channel, from 0, to use of recordings with several; None: those are an error."""
+    text: Literal["error", "drop"] = "error"
+    """An utterance whose transcript has symbols outside the alphabet stops the command or is left
+    out.
+    """
+    max_seconds: float = 30.0
+    """Longer utterances are left out."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.channel is not None and self.channel < 0:
+            raise ValueError(f"channel counts from 0, got {self.channel}; name an existing channel")
+        if self.text not in ("error", "drop"):
+            raise ValueError(f"text is error or drop, got {self.text!r}; choose one of the two")
+        if not self.max_seconds > 0:
+            raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
+
+    @classmethod
+    def parse(cls, given: str, *, text: str = "error", channel: int | None = None) -> Self:
+        """The config of ``--corpus NAME[:PATH]``, ``--text`` and ``--channel``.
+
+        Raises:
+            UserError: no name, or a value out of range.
+        """
+        name, _, path = given.partition(":")
+        if not name:
+            raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
+        place = str(Path(path).expanduser()) if path else None
+        return from_dict(cls, {"name": name, "path": place, "text": text, "channel": channel})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One utterance as a reader lists it, nothing checked."""
+
+    id: str
+    audio: Path
+    text: str
+    """As the corpus has it, not normalised."""
+    speaker: str
+    split: str
+    """One of bench.data.utterance.SPLITS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a reader found."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader of results should know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSpec:
+    """One row of the table of corpora."""
+
+    name: str
+    summary: str
+    """One line for people."""
+    source: str
+    """Where the recordings come from."""
+    read: Callable[[CorpusConfig, ProgressCallback | None], Listing]
+    """Lists the utterances; raises UserError where the corpus is not what it should be."""

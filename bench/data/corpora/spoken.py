@@ -1,0 +1,231 @@
+"""`spoken`: sentences of our own grammar in many voices of eSpeak NG; nothing to download.
+
+The plan (who says what, how loud, in which noise) is a pure function of this code; the samples are
+a pure function of the plan and of eSpeak NG's version. Both name the folder under the cache, so a
+corpus is made once and never goes stale.
+"""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from bench.core.config import digest
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.core.paths import cache_root
+from bench.core.seeding import derive
+from bench.data.audio import probe
+from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
+from bench.data.corpora.manifest import read_manifest
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
+from bench.data.corpora.voices import Line, Voice, voices
+
+SYNTHESIS_VERSION = "1"
+"""Raised when synthesis.py makes other samples of the same plan."""
+
+_SEED = 2017
+_WORDS_PER_MINUTE = (140, 200)
+_PITCH = (35, 65)
+_LEVEL_DB = (-32.0, -20.0)
+_SNR_DB = (20.0, 35.0)
+_MARGIN_S = (0.10, 0.25)
+_NOISES = ("white", "pink")
+_MIN_TRAIN_COUNT = 3
+"""A word of valid or test is said so often in train: we measure hearing, not guessing."""
+MANIFEST_FILE = "manifest.jsonl"
+COMPLETED_FILE = ".completed"
+"""Written last, with the digest of all samples: a folder without it is made again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much of a grammar is spoken."""
+
+    grammar: Grammar
+    num_sentences: dict[str, int]
+    """Of train, valid and test."""
+    num_voices: dict[str, int]
+    """Of each split; at most as many as bench.data.corpora.voices deals to it."""
+
+
+SIZES = {
+    "spoken": Size(
+        grammar=SPOKEN_GRAMMAR,
+        num_sentences={"train": 1200, "valid": 150, "test": 220},
+        num_voices={"train": 64, "valid": 8, "test": 12, "watch": 1},
+    ),
+    "spoken-tiny": Size(
+        grammar=TINY_GRAMMAR,
+        num_sentences={"train": 48, "valid": 10, "test": 10},
+        num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
+    ),
+}
+_ACCENTS_PER_VARIANT = 2
+
+
+def plan(size: Size) -> list[Line]:
+    """Every utterance, in the order of speaking; splits share neither sentence nor voice."""
+    rng = random.Random(_SEED)
+    sentences = _dealt(size, rng)
+    lines = []
+    for split, texts in sentences.items():
+        pairs = voices(split, _ACCENTS_PER_VARIANT)[: size.num_voices[split]]
+        cast = [
+            Voice(
+                accent=accent,
+                variant=variant,
+                words_per_minute=round(_between(_WORDS_PER_MINUTE, rng)),
+                pitch=round(_between(_PITCH, rng)),
+            )
+            for accent, variant in pairs
+        ]
+        for index, (name, text) in enumerate(texts):
+            lines.append(_line(f"{split}-{name}", split, text, cast[index % len(cast)], rng))
+    return lines
+
+
+def _line(name: str, split: str, text: str, voice: Voice, rng: random.Random) -> Line:
+    return Line(
+        id=name,
+        split=split,
+        text=text,
+        voice=voice,
+        level_db=round(_between(_LEVEL_DB, rng), 2),
+        snr_db=round(_between(_SNR_DB, rng), 2),
+        noise=_NOISES[rng.random() < 0.5],
+        noise_seed=derive(_SEED, f"noise {name}"),
+        margin_s=round(_between(_MARGIN_S, rng), 3),
+    )
+
+
+def _between(limits: tuple[float, float], rng: random.Random) -> float:
+    low, high = limits
+    return low + (high - low) * rng.random()
+
+
+def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+    """(name, sentence) of each split; train keeps enough of every word that the others hold."""
+    drawn = draw_sentences(size.grammar, sum(size.num_sentences.values()), rng)
+    left = Counter(word for sentence in drawn for word in sentence.split())
+    dealt: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for sentence in drawn:
+        split = next(
+            (s for s in ("test", "valid") if len(dealt[s]) < size.num_sentences[s]), "train"
+        )
+        words = Counter(sentence.split())
+        if split != "train" and any(left[w] - n < _MIN_TRAIN_COUNT for w, n in words.items()):
+            split = "train"
+        if split != "train":
+            left.subtract(words)
+        dealt[split].append(sentence)
+    numbered = {
+        split: [(f"{index:04d}", text) for index, text in enumerate(texts)]
+        for split, texts in dealt.items()
+    }
+    return numbered | {"watch": list(size.grammar.watch.items())}
+
+
+def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
+    """The folder of WAVs and their manifest, spoken now if this version is not cached yet.
+
+    Raises:
+        UserError: eSpeak NG is not installed, or does not work.
+    """
+    try:
+        espeak_version = version("espeakng-loader")
+    except PackageNotFoundError as error:
+        raise UserError(
+            f"corpus {name!r} is spoken by eSpeak NG, which is not installed; run: pip install "
+            "'deepspeech-bench[spoken]'"
+        ) from error
+    lines = plan(SIZES[name])
+    key = digest([SYNTHESIS_VERSION, espeak_version, [asdict(line) for line in lines]])
+    folder = cache_root() / "spoken" / f"{name}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{folder.name}.lock"):
+        if not (folder / COMPLETED_FILE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                made = Path(temporary) / name
+                made.mkdir()
+                _speak(lines, made, progress)
+                made.rename(folder)
+    return folder
+
+
+def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | None) -> None:
+    """Fill `folder` with the WAVs of `lines`, their manifest and the marker."""
+    _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[3],  # where `bench` is found, whatever the working folder
+    ) as process:
+        assert process.stdout is not None
+        said = "no output"
+        for said in map(str.strip, process.stdout):
+            if progress and said.isdigit():
+                progress(int(said), len(lines))
+    if process.returncode != 0:
+        raise UserError(
+            f"eSpeak NG could not speak the corpus ({said}); reinstall it: pip install "
+            "--force-reinstall espeakng-loader"
+        )
+    rows, hashed = [], hashlib.sha256()
+    for line in lines:
+        audio = folder / f"{line.id}.wav"
+        hashed.update(audio.read_bytes())
+        rows.append(
+            {
+                "audio_filepath": audio.name,
+                "duration": round(probe(audio).seconds, 3),
+                "text": line.text,
+                "speaker": line.voice.name,
+                "split": line.split,
+            }
+        )
+    _write_rows(folder / MANIFEST_FILE, rows)
+    (folder / COMPLETED_FILE).write_text(hashed.hexdigest() + "\n", "utf-8")
+
+
+def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def _read(name: str, config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
+    if config.path is not None:
+        raise UserError(
+            f"corpus {name!r} is synthesised and takes no path, got {config.path!r}; write "
+            f"--corpus {name}"
+        )
+    return read_manifest(corpus_folder(name, progress) / MANIFEST_FILE)
+
+
+SPOKEN = CorpusSpec(
+    name="spoken",
+    summary="synthetic: 45 minutes of English sentences in 85 voices; nothing to download",
+    source="own grammar, spoken by eSpeak NG (espeakng-loader)",
+    read=partial(_read, "spoken"),
+)
+
+SPOKEN_TINY = CorpusSpec(
+    name="spoken-tiny",
+    summary="synthetic: about a minute of short sentences, for tests",
+    source=SPOKEN.source,
+    read=partial(_read, "spoken-tiny"),
+)

@@ -1,0 +1,298 @@
+"""The feature store: the features of a whole corpus on disk, computed once and shared by every run.
+
+A store is a folder ``features/<digest>`` of the cache: ``feats.f16`` (all utterances end to end,
+float16 [frames, F]), ``num_frames.npy`` (int64 [utterances]), ``ids.json``, ``meta.json`` and,
+written last, ``.completed``. It is read with pread rather than mapped: processes share the page
+cache all the same, but pages that were read never count as memory of the training process.
+"""
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from bench.core.config import digest, from_dict, to_dict
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.core.paths import CACHE_VARIABLE, cache_root, write_json
+from bench.data.audio import read_audio
+from bench.data.features import (
+    FEATURES_VERSION,
+    CorpusStats,
+    FeatureConfig,
+    compute,
+    log_power,
+)
+from bench.data.utterance import Corpus, Utterance
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+
+class FeatureStore:
+    """Features of every utterance of a corpus, read from disk when asked for."""
+
+    digest: str
+    """Names the content: corpus, feature config and version of the features' code."""
+    config: FeatureConfig
+    stats: CorpusStats | None
+    """What ``normalize="corpus"`` used; a recogniser needs it beside the config."""
+    ids: tuple[str, ...]
+    lengths: npt.NDArray[np.int64]
+    """Frames of each utterance, in the order of `ids`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the completed store in `folder`.
+
+        Raises:
+            ValueError and others: the folder does not hold a whole store.
+        """
+        if not (folder / ".completed").exists():
+            raise ValueError("the marker .completed is missing")
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.digest = folder.name
+        self.config = from_dict(FeatureConfig, meta["config"])
+        self.stats = from_dict(CorpusStats, meta["stats"]) if meta["stats"] else None
+        self.ids = tuple(json.loads((folder / "ids.json").read_text(encoding="utf-8")))
+        self.lengths = np.load(folder / "num_frames.npy")
+        self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._rows = {id: row for row, id in enumerate(self.ids)}
+        self._file = os.open(folder / "feats.f16", os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        size, expected = os.fstat(self._file).st_size, int(self._offsets[-1]) * self._frame_bytes
+        if size != expected or len(self.lengths) != len(self.ids):
+            raise ValueError(f"feats.f16 has {size} bytes where its index says {expected}")
+
+    def row(self, id: str) -> int:
+        """The place of an utterance in `ids`, `lengths` and `read`."""
+        return self._rows[id]
+
+    def num_frames(self, id: str) -> int:
+        """T of one utterance."""
+        return int(self.lengths[self._rows[id]])
+
+    def feats(self, id: str) -> npt.NDArray[np.float32]:
+        """Features [T, F] of one utterance."""
+        return self.read(self._rows[id]).astype(np.float32)
+
+    def read(self, row: int) -> npt.NDArray[np.float16]:
+        """Features [T, F] of one row, as stored."""
+        size = int(self.lengths[row]) * self._frame_bytes
+        data = os.pread(self._file, size, int(self._offsets[row]) * self._frame_bytes)
+        return np.frombuffer(data, np.float16).reshape(self.lengths[row], self.config.num_bins)
+
+    @property
+    def _frame_bytes(self) -> int:
+        return self.config.num_bins * 2
+
+
+def open_store(
+    corpus: Corpus, config: FeatureConfig, *, progress: ProgressCallback | None = None
+) -> FeatureStore:
+    """The store of `corpus` under `config`, built first where the cache has none.
+
+    Of several processes that ask at once one builds and the others wait. A store that is incomplete
+    or damaged is built anew.
+
+    Raises:
+        UserError: audio that cannot be read, a cache that cannot be written, too little disk space.
+    """
+    key = digest([corpus.digest, to_dict(config), FEATURES_VERSION])
+    folder = cache_root() / "features" / key
+    if (store := _open(folder, corpus)) is not None:
+        return store
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.with_suffix(".lock")):
+            # The process that held the lock before may have built it meanwhile.
+            if (store := _open(folder, corpus)) is None:
+                if folder.exists():
+                    log.warning("the feature store %s is damaged; it is built anew", folder)
+                _build(folder, corpus, config, progress)
+                store = _open(folder, corpus)
+    except OSError as error:
+        raise UserError(
+            f"features cannot be written to {folder} ({error.strerror or error}); free space there "
+            f"or set {CACHE_VARIABLE} to a folder that can be written"
+        ) from error
+    assert store is not None, f"the store just built in {folder} cannot be opened"
+    return store
+
+
+def _open(folder: Path, corpus: Corpus) -> FeatureStore | None:
+    if not folder.exists():
+        return None
+    try:
+        store = FeatureStore(folder)
+        if store.ids != tuple(utterance.id for utterance in corpus.utterances):
+            raise ValueError("its utterances are not those of the corpus")
+    except (ValueError, KeyError, TypeError, EOFError, OSError, UserError) as error:
+        log.debug("the feature store %s is damaged: %s", folder, error)
+        return None
+    return store
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock at `path`; the system frees it when its process dies."""
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is computing these features; waiting for it")
+        held = lock.acquire()
+    with held:
+        yield
+
+
+def _build(
+    folder: Path, corpus: Corpus, config: FeatureConfig, progress: ProgressCallback | None
+) -> None:
+    """Write the store to ``<folder>.partial`` utterance by utterance, then move it into place."""
+    _check_space(folder.parent, corpus, config)
+    partial = folder.with_suffix(".partial")
+    # We hold the lock: whatever lies there was left by a process that was killed.
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        stats = None
+        train = corpus.split("train") if config.normalize == "corpus" else ()
+        tick = _ticker(progress, len(train) + len(corpus.utterances))
+        with _one_torch_thread():
+            if config.normalize == "corpus":
+                stats = _corpus_stats(train, config, tick)
+            with (partial / "feats.f16").open("wb") as file:
+                lengths = _write_feats(file, corpus.utterances, config, stats, tick)
+        np.save(partial / "num_frames.npy", np.array(lengths, np.int64))
+        write_json(partial / "ids.json", [utterance.id for utterance in corpus.utterances])
+        meta = {
+            "corpus": corpus.name,
+            "corpus_digest": corpus.digest,
+            "config": to_dict(config),
+            "version": FEATURES_VERSION,
+            "stats": asdict(stats) if stats else None,
+        }
+        write_json(partial / "meta.json", meta)
+        (partial / ".completed").touch()
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_feats(
+    file: IO[bytes],
+    utterances: tuple[Utterance, ...],
+    config: FeatureConfig,
+    stats: CorpusStats | None,
+    tick: Callable[[], None],
+) -> list[int]:
+    """Append the features of each utterance to `file`; return their numbers of frames."""
+
+    def compute_one(utterance: Utterance) -> npt.NDArray[np.float16]:
+        return compute(_waveform(utterance, config), config, stats).half().numpy()
+
+    lengths = []
+    for feats in _ordered_map(compute_one, utterances):
+        file.write(feats.data)
+        lengths.append(len(feats))
+        tick()
+    file.flush()
+    os.fsync(file.fileno())
+    return lengths
+
+
+def _corpus_stats(
+    train: tuple[Utterance, ...], config: FeatureConfig, tick: Callable[[], None]
+) -> CorpusStats:
+    """One pass over the train split for the mean and deviation of each bin."""
+
+    def sums_of(utterance: Utterance) -> tuple[int, Tensor, Tensor]:
+        feats_TF = log_power(_waveform(utterance, config), config).double()
+        return len(feats_TF), feats_TF.sum(0), feats_TF.square().sum(0)
+
+    if not train:
+        raise UserError(
+            "corpus normalisation needs a train split, and this corpus has none; "
+            "set features.normalize=utterance"
+        )
+    count, sum_F, square_F = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for num_frames, sums, squares in _ordered_map(sums_of, train):
+        count, sum_F, square_F = count + num_frames, sum_F + sums, square_F + squares
+        tick()
+    mean_F = sum_F / count
+    std_F = (square_F / count - mean_F.square()).clamp(min=0).sqrt()
+    return CorpusStats(mean=tuple(mean_F.tolist()), std=tuple(std_F.tolist()))
+
+
+def _waveform(utterance: Utterance, config: FeatureConfig) -> Tensor:
+    return read_audio(
+        utterance.audio, channel=utterance.channel, sample_rate_hz=config.sample_rate_hz
+    )
+
+
+def _ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``map`` with a thread per core and a bounded number of results waiting.
+
+    Threads suffice: decoding and the FFT run outside Python's lock.
+    """
+    num_threads = _num_cores()
+    with ThreadPoolExecutor(num_threads) as pool:
+        pending: deque[Future[R]] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * num_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """One utterance is too small to share between torch's threads, and ours fill the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[], None]:
+    """A function to call once per utterance done."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total) if progress else None
+
+
+def _check_space(folder: Path, corpus: Corpus, config: FeatureConfig) -> None:
+    seconds = sum(utterance.seconds for utterance in corpus.utterances)
+    needed = int(seconds * config.frames_per_second * config.num_bins * 2)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the features of {seconds / 3600:.1f} h of audio take {needed / 1e9:.1f} GB, and "
+            f"{folder} has {free / 1e9:.1f} GB free; set {CACHE_VARIABLE} to a larger disk"
+        )

@@ -1,0 +1,55 @@
+"""An utterance, and a corpus of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SPLITS = ("train", "valid", "test", "watch")
+"""`watch` is never trained on or scored: its transcripts are followed through the epochs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """One recording with its transcript, validated: readable, not empty, text within the alphabet."""
+
+    id: str
+    """Unique within its corpus."""
+    audio: Path
+    sample_rate_hz: int
+    channel: int | None
+    """The channel to read of a recording with several; None for a recording with one."""
+    text: str
+    """Normalised transcript (see bench.data.text)."""
+    speaker: str
+    split: str
+    """One of SPLITS."""
+    seconds: float
+    audio_digest: str
+    """Of the file's bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """An utterance that a reader refused, and why."""
+
+    id: str
+    split: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Validated utterances of every split."""
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    leakage: dict[str, int] = field(default_factory=dict)
+    """How much two splits share: ``{"train/test same text": 26, …}``; only counts above zero."""
+    notes: tuple[str, ...] = ()
+    """What a reader of results should know, such as a test split carved from the training part."""
+    digest: str = ""
+    """Names the data by content: ids, texts, speakers, splits and audio digests."""
+
+    def split(self, name: str) -> tuple[Utterance, ...]:
+        """The utterances of one split, in the corpus's order."""
+        return tuple(u for u in self.utterances if u.split == name)

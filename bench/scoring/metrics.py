@@ -1,0 +1,95 @@
+"""The metrics of a run: what each means, its unit, and which way is better."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One row of METRICS."""
+
+    name: str
+    """As logged after its prefix: ``wer`` is the row of ``valid/wer`` and ``test/wer``."""
+    direction: Literal["minimize", "maximize"] | None
+    """Which way is better; None for what describes a run and does not judge it."""
+    unit: str
+    """"" for a plain number."""
+    summary: str
+    """One line for people."""
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="wer",
+            direction="minimize",
+            unit="fraction",
+            summary="word errors over reference words, greedy decoding, may exceed 1",
+        ),
+        Metric(
+            name="cer",
+            direction="minimize",
+            unit="fraction",
+            summary="character errors, spaces included, over reference characters",
+        ),
+        Metric(
+            name="loss",
+            direction="minimize",
+            unit="nats per symbol",
+            summary="CTC loss over the number of symbols, mean over utterances",
+        ),
+        Metric(
+            name="blank_share",
+            direction=None,
+            unit="fraction",
+            summary="output frames whose best symbol is the blank; near 1 the network says nothing",
+        ),
+        Metric(
+            name="grad_norm",
+            direction=None,
+            unit="",
+            summary="Euclidean norm of the gradient before clipping",
+        ),
+        Metric(name="learning_rate", direction=None, unit="", summary="of the optimizer's step"),
+        Metric(
+            name="num_nonfinite",
+            direction="minimize",
+            unit="steps",
+            summary="steps left out because loss or gradient was not finite",
+        ),
+        Metric(
+            name="epoch", direction=None, unit="epochs", summary="passes over the training data"
+        ),
+        Metric(
+            name="audio_seconds_per_second",
+            direction="maximize",
+            unit="s/s",
+            summary="seconds of audio trained on per second; evaluation is not counted",
+        ),
+        Metric(
+            name="train_seconds",
+            direction="minimize",
+            unit="s",
+            summary="wall time of training steps; evaluation and checkpoints are not counted",
+        ),
+        Metric(
+            name="peak_memory_bytes",
+            direction="minimize",
+            unit="bytes",
+            summary="most memory allocated on the GPU, or resident memory of a CPU process",
+        ),
+        Metric(
+            name="num_parameters",
+            direction="minimize",
+            unit="",
+            summary="trained numbers, both bias vectors of a recurrent cell included",
+        ),
+        Metric(
+            name="macs_per_second_of_audio",
+            direction="minimize",
+            unit="1/s",
+            summary="multiply-adds of one forward pass per second of audio",
+        ),
+    )
+}

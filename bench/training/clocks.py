@@ -1,0 +1,32 @@
+"""Where a run's time goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Phase = Literal["train", "evaluation", "checkpoint"]
+
+
+class Clocks:
+    """Wall seconds by phase, added up in a dict that outlives the process inside a checkpoint."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        """Count on from `seconds`, in place."""
+        self._seconds = seconds
+
+    @contextmanager
+    def __call__(self, phase: Phase) -> Iterator[None]:
+        """Add the time inside the block to `phase`."""
+        begun = time.perf_counter()
+        yield
+        self._seconds[phase] = self[phase] + time.perf_counter() - begun
+
+    def __getitem__(self, phase: Phase) -> float:
+        """Seconds of `phase` so far."""
+        return self._seconds.get(phase, 0.0)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases so far."""
+        return sum(self._seconds.values())

@@ -1,0 +1,102 @@
+"""The whole configuration of a run, and the network that it describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bench.core.config import updated
+from bench.core.errors import UserError
+from bench.core.lookup import look_up
+from bench.core.seeding import derive
+from bench.data.augment import AugmentConfig
+from bench.data.batches import BatchConfig
+from bench.data.corpora import CorpusConfig
+from bench.data.features import FeatureConfig
+from bench.data.text import NUM_SYMBOLS
+from bench.training.optim import OptimConfig
+from variants import VARIANTS
+from variants.spec import AcousticModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, and how often to look."""
+
+    num_epochs: int = 20
+    max_train_seconds: float | None = None
+    """Cap on the time of training steps, over all resumes; reaching it ends the run, evaluated."""
+    patience: int | None = None
+    """End after this many epochs without a better valid WER; None: never early."""
+    eval_every_epochs: int = 1
+    log_every_steps: int = 10
+    checkpoint_every_seconds: float = 60.0
+    """The most work that a killed run loses."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "patience", "eval_every_epochs", "log_every_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.max_train_seconds is not None and not self.max_train_seconds > 0:
+            raise ValueError(f"max_train_seconds must be above 0, got {self.max_train_seconds}")
+        if not self.checkpoint_every_seconds >= 0:
+            raise ValueError(
+                f"checkpoint_every_seconds must be at least 0, got {self.checkpoint_every_seconds}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run's numbers."""
+
+    variant: str
+    """One of variants.VARIANTS."""
+    model: Any
+    """The variant's own config."""
+    corpus: CorpusConfig
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        expected = type(look_up(VARIANTS, self.variant, "variant").config)
+        if type(self.model) is not expected:
+            raise ValueError(
+                f"model of variant {self.variant} must be a {expected.__name__}, "
+                f"got a {type(self.model).__name__}"
+            )
+
+
+def default_run_config(variant: str, corpus: CorpusConfig) -> RunConfig:
+    """The config of `variant` before anything is changed.
+
+    Raises:
+        UserError: unknown variant.
+    """
+    spec = look_up(VARIANTS, variant, "variant")
+    features = updated(FeatureConfig(), spec.features, "features.")
+    return RunConfig(variant=variant, model=spec.config, corpus=corpus, features=features)
+
+
+def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """The inverse of bench.core.config.to_dict.
+
+    Raises:
+        UserError: a key or value that this version does not know, or no variant.
+    """
+    if "variant" not in values:
+        raise UserError("a run config names its variant, got none; write for instance variant=…")
+    default = default_run_config(values["variant"], CorpusConfig())
+    return updated(default, values)
+
+
+def build_model(config: RunConfig) -> AcousticModel:
+    """The network of `config` with the initial weights that its seed gives, on the CPU."""
+    torch.manual_seed(derive(config.seed, "init"))
+    spec = VARIANTS[config.variant]
+    return spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)

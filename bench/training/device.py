@@ -1,0 +1,45 @@
+"""Where a run computes, in which precision, and how much memory it took."""
+
+import resource
+import sys
+from typing import Literal
+
+import torch
+
+from bench.core.errors import UserError
+
+
+def resolve_device(name: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
+    """The device that ``--device`` names; auto is the GPU where torch sees one.
+
+    Raises:
+        UserError: CUDA was asked for and torch sees none.
+    """
+    visible = torch.cuda.is_available()
+    if name == "cuda" and not visible:
+        raise UserError(
+            "--device cuda needs a CUDA device, none is visible to torch; use --device cpu or auto"
+        )
+    device = torch.device(("cuda" if visible else "cpu") if name == "auto" else name)
+    # float32 means float32: TF32 keeps 10 bits of the fraction, and torch allows cuDNN to use it.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def default_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA; float32 on a CPU, most of which emulate bfloat16 (18 times slower)."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """The context in which a network runs in `precision`; its weights stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that this process has held: allocated on the GPU, or resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

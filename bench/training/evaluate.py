@@ -1,0 +1,143 @@
+"""What a network hears: losses, texts and error rates of a dataset, the text of one recording.
+
+Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data.audio import read_audio
+from bench.data.batches import BatchConfig, Dataset, evaluation_order, min_frames
+from bench.data.features import CorpusStats, compute
+from bench.data.text import BLANK
+from bench.decoding import Decoder, greedy
+from bench.scoring import Totals, UtteranceScore, score, totals
+from bench.training.config import RunConfig
+from bench.training.device import autocast, default_precision
+from variants.spec import AcousticModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a network does on a dataset."""
+
+    loss: float
+    """CTC loss per symbol, mean over the utterances that it has frames enough to spell; NaN if
+    there are none. The error rates are over all utterances."""
+    blank_share: float
+    """Of the output frames, those whose best symbol is the blank."""
+    scores: list[UtteranceScore]
+    """In the order of the dataset."""
+    totals: Totals
+
+
+def ctc_losses(
+    log_probs_BUV: Tensor, out_lens_B: Tensor, targets: Tensor, target_lens_B: Tensor
+) -> Tensor:
+    """CTC loss of each utterance [B] in nats per symbol, in float32 (Graves et al. 2006).
+
+    Per symbol, so that long utterances do not outweigh short ones, as the ``mean`` of
+    `torch.nn.functional.ctc_loss` has it. The lengths are on the CPU, where that function wants
+    them: lengths on a GPU would be waited for.
+    """
+    losses_B = F.ctc_loss(
+        log_probs_BUV.float().transpose(0, 1),
+        targets,
+        out_lens_B,
+        target_lens_B,
+        blank=BLANK,
+        reduction="none",
+    )
+    per_symbol_B = 1 / target_lens_B.clamp(min=1)
+    return losses_B * per_symbol_B.to(losses_B.device, non_blocking=True)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: AcousticModel,
+    dataset: Dataset,
+    batches: BatchConfig,
+    device: torch.device,
+    decoder: Decoder = greedy,
+    precision: torch.dtype | None = None,
+) -> Evaluation:
+    """Losses, texts and scores of `dataset`, which holds at least one utterance.
+
+    The network is on `device`; it is left in evaluation mode. `precision` is the device's default
+    where none is given.
+    """
+    model.eval()
+    hyps = [""] * len(dataset)
+    losses: list[Tensor] = []
+    num_blanks = torch.zeros((), dtype=torch.int64, device=device)
+    num_frames = 0
+    for indices in evaluation_order(dataset, batches):
+        host = dataset.collate(indices)
+        out_lens_B = model.output_lengths(host.feat_lens_B)
+        batch = host.to(device)
+        with autocast(device, precision or default_precision(device)):
+            log_probs_BUV, _ = model(batch.feats_BTF, batch.feat_lens_B)
+        losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
+        needed_B = torch.tensor([min_frames(dataset.utterances[index].text) for index in indices])
+        losses.append(losses_B[(out_lens_B >= needed_B).to(device)])
+        frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
+        inside_BU = frame_U < out_lens_B.to(device)[:, None]
+        num_blanks += ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
+        num_frames += int(out_lens_B.sum())
+        for index, hyp in zip(indices, decoder(log_probs_BUV, out_lens_B), strict=True):
+            hyps[index] = hyp
+    spoken = dataset.utterances
+    scores = score(
+        ids=[u.id for u in spoken],
+        refs=[u.text for u in spoken],
+        hyps=hyps,
+        speakers=[u.speaker for u in spoken],
+        seconds=[u.seconds for u in spoken],
+    )
+    return Evaluation(
+        loss=torch.cat(losses).mean().item(),
+        blank_share=num_blanks.item() / num_frames,
+        scores=scores,
+        totals=totals(scores),
+    )
+
+
+@torch.inference_mode()
+def transcribe_feats(
+    model: AcousticModel, feats_TF: Tensor, device: torch.device, decoder: Decoder = greedy
+) -> str:
+    """The text of one utterance; the network is on `device`, in evaluation mode."""
+    feat_lens_B = torch.tensor([len(feats_TF)], device=device)
+    with autocast(device, default_precision(device)):
+        log_probs_BUV, out_lens_B = model(feats_TF[None].to(device), feat_lens_B)
+    (text,) = decoder(log_probs_BUV, out_lens_B)
+    return text
+
+
+def transcribe(
+    model: AcousticModel,
+    config: RunConfig,
+    audio: Path,
+    device: torch.device,
+    channel: int | None = None,
+    stats: CorpusStats | None = None,
+) -> str:
+    """The text of one recording.
+
+    Args:
+        model: on `device`, in evaluation mode.
+        config: what the network was trained with.
+        audio: WAV, FLAC, OGG, MP3, SPH or RAW, at any rate.
+        device: where to compute.
+        channel: the one to use of a recording with several.
+        stats: those of the checkpoint, where ``features.normalize`` is "corpus".
+
+    Raises:
+        UserError: a recording that cannot be read.
+    """
+    waveform_N = read_audio(audio, channel=channel, sample_rate_hz=config.features.sample_rate_hz)
+    return transcribe_feats(model, compute(waveform_N, config.features, stats), device)

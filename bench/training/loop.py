@@ -1,0 +1,398 @@
+"""The training loop: one straight function, which knows neither the search nor the tracking.
+
+Legend: B utterances of a batch, T frames, F feature bins, U output frames, V symbols.
+
+Nothing of a run lives anywhere but in the weights, the optimizer and `LoopState`: all randomness is
+drawn from generators that depend on seed and step alone (bench.core.seeding), and the batches of an
+epoch on seed and epoch. So a run that was killed and resumed gives the same numbers as one that was
+not.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from bench.core.config import digest
+from bench.core.errors import UserError
+from bench.core.seeding import derive, generator
+from bench.data.augment import spec_augment
+from bench.data.batches import Dataset, IntArray, epoch_order, feasible_subset
+from bench.training import checkpoint
+from bench.training.clocks import Clocks
+from bench.training.config import RunConfig
+from bench.training.device import autocast, default_precision, peak_memory_bytes
+from bench.training.evaluate import ctc_losses, evaluate
+from bench.training.optim import (
+    build_optimizer,
+    learning_rate_at,
+    set_learning_rate,
+    step_unless,
+)
+from variants.spec import AcousticModel
+
+MAX_NONFINITE_STREAK = 10
+"""So many steps in a row without a finite loss and gradient, and the run has diverged."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a run trains on, is chosen by, and is watched on."""
+
+    train: Dataset
+    valid: Dataset
+    watch: Dataset
+
+    @property
+    def digest(self) -> str:
+        """Names the utterances, their order and their features."""
+        sets = (self.train, self.valid, self.watch)
+        return digest([[d.store.digest, *(u.id for u in d.utterances)] for d in sets])
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchTranscript:
+    """What the network makes of a watch utterance at one evaluation."""
+
+    id: str
+    ref: str
+    hyp: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the loop reports: every few steps, and at each evaluation."""
+
+    step: int
+    """Steps taken, over all resumes."""
+    epoch: float
+    """Epochs done; whole at an evaluation, unless the cap on seconds cut one short."""
+    num_epochs: int
+    """Epochs that the run may take."""
+    seconds: float
+    """Wall time of the run, over all resumes."""
+    metrics: dict[str, float]
+    """By name, with prefix: "train/loss", "valid/wer"; rows of bench.scoring.METRICS. Losses may be
+    infinite or NaN."""
+    evaluated: bool
+    """Whether "valid/…" and `watch` are there."""
+    watch: tuple[WatchTranscript, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a run ended."""
+
+    state: Literal["finished", "stopped", "diverged"]
+    """Only a stopped run can be gone on with."""
+    best_epoch: int
+    """Of the lowest valid WER (then CER, then the earliest); 0 if the run was never evaluated."""
+    best: dict[str, float]
+    """Metrics of that evaluation; empty if there was none."""
+    final: dict[str, float]
+    """Metrics of the last evaluation."""
+    num_steps: int
+    num_epochs: int
+    """Epochs begun."""
+    train_seconds: float
+    """Of steps alone, without evaluations and checkpoints."""
+    audio_seconds_per_second: float
+    peak_memory_bytes: int
+    num_nonfinite: int
+    """Steps left out because loss or gradient was not finite."""
+    best_checkpoint: Path
+    """There if the run was ever evaluated."""
+
+
+@dataclass(kw_only=True)
+class LoopState:
+    """All that changes in a run besides weights and optimizer; a checkpoint holds these three."""
+
+    step: int = 0
+    """Batches trained on, those left out as not finite included."""
+    epoch: int = 0
+    """Whole epochs done."""
+    batch: int = 0
+    """Batches done of the epoch after these."""
+    window: list[Tensor] = field(default_factory=list)
+    """Loss and gradient norm [2] of each step since the last report, unread, on the device."""
+    audio_seconds: float = 0.0
+    """Trained on."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """See Clocks."""
+    reported_audio_seconds: float = 0.0
+    """`audio_seconds` at the last report."""
+    reported_train_seconds: float = 0.0
+    num_nonfinite: int = 0
+    nonfinite_streak: int = 0
+    """The steps just before the last report, all not finite."""
+    best: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    final: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int = 0
+    outcome: Literal["finished", "diverged"] | None = None
+
+
+def train(
+    config: RunConfig,
+    model: AcousticModel,
+    data: TrainingData,
+    *,
+    device: torch.device,
+    directory: Path,
+    report: Callable[[Progress], bool],
+    precision: torch.dtype | None = None,
+) -> TrainResult:
+    """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off.
+
+    Args:
+        config: of the run.
+        model: what `build_model` gave for it; it is moved to `device` and trained in place.
+        data: the network must have output frames enough for each text in train.
+        device: where to compute.
+        directory: the run's own; "last.pt" and "best.pt" are kept in its folder "checkpoints".
+        report: called with the progress; returns True to stop the run here.
+        precision: of the network's arithmetic; the device's default where none is given.
+
+    Raises:
+        UserError: an empty split, an utterance too short for its text, a checkpoint in `directory`
+            of another config or other data, a disk that is full.
+    """
+    # 1. Set up, or take up what an earlier process left.
+    _check_data(data, model)
+    settings, seed = config.training, config.seed
+    precision = precision or default_precision(device)
+    last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
+    model = model.to(device)
+    optimizer = build_optimizer(model, config.optim)
+    state = _resume(last, config, data, model, optimizer, device)
+    clocks = Clocks(state.seconds)
+    saved_at = clocks.total
+    order_of = partial(epoch_order, data.train, config.batches, seed=seed)
+    num_steps = sum(len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs))
+    order = order_of(epoch=state.epoch)
+    stop = False
+    while state.outcome is None and not stop:
+        with clocks("train"):
+            # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
+            indices = order[state.batch]
+            host = data.train.collate(indices)
+            out_lens_B = model.output_lengths(host.feat_lens_B)
+            batch = host.to(device)
+            rng = generator(seed, "augment", state.step)
+            feats_BTF = spec_augment(batch.feats_BTF, batch.feat_lens_B, config.augment, rng)
+
+            # 3. Forward and backward; dropout draws from torch's global generators.
+            torch.manual_seed(derive(seed, "dropout", state.step))
+            model.train()
+            with autocast(device, precision):
+                log_probs_BUV, _ = model(feats_BTF, batch.feat_lens_B)
+            losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
+            loss = losses_B.mean()
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+
+            # 4. A step, left out if anything is not finite (counted when the window is read).
+            learning_rate = learning_rate_at(state.step, num_steps, config.optim)
+            set_learning_rate(optimizer, learning_rate)
+            grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
+            state.window.append(torch.stack([loss.detach(), grad_norm]))
+            step_unless(optimizer, ~state.window[-1].isfinite().all())
+            state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
+            state.step, state.batch = state.step + 1, state.batch + 1
+
+        # 5. Read the curves every few steps, and where the epoch or the time allowed ends.
+        epoch = state.epoch + state.batch / len(order)
+        epoch_ends = state.batch == len(order)
+        cap = settings.max_train_seconds
+        out_of_time = cap is not None and clocks["train"] >= cap
+        metrics: dict[str, float] = {}
+        if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
+            metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
+            metrics |= _read_window(state, clocks, data.train, order)
+
+        # 6. At the end of an epoch, evaluate and keep the best weights.
+        if epoch_ends:
+            state.epoch, state.batch = state.epoch + 1, 0
+            order = order_of(epoch=state.epoch)
+        over = out_of_time or state.epoch == settings.num_epochs
+        due = epoch_ends and state.epoch % settings.eval_every_epochs == 0
+        evaluated = (due or over) and state.outcome is None
+        watch: tuple[WatchTranscript, ...] = ()
+        if evaluated:
+            with clocks("evaluation"):
+                state.final, watch = _evaluate(model, data, config, device, precision)
+            metrics |= state.final
+            if _is_better(state.final, state.best):
+                state.best, state.best_epoch = state.final, math.ceil(epoch)
+                checkpoint.save(best, config, model, data.train.store.stats)
+            patience = settings.patience or math.inf
+            if over or state.epoch - state.best_epoch >= patience:
+                state.outcome = "finished"
+
+        # 7. Report, then save: what was reported and not saved is reported again.
+        if metrics:
+            stop = report(
+                Progress(
+                    step=state.step,
+                    epoch=epoch,
+                    num_epochs=settings.num_epochs,
+                    seconds=clocks.total,
+                    metrics=metrics,
+                    evaluated=evaluated,
+                    watch=watch,
+                )
+            )
+        waited = clocks.total - saved_at >= settings.checkpoint_every_seconds
+        if waited or evaluated or stop or state.outcome:
+            state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
+            with clocks("checkpoint"):
+                _save_last(last, config, data, model, optimizer, state)
+            saved_at = clocks.total
+    return _result(state, clocks, best)
+
+
+def _check_data(data: TrainingData, model: AcousticModel) -> None:
+    """Refuse what would end in an infinite loss or in no rate at all."""
+    for name, dataset in (("train", data.train), ("valid", data.valid)):
+        if not len(dataset):
+            raise UserError(f"training needs utterances in split {name!r}, got none; add some")
+
+    def output_lengths(num_frames: IntArray) -> IntArray:
+        lengths: IntArray = model.output_lengths(torch.from_numpy(num_frames)).numpy()
+        return lengths
+
+    _, left_out = feasible_subset(data.train, output_lengths)
+    if left_out:
+        first = left_out[0]
+        raise UserError(
+            f"train utterance {first.id!r} cannot be learned by this network: {first.reason}; "
+            "leave it out, or take a smaller time stride"
+        )
+
+
+def _resume(
+    path: Path,
+    config: RunConfig,
+    data: TrainingData,
+    model: AcousticModel,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> LoopState:
+    """Put the checkpoint at `path` into model and optimizer; without one, the state of step 0."""
+    if not path.exists():
+        return LoopState()
+    content = checkpoint.load(path, device)
+    checkpoint.check_same_run(path, content, config, data.digest)
+    checkpoint.load_weights(path, content, config, model)
+    optimizer.load_state_dict(content["optimizer"])
+    return LoopState(**content["loop"])
+
+
+def _save_last(
+    path: Path,
+    config: RunConfig,
+    data: TrainingData,
+    model: AcousticModel,
+    optimizer: torch.optim.Optimizer,
+    state: LoopState,
+) -> None:
+    """The inverse of `_resume`."""
+    resuming = {
+        "data": data.digest,
+        "optimizer": optimizer.state_dict(),
+        "loop": asdict(state),
+    }
+    checkpoint.save(path, config, model, data.train.store.stats, **resuming)
+
+
+def _read_window(
+    state: LoopState, clocks: Clocks, dataset: Dataset, order: list[list[int]]
+) -> dict[str, float]:
+    """Fetch and empty the window; count what was not finite in it, average the rest.
+
+    Sets the outcome where so many steps in a row were not finite that the run has diverged.
+    """
+    with clocks("train"):  # the wait for the device is part of the steps
+        rows = torch.stack(state.window).tolist()
+    state.window = []
+    finite = []
+    # The window never reaches back beyond the epoch, at whose end it is read.
+    for place, (loss, grad_norm) in enumerate(rows, start=state.batch - len(rows)):
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            finite.append((loss, grad_norm))
+            state.nonfinite_streak = 0
+            continue
+        state.num_nonfinite += 1
+        state.nonfinite_streak += 1
+        if state.nonfinite_streak == MAX_NONFINITE_STREAK:
+            state.outcome = "diverged"
+        step = state.step - state.batch + place + 1
+        ids = ", ".join(dataset.utterances[index].id for index in order[place])
+        message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
+        _logger.warning(message, step, loss, grad_norm, ids)
+    audio = state.audio_seconds - state.reported_audio_seconds
+    speed = audio / (clocks["train"] - state.reported_train_seconds)
+    state.reported_audio_seconds = state.audio_seconds
+    state.reported_train_seconds = clocks["train"]
+    metrics = {
+        "train/num_nonfinite": float(state.num_nonfinite),
+        "train/audio_seconds_per_second": speed,
+    }
+    if finite:
+        losses, norms = zip(*finite, strict=True)
+        metrics |= {"train/loss": fmean(losses), "train/grad_norm": fmean(norms)}
+    return metrics
+
+
+def _evaluate(
+    model: AcousticModel,
+    data: TrainingData,
+    config: RunConfig,
+    device: torch.device,
+    precision: torch.dtype,
+) -> tuple[dict[str, float], tuple[WatchTranscript, ...]]:
+    """Metrics on valid, and what is heard of the watch utterances."""
+    valid = evaluate(model, data.valid, config.batches, device, precision=precision)
+    metrics = {
+        "valid/loss": valid.loss,
+        "valid/wer": valid.totals.wer,
+        "valid/cer": valid.totals.cer,
+        "valid/blank_share": valid.blank_share,
+    }
+    if not len(data.watch):
+        return metrics, ()
+    heard = evaluate(model, data.watch, config.batches, device, precision=precision).scores
+    return metrics, tuple(WatchTranscript(id=s.id, ref=s.ref, hyp=s.hyp) for s in heard)
+
+
+def _is_better(new: dict[str, float], best: dict[str, float]) -> bool:
+    """By WER, of equals by CER; equal in both is not better."""
+    keys = ("valid/wer", "valid/cer")
+    return not best or [new[key] for key in keys] < [best[key] for key in keys]
+
+
+def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainResult:
+    return TrainResult(
+        state=state.outcome or "stopped",
+        best_epoch=state.best_epoch,
+        best=state.best,
+        final=state.final,
+        num_steps=state.step,
+        num_epochs=state.epoch + (state.batch > 0),
+        train_seconds=clocks["train"],
+        audio_seconds_per_second=state.audio_seconds / clocks["train"],
+        peak_memory_bytes=state.peak_memory_bytes,
+        num_nonfinite=state.num_nonfinite,
+        best_checkpoint=best_checkpoint,
+    )

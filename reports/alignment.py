@@ -1,0 +1,73 @@
+"""Words or letters of a hypothesis beside those of its reference, at the least number of errors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Operation = Literal["match", "substitution", "deletion", "insertion"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place of an alignment; `ref` is empty for an insertion, `hyp` for a deletion."""
+
+    operation: Operation
+    ref: str
+    hyp: str
+
+
+def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
+    """The alignment of `ref` and `hyp` with the fewest errors (Levenshtein 1966).
+
+    Of several the one is taken that, read from the end, prefers a pair to a deletion and that to an insertion.
+    """
+    # What both begin and end with needs no table; near-right transcripts are the common case.
+    head = _shared(ref, hyp)
+    tail = _shared(ref[head:][::-1], hyp[head:][::-1])
+    middle_ref, middle_hyp = ref[head : len(ref) - tail], hyp[head : len(hyp) - tail]
+    return [
+        *(Step("match", word, word) for word in ref[:head]),
+        *_trace(middle_ref, middle_hyp, _distances(middle_ref, middle_hyp)),
+        *(Step("match", word, word) for word in ref[len(ref) - tail :]),
+    ]
+
+
+def num_errors(steps: Sequence[Step]) -> int:
+    """Substitutions, deletions and insertions of an alignment."""
+    return sum(step.operation != "match" for step in steps)
+
+
+def _shared(ref: Sequence[str], hyp: Sequence[str]) -> int:
+    pairs = zip(ref, hyp, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ref), len(hyp)))
+
+
+def _distances(ref: Sequence[str], hyp: Sequence[str]) -> list[list[int]]:
+    """Errors between the first i of `ref` and the first j of `hyp`, at [i][j]."""
+    rows = [list(range(len(hyp) + 1))]
+    for i, word in enumerate(ref, start=1):
+        above, row = rows[-1], [i]
+        for j, other in enumerate(hyp, start=1):
+            pair = above[j - 1] + (word != other)
+            row.append(min(pair, above[j] + 1, row[j - 1] + 1))
+        rows.append(row)
+    return rows
+
+
+def _trace(ref: Sequence[str], hyp: Sequence[str], distances: list[list[int]]) -> list[Step]:
+    """A cheapest path through `distances`, walked from its end."""
+    steps: list[Step] = []
+    i, j = len(ref), len(hyp)
+    while i or j:
+        here = distances[i][j]
+        if i and j and here == distances[i - 1][j - 1] + (ref[i - 1] != hyp[j - 1]):
+            i, j = i - 1, j - 1
+            same = ref[i] == hyp[j]
+            steps.append(Step("match" if same else "substitution", ref[i], hyp[j]))
+        elif i and here == distances[i - 1][j] + 1:
+            i -= 1
+            steps.append(Step("deletion", ref[i], ""))
+        else:
+            j -= 1
+            steps.append(Step("insertion", "", hyp[j]))
+    return steps[::-1]

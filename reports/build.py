@@ -1,0 +1,54 @@
+"""The page itself: sections in their order, styles, scripts and plotly in one file that asks nobody for anything."""
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from reports.input import ReportInput
+from reports.markup import FOLDER, render
+from reports.palette import COLOURS
+from reports.sections import curves, decodes, listening, redo, runs, search, trust, verdict
+
+SECTIONS: tuple[ModuleType, ...] = (verdict, trust, curves, search, decodes, listening, runs, redo)
+"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
+
+
+def build(report_input: ReportInput, path: Path) -> Path:
+    """Write the report of a study to `path`, folders included; the same input gives the same bytes.
+
+    The page opens from file:// without a network. Its content security policy refuses every request and every script but its
+    own two, so that nothing in the data could run or call home even if it were not escaped.
+    """
+    scripts = [get_plotlyjs(), (FOLDER / "page.js").read_text(encoding="utf-8")]
+    page = render(
+        "page.html",
+        study=report_input.study,
+        sections=[_drawn(section, report_input) for section in SECTIONS],
+        colours=COLOURS,
+        css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=[_content_hash(script) for script in scripts],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader, or a Ctrl-C, in the middle of writing must not find half a page.
+    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    written.write_text(page, encoding="utf-8", newline="\n")
+    written.replace(path)
+    return path
+
+
+def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:
+    anchor = section.__name__.rpartition(".")[2]
+    body = section.html(section.numbers(report_input))
+    return {"anchor": anchor, "title": section.TITLE, "body": Markup(body)}
+
+
+def _content_hash(script: str) -> str:
+    """The name of an inline script in a content security policy (CSP level 2, section 4.2.5)."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,87 @@
+"""Values as a reader wants them; a missing one (None, NaN) is a dash."""
+
+import math
+from typing import Any
+
+MISSING = "–"
+NBSP = "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def is_missing(value: Any) -> bool:
+    """True of None and NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any) -> str:
+    """`value` as it is, nothing if it is missing."""
+    return "" if is_missing(value) else str(value)
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    """0.1234 as "12.3 %"."""
+    return MISSING if is_missing(rate) else f"{100 * rate:.{digits}f}{NBSP}%"
+
+
+def bare_percent(rate: float) -> str:
+    """0.1234 as "12.3", where the column says %."""
+    return MISSING if is_missing(rate) else f"{100 * rate:.1f}"
+
+
+def points(difference: float) -> str:
+    """-0.0123 as "−1.2", where the column says percentage points."""
+    if is_missing(difference):
+        return MISSING
+    return f"{100 * difference:+.1f}".replace("-", MINUS)
+
+
+def count(value: float) -> str:
+    """1234.0 as "1,234"."""
+    return MISSING if is_missing(value) else f"{value:,.0f}"
+
+
+def short(value: float) -> str:
+    """19818029 as "19.8 M": three significant figures."""
+    if is_missing(value):
+        return MISSING
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # 999,950 is 1.00 M, not 1000 k.
+        if abs(value) >= 0.9995 * size:
+            scaled = value / size
+            digits = max(0, 3 - len(f"{abs(scaled):.0f}"))
+            return f"{scaled:.{digits}f}{NBSP}{letter}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """3725.0 as "1 h 02 min"."""
+    if is_missing(seconds):
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f}{NBSP}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{NBSP}s"
+    if whole < 3600:
+        return f"{whole // 60}{NBSP}min{NBSP}{whole % 60:02d}{NBSP}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}{NBSP}h{NBSP}{minutes % 60:02d}{NBSP}min"
+
+
+def p_value(p: float) -> str:
+    """0.00012 as "< 0.001"."""
+    if is_missing(p):
+        return MISSING
+    return f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def setting(value: Any) -> str:
+    """A config value; floats with four significant figures."""
+    if is_missing(value):
+        return MISSING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plural(number: int, noun: str, several: str = "") -> str:
+    """1, "seed" as "1 seed"; 2 as "2 seeds"."""
+    return f"{number:,}{NBSP}{noun if number == 1 else several or noun + 's'}"

@@ -1,0 +1,65 @@
+"""Everything a report shows: plain values and pandas tables, with their columns written down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is 12 %), NaN if unknown.
+    "variants": (
+        "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean", "num_parameters",
+        "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds", "search_seconds", "num_trials",
+        "num_finished", "num_pruned", "num_diverged", "num_failed", "num_seeds",
+    ),
+    # One row an unordered pair of variants: WER of a minus WER of b, its 95 % interval, Holm-adjusted p, and the verdict
+    # ("a better", "b better" or "not separated").
+    "pairs": ("a", "b", "delta_wer", "low", "high", "p_adjusted", "verdict"),
+    # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed, running. `params`: the searched
+    # settings as a dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number. `message`: of a failure.
+    "runs": (
+        "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer", "test_cer", "best_epoch",
+        "num_epochs", "train_seconds", "params", "mlflow_run_id", "message",
+    ),
+    # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …).
+    "curves": ("run", "metric", "step", "epoch", "value"),
+    # One row a scored test utterance of a confirm run.
+    "utterances": (
+        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions", "deletions", "insertions",
+        "ref", "hyp",
+    ),
+    # One row a watch utterance and evaluation of a run.
+    "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInput:
+    """What `reports.build` draws."""
+
+    study: str
+    verdict: str
+    """One sentence: which variant is better, by how much, or that no difference can be seen."""
+    command: str
+    """The command that repeats the study."""
+    corpus: Mapping[str, Any]
+    """`name, digest, notes (list), leakage (dict), left_out (dict reason -> count)`, and per split
+    `splits: {split: {utterances, speakers, seconds}}`."""
+    budget: Mapping[str, Any]
+    environment: Mapping[str, str]
+    """Flat: versions, hardware, git commit, …"""
+    tracking_uri: str
+    variants: pd.DataFrame
+    pairs: pd.DataFrame
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    utterances: pd.DataFrame
+    watch: pd.DataFrame
+    spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or {"choices": […]}}}``."""
+
+    def __post_init__(self) -> None:
+        for name, columns in COLUMNS.items():
+            missing = set(columns) - set(getattr(self, name).columns)
+            assert not missing, f"ReportInput.{name} lacks {sorted(missing)}"

@@ -1,0 +1,37 @@
+"""Which colour a variant wears, the same on the whole page, and how a run's state is drawn."""
+
+from collections.abc import Mapping
+
+from reports.input import ReportInput
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+"""Okabe and Ito, "Color universal design", 2008; without yellow and black, which vanish on white and on dark."""
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""From the eighth variant on colours come again, with another dash."""
+
+STATES: Mapping[str, tuple[str, str]] = {
+    "finished": ("circle", "●"),
+    "pruned": ("triangle-down", "▼"),
+    "diverged": ("x", "✖"),
+    "failed": ("square", "■"),
+    "killed": ("diamond", "◆"),
+    "running": ("circle-open", "○"),
+}
+"""The state of a run: its marker in plotly, and the letter that looks like it."""
+
+
+def variant_names(report_input: ReportInput) -> list[str]:
+    """Every variant of the study, those of the command line first and in its order."""
+    listed = [*report_input.variants["variant"], *report_input.runs["variant"]]
+    return list(dict.fromkeys(str(name) for name in listed))
+
+
+def colour(tone: int) -> str:
+    """Colour of the variant at place `tone`."""
+    return COLOURS[tone % len(COLOURS)]
+
+
+def dash(tone: int) -> str:
+    """Plotly's dash of the variant at place `tone`."""
+    return DASHES[tone // len(COLOURS) % len(DASHES)]

@@ -1,0 +1,179 @@
+"""Sample decodes: the same test utterances for every variant, word by word beside what was said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.alignment import Step, align, num_errors
+from reports.format import text
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+
+TITLE = "Sample decodes"
+
+NUM_SHOWN = 30
+MAX_WORDS = 200
+"""Of a longer transcript only the beginning is aligned and shown."""
+LINE_LETTERS = 68
+"""Words go to a further line of the same utterance beyond so many letters."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One word of a row, or the gap where another row has an inserted word (`operation` is "")."""
+
+    operation: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One hypothesis."""
+
+    variant: str
+    tone: int
+    num_errors: int
+
+
+@dataclass(frozen=True)
+class Decode:
+    """An utterance, its reference, and the rows aligned with it."""
+
+    id: str
+    speaker: str
+    seconds: float
+    num_ref_words: int
+    rows: tuple[Row, ...]
+    lines: tuple[tuple[tuple[Cell, ...], ...], ...]
+    """Columns of words in lines: of each column the first cell is the reference's, then one a row."""
+    was_cut: bool
+    searched: str
+    """What the filter looks through."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    groups: tuple[tuple[str, tuple[Decode, ...]], ...]
+    """ "worst", "median" and "best", or one without a name if all utterances are shown."""
+    seeds: tuple[tuple[str, int, int], ...]
+    """Each variant shown: its name, tone and the seed of the confirm run."""
+    num_utterances: int
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """Decodes of each variant's first confirm run, for utterances that all of them scored."""
+    tables, seeds = {}, []
+    for tone, variant in enumerate(variant_names(report_input)):
+        own = report_input.utterances
+        own = own[own["variant"] == variant]
+        if own.empty:
+            continue
+        first = own[own["run"] == own["run"].min()].drop_duplicates("id").set_index("id")
+        tables[variant] = first
+        seeds.append((variant, tone, int(first["seed"].iloc[0])))
+    if not tables:
+        return Numbers((), (), 0)
+    shared = set.intersection(*(set(table.index) for table in tables.values()))
+    tones = {variant: tone for variant, tone, _ in seeds}
+    groups = tuple(
+        (group, tuple(_decode(id, tables, tones) for id in ids))
+        for group, ids in choose(list(tables.values()), shared).items()
+        if ids
+    )
+    return Numbers(groups, tuple(seeds), len(shared))
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    num_shown = sum(len(decodes) for _, decodes in numbers.groups)
+    return render("sections/decodes.html", numbers=numbers, num_shown=num_shown)
+
+
+def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
+    """Which utterances are shown: ids by group, the hardest first.
+
+    Ranked by the errors of all variants together, so that no variant's bad luck chooses; ties by id.
+    """
+    ids = sorted(shared)
+    errors = sum(
+        (t.loc[ids, ["substitutions", "deletions", "insertions"]].sum(axis=1) for t in tables),
+        start=pd.Series(0, index=ids),
+    )
+    rates = errors / tables[0].loc[ids, "num_ref_words"].clip(lower=1)
+    hardest_first = list(rates.sort_values(kind="stable").index)[::-1]
+    if len(hardest_first) <= NUM_SHOWN:
+        return {"": hardest_first}
+    size = NUM_SHOWN // 3
+    middle = (len(hardest_first) - size) // 2
+    return {
+        "worst": hardest_first[:size],
+        "median": hardest_first[middle : middle + size],
+        "best": hardest_first[-size:],
+    }
+
+
+def columns_of(ref: Sequence[str], alignments: Sequence[Sequence[Step]]) -> list[tuple[Cell, ...]]:
+    """Alignments of several hypotheses with one reference, merged so that equal places stand below each other."""
+    inserted = [_insertions(steps, len(ref)) for steps in alignments]
+    paired = [[step for step in steps if step.operation != "insertion"] for steps in alignments]
+    gap = Cell("", "")
+    columns = []
+    for place in range(len(ref) + 1):
+        for extra in range(max((len(words[place]) for words in inserted), default=0)):
+            cells = (
+                Cell("insertion", words[place][extra]) if extra < len(words[place]) else gap
+                for words in inserted
+            )
+            columns.append((gap, *cells))
+        if place < len(ref):
+            cells = (Cell(row[place].operation, row[place].hyp or ref[place]) for row in paired)
+            columns.append((Cell("match", ref[place]), *cells))
+    return columns
+
+
+def _insertions(steps: Sequence[Step], num_words: int) -> list[list[str]]:
+    """The words inserted before each word of the reference, and at its end."""
+    before: list[list[str]] = [[] for _ in range(num_words + 1)]
+    place = 0
+    for step in steps:
+        if step.operation == "insertion":
+            before[place].append(step.hyp)
+        else:
+            place += 1
+    return before
+
+
+def _lines(columns: Sequence[tuple[Cell, ...]]) -> tuple[tuple[tuple[Cell, ...], ...], ...]:
+    """Columns cut into lines of about LINE_LETTERS letters."""
+    lines: list[list[tuple[Cell, ...]]] = [[]]
+    letters = 0
+    for column in columns:
+        width = 1 + max(len(cell.word) for cell in column)
+        if lines[-1] and letters + width > LINE_LETTERS:
+            lines.append([])
+            letters = 0
+        lines[-1].append(column)
+        letters += width
+    return tuple(tuple(line) for line in lines)
+
+
+def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int]) -> Decode:
+    utterance = next(iter(tables.values())).loc[id]
+    ref = str(utterance["ref"]).split()
+    hyps = {variant: str(table.loc[id, "hyp"]).split() for variant, table in tables.items()}
+    alignments = {v: align(ref[:MAX_WORDS], hyp[:MAX_WORDS]) for v, hyp in hyps.items()}
+    texts = [id, utterance["speaker"], *(" ".join(words) for words in (ref, *hyps.values()))]
+    return Decode(
+        id=id,
+        speaker=text(utterance["speaker"]),
+        seconds=utterance["seconds"],
+        num_ref_words=len(ref),
+        rows=tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items()),
+        lines=_lines(columns_of(ref[:MAX_WORDS], list(alignments.values()))),
+        was_cut=max(len(ref), *(len(hyp) for hyp in hyps.values())) > MAX_WORDS,
+        searched=" ".join(text(part) for part in texts).lower(),
+    )

@@ -1,0 +1,135 @@
+"""Learning to hear: what the watch utterances sounded like to a network, evaluation after evaluation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+import pandas as pd
+
+from reports.alignment import Operation, align, num_errors
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+
+TITLE = "Learning to hear"
+
+MAX_EVALUATIONS = 60
+"""Of a longer history so many evaluations are shown, evenly spaced, the first and the last among them."""
+MAX_LETTERS = 400
+"""Of a longer transcript only the beginning is aligned and shown."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Letters of a transcript in a row that are all right or all wrong in the same way; for deletions, those missed."""
+
+    operation: Operation
+    letters: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What one network wrote after an epoch."""
+
+    epoch: int
+    spans: tuple[Span, ...]
+    cer: float
+    """Letter errors over letters said; may exceed 1."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A watch utterance and its transcripts: for each epoch one a source, None where it was not evaluated."""
+
+    id: str
+    ref: str
+    history: tuple[tuple[int, tuple[Transcript | None, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The run that a variant's transcripts come from."""
+
+    variant: str
+    tone: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    sources: tuple[Source, ...]
+    epochs: tuple[int, ...]
+    utterances: tuple[Utterance, ...]
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The watch transcripts of each variant's first confirm run; of its first trial, if it has none yet."""
+    sources, tables = [], []
+    for tone, variant in enumerate(variant_names(report_input)):
+        own = report_input.watch[report_input.watch["variant"] == variant]
+        if own.empty:
+            continue
+        kind = "confirm" if (own["kind"] == "confirm").any() else own["kind"].iloc[0]
+        own = own[own["kind"] == kind]
+        first = own[own["run"] == own["run"].min()]
+        label = f"{'confirm run' if kind == 'confirm' else kind}, seed {first['seed'].iloc[0]}"
+        sources.append(Source(variant, tone, label))
+        # An evaluation in the middle of an epoch (time was over) counts as that epoch's.
+        tables.append(first.assign(epoch=first["epoch"].astype(float).map(math.ceil)))
+    if not tables:
+        return Numbers((), (), ())
+    epochs = thinned(sorted({int(epoch) for table in tables for epoch in table["epoch"]}))
+    refs = pd.concat(tables).drop_duplicates("id").set_index("id")["ref"]
+    utterances = (_utterance(str(id), str(ref), tables, epochs) for id, ref in refs.items())
+    return Numbers(tuple(sources), tuple(epochs), tuple(utterances))
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/listening.html", numbers=numbers)
+
+
+def thinned(epochs: Sequence[int]) -> list[int]:
+    """At most MAX_EVALUATIONS of `epochs`, evenly spaced, with both ends."""
+    if len(epochs) <= MAX_EVALUATIONS:
+        return list(epochs)
+    stride = (len(epochs) - 1) / (MAX_EVALUATIONS - 1)
+    return [epochs[round(k * stride)] for k in range(MAX_EVALUATIONS)]
+
+
+@cache
+def spans_of(ref: str, hyp: str) -> tuple[tuple[Span, ...], int]:
+    """`hyp` letter by letter beside `ref`, equal operations joined, and the number of letter errors."""
+    steps = align(ref, hyp)
+    spans = (
+        Span(operation, "".join(step.hyp or step.ref for step in run))
+        for operation, run in groupby(steps, key=lambda step: step.operation)
+    )
+    return tuple(spans), num_errors(steps)
+
+
+def _utterance(
+    id: str, ref: str, tables: Sequence[pd.DataFrame], epochs: Sequence[int]
+) -> Utterance:
+    shown = ref[:MAX_LETTERS]
+    hyps = [_by_epoch(table[table["id"] == id]) for table in tables]
+    history = (
+        (epoch, tuple(_transcript(epoch, shown, of_source) for of_source in hyps))
+        for epoch in epochs
+    )
+    return Utterance(id, shown, tuple(history))
+
+
+def _by_epoch(rows: pd.DataFrame) -> dict[int, str]:
+    return {int(epoch): str(hyp) for epoch, hyp in zip(rows["epoch"], rows["hyp"], strict=True)}
+
+
+def _transcript(epoch: int, ref: str, hyps: Mapping[int, str]) -> Transcript | None:
+    if epoch not in hyps:
+        return None
+    spans, errors = spans_of(ref, hyps[epoch][:MAX_LETTERS])
+    return Transcript(epoch, spans, errors / max(1, len(ref)))

@@ -1,0 +1,261 @@
+"""The search: every trial in its order, the settings that did well, and whether a range was too narrow."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.charts import Chart, chart, log_ticks, plain
+from reports.format import is_missing, percent, setting, text
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import STATES, colour, dash, variant_names
+
+TITLE = "Search"
+
+EDGE_SHARE = 0.05
+"""A best value this near to an end of its range, as a share of the range, rings the alarm."""
+WORST_COLOUR = "#A6A6A6"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial; `valid_wer` is a fraction, NaN if it has none."""
+
+    slot: int
+    state: str
+    params: Mapping[str, Any]
+    valid_wer: float
+    num_epochs: float
+    train_seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One searched key: a range, maybe logarithmic, or choices."""
+
+    key: str
+    low: float = 0.0
+    high: float = 0.0
+    is_log: bool = False
+    choices: tuple[str, ...] = ()
+
+    def at(self, value: Any) -> float:
+        """Where `value` stands on the axis as it is drawn; NaN if it has no place there."""
+        if self.choices:
+            return self.choices.index(str(value)) if str(value) in self.choices else math.nan
+        if is_missing(value) or (self.is_log and value <= 0):
+            return math.nan
+        return math.log10(value) if self.is_log else float(value)
+
+    def edge(self, value: Any) -> str:
+        """ "lower" or "upper" if `value` lies within EDGE_SHARE of that end, else ""."""
+        ends = self.at(self.low), self.at(self.high)
+        if self.choices or not ends[0] < ends[1]:
+            return ""
+        share = (self.at(value) - ends[0]) / (ends[1] - ends[0])
+        return "lower" if share <= EDGE_SHARE else "upper" if share >= 1 - EDGE_SHARE else ""
+
+
+@dataclass(frozen=True)
+class VariantSearch:
+    """The trials of one variant."""
+
+    variant: str
+    tone: int
+    trials: tuple[Trial, ...]
+    axes: tuple[Axis, ...]
+    best: Trial | None
+    """The finished trial with the lowest valid WER, the earlier of equals: what the confirm runs repeat."""
+    best_so_far: tuple[tuple[int, float], ...]
+    """(slot, lowest valid WER of the finished trials up to it)."""
+    alarms: tuple[str, ...]
+
+    @property
+    def placed(self) -> list[Trial]:
+        """Trials with a WER, from the best to the worst."""
+        known = [trial for trial in self.trials if not is_missing(trial.valid_wer)]
+        return sorted(known, key=lambda trial: trial.valid_wer)
+
+    @property
+    def summary(self) -> str:
+        """Counts of states in words."""
+        counts = ((state, sum(t.state == state for t in self.trials)) for state in STATES)
+        return ", ".join(f"{number} {state}" for state, number in counts if number)
+
+
+def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
+    """The search of each variant that has trials."""
+    runs = report_input.runs[report_input.runs["kind"] == "trial"]
+    found = []
+    for tone, variant in enumerate(variant_names(report_input)):
+        own = runs[runs["variant"] == variant].sort_values(["slot", "attempt"])
+        trials = tuple(_trial(row) for row in own.to_dict("records"))
+        if not trials:
+            continue
+        axes = _axes(trials, report_input.spaces.get(variant, {}))
+        finished = [t for t in trials if t.state == "finished" and not is_missing(t.valid_wer)]
+        best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
+        alarms = _alarms(best, axes) if variant in report_input.spaces else ()
+        found.append(
+            VariantSearch(variant, tone, trials, axes, best, _best_so_far(finished), alarms)
+        )
+    return tuple(found)
+
+
+def html(numbers: tuple[VariantSearch, ...]) -> str:
+    """The section as markup."""
+    return render(
+        "sections/search.html",
+        searches=numbers,
+        history=_history(numbers) if numbers else None,
+        parallels={s.variant: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
+        num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
+    )
+
+
+def _trial(row: Mapping[Any, Any]) -> Trial:
+    params = row["params"] if isinstance(row["params"], Mapping) else {}
+    return Trial(
+        slot=row["slot"],
+        state=row["state"],
+        params=params,
+        valid_wer=row["valid_wer"],
+        num_epochs=row["num_epochs"],
+        train_seconds=row["train_seconds"],
+        message=text(row["message"]),
+    )
+
+
+def _axes(trials: Sequence[Trial], space: Mapping[str, Mapping[str, Any]]) -> tuple[Axis, ...]:
+    """The searched keys with their ranges; where none is written down, what the trials span."""
+    keys = sorted({*space, *(key for trial in trials for key in trial.params)})
+    return tuple(_axis(key, space.get(key), [t.params.get(key) for t in trials]) for key in keys)
+
+
+def _axis(key: str, dimension: Mapping[str, Any] | None, seen: Sequence[Any]) -> Axis:
+    if dimension and dimension.get("choices"):
+        return Axis(key, choices=tuple(str(choice) for choice in dimension["choices"]))
+    if dimension:
+        return Axis(key, dimension["low"], dimension["high"], bool(dimension.get("log", False)))
+    values = [value for value in seen if not is_missing(value)]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return Axis(key, min(values), max(values))
+    return Axis(key, choices=tuple(sorted({str(value) for value in values})))
+
+
+def _best_so_far(finished: Sequence[Trial]) -> tuple[tuple[int, float], ...]:
+    lowest = pd.Series([trial.valid_wer for trial in finished], dtype=float).cummin()
+    return tuple(zip((trial.slot for trial in finished), lowest, strict=True))
+
+
+def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:
+    if best is None:
+        return ()
+    return tuple(
+        f"The best {axis.key}, {setting(best.params[axis.key])}, lies at the {edge} edge of its range "
+        f"{setting(axis.low)} to {setting(axis.high)}: a wider range may hold a better one."
+        for axis in axes
+        if axis.key in best.params and (edge := axis.edge(best.params[axis.key]))
+    )
+
+
+def _history(searches: Sequence[VariantSearch]) -> Chart:
+    """WER of every trial by slot; those without one stand on the upper edge."""
+    known = [100 * trial.valid_wer for search in searches for trial in search.placed]
+    ceiling = 1.08 * max(known, default=100.0)
+    traces = []
+    for search in searches:
+        traces.append(_best_line(search))
+        traces.append(
+            go.Scatter(
+                x=[trial.slot for trial in search.trials],
+                y=[_height(trial, ceiling) for trial in search.trials],
+                mode="markers",
+                marker={
+                    "symbol": [STATES.get(t.state, ("star",))[0] for t in search.trials],
+                    "size": 9,
+                    "color": colour(search.tone),
+                },
+                text=[_hover(search.variant, trial) for trial in search.trials],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    layout = {
+        "xaxis": {"title": {"text": "trial"}, "tickformat": "d"},
+        "yaxis": {"title": {"text": "best valid WER"}, "ticksuffix": " %", "rangemode": "tozero"},
+    }
+    told = "; ".join(_told(search) for search in searches)
+    return chart("chart-history", f"Valid WER of every trial. {told}", traces, layout, 340)
+
+
+def _height(trial: Trial, ceiling: float) -> float:
+    return ceiling if is_missing(trial.valid_wer) else 100 * trial.valid_wer
+
+
+def _best_line(search: VariantSearch) -> go.Scatter:
+    return go.Scatter(
+        x=[slot for slot, _ in search.best_so_far],
+        y=[100 * wer for _, wer in search.best_so_far],
+        mode="lines",
+        line={
+            "shape": "hv",
+            "width": 1.6,
+            "color": colour(search.tone),
+            "dash": dash(search.tone),
+        },
+        hoverinfo="skip",
+    )
+
+
+def _hover(variant: str, trial: Trial) -> str:
+    lines = [f"{variant}, trial {trial.slot}: {trial.state}, WER {percent(trial.valid_wer)}"]
+    lines += [f"{key} = {setting(value)}" for key, value in sorted(trial.params.items())]
+    return "<br>".join(plain(line) for line in lines)
+
+
+def _told(search: VariantSearch) -> str:
+    if search.best is None:
+        return f"{search.variant}: no trial finished"
+    return f"{search.variant}: best {percent(search.best.valid_wer)} in trial {search.best.slot}"
+
+
+def _parallel(search: VariantSearch) -> Chart:
+    """Parallel coordinates of the trials with a WER; the better the rank, the fuller the colour."""
+    trials = search.placed[::-1]  # The best is drawn last, on top.
+    dimensions = [_dimension(axis, trials) for axis in search.axes]
+    wers = [100 * trial.valid_wer for trial in trials]
+    dimensions.append({"label": "valid WER, %", "values": wers, "tickformat": ".3~g"})
+    trace = go.Parcoords(
+        dimensions=dimensions,
+        line={
+            "color": list(range(len(trials))),
+            "colorscale": [[0, WORST_COLOUR], [1, colour(search.tone)]],
+        },
+        labelfont={"size": 12},
+        tickfont={"size": 11},
+    )
+    name = f"Settings of the trials of {search.variant} against their valid WER"
+    layout = {"margin": {"l": 64, "r": 48, "t": 48, "b": 20}}
+    return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 320)
+
+
+def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, Any]:
+    values = [axis.at(trial.params.get(axis.key)) for trial in trials]
+    shown: dict[str, Any] = {"label": plain(axis.key.rpartition(".")[2]), "values": values}
+    if axis.choices:
+        shown["tickvals"] = list(range(len(axis.choices)))
+        shown["ticktext"] = [plain(choice) for choice in axis.choices]
+        shown["range"] = [-0.5, len(axis.choices) - 0.5]
+        return shown
+    if axis.low < axis.high:
+        shown["range"] = [axis.at(axis.low), axis.at(axis.high)]
+    if axis.is_log:
+        ticks = log_ticks(axis.low, axis.high)
+        shown["tickvals"] = [math.log10(tick) for tick in ticks]
+        shown["ticktext"] = [f"{tick:g}" for tick in ticks]
+    return shown

@@ -1,0 +1,163 @@
+"""The plan is tested without a synthesiser; samples on spoken-tiny, where the wheel is."""
+
+import importlib.metadata
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from bench.core.config import digest
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig, load_corpus, spoken
+from bench.data.corpora.grammar import Grammar, draw_sentences
+from bench.data.corpora.spoken import SIZES, corpus_folder, plan
+from bench.data.corpora.voices import ACCENTS, VARIANTS, Line
+from bench.data.text import normalize, unknown_symbols
+
+HUMAN_THINGS = "i am a human saying human things"
+
+
+def by_split(name: str) -> dict[str, list[Line]]:
+    lines = plan(SIZES[name])
+    return {s: [x for x in lines if x.split == s] for s in ("train", "valid", "test", "watch")}
+
+
+def words_of(lines: list[Line]) -> Counter[str]:
+    return Counter(word for line in lines for word in line.text.split())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_splits_share_neither_sentence_nor_voice_nor_timbre(name: str) -> None:
+    splits = by_split(name)
+    lines = [line for chosen in splits.values() for line in chosen]
+    assert len({line.id for line in lines}) == len({line.text for line in lines}) == len(lines)
+    for key in (lambda x: x.text, lambda x: x.voice.name, lambda x: x.voice.variant):
+        sets = [{key(line) for line in chosen} for chosen in splits.values()]
+        assert sum(map(len, sets)) == len(set.union(*sets))
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_word_that_is_tested_is_trained_on(name: str) -> None:
+    splits = by_split(name)
+    trained = words_of(splits["train"])
+    for split in ("valid", "test", "watch"):
+        assert not [word for word in words_of(splits[split]) if trained[word] < 3]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_story_s_last_sentence_is_watched_and_never_trained(name: str) -> None:
+    splits = by_split(name)
+    (watched,) = (x for x in splits["watch"] if x.id == "watch-human-things")
+    assert watched.text == HUMAN_THINGS
+    elsewhere = [x for split, lines in splits.items() if split != "watch" for x in lines]
+    assert not any(HUMAN_THINGS in x.text for x in elsewhere)
+    assert not any("human saying" in x.text or "human things" in x.text for x in elsewhere)
+    assert watched.voice.variant not in {x.voice.variant for x in elsewhere}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sentences_are_spelled_as_they_are_scored(name: str) -> None:
+    for line in plan(SIZES[name]):
+        assert normalize(line.text) == line.text
+        assert not unknown_symbols(line.text)
+        assert 3 <= len(line.text.split()) <= 12
+
+
+def test_spoken_is_as_large_as_it_says() -> None:
+    splits = by_split("spoken")
+    assert {split: len(lines) for split, lines in splits.items()} == {
+        "train": 1200, "valid": 150, "test": 220, "watch": 3,
+    }  # fmt: skip
+    voices = {split: len({x.voice.name for x in lines}) for split, lines in splits.items()}
+    assert voices == {"train": 64, "valid": 8, "test": 12, "watch": 1}
+    assert len(words_of([x for lines in splits.values() for x in lines])) >= 400
+    assert {x.voice.accent for x in splits["train"]} == set(ACCENTS)
+    rates = {x.voice.words_per_minute for x in splits["train"]}
+    assert 140 <= min(rates) < 150
+    assert 190 < max(rates) <= 200
+
+
+def test_a_plan_changes_only_with_intent() -> None:
+    """Results on another plan do not compare: a change here goes into CHANGELOG.md."""
+    names = {name: digest([(x.id, x.text, x.voice.name) for x in plan(size)])
+             for name, size in SIZES.items()}  # fmt: skip
+    assert names == {"spoken": "30ffdea353989116", "spoken-tiny": "879988d7201eae82"}
+
+
+def test_decks_use_every_phrase_before_any_twice() -> None:
+    grammar = Grammar(
+        templates=("{x} and {x}",), slots={"x": ("a", "b", "c", "d")}, watch={"no": "a and b"}
+    )
+    sentences = draw_sentences(grammar, 11, random.Random(0))
+    assert len(set(sentences)) == 11
+    assert "a and b" not in sentences
+    assert not any(s.split(" and ")[0] == s.split(" and ")[1] for s in sentences)
+    assert draw_sentences(grammar, 11, random.Random(0)) == sentences
+    assert draw_sentences(grammar, 11, random.Random(1)) != sentences
+
+
+def test_without_the_wheel_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(spoken, "version", missing)
+    with pytest.raises(UserError, match=r"pip install 'deepspeech-bench\[spoken\]'"):
+        load_corpus(CorpusConfig(name="spoken-tiny"))
+
+
+def test_a_path_is_refused() -> None:
+    with pytest.raises(UserError, match="takes no path, got '/data'; write --corpus spoken"):
+        load_corpus(CorpusConfig(name="spoken", path="/data"))
+
+
+def test_every_voice_is_in_the_wheel() -> None:
+    loader = pytest.importorskip("espeakng_loader", reason="the extra `spoken` is not installed")
+    files = {path.name for path in Path(loader.get_data_path(), "voices", "!v").iterdir()}
+    assert {v for variants in VARIANTS.values() for v in variants} <= files
+
+
+def test_tiny_is_audible_speech_of_plausible_length() -> None:
+    pytest.importorskip("espeakng_loader", reason="the extra `spoken` is not installed")
+    corpus = load_corpus(CorpusConfig(name="spoken-tiny"))
+    counts = Counter(u.split for u in corpus.utterances)
+    assert counts == {"train": 48, "valid": 10, "test": 10, "watch": 1}
+    assert (corpus.left_out, corpus.leakage) == ((), {})
+    assert 60 < sum(u.seconds for u in corpus.split("train")) < 100
+    for u in corpus.utterances:
+        samples, rate = soundfile.read(u.audio)
+        assert (rate, u.seconds) == (16_000, len(samples) / rate)
+        assert 0.01 < np.sqrt(np.mean(samples**2)) < 0.2
+        assert np.abs(samples).max() < 1
+        assert 5 < len(u.text) / u.seconds < 25  # slower than CTC at 33 frames per second
+
+
+def test_synthesis_is_byte_identical_and_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader", reason="the extra `spoken` is not installed")
+    first = corpus_folder("spoken-tiny")
+    spoken_lines: list[tuple[int, int]] = []
+    corpus_folder("spoken-tiny", lambda done, total: spoken_lines.append((done, total)))
+    assert spoken_lines == []
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    second = corpus_folder("spoken-tiny", lambda done, total: spoken_lines.append((done, total)))
+    assert spoken_lines == [(n, 69) for n in range(1, 70)]
+    files = sorted(path.name for path in first.iterdir())
+    assert files == sorted(path.name for path in second.iterdir())
+    assert len(files) == 69 + 3
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_an_unfinished_folder_is_made_again_and_a_failure_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader", reason="the extra `spoken` is not installed")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(spoken.sys, "executable", "/bin/false")
+    with pytest.raises(UserError, match=r"could not speak the corpus \(no output\); reinstall"):
+        corpus_folder("spoken-tiny")
+    assert not [path for path in (tmp_path / "spoken").iterdir() if path.is_dir()]

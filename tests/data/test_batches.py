@@ -1,0 +1,222 @@
+"""Batches: every utterance once, within the cap, the same for the same arguments."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.core.config import from_dict
+from bench.core.errors import UserError
+from bench.data.batches import (
+    BatchConfig,
+    Dataset,
+    epoch_order,
+    evaluation_order,
+    feasible_subset,
+    min_frames,
+    padding_share,
+)
+from bench.data.features import FeatureConfig
+from bench.data.store import FeatureStore, open_store
+from bench.data.text import decode, encode
+from bench.data.utterance import Corpus, Utterance
+
+
+class LengthsOnly:
+    """A store of utterances "0", "1", … that has lengths and no features."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.config, self.lengths = FeatureConfig(), np.array(lengths, np.int64)
+
+    def row(self, id: str) -> int:
+        return int(id)
+
+
+def dataset_of(lengths: list[int]) -> Dataset:
+    utterances = [
+        Utterance(
+            id=str(index),
+            audio=Path("none"),
+            sample_rate_hz=16_000,
+            channel=None,
+            text="a",
+            speaker="s",
+            split="train",
+            seconds=length / 100,
+            audio_digest="",
+        )
+        for index, length in enumerate(lengths)
+    ]
+    return Dataset(utterances, cast(FeatureStore, LengthsOnly(lengths)))
+
+
+@pytest.fixture(scope="module")
+def tones(tone_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return Dataset(tone_corpus.split("train"), open_store(tone_corpus, FeatureConfig()))
+
+
+LENGTHS = st.lists(st.integers(1, 3_000), min_size=1, max_size=80)
+
+
+@settings(deadline=None)
+@given(LENGTHS, st.floats(0.5, 100), st.integers(0, 5), st.integers(0, 3), st.booleans())
+def test_each_index_once_within_the_cap(
+    lengths: list[int], batch_seconds: float, seed: int, epoch: int, sortagrad: bool
+) -> None:
+    dataset = dataset_of(lengths)
+    config = BatchConfig(batch_seconds=batch_seconds, sortagrad=sortagrad)
+    for order in (
+        epoch_order(dataset, config, seed=seed, epoch=epoch),
+        evaluation_order(dataset, config),
+    ):
+        assert sorted(index for batch in order for index in batch) == list(range(len(lengths)))
+        for batch in order:
+            padded = max(lengths[index] for index in batch) * len(batch)
+            assert len(batch) == 1 or padded <= batch_seconds * 100
+    again = epoch_order(dataset_of(lengths), config, seed=seed, epoch=epoch)
+    assert again == epoch_order(dataset, config, seed=seed, epoch=epoch)
+
+
+def test_epochs_and_seeds_differ_in_batches_and_in_their_order() -> None:
+    dataset = dataset_of(np.random.default_rng(0).integers(50, 500, 200).tolist())
+    config = BatchConfig(batch_seconds=30)
+    orders = [
+        epoch_order(dataset, config, seed=seed, epoch=epoch)
+        for seed, epoch in [(0, 0), (0, 1), (1, 0)]
+    ]
+    contents = [{frozenset(batch) for batch in order} for order in orders]
+    for first, second in [(0, 1), (0, 2), (1, 2)]:
+        assert len(contents[first] & contents[second]) < len(contents[first]) / 2
+    for order in orders:
+        means = [dataset.num_frames[batch].mean() for batch in order]
+        assert abs(np.corrcoef(means, range(len(order)))[0, 1]) < 0.6
+
+
+@settings(deadline=None)
+@given(LENGTHS)
+def test_sortagrad_goes_from_short_to_long_in_the_first_epoch_only(lengths: list[int]) -> None:
+    dataset = dataset_of(lengths)
+    config = BatchConfig(batch_seconds=20, sortagrad=True)
+    order = epoch_order(dataset, config, seed=0, epoch=0)
+    seen = [lengths[index] for batch in order for index in batch]
+    assert seen == sorted(lengths)
+    plain = epoch_order(dataset, replace(config, sortagrad=False), seed=0, epoch=1)
+    assert epoch_order(dataset, config, seed=0, epoch=1) == plain
+
+
+def test_evaluation_goes_from_long_to_short() -> None:
+    order = evaluation_order(dataset_of([5, 9, 1, 7]), BatchConfig(batch_seconds=0.16))
+    assert order == [[1], [3, 0], [2]] or order == [[1], [3], [0, 2]]
+
+
+def test_padding_is_low_on_lengths_like_those_of_speech() -> None:
+    """Log-normal around 3 s, 2,500 s in all, as AN4's train part."""
+    lengths = np.exp(np.random.default_rng(0).normal(np.log(270), 0.5, 900)).astype(int)
+    dataset = dataset_of(lengths.tolist())
+    order = epoch_order(dataset, BatchConfig(), seed=0, epoch=0)
+    assert padding_share(order, dataset.num_frames) < 0.08
+    assert padding_share(evaluation_order(dataset, BatchConfig()), dataset.num_frames) < 0.05
+
+
+def test_padding_share_by_hand() -> None:
+    share = padding_share([[0, 1], [2]], np.array([10, 6, 4], np.int64))
+    assert share == pytest.approx(1 - 20 / 24)
+
+
+def test_collate(tones: Dataset) -> None:
+    indices = [7, 2, 4]
+    batch = tones.collate(indices)
+    chosen = [tones.utterances[index] for index in indices]
+    assert batch.ids == tuple(utterance.id for utterance in chosen)
+    assert batch.feats_BTF.shape == (3, max(batch.feat_lens_B), 64)
+    assert batch.feats_BTF.dtype == torch.float32
+    lens = (batch.feat_lens_B, batch.targets, batch.target_lens_B)
+    assert {tensor.dtype for tensor in lens} == {torch.int64}
+    for place, utterance in enumerate(chosen):
+        frames, labels = int(batch.feat_lens_B[place]), int(batch.target_lens_B[place])
+        expected = torch.from_numpy(tones.store.feats(utterance.id))
+        assert torch.equal(batch.feats_BTF[place, :frames], expected)
+        assert not batch.feats_BTF[place, frames:].any()
+        assert decode(batch.targets[place, :labels].tolist()) == utterance.text
+        assert not batch.targets[place, labels:].any()
+    assert batch.targets.shape[1] == max(batch.target_lens_B)
+
+
+def test_batch_moves_whole(tones: Dataset) -> None:
+    batch = tones.collate([0, 1])
+    moved = batch.to(torch.device("meta"))
+    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B"):
+        before, after = getattr(batch, name), getattr(moved, name)
+        assert after.is_meta
+        assert (after.shape, after.dtype) == (before.shape, before.dtype)
+    assert moved.ids == batch.ids
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_batch_moves_whole_to_cuda(tones: Dataset) -> None:
+    batch = tones.collate([0, 1])
+    moved = batch.to(torch.device("cuda"))
+    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B"):
+        assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
+
+
+def test_dataset_knows_its_length_and_seconds(tones: Dataset) -> None:
+    assert len(tones) == 10
+    assert tones.seconds == pytest.approx(sum(u.seconds for u in tones.utterances))
+    frames = [tones.store.num_frames(utterance.id) for utterance in tones.utterances]
+    assert tones.num_frames.tolist() == frames
+
+
+@pytest.mark.parametrize("text, frames", [("a", 1), ("aa", 3), ("abba", 5), ("aaa b", 7), ("", 1)])
+def test_min_frames(text: str, frames: int) -> None:
+    assert min_frames(text) == frames
+
+
+@pytest.mark.parametrize("text", ["cab", "add", "bee b", "aaaa"])
+def test_min_frames_is_where_ctc_loss_becomes_finite(text: str) -> None:
+    labels = torch.tensor([encode(text)])
+    for frames in (min_frames(text) - 1, min_frames(text)):
+        loss = torch.nn.functional.ctc_loss(
+            torch.zeros(frames, 1, 29).log_softmax(2),
+            labels,
+            torch.tensor([frames]),
+            torch.tensor([labels.shape[1]]),
+        )
+        assert bool(loss.isfinite()) is (frames == min_frames(text))
+
+
+def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) -> None:
+    texts = {"train-0": "a" * 50, "train-3": "ab" * 60}
+    utterances = [replace(u, text=texts.get(u.id, u.text)) for u in tones.utterances]
+    dataset = Dataset(utterances, tones.store)
+    exact = {u.id: min_frames(u.text) for u in utterances}
+    available = np.array([exact[u.id] - (u.id in texts) for u in utterances], np.int64)
+    calls = SimpleNamespace(lengths=None)
+
+    def output_lengths(num_frames: np.ndarray) -> np.ndarray:
+        calls.lengths = num_frames
+        return available
+
+    kept, left_out = feasible_subset(dataset, output_lengths)
+    assert np.array_equal(calls.lengths, dataset.num_frames)
+    assert [u.id for u in kept.utterances] == [u.id for u in utterances if u.id not in texts]
+    assert [(out.id, out.split, out.reason) for out in left_out] == [
+        ("train-0", "train", "its text needs 99 output frames and its audio gives 98"),
+        ("train-3", "train", "its text needs 120 output frames and its audio gives 119"),
+    ]
+    assert kept.num_frames.tolist() == [kept.store.num_frames(u.id) for u in kept.utterances]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_batch_seconds_out_of_range(seconds: float) -> None:
+    with pytest.raises(UserError, match="batch_seconds must be above 0"):
+        from_dict(BatchConfig, {"batch_seconds": seconds})

@@ -1,0 +1,75 @@
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.data import text
+from bench.data.text import (
+    ALPHABET,
+    BLANK,
+    NUM_SYMBOLS,
+    decode,
+    encode,
+    normalize,
+    unknown_symbols,
+)
+
+
+def test_alphabet_is_blank_space_apostrophe_and_a_to_z() -> None:
+    assert (BLANK, NUM_SYMBOLS) == (0, 29)
+    assert encode(" 'abz") == [1, 2, 3, 4, 28]
+    assert len(set(ALPHABET)) == len(ALPHABET) == NUM_SYMBOLS - 1
+
+
+@pytest.mark.parametrize(
+    ("given_text", "normal"),
+    [
+        ("HELLO World", "hello world"),
+        ("don’t, can‘t, won`t, it´s, 'ＯＫ'", "don't can't won't it's 'ok'"),
+        ("well-known—and so–on: yes… “no”; why?!", "well known and so on yes no why"),
+        (" \t two\n  words\u00a0here ", "two words here"),
+        ("ﬁne", "fine"),
+        ("- . , ? ! ; : \"", ""),
+    ],
+)  # fmt: skip
+def test_normalize(given_text: str, normal: str) -> None:
+    assert normalize(given_text) == normal
+    assert unknown_symbols(normal) == ""
+
+
+def test_accents_and_digits_are_kept_and_unknown() -> None:
+    assert normalize("Café 42") == normalize("Cafe\u0301 42") == "café 42"
+    assert unknown_symbols("café 42") == "24é"
+
+
+@given(st.text())
+def test_normalize_is_idempotent_and_leaves_no_loose_space(given_text: str) -> None:
+    once = normalize(given_text)
+    assert normalize(once) == once
+    assert once == once.strip()
+    assert not re.search(r"\s\s", once)
+
+
+@given(st.sampled_from([chr(c) for c in range(0x110000) if unicodedata.category(chr(c))[0] == "L"]))
+def test_normalize_is_idempotent_for_letters(letter: str) -> None:
+    assert normalize(normalize(letter)) == normalize(letter)
+
+
+@given(st.text(alphabet=ALPHABET))
+def test_decode_undoes_encode(spelled: str) -> None:
+    assert decode(encode(spelled)) == spelled
+    assert BLANK not in encode(spelled)
+
+
+@pytest.mark.parametrize("index", [BLANK, NUM_SYMBOLS])
+def test_decode_refuses_what_is_no_symbol(index: int) -> None:
+    with pytest.raises(AssertionError, match="not symbols of text"):
+        decode([3, index])
+
+
+def test_digest_names_alphabet_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = text.text_digest()
+    monkeypatch.setattr(text, "TEXT_VERSION", "another")
+    assert text.text_digest() != before

@@ -1,0 +1,53 @@
+from itertools import groupby
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode
+from bench.decoding import DECODERS, greedy
+
+
+def spelled_out(log_probs_UV: Tensor, length: int) -> str:
+    """The textbook, one frame at a time."""
+    best = [max(range(NUM_SYMBOLS), key=frame.__getitem__) for frame in log_probs_UV.tolist()]
+    return decode(symbol for symbol, _ in groupby(best[:length]) if symbol != BLANK)
+
+
+def frames(symbols: list[int]) -> Tensor:
+    """Log-probabilities [U, V] whose best symbols are `symbols`."""
+    return torch.eye(NUM_SYMBOLS)[symbols].log_softmax(dim=-1)
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 12), min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_agrees_with_the_textbook(seed: int, lengths: list[int]) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    # Few symbols, so that repeats and blanks abound.
+    best_BU = torch.randint(0, 4, (len(lengths), max(max(lengths), 1)), generator=rng)
+    log_probs_BUV = torch.stack([frames(row.tolist()) for row in best_BU])
+    expected = [spelled_out(row, n) for row, n in zip(log_probs_BUV, lengths, strict=True)]
+    assert greedy(log_probs_BUV, torch.tensor(lengths)) == expected
+
+
+def test_a_blank_keeps_a_double_letter_and_a_repeat_does_not() -> None:
+    a, b = encode("ab")
+    log_probs_BUV = torch.stack([frames([a, a, BLANK, a, b]), frames([BLANK, a, a, b, b])])
+    assert greedy(log_probs_BUV, torch.tensor([5, 5])) == ["aab", "ab"]
+
+
+def test_frames_beyond_the_length_are_never_read() -> None:
+    a, b = encode("ab")
+    log_probs_BUV = torch.stack([frames([a, b, a, b]), frames([a, b, a, b])])
+    assert greedy(log_probs_BUV, torch.tensor([2, 0])) == ["ab", ""]
+
+
+def test_the_last_frame_does_not_run_into_the_first() -> None:
+    (a,) = encode("a")
+    assert greedy(frames([a, BLANK, a])[None], torch.tensor([3])) == ["aa"]
+    assert greedy(frames([a])[None], torch.tensor([1])) == ["a"]
+
+
+def test_the_table_names_it() -> None:
+    assert DECODERS["greedy"] is greedy

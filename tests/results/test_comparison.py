@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data.corpora import CorpusConfig
+from bench.results.comparison import compare
+from bench.study.definition import StudyDefinition, define
+from bench.study.space import load_budget
+from bench.tracking import Tables
+from reports.input import COLUMNS
+
+SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    variants = ["ds-gru", "ds-lstm", "ds-rnn"]
+    budget = load_budget("smoke")
+    return define(variants, CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="x")
+
+
+def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Tables:
+    """Confirm runs whose utterances have binomial errors at the given rate per seed."""
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(0.8, 1.2, SPEAKERS)
+    runs, utterances = [], []
+    for variant, seeds in rates.items():
+        runs.append({"run": f"{variant}/trial-000", "variant": variant, "kind": "trial", "state": "finished", "train_seconds": 5.0})  # fmt: skip
+        for seed, rate in enumerate(seeds):
+            run = f"{variant}/confirm-{seed}"
+            rows = [
+                {
+                    "run": run, "variant": variant, "seed": seed, "id": f"u{s}-{u}", "speaker": f"s{s:02d}",
+                    "num_ref_words": WORDS, "substitutions": rng.binomial(WORDS, rate * hard[s]),
+                    "deletions": 0, "insertions": 0,
+                }
+                for s in range(SPEAKERS)
+                for u in range(PER_SPEAKER)
+            ]  # fmt: skip
+            wer = sum(r["substitutions"] for r in rows) / (WORDS * len(rows))
+            runs.append({"run": run, "variant": variant, "kind": "confirm", "state": "finished", "test_wer": wer, "test_cer": wer / 3, "train_seconds": 10.0})  # fmt: skip
+            utterances += rows
+    runs += [{"run": f"{v}/trial-000", "variant": v, "kind": "trial", "state": "failed"} for v in failed]  # fmt: skip
+    frames = {
+        name: pd.DataFrame(rows).reindex(columns=sorted({*COLUMNS[name], *EXTRA.get(name, ())}))
+        for name, rows in (("runs", runs), ("utterances", utterances), ("curves", []), ("watch", []))
+    }  # fmt: skip
+    return Tables(**frames)
+
+
+EXTRA = {"runs": ("num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second")}
+
+
+def test_a_clear_difference_is_found_and_stated(definition: StudyDefinition) -> None:
+    found = compare(
+        definition,
+        tables({"ds-gru": [0.1] * 3, "ds-lstm": [0.2] * 3, "ds-rnn": [0.4] * 3}),
+    )
+    assert set(found.pairs["verdict"]) == {"ds-gru better", "ds-lstm better"}
+    assert found.verdict.startswith("ds-gru is better: ds-gru has a test WER of ")
+    assert "points below ds-lstm" in found.verdict
+    row = found.variants.set_index("variant").loc["ds-gru"]
+    assert row["wer_low"] < row["wer_mean"] < row["wer_high"]
+    assert row["wer_mean"] == pytest.approx(0.1, abs=0.02)
+    assert (row["num_trials"], row["num_seeds"], row["num_finished"]) == (1, 3, 1)
+
+
+def test_two_alike_are_not_separated_and_the_smallest_gap_is_said(
+    definition: StudyDefinition,
+) -> None:
+    found = compare(definition, tables({"ds-gru": [0.2] * 3, "ds-lstm": [0.2] * 3}))
+    assert found.verdict.startswith("Not separated: ")
+    assert "could not have been seen" in found.verdict
+    assert found.verdict.endswith("No finished confirm run: ds-rnn.")
+    assert found.pairs["verdict"].tolist() == ["not separated"]
+
+
+def test_one_variant_and_none(definition: StudyDefinition) -> None:
+    one = compare(replace(definition, variants=("ds-gru",)), tables({"ds-gru": [0.2, 0.3]}))
+    assert "2 seeds" in one.verdict
+    assert one.pairs.empty
+    none = compare(definition, tables({}, failed=("ds-gru", "ds-lstm")))
+    assert none.verdict == "No variant has a finished confirm run, so nothing can be said yet."
+    assert none.variants["wer_mean"].isna().all()
+    assert none.variants["num_failed"].tolist() == [1, 1, 0]
+
+
+def test_the_numbers_do_not_depend_on_the_order_of_rows(definition: StudyDefinition) -> None:
+    made = tables({"ds-gru": [0.1, 0.12], "ds-lstm": [0.2, 0.25]})
+    shuffled = replace(made, utterances=made.utterances.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(
+        compare(definition, made).variants, compare(definition, shuffled).variants
+    )
+
+
+def test_columns_are_those_of_the_report(definition: StudyDefinition) -> None:
+    found = compare(definition, tables({"ds-gru": [0.1] * 2, "ds-lstm": [0.2] * 2}))
+    assert set(COLUMNS["variants"]) <= set(found.variants.columns)
+    assert set(COLUMNS["pairs"]) <= set(found.pairs.columns)

@@ -1,0 +1,154 @@
+"""Each command as its user meets it: help, bad input (one line, exit code 2), results as JSON."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from bench.core import cli
+from bench.data.utterance import Corpus
+from variants import VARIANTS
+
+VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "ls")
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in a folder of its own; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    # Log lines of one command must not reach the next test's captured streams.
+    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
+
+    def run_verb(verb: str, *arguments: str) -> tuple[int, str, str]:
+        command = importlib.import_module(f"bench.{verb}")
+        monkeypatch.setattr(sys, "argv", [verb, *arguments])
+        code = 0
+        try:
+            cli.run(command.build_parser(), command.main)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_verb
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_begins_with_an_example(run: Run, verb: str) -> None:
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert out.startswith(f"  python -m bench.{verb}")
+    assert "--json" in out
+
+
+def manifest(folder: Path, rows: list[str]) -> str:
+    path = folder / "m.jsonl"
+    path.write_text("".join(row + "\n" for row in rows))
+    return f"manifest:{path}"
+
+
+def row(audio: str, text: str, split: str, id: str = "") -> str:
+    named = {"id": id} if id else {}
+    return json.dumps({"audio_filepath": audio, "duration": 1.0, "text": text, "split": split, **named})  # fmt: skip
+
+
+@pytest.fixture
+def good(tone_corpus: Corpus) -> list[str]:
+    return [row(str(u.audio), u.text, u.split) for u in tone_corpus.utterances]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--variant", "ds-gu"], "unknown variant 'ds-gu'; did you mean ds-gru"),
+        (["--variant", "ds-gru", "--variant", "ds-gru"], "got 'ds-gru' twice"),
+        (["--variant", "ds-gru", "--budget", "quik"], "unknown budget 'quik'; did you mean quick"),
+        (["--variant", "ds-gru", "--corpus", "spokn"], "unknown corpus 'spokn'; did you mean spoken"),
+        (["--variant", "ds-gru", "--set", "optim.learning_rat=1"], "did you mean learning_rate"),
+        (["--variant", "ds-gru", "--set", "optim.learning_rate=-1"], "learning_rate must be above 0, got -1"),
+        (["--variant", "ds-gru", "--set", "training.num_epochs=99"], "what the budget or the study fixes"),
+        (["--variant", "ds-gru", "--set", "nonsense"], "a setting reads key=value"),
+        (["--variant", "ds-gru", "--workers", "0"], "--workers must be at least 1, got 0"),
+        (["--variant", "ds-gru", "--device", "cuda"], "--device cuda needs a CUDA device"),
+        (["--variant", "ds-gru", "--corpus", "librispeech:/nowhere"], "/nowhere"),
+        (["--variant", "ds-gru", "--corpus", "manifest:/nowhere.jsonl"], "/nowhere.jsonl"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_of_sweep(run: Run, arguments: list[str], message: str) -> None:
+    code, out, err = run("sweep", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1, "one line"
+    assert out == ""
+
+
+def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
+    empty, corrupt = tmp_path / "empty.wav", tmp_path / "corrupt.wav"
+    soundfile.write(empty, np.zeros(0, np.float32), 16_000)
+    corrupt.write_bytes(b"RIFF no more")
+    first = json.loads(good[0])["audio_filepath"]
+    cases = {
+        "is not JSON": [*good, "{not json"],
+        "does not exist": [*good, row("/nowhere.wav", "a", "train")],
+        "corrupt.wav": [*good, row(str(corrupt), "a", "train")],
+        "empty.wav": [*good, row(str(empty), "a", "train")],
+        "'7'": [*good, row(first, "a 7", "train", id="seven")],
+        "same": [*good, row(first, "a", "train", id="same"), row(first, "b", "train", id="same")],
+        "test": [line for line in good if '"test"' not in line],
+    }
+    for message, rows in cases.items():
+        code, _, err = run("sweep", "--variant", "ds-gru", "--corpus", manifest(tmp_path, rows))
+        assert code == 2, err
+        assert message in err
+        assert err.count("\n") == 1, err
+
+
+def test_an_utterance_too_short_for_its_text_is_left_out_or_ends_the_command(
+    run: Run, tmp_path: Path, good: list[str]
+) -> None:
+    rows = [line.replace('"text": "', '"text": "' + "abc " * 30) if '"train"' in line else line for line in good]  # fmt: skip
+    code, _, err = run("sweep", "--variant", "ds-gru", "--corpus", manifest(tmp_path, rows))
+    assert code == 2
+    assert "no train utterance has as many output frames as its text needs" in err
+
+
+def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
+    code, out, _ = run("ls", "variants", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [r["name"] for r in rows] == list(VARIANTS)
+    for r in rows:
+        assert {"name", "summary", "source", "num_parameters", "macs_per_second_of_audio"} <= set(r)
+        assert r["num_parameters"] > 0
+        assert r["macs_per_second_of_audio"] > 0
+
+
+@pytest.mark.parametrize("what", ["corpora", "budgets", "studies", "variants"])
+def test_ls_for_people(run: Run, what: str) -> None:
+    code, out, _ = run("ls", what)
+    assert code == 0
+    assert out.strip()
+
+
+def test_commands_that_need_a_study_say_so(run: Run) -> None:
+    for verb, *arguments in (["transcribe", "x.wav"], ["report"], ["evaluate"]):
+        code, _, err = run(verb, *arguments)
+        assert code == 2
+        assert "python -m bench.sweep" in err
+    code, _, err = run("report", "no-such-study")
+    assert code == 2
+    assert "no study 'no-such-study'" in err
+    code, _, err = run("transcribe", "x.wav", "--checkpoint", "none.pt")
+    assert code == 2
+    assert "none.pt" in err

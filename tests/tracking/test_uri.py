@@ -1,0 +1,54 @@
+"""Addresses are shown without their passwords."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.tracking.uri import (
+    DEFAULT,
+    display_uri,
+    first_line,
+    is_remote,
+    mask,
+    sqlite_file,
+    tracking_uri,
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("https://ann:hunter2@host/x", "https://ann:***@host/x"),
+        ("postgresql+psycopg://ann:hun/ter@2@host:5432/db", "postgresql+psycopg://ann:***@host:5432/db"),
+        ("postgresql://host/db?user=a&password=hunter2&x=1", "postgresql://host/db?user=a&password=***&x=1"),
+        ("https://host/?api_key=hunter2", "https://host/?api_key=***"),
+    ],
+)  # fmt: skip
+def test_passwords_are_masked(uri: str, shown: str) -> None:
+    assert display_uri(uri) == shown
+    assert mask(f"API request to {uri} failed") == f"API request to {shown} failed"
+
+
+def test_errors_become_one_line_without_passwords() -> None:
+    error = ConnectionError("http://ann:hunter2@host is gone\nTraceback")
+    assert first_line(error) == "http://ann:***@host is gone"
+    assert first_line(ValueError()) == "ValueError"
+
+
+def test_the_environment_names_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri() == DEFAULT
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a:b@host")
+    assert (tracking_uri(), display_uri()) == ("http://a:b@host", "http://a:***@host")
+
+
+def test_kinds_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sqlite_file("sqlite:///mlflow.db") == tmp_path / "mlflow.db"
+    assert sqlite_file("sqlite:////data/m.db?timeout=3") == Path("/data/m.db")
+    assert sqlite_file("postgresql://host/db") is None
+    remote = ["http://h", "postgresql+psycopg2://h/d"]
+    assert [is_remote(uri) for uri in [*remote, "sqlite:///m.db", "./mlruns"]] == [
+        True, True, False, False
+    ]  # fmt: skip

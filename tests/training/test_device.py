@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from bench.core.errors import UserError
+from bench.training.device import autocast, default_precision, peak_memory_bytes, resolve_device
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto").type == "cuda"
+    assert resolve_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+
+
+def test_cuda_without_a_gpu_says_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError) as caught:
+        resolve_device("cuda")
+    assert str(caught.value) == (
+        "--device cuda needs a CUDA device, none is visible to torch; use --device cpu or auto"
+    )
+
+
+def test_float32_is_not_tf32() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    resolve_device("cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_bfloat16_on_cuda_only() -> None:
+    assert default_precision(torch.device("cuda")) == torch.bfloat16
+    assert default_precision(CPU) == torch.float32
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_autocast_computes_in_the_precision(precision: torch.dtype) -> None:
+    with autocast(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
+
+
+def test_peak_memory_holds_what_was_once_held() -> None:
+    before = peak_memory_bytes(CPU)
+    block = torch.ones(64 * 2**20)
+    del block
+    # Torch alone takes more than 50 MB: the unit is bytes.
+    assert 50e6 < before <= peak_memory_bytes(CPU) < 100e9
+    assert peak_memory_bytes(CPU) >= 256 * 2**20

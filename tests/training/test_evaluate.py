@@ -1,0 +1,120 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.data.batches import BatchConfig
+from bench.data.features import CorpusStats
+from bench.data.text import BLANK, NUM_SYMBOLS, encode
+from bench.data.utterance import Corpus
+from bench.training.config import RunConfig, build_model
+from bench.training.evaluate import ctc_losses, evaluate, transcribe, transcribe_feats
+from bench.training.loop import TrainingData
+from variants.spec import AcousticModel
+
+CPU = torch.device("cpu")
+Configure = Callable[..., RunConfig]
+
+
+class Parrot(AcousticModel):
+    """Says "a" in the first frame of whatever it hears and is silent in all others."""
+
+    stride = 1
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        return feat_lens_B // self.stride
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        out_lens_B = self.output_lengths(feat_lens_B)
+        best_BU = torch.full((len(feats_BTF), int(out_lens_B.max())), BLANK)
+        best_BU[:, 0] = encode("a")[0]
+        one_hot = torch.nn.functional.one_hot(best_BU, NUM_SYMBOLS).float()
+        return (5 * one_hot).log_softmax(dim=-1), out_lens_B
+
+
+def test_loss_is_per_symbol_and_padding_costs_nothing() -> None:
+    torch.manual_seed(0)
+    log_probs = torch.randn(2, 9, NUM_SYMBOLS).log_softmax(-1)
+    lens, target_lens = torch.tensor([9, 5]), torch.tensor([4, 2])
+    targets = torch.tensor([[3, 4, 4, 5], [6, 7, 0, 0]])
+    found = ctc_losses(log_probs, lens, targets, target_lens)
+    mean = torch.nn.functional.ctc_loss(
+        log_probs.transpose(0, 1), targets, lens, target_lens, reduction="mean"
+    )
+    torch.testing.assert_close(found.mean(), mean)
+    alone = ctc_losses(log_probs[1:, :5], lens[1:], targets[1:, :2], target_lens[1:])
+    torch.testing.assert_close(found[1:], alone)
+    assert ctc_losses(log_probs.bfloat16(), lens, targets, target_lens).dtype == torch.float32
+
+
+def test_scores_come_in_the_order_of_the_dataset(data: TrainingData) -> None:
+    found = evaluate(Parrot(), data.train, BatchConfig(batch_seconds=2.0), CPU)
+    spoken = data.train.utterances
+    assert [s.id for s in found.scores] == [u.id for u in spoken]
+    assert [s.ref for s in found.scores] == [u.text for u in spoken]
+    assert {s.hyp for s in found.scores} == {"a"}
+    assert found.totals.num_utterances == len(spoken)
+    hits = sum("a" in u.text.split() for u in spoken)
+    assert sum(s.hits for s in found.scores) == hits
+
+
+def test_blank_share_counts_frames_within_lengths(data: TrainingData) -> None:
+    found = evaluate(Parrot(), data.train, BatchConfig(batch_seconds=60.0), CPU)
+    assert found.blank_share == pytest.approx(1 - len(data.train) / data.train.num_frames.sum())
+
+
+def test_batching_changes_no_number(tiny: Configure, data: TrainingData) -> None:
+    model = build_model(tiny())
+    found = [
+        evaluate(model, data.train, BatchConfig(batch_seconds=seconds), CPU)
+        for seconds in (0.1, 60.0)
+    ]
+    assert found[0].loss == pytest.approx(found[1].loss, rel=1e-5)
+    assert found[0].scores == found[1].scores
+    assert not model.training
+
+
+def test_the_loss_is_over_what_can_be_spelled_and_the_errors_over_all(data: TrainingData) -> None:
+    model, batches = Parrot(), BatchConfig()
+    model.stride = 7  # 14 frames a second: 0.08 s a letter leave one frame a letter, none for "ee"
+    found = evaluate(model, data.train, batches, CPU)
+    assert math.isfinite(found.loss)
+    assert found.totals.num_utterances == len(data.train)
+    model.stride = 20
+    assert math.isnan(evaluate(model, data.train, batches, CPU).loss)
+
+
+def test_a_recording_is_heard_as_its_features_are(
+    tiny: Configure, tone_corpus: Corpus, data: TrainingData
+) -> None:
+    config = tiny()
+    model = build_model(config).eval()
+    for p in model.parameters():
+        p.data.mul_(3)  # untrained, but not silent
+    utterance = data.valid.utterances[0]
+    score = evaluate(model, data.valid, config.batches, CPU).scores[0]
+    assert score.hyp
+    feats_TF = torch.from_numpy(data.valid.store.feats(utterance.id))
+    assert transcribe_feats(model, feats_TF, CPU) == score.hyp
+    assert transcribe(model, config, utterance.audio, CPU) == score.hyp
+
+
+def test_corpus_normalisation_uses_the_stats_it_is_given(
+    tiny: Configure, tone_corpus: Corpus
+) -> None:
+    config = tiny(**{"features.normalize": "corpus"})
+    audio: Path = tone_corpus.utterances[0].audio
+    heard: list[Tensor] = []
+
+    class Listener(Parrot):
+        def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+            heard.append(feats_BTF)
+            return super().forward(feats_BTF, feat_lens_B)
+
+    for std in (1.0, 2.0):
+        stats = CorpusStats(mean=(0.0,) * 24, std=(std,) * 24)
+        assert transcribe(Listener(), config, audio, CPU, stats=stats) == "a"
+    torch.testing.assert_close(heard[0], 2 * heard[1])

@@ -1,0 +1,88 @@
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+import torch
+
+from bench.core.errors import UserError
+from bench.data.batches import Dataset
+from bench.training.loop import TrainingData
+
+MakeRun = Callable[..., Any]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("checkpoint_every_seconds", [0.0, 1e9])
+def test_resuming_is_exact(run: MakeRun, optimizer: str, checkpoint_every_seconds: float) -> None:
+    """Dropout, SpecAugment and SortaGrad on; a checkpoint after each step, or each epoch only."""
+    changes = {
+        "optim.optimizer": optimizer,
+        "training.checkpoint_every_seconds": checkpoint_every_seconds,
+    }
+    undisturbed, killed = run(**changes), run(**changes)
+    undisturbed()
+    for num_steps in (3, 2, 4):
+        torch.manual_seed(num_steps)  # a new process has another state
+        killed.dying_after(num_steps)
+    result = killed()
+    assert killed.left() == undisturbed.left()
+    assert killed.left("best.pt") == undisturbed.left("best.pt")
+    assert killed.curves == undisturbed.curves
+    assert result.num_steps == undisturbed.reports[-1].step
+    if checkpoint_every_seconds == 0:
+        steps = [p.step for p in killed.reports]
+        assert steps == sorted(set(steps)), "what was saved is not reported again"
+
+
+def _kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_resuming_after_sigkill_is_exact(run: MakeRun) -> None:
+    changes = {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
+    undisturbed, killed = run(**changes), run(**changes)
+    undisturbed()
+    # A fork has all that is loaded already; torch runs on one thread in tests.
+    process = get_context("fork").Process(target=killed.dying_after, args=(6, _kill_this_process))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert killed.left()["loop"]["step"] == 6
+    killed()
+    assert killed.left() == undisturbed.left()
+
+
+def test_a_stopped_run_goes_on_and_a_finished_one_stays(run: MakeRun) -> None:
+    undisturbed, stopped = run(), run()
+    undisturbed()
+    result = stopped(stop=lambda progress: progress.step == 6)
+    assert (result.state, result.num_steps, result.num_epochs) == ("stopped", 6, 2)
+    again = stopped()
+    assert (again.state, again.num_epochs) == ("finished", 3)
+    assert stopped.left() == undisturbed.left()
+    num_reports = len(stopped.reports)
+    assert stopped() == again
+    assert len(stopped.reports) == num_reports
+
+
+def test_a_stop_at_the_last_evaluation_is_a_finished_run(run: MakeRun) -> None:
+    assert run()(stop=lambda progress: progress.epoch == 3).state == "finished"
+
+
+def test_never_goes_on_with_another_config_or_other_data(run: MakeRun, data: TrainingData) -> None:
+    first = run()
+    first(stop=lambda _: True)
+    begun = first.config
+    first.config = replace(begun, seed=4, optim=replace(begun.optim, learning_rate=0.5))
+    expected = r"optim.learning_rate was 0.02, is 0.5, seed was 0, is 4; put it back, or train in"
+    with pytest.raises(UserError, match=expected):
+        first()
+    first.config = begun
+    first.data = replace(data, train=Dataset(data.train.utterances[1:], data.train.store))
+    with pytest.raises(UserError, match=r"another config: data was '\w+', is '\w+'"):
+        first()

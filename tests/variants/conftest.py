@@ -1,0 +1,9 @@
+"""Every test of the networks starts from one seed."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,87 @@
+"""Parameters and multiply-adds, by hand and by torch's own counter."""
+
+import time
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from variants import VARIANTS
+from variants.cost import macs_per_second, num_parameters
+from variants.deepspeech import DeepSpeech, DeepSpeechConfig
+from variants.deepspeech1 import DeepSpeech1, DeepSpeech1Config
+from variants.deepspeech2 import DeepSpeech2, DeepSpeech2Config
+from variants.spec import AcousticModel
+
+
+def test_kur_s_by_hand() -> None:
+    spec = VARIANTS["kur-speech"]
+    with torch.device("meta"):
+        model = spec.build(spec.config, 161, 29)
+    per_output_frame = 161 * 1000 * 11 + 3 * 3 * (1000 + 1000) * 1000 + 1000 * 29
+    assert macs_per_second(model, 161, 100.0) == 50 * per_output_frame == 990_000_000
+
+
+def test_mozilla_s_by_hand_at_50_frames_a_second() -> None:
+    spec = VARIANTS["mozilla-deepspeech"]
+    with torch.device("meta"):
+        model = spec.build(spec.config, 26, 29)
+    per_frame = 494 * 2048 + 3 * 2048**2 + 4 * 2 * 2048**2 + 2048 * 29
+    assert macs_per_second(model, 26, 50.0) == 50 * per_frame
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DeepSpeech(DeepSpeechConfig(convs=((4, 9, 5, 2, 2), (6, 5, 3, 2, 3)), width=8), 20, 29),
+        DeepSpeech(
+            DeepSpeechConfig(convs=((4, 5, 5),), cell="rnn", width=8, lookahead_frames=4), 20, 29
+        ),
+        DeepSpeech(
+            DeepSpeechConfig(
+                convs=((4, 11, 3),), directions="concat", width=8, dense_widths=(9, 7)
+            ),
+            20,
+            29,
+        ),
+        DeepSpeech1(DeepSpeech1Config(width=8, stride_frames=2), 20, 29),
+        DeepSpeech2(DeepSpeech2Config(channels=6, width=8, num_layers=2), 20, 29),
+    ],
+    ids=["conv2d", "lookahead", "concat", "deepspeech1", "deepspeech2"],
+)
+def test_agrees_with_torch_s_flop_counter(model: AcousticModel) -> None:
+    def flops(num_frames: int) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.eval()(torch.randn(1, num_frames, 20), torch.tensor([num_frames]))
+        return counter.get_total_flops()
+
+    expected = (flops(720) - flops(360)) / 2 / 3.6
+    assert macs_per_second(model, 20, 100.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = DeepSpeech(DeepSpeechConfig(width=8), 20, 29).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    macs_per_second(model, 20)
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    log_probs, _ = model(torch.randn(2, 30, 20), torch.tensor([30, 20]))
+    log_probs.sum().backward()
+    assert model.layers[0].forward_cell.weight_hh_l0.grad is not None
+
+
+def test_parameters_are_the_trainable_numbers() -> None:
+    model = DeepSpeech(DeepSpeechConfig(convs=((4, 5, 2),), num_layers=1, width=3), 6, 29)
+    conv, gru, norms, output = 6 * 4 * 5, 3 * (4 * 3 + 3 * 3 + 6), 2 * 4 + 2 * 3, 3 * 29 + 29
+    assert num_parameters(model) == conv + gru + norms + output
+
+
+def test_the_whole_table_is_counted_in_seconds() -> None:
+    begin = time.process_time()
+    for spec in VARIANTS.values():
+        with torch.device("meta"):
+            model = spec.build(spec.config, spec.features["num_bins"], 29)
+        assert 10e6 < macs_per_second(model, spec.features["num_bins"]) < 10e9
+    assert time.process_time() - begin < 10

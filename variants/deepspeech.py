@@ -1,0 +1,169 @@
+"""The ds-* family: small DeepSpeech models, one difference apart, sized for a laptop CPU.
+
+The architecture of Kur's speech.yml (see kur.py) made smaller and configurable: convolutions over
+the spectrogram, recurrent layers each followed by normalisation, letters. Log-mel features and a
+time stride of 3 (33 output frames a second) keep it fast; a larger stride would leave fast speech
+fewer frames than CTC needs.
+
+Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from variants.layers import (
+    ConvStack1d,
+    ConvStack2d,
+    Directions,
+    LookAhead,
+    Norm,
+    Normalization,
+    RecurrentLayer,
+)
+from variants.spec import (
+    AcousticModel,
+    VariantSpec,
+    check_at_least,
+    check_choice,
+    check_dropout,
+    check_relu_clip,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepSpeechConfig:
+    """Front end, recurrent layers, look-ahead, dense layers, output."""
+
+    convs: tuple[tuple[int, ...], ...] = ((256, 11, 3),)
+    """The front end, one row a convolution: (channels, kernel frames, stride frames) for 1-D ones
+    over all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) for 2-D."""
+    cell: Literal["rnn", "gru", "lstm"] = "gru"
+    """`rnn` is the plain tanh recurrence."""
+    num_layers: int = 3
+    width: int = 256
+    """Units of each recurrent layer, of each direction."""
+    directions: Directions = "forward"
+    """Only forward, or both ways with their outputs summed or concatenated."""
+    norm: Norm = "batch"
+    """After each convolution and each recurrent layer."""
+    lookahead_frames: int = 0
+    """Output frames of future that a row convolution above the last recurrent layer sees."""
+    dense_widths: tuple[int, ...] = ()
+    """Clipped-ReLU layers between the recurrent ones and the output."""
+    dropout: float = 0.1
+    """Share of the outputs of each recurrent and dense layer dropped in training."""
+    relu_clip: float = 20.0
+    """Where the ReLU of convolutions and dense layers saturates."""
+
+    def __post_init__(self) -> None:
+        shapes = {len(row) for row in self.convs}
+        if shapes not in ({3}, {5}) or min(min(row) for row in self.convs) < 1:
+            raise ValueError(
+                "convs must be rows of 3 (1-D) or rows of 5 (2-D) positive numbers, "
+                f"got {self.convs}"
+            )
+        check_choice(self, "cell", ("rnn", "gru", "lstm"))
+        check_choice(self, "directions", get_args(Directions))
+        check_choice(self, "norm", get_args(Norm))
+        check_at_least(self, 1, "num_layers", "width")
+        check_at_least(self, 0, "lookahead_frames")
+        if any(width < 1 for width in self.dense_widths):
+            raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
+        check_dropout(self)
+        check_relu_clip(self)
+
+
+class DeepSpeech(AcousticModel):
+    """The network of a DeepSpeechConfig."""
+
+    def __init__(self, config: DeepSpeechConfig, num_bins: int, num_symbols: int) -> None:
+        super().__init__()
+        self.front_end = _front_end(config, num_bins)
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        num_inputs = self.front_end.num_outputs
+        for _ in range(config.num_layers):
+            layer = RecurrentLayer(config.cell, num_inputs, config.width, config.directions)
+            self.layers.append(layer)
+            self.norms.append(Normalization(config.norm, layer.num_outputs))
+            num_inputs = layer.num_outputs
+        self.lookahead = None
+        if config.lookahead_frames:
+            self.lookahead = LookAhead(num_inputs, config.lookahead_frames)
+        self.dense = nn.Sequential()
+        for width in config.dense_widths:
+            self.dense.append(nn.Linear(num_inputs, width))
+            self.dense.append(nn.Hardtanh(0.0, config.relu_clip))
+            self.dense.append(nn.Dropout(config.dropout))
+            num_inputs = width
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(num_inputs, num_symbols)
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        """Those of the front end."""
+        return self.front_end.output_lengths(feat_lens_B)
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs_BUV, out_lens_B)."""
+        x_BUH, lens_B = self.front_end(feats_BTF, feat_lens_B)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x_BUH = self.dropout(norm(layer(x_BUH, lens_B), lens_B))
+        if self.lookahead is not None:
+            x_BUH = self.lookahead(x_BUH, lens_B)
+        logits_BUV = self.output(self.dense(x_BUH))
+        return logits_BUV.float().log_softmax(dim=-1), lens_B
+
+
+def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:
+    if len(config.convs[0]) == 3:
+        return ConvStack1d(num_bins, config.convs, config.norm, config.relu_clip)
+    bias = config.norm == "none"  # else the normalisation's own bias does its work
+    return ConvStack2d(num_bins, config.convs, config.norm, config.relu_clip, bias=bias)
+
+
+def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) -> VariantSpec:
+    return VariantSpec(
+        name=name,
+        summary=summary,
+        source="this project, after Kur's speech.yml and https://arxiv.org/abs/1512.02595",
+        config=replace(base, **difference),
+        build=DeepSpeech,
+        features={"kind": "log_mel", "num_bins": 64},
+    )
+
+
+GRU = DeepSpeechConfig()
+RNN = replace(GRU, cell="rnn")
+LSTM = replace(GRU, cell="lstm")
+# Two directions of 192 have about as many weights as one of 256 (2 · 192² to 256²).
+BIGRU = replace(GRU, directions="sum", width=192)
+BIRNN = replace(BIGRU, cell="rnn")
+BILSTM = replace(BIGRU, cell="lstm")
+
+SPECS = (
+    _spec("ds-rnn", "3 tanh RNN layers of 256, forward only", RNN),
+    _spec("ds-rnn-deep", "ds-rnn with 5 layers", RNN, num_layers=5),
+    _spec("ds-rnn-wide", "ds-rnn at width 512", RNN, width=512),
+    _spec("ds-gru", "3 GRU layers of 256, forward only: the base of the family", GRU),
+    _spec("ds-gru-deep", "ds-gru with 5 layers", GRU, num_layers=5),
+    _spec("ds-gru-wide", "ds-gru at width 512", GRU, width=512),
+    _spec(
+        "ds-gru-lookahead",
+        "ds-gru with a row convolution over the next 10 output frames (0.3 s)",
+        GRU,
+        lookahead_frames=10,
+    ),
+    _spec("ds-lstm", "3 LSTM layers of 256, forward only", LSTM),
+    _spec("ds-lstm-deep", "ds-lstm with 5 layers", LSTM, num_layers=5),
+    _spec("ds-lstm-wide", "ds-lstm at width 512", LSTM, width=512),
+    _spec("ds-birnn", "3 bidirectional tanh RNN layers of 192, summed", BIRNN),
+    _spec("ds-birnn-deep", "ds-birnn with 5 layers", BIRNN, num_layers=5),
+    _spec("ds-birnn-wide", "ds-birnn at width 384", BIRNN, width=384),
+    _spec("ds-bigru", "3 bidirectional GRU layers of 192, summed", BIGRU),
+    _spec("ds-bigru-deep", "ds-bigru with 5 layers", BIGRU, num_layers=5),
+    _spec("ds-bigru-wide", "ds-bigru at width 384", BIGRU, width=384),
+    _spec("ds-bilstm", "3 bidirectional LSTM layers of 192, summed", BILSTM),
+    _spec("ds-bilstm-deep", "ds-bilstm with 5 layers", BILSTM, num_layers=5),
+    _spec("ds-bilstm-wide", "ds-bilstm at width 384", BILSTM, width=384),
+)

@@ -1,0 +1,95 @@
+"""Deep Speech, the first one: dense layers over a window of frames and a single recurrent layer.
+
+Source: "Deep Speech: Scaling up end-to-end speech recognition", https://arxiv.org/abs/1412.5567;
+the network is that of torchaudio.models.DeepSpeech, whose weights can be copied over (the test
+does). torchaudio's has no lengths: its backward direction reads the padding, ours does not.
+
+Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from variants.layers import RecurrentLayer, conv_lengths, stack_context
+from variants.spec import (
+    AcousticModel,
+    VariantSpec,
+    check_at_least,
+    check_choice,
+    check_dropout,
+    check_relu_clip,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepSpeech1Config:
+    """Three dense layers, a recurrent one, a dense one, the output."""
+
+    context_frames: int = 9
+    """Frames on either side that the first layer sees (the paper: 5, 7 or 9)."""
+    stride_frames: int = 1
+    """Every how many frames the network takes a step. The paper saves time with 2, torchaudio has
+    1: the default is the network that can be checked against an independent one."""
+    width: int = 2048
+    """Units of every hidden layer."""
+    cell: Literal["relu_rnn", "lstm"] = "relu_rnn"
+    directions: Literal["forward", "sum"] = "sum"
+    dropout: float = 0.05
+    """On the dense layers only (the paper: 5 to 10 %)."""
+    relu_clip: float = 20.0
+    """Where the ReLU of the dense layers saturates."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "context_frames")
+        check_at_least(self, 1, "stride_frames", "width")
+        check_choice(self, "cell", ("relu_rnn", "lstm"))
+        check_choice(self, "directions", ("forward", "sum"))
+        check_dropout(self)
+        check_relu_clip(self)
+
+
+class DeepSpeech1(AcousticModel):
+    """The network of a DeepSpeech1Config."""
+
+    def __init__(self, config: DeepSpeech1Config, num_bins: int, num_symbols: int) -> None:
+        super().__init__()
+        self.context_frames, self.stride_frames = config.context_frames, config.stride_frames
+        width = config.width
+        self.fc1 = nn.Linear((2 * config.context_frames + 1) * num_bins, width)
+        self.fc2 = nn.Linear(width, width)
+        self.fc3 = nn.Linear(width, width)
+        self.recurrent = RecurrentLayer(config.cell, width, width, config.directions)
+        self.fc4 = nn.Linear(width, width)
+        self.output = nn.Linear(width, num_symbols)
+        self.finish = nn.Sequential(nn.Hardtanh(0.0, config.relu_clip), nn.Dropout(config.dropout))
+        # As Mozilla's train.py: torch's default shrinks the signal at each ReLU, without a norm.
+        for dense in (self.fc1, self.fc2, self.fc3, self.fc4, self.output):
+            nn.init.xavier_uniform_(dense.weight)
+            nn.init.zeros_(dense.bias)
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        """One output frame for every `stride_frames` frames, the first included."""
+        return conv_lengths(feat_lens_B, kernel=1, stride=self.stride_frames, padding=0)
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs_BUV, out_lens_B)."""
+        windows = stack_context(feats_BTF, feat_lens_B, self.context_frames)
+        x_BUH, lens_B = windows[:, :: self.stride_frames], self.output_lengths(feat_lens_B)
+        for dense in (self.fc1, self.fc2, self.fc3):
+            x_BUH = self.finish(dense(x_BUH))
+        x_BUH = self.finish(self.fc4(self.recurrent(x_BUH, lens_B)))
+        return self.output(x_BUH).float().log_softmax(dim=-1), lens_B
+
+
+SPECS = (
+    VariantSpec(
+        name="deepspeech1",
+        summary="Deep Speech 1: 3 dense layers of 2048, one bidirectional ReLU RNN, one dense",
+        source="https://arxiv.org/abs/1412.5567, as torchaudio.models.DeepSpeech",
+        config=DeepSpeech1Config(),
+        build=DeepSpeech1,
+        features={"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0},
+    ),
+)

@@ -1,0 +1,138 @@
+"""Deep Speech 2: vanilla recurrent layers with clipped ReLU and sequence-wise batch normalisation.
+
+Source: "Deep Speech 2: End-to-end speech recognition in English and Mandarin",
+https://arxiv.org/abs/1512.02595. `deepspeech2` is the deepest row of its table 1: one 1-D
+convolution, 7 recurrent layers of 1280, one dense layer, 38 million parameters.
+
+Legend: B batch, T frames, F feature bins, U output frames, H width, D directions, V symbols.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from variants.layers import ConvStack1d, LookAhead, MaskedBatchNorm, reverse_by_length
+from variants.spec import (
+    AcousticModel,
+    VariantSpec,
+    check_at_least,
+    check_choice,
+    check_relu_clip,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepSpeech2Config:
+    """One convolution, recurrent layers, a dense layer, the output."""
+
+    channels: int = 1280
+    kernel_frames: int = 11
+    stride_frames: int = 2
+    num_layers: int = 7
+    width: int = 1280
+    """Units of each direction of a recurrent layer, and of the dense layer."""
+    directions: Literal["forward", "sum"] = "sum"
+    lookahead_frames: int = 0
+    """Output frames of future that a row convolution above the last recurrent layer sees."""
+    relu_clip: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
+        check_choice(self, "directions", ("forward", "sum"))
+        check_at_least(self, 0, "lookahead_frames")
+        check_relu_clip(self)
+
+
+class ClippedRecurrence(nn.Module):
+    """h_t = f(BN(W x_t) + U h_(t-1)), where f clips to 0..relu_clip; [B, T, C] to [B, T, H].
+
+    Equations 9 and 10 of the paper: both directions share W and its normalisation, each has its own
+    U, and their outputs are summed. Torch has no such cell: W x is computed for all frames at once,
+    and the loop over time does one batched product for both directions together.
+    """
+
+    def __init__(self, num_inputs: int, width: int, num_directions: int, relu_clip: float) -> None:
+        super().__init__()
+        self.input = nn.Linear(num_inputs, width, bias=False)  # the norm has a bias
+        self.norm = MaskedBatchNorm(width)
+        self.hidden_DHH = nn.Parameter(torch.empty(num_directions, width, width))
+        self.relu_clip = relu_clip
+        nn.init.uniform_(self.hidden_DHH, -(width**-0.5), width**-0.5)  # as nn.RNN
+
+    def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
+        """Run both directions, the backward one on a copy reversed by length, and add them."""
+        inputs = [self.norm(self.input(x_BTC), lens_B)]
+        if len(self.hidden_DHH) == 2:
+            inputs.append(reverse_by_length(inputs[0], lens_B))
+        inputs_DBTH = torch.stack(inputs)
+        state_DBH = torch.zeros_like(inputs_DBTH[:, :, 0])
+        states = []
+        for input_DBH in inputs_DBTH.unbind(dim=2):
+            state_DBH = torch.baddbmm(input_DBH, state_DBH, self.hidden_DHH)
+            state_DBH = state_DBH.clamp(0.0, self.relu_clip)
+            states.append(state_DBH)
+        states_DBTH = torch.stack(states, dim=2)
+        sum_BTH = states_DBTH[0]
+        if len(states_DBTH) == 2:
+            sum_BTH = sum_BTH + reverse_by_length(states_DBTH[1], lens_B)
+        return sum_BTH
+
+
+class DeepSpeech2(AcousticModel):
+    """The network of a DeepSpeech2Config."""
+
+    def __init__(self, config: DeepSpeech2Config, num_bins: int, num_symbols: int) -> None:
+        super().__init__()
+        conv = (config.channels, config.kernel_frames, config.stride_frames)
+        self.front_end = ConvStack1d(num_bins, (conv,), "batch", config.relu_clip)
+        inputs = [config.channels] + [config.width] * (config.num_layers - 1)
+        num_directions = 2 if config.directions == "sum" else 1
+        self.layers = nn.ModuleList(
+            ClippedRecurrence(num_inputs, config.width, num_directions, config.relu_clip)
+            for num_inputs in inputs
+        )
+        self.lookahead = None
+        if config.lookahead_frames:
+            self.lookahead = LookAhead(config.width, config.lookahead_frames)
+        self.dense = nn.Linear(config.width, config.width)
+        self.activation = nn.Hardtanh(0.0, config.relu_clip)
+        self.output = nn.Linear(config.width, num_symbols)
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        """Those of the convolution."""
+        return self.front_end.output_lengths(feat_lens_B)
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs_BUV, out_lens_B)."""
+        x_BUH, lens_B = self.front_end(feats_BTF, feat_lens_B)
+        for layer in self.layers:
+            x_BUH = layer(x_BUH, lens_B)
+        if self.lookahead is not None:
+            x_BUH = self.lookahead(x_BUH, lens_B)
+        logits_BUV = self.output(self.activation(self.dense(x_BUH)))
+        return logits_BUV.float().log_softmax(dim=-1), lens_B
+
+
+BASE = DeepSpeech2Config()
+FEATURES = {"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0}
+SPECS = (
+    VariantSpec(
+        name="deepspeech2",
+        summary="Deep Speech 2: 1-D convolution, 7 bidirectional ReLU layers of 1280 (38 M)",
+        source="https://arxiv.org/abs/1512.02595, table 1",
+        config=BASE,
+        build=DeepSpeech2,
+        features=FEATURES,
+    ),
+    VariantSpec(
+        name="deepspeech2-online",
+        # The paper prints no size for it: the width makes it as large as deepspeech2.
+        summary="deepspeech2 forward only with a row convolution over 19 frames; width ours (38 M)",
+        source="https://arxiv.org/abs/1512.02595, section 3.7; it prints no parameter count",
+        config=replace(BASE, directions="forward", lookahead_frames=19, width=1560),
+        build=DeepSpeech2,
+        features=FEATURES,
+    ),
+)

@@ -1,0 +1,75 @@
+"""Kur's speech model, as Deepgram's post on training Baidu's DeepSpeech ran it.
+
+Source: https://github.com/deepgram/kur, examples/speech.yml: one 1-D convolution without padding,
+ReLU, batch normalisation; three recurrent layers of 1000, each followed by batch normalisation;
+letters.
+
+Keras counts 19,818,029 trainable parameters; torch's GRU holds a second bias, 9,000 more. Kur's GRU
+used ReLU where torch's fast one keeps tanh.
+
+Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from variants.layers import MaskedBatchNorm, MaskedConv1d, RecurrentLayer
+from variants.spec import AcousticModel, VariantSpec, check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class KurConfig:
+    """The `settings` of speech.yml."""
+
+    channels: int = 1000
+    kernel_frames: int = 11
+    stride_frames: int = 2
+    num_layers: int = 3
+    width: int = 1000
+    """Units of each GRU."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
+
+
+class Kur(AcousticModel):
+    """The network of a KurConfig. Unlike the others' here, its ReLU comes before the norm."""
+
+    def __init__(self, config: KurConfig, num_bins: int, num_symbols: int) -> None:
+        super().__init__()
+        self.conv = MaskedConv1d(
+            num_bins, config.channels, config.kernel_frames, config.stride_frames, 0, bias=True
+        )
+        self.conv_norm = MaskedBatchNorm(config.channels)
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        num_inputs = config.channels
+        for _ in range(config.num_layers):
+            self.layers.append(RecurrentLayer("gru", num_inputs, config.width, "forward"))
+            self.norms.append(MaskedBatchNorm(config.width))
+            num_inputs = config.width
+        self.output = nn.Linear(num_inputs, num_symbols)
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        """Those of the convolution."""
+        return self.conv.output_lengths(feat_lens_B)
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs_BUV, out_lens_B)."""
+        x_BUH, lens_B = self.conv(feats_BTF, feat_lens_B)
+        x_BUH = self.conv_norm(x_BUH.relu(), lens_B)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x_BUH = norm(layer(x_BUH, lens_B), lens_B)
+        return self.output(x_BUH).float().log_softmax(dim=-1), lens_B
+
+
+SPECS = (
+    VariantSpec(
+        name="kur-speech",
+        summary="Kur's speech.yml: 1-D convolution, 3 GRU layers of 1000 (tanh; Kur's had ReLU)",
+        source="https://github.com/deepgram/kur/blob/master/examples/speech.yml",
+        config=KurConfig(),
+        build=Kur,
+        features={"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0},
+    ),
+)

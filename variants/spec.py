@@ -1,0 +1,74 @@
+"""What a variant is: a name, a frozen config of plain values, and how to build its network."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+BLANK = 0
+"""The index of CTC's blank among the output symbols."""
+
+
+class AcousticModel(nn.Module):
+    """Features in, log-probabilities out; every variant's network is one.
+
+    Shapes: B batch, T input frames, F feature bins, U output frames, V symbols (blank is 0).
+    """
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs_BUV float32, out_lens_B int64 frames).
+
+        What the padding holds never changes a valid frame. Output frames past an utterance's length
+        hold nothing of use, but are finite.
+        """
+        raise NotImplementedError
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
+        """Output frames for each number of input frames (int64), without running the network."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantSpec:
+    """One row of the registry."""
+
+    name: str
+    summary: str
+    """One line for `bench.ls`."""
+    source: str
+    """Paper, repository or file that the variant comes from."""
+    config: Any
+    """A frozen dataclass of plain values; a variant is a base config plus its difference."""
+    build: Callable[[Any, int, int], AcousticModel]
+    """``build(config, num_bins, num_symbols)``: the network, initialised from torch's global
+    generator. Raises ValueError where the config cannot take that many bins."""
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """Feature settings that the variant expects, as differences from the default ones."""
+
+
+def check_at_least(config: object, minimum: int, *names: str) -> None:
+    """Raise ValueError unless each named field of `config` is at least `minimum`."""
+    for name in names:
+        value = getattr(config, name)
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
+    """Raise ValueError unless the field `name` of `config` is one of `choices`."""
+    value = getattr(config, name)
+    if value not in (known := tuple(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def check_dropout(config: Any) -> None:
+    """Raise ValueError unless ``config.dropout`` is a share below 1."""
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}")
+
+
+def check_relu_clip(config: Any) -> None:
+    """Raise ValueError unless ``config.relu_clip`` is above 0."""
+    if not config.relu_clip > 0:
+        raise ValueError(f"relu_clip must be above 0, got {config.relu_clip}")
