@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from bench.core import cli
 from bench.core.console import STDOUT, counting
@@ -49,9 +48,11 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json(result)
         return
     STDOUT.print(
-        f"{corpus.name} {options.split}: WER {100 * totals.wer:.2f} %, CER {100 * totals.cer:.2f} %\n"
-        f"{totals.substitutions} substitutions, {totals.deletions} deletions, {totals.insertions} insertions "
-        f"of {totals.num_ref_words} words in {totals.num_utterances} utterances\n{checkpoint}",
+        f"{corpus.name} {options.split}: "
+        f"WER {100 * totals.wer:.2f} %, CER {100 * totals.cer:.2f} %\n"
+        f"{totals.substitutions} substitutions, {totals.deletions} deletions, "
+        f"{totals.insertions} insertions of {totals.num_ref_words} words "
+        f"in {totals.num_utterances} utterances\n{checkpoint}",
         markup=False,
     )
 
@@ -60,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.evaluate`."""
     parser = cli.parser(
         "evaluate",
-        "Score a checkpoint on a split. The test split of a study is scored by the study itself, once per seed; "
-        "scoring it here to choose between checkpoints would spoil it.",
+        "Score a checkpoint on a split. The test split of a study is scored by the study itself, "
+        "once per seed; scoring it here to choose between checkpoints would spoil it.",
         "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
     )
     cli.add_checkpoint(parser)

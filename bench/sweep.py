@@ -80,7 +80,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 def share_cores(num_workers: int | None, device: str) -> Workers:
-    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one worker on a GPU.
+    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
+    worker on a GPU.
 
     Raises:
         UserError: less than one worker.
@@ -105,8 +106,8 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
     for split in ("train", "valid", "test"):
         if {u.id for u in corpus.split(split)} <= excluded:
             raise UserError(
-                f"no {split} utterance has as many output frames as its text needs in every variant; "
-                "use a smaller time stride"
+                f"no {split} utterance has as many output frames as its text needs in every "
+                "variant; use a smaller time stride"
             )
     return tuple(sorted(excluded))
 
@@ -185,8 +186,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.sweep`."""
     parser = cli.parser(
         "sweep",
-        "Search each variant's settings under the same budget, retrain the best with fresh seeds, score the test "
-        "set once per seed, and report which variant is better. Run it again to resume.",
+        "Search each variant's settings under the same budget, retrain the best with fresh "
+        "seeds, score the test set once per seed, and report which variant is better. Run it "
+        "again to resume.",
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
     )

@@ -15,7 +15,7 @@ from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
-from bench.study.space import load_budget
+from bench.study.space import load_budget, load_space
 from bench.tracking import RunIdentity, StudyTracker
 from bench.training.config import default_run_config
 from bench.training.device import resolve_device
@@ -27,7 +27,8 @@ _logger = logging.getLogger(__name__)
 
 
 class _Watcher:
-    """Shows truth and prediction of the watch utterances at each evaluation; true once the user wants to stop."""
+    """Shows truth and prediction of the watch utterances at each evaluation; true once the user
+    wants to stop."""
 
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self._bars = bars
@@ -61,10 +62,16 @@ class _Watcher:
 
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
-    budget = load_budget(options.budget)
     corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
-    config = updated(default_run_config(options.variant, corpus_config), budget.confirm_settings())
-    config = replace(updated(config, parse_settings(options.settings)), seed=options.seed)
+    base = default_run_config(options.variant, corpus_config)
+    space = load_space(options.variant, base)
+    settings = {
+        **space.fixed,
+        **space.defaults(),
+        **load_budget(options.budget).confirm_settings(),
+        **parse_settings(options.settings),
+    }
+    config = replace(updated(base, settings), seed=options.seed)
     device = resolve_device(options.device).type
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
@@ -110,14 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.train`."""
     parser = cli.parser(
         "train",
-        "Train one variant once with its default setting, or one you --set; the same command resumes it. The test "
-        "split is not touched.",
+        "Train one variant once with the default setting of its space, or one you --set; the same "
+        "command resumes it. The test split is not touched.",
         "--variant ds-gru --set optim.learning_rate=2e-3",
     )
     parser.add_argument("--variant", required=True, metavar="V")
     cli.add_corpus(parser)
     parser.add_argument(
-        "--budget", default="quick", help="gives epochs and the cap on seconds, as for a confirm run (default: quick)"
+        "--budget",
+        default="quick",
+        help="gives epochs and the cap on seconds, as for a confirm run (default: quick)",
     )
     cli.add_settings(parser)
     cli.add_device(parser)

@@ -36,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.transcribe`."""
     parser = cli.parser(
         "transcribe",
-        "Print what a trained model hears. Without --checkpoint or --study: the newest study's confirm run with "
-        "the lowest valid WER.",
+        "Print what a trained model hears. Without --checkpoint or --study: the newest study's "
+        "confirm run with the lowest valid WER.",
         "recording.wav",
         "--study STUDY a.flac b.flac",
     )

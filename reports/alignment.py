@@ -19,7 +19,8 @@ class Step:
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
     """The alignment of `ref` and `hyp` with the fewest errors (Levenshtein 1966).
 
-    Of several the one is taken that, read from the end, prefers a pair to a deletion and that to an insertion.
+    Of several the one with the most matches, since those are what a reader holds on to: "eat well"
+    heard as "well now" has a deletion, a match and an insertion rather than two substitutions.
     """
     # What both begin and end with needs no table; near-right transcripts are the common case.
     head = _shared(ref, hyp)
@@ -27,7 +28,7 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
     middle_ref, middle_hyp = ref[head : len(ref) - tail], hyp[head : len(hyp) - tail]
     return [
         *(Step("match", word, word) for word in ref[:head]),
-        *_trace(middle_ref, middle_hyp, _distances(middle_ref, middle_hyp)),
+        *_trace(middle_ref, middle_hyp, _costs(middle_ref, middle_hyp)),
         *(Step("match", word, word) for word in ref[len(ref) - tail :]),
     ]
 
@@ -42,29 +43,35 @@ def _shared(ref: Sequence[str], hyp: Sequence[str]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ref), len(hyp)))
 
 
-def _distances(ref: Sequence[str], hyp: Sequence[str]) -> list[list[int]]:
-    """Errors between the first i of `ref` and the first j of `hyp`, at [i][j]."""
-    rows = [list(range(len(hyp) + 1))]
+def _error_cost(ref: Sequence[str], hyp: Sequence[str]) -> int:
+    """What an error costs where a match earns 1: more than all matches together."""
+    return len(ref) + len(hyp) + 1
+
+
+def _costs(ref: Sequence[str], hyp: Sequence[str]) -> list[list[int]]:
+    """The lowest cost of aligning the first i of `ref` with the first j of `hyp`, at [i][j]."""
+    error = _error_cost(ref, hyp)
+    rows = [[j * error for j in range(len(hyp) + 1)]]
     for i, word in enumerate(ref, start=1):
-        above, row = rows[-1], [i]
+        above, row = rows[-1], [i * error]
         for j, other in enumerate(hyp, start=1):
-            pair = above[j - 1] + (word != other)
-            row.append(min(pair, above[j] + 1, row[j - 1] + 1))
+            pair = above[j - 1] + (-1 if word == other else error)
+            row.append(min(pair, above[j] + error, row[j - 1] + error))
         rows.append(row)
     return rows
 
 
-def _trace(ref: Sequence[str], hyp: Sequence[str], distances: list[list[int]]) -> list[Step]:
-    """A cheapest path through `distances`, walked from its end."""
+def _trace(ref: Sequence[str], hyp: Sequence[str], costs: list[list[int]]) -> list[Step]:
+    """A cheapest path through `costs`, walked from its end."""
+    error = _error_cost(ref, hyp)
     steps: list[Step] = []
     i, j = len(ref), len(hyp)
     while i or j:
-        here = distances[i][j]
-        if i and j and here == distances[i - 1][j - 1] + (ref[i - 1] != hyp[j - 1]):
+        same = bool(i and j) and ref[i - 1] == hyp[j - 1]
+        if i and j and costs[i][j] == costs[i - 1][j - 1] + (-1 if same else error):
             i, j = i - 1, j - 1
-            same = ref[i] == hyp[j]
             steps.append(Step("match" if same else "substitution", ref[i], hyp[j]))
-        elif i and here == distances[i - 1][j] + 1:
+        elif i and costs[i][j] == costs[i - 1][j] + error:
             i -= 1
             steps.append(Step("deletion", ref[i], ""))
         else:

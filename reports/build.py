@@ -1,4 +1,4 @@
-"""The page itself: sections in their order, styles, scripts and plotly in one file that asks nobody for anything."""
+"""The page: sections, style, scripts and plotly in one file that asks nobody for anything."""
 
 import base64
 import hashlib
@@ -21,8 +21,9 @@ SECTIONS: tuple[ModuleType, ...] = (verdict, trust, curves, search, decodes, lis
 def build(report_input: ReportInput, path: Path) -> Path:
     """Write the report of a study to `path`, folders included; the same input gives the same bytes.
 
-    The page opens from file:// without a network. Its content security policy refuses every request and every script but its
-    own two, so that nothing in the data could run or call home even if it were not escaped.
+    The page opens from file:// without a network. Its content security policy refuses every request
+    and every script but its own two, so that nothing in the data could run or call home even if it
+    were not escaped.
     """
     scripts = [get_plotlyjs(), (FOLDER / "page.js").read_text(encoding="utf-8")]
     page = render(

@@ -1,4 +1,4 @@
-"""What the plotly figures share. Their theme is set by page.js, which knows whether the reader's is dark."""
+"""What the plotly figures share. page.js adds the theme: it knows whether the reader's is dark."""
 
 import html
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from jinja2.utils import htmlsafe_json_dumps
 
-HEIGHT_PX = 300
+HEIGHT_PX = 270
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def plain(value: str) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between `low` and `high`, for axes whose own choice reads badly."""
+    """1, 2 and 5 times the powers of ten from `low` to `high`; plotly's own choice reads badly."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [float(f"{m}e{power}") for power in powers for m in (1, 2, 5)]
     return [tick for tick in ticks if low <= tick <= high]

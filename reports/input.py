@@ -7,27 +7,31 @@ from typing import Any
 import pandas as pd
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is 12 %), NaN if unknown.
+    # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
+    # 12 %), NaN if unknown.
     "variants": (
-        "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean", "num_parameters",
-        "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds", "search_seconds", "num_trials",
-        "num_finished", "num_pruned", "num_diverged", "num_failed", "num_seeds",
+        "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
+        "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
+        "search_seconds", "num_trials", "num_finished", "num_pruned", "num_diverged", "num_failed",
+        "num_seeds",
     ),
-    # One row an unordered pair of variants: WER of a minus WER of b, its 95 % interval, Holm-adjusted p, and the verdict
-    # ("a better", "b better" or "not separated").
+    # One row an unordered pair of variants: WER of a minus WER of b, its 95 % interval,
+    # Holm-adjusted p, and the verdict ("a better", "b better" or "not separated").
     "pairs": ("a", "b", "delta_wer", "low", "high", "p_adjusted", "verdict"),
-    # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed, running. `params`: the searched
-    # settings as a dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number. `message`: of a failure.
+    # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed or
+    # running. `params`: the searched settings as a dict. `valid_wer`: best over epochs. `slot`: the
+    # trial's or the confirm run's number. `message`: of a failure.
     "runs": (
-        "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer", "test_cer", "best_epoch",
-        "num_epochs", "train_seconds", "params", "mlflow_run_id", "message",
+        "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
+        "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
+        "message",
     ),
     # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …).
     "curves": ("run", "metric", "step", "epoch", "value"),
     # One row a scored test utterance of a confirm run.
     "utterances": (
-        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions", "deletions", "insertions",
-        "ref", "hyp",
+        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
+        "deletions", "insertions", "ref", "hyp",
     ),
     # One row a watch utterance and evaluation of a run.
     "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
@@ -57,7 +61,8 @@ class ReportInput:
     utterances: pd.DataFrame
     watch: pd.DataFrame
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or {"choices": […]}}}``."""
+    """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
+    {"choices": […]}}}``."""
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

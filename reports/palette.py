@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from reports.input import ReportInput
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-"""Okabe and Ito, "Color universal design", 2008; without yellow and black, which vanish on white and on dark."""
+"""Okabe and Ito, "Color universal design", 2008; without yellow and black, which vanish on white
+and on dark paper."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 """From the eighth variant on colours come again, with another dash."""

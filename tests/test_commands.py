@@ -99,7 +99,7 @@ def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
     corrupt.write_bytes(b"RIFF no more")
     first = json.loads(good[0])["audio_filepath"]
     cases = {
-        "is not JSON": [*good, "{not json"],
+        "is one JSON object, got": [*good, "{not json"],
         "does not exist": [*good, row("/nowhere.wav", "a", "train")],
         "corrupt.wav": [*good, row(str(corrupt), "a", "train")],
         "empty.wav": [*good, row(str(empty), "a", "train")],

@@ -32,7 +32,8 @@ def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
 
 
 def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken") -> None:
-    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint names."""
+    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint
+    names."""
     command.add_argument(
         "--corpus",
         default=default,
@@ -44,7 +45,8 @@ def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken")
         "--text",
         choices=("error", "drop"),
         default="error",
-        help="an utterance with symbols outside the alphabet: stop, or leave it out (default: error)",
+        help="an utterance with symbols outside the alphabet: stop, or leave it out "
+        "(default: error)",
     )
     command.add_argument(
         "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
@@ -83,7 +85,8 @@ def print_json(value: Any) -> None:
 
 
 def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the arguments, run `main`, and leave the process with the exit code that its end calls for.
+    """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
+    for.
 
     0: done; 2: the user's mistake, one line on stderr; 130: interrupted. A bug keeps its traceback.
     """
@@ -98,5 +101,6 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         STDERR.print("interrupted", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays silent.
+        # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays
+        # silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

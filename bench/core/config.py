@@ -1,8 +1,9 @@
 """Frozen dataclasses as configuration: JSON round trip, dotted settings, digests.
 
-A config holds plain values only (bool, int, float, str, None, tuples of these, and other configs), so that it can
-be stored, logged, compared and diffed. Each component owns its config class and checks its ranges in ``__post_init__`` by raising
-ValueError; the functions here turn that into a UserError that names the key.
+A config holds plain values only (bool, int, float, str, None, tuples of these, and other configs),
+so that it can be stored, logged, compared and diffed. Each component owns its config class and
+checks its ranges in ``__post_init__`` by raising ValueError; the functions here turn that into a
+UserError that names the key.
 """
 
 import dataclasses
@@ -48,7 +49,8 @@ def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
     Raises:
         UserError: as `from_dict`.
     """
-    assert dataclasses.is_dataclass(config) and not isinstance(config, type)
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
     nested = _nest(values)
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
@@ -65,7 +67,8 @@ def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """``["optim.learning_rate=3e-4", …]`` as ``{"optim.learning_rate": 0.0003, …}``; values are JSON, else text.
+    """``["optim.learning_rate=3e-4", …]`` as ``{"optim.learning_rate": 0.0003, …}``; values are
+    JSON, else text.
 
     Raises:
         UserError: an item without "=".
@@ -75,7 +78,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise UserError(
-                f"a setting reads key=value, got {item!r}; write for instance optim.learning_rate=3e-4"
+                f"a setting reads key=value, got {item!r}; "
+                "write for instance optim.learning_rate=3e-4"
             )
         try:
             parsed[key] = json.loads(text)

@@ -1,4 +1,5 @@
-"""What the user sees while a command works: log lines and progress bars on stderr, results on stdout."""
+"""What the user sees while a command works: log lines and progress bars on stderr, results on
+stdout."""
 
 import logging
 import sys

@@ -12,7 +12,8 @@ CACHE_VARIABLE = "BENCH_CACHE"
 
 
 def cache_root() -> Path:
-    """The folder of what can be made again (corpora, features): ``$BENCH_CACHE``, else ``~/.cache/deepspeech-bench``."""
+    """The folder of what can be made again (corpora, features): ``$BENCH_CACHE``, else
+    ``~/.cache/deepspeech-bench``."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given)

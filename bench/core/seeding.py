@@ -1,8 +1,9 @@
 """One named, stateless source of randomness per purpose.
 
-Every random draw of a run comes from a generator that is a pure function of (run seed, purpose, counters), for
-instance ``generator(7, "augment", step)``. Nothing random is carried from step to step, so a resumed run draws what the
-undisturbed one would have drawn, and adding a consumer of randomness changes no other.
+Every random draw of a run comes from a generator that is a pure function of (run seed, purpose,
+counters), for instance ``generator(7, "augment", step)``. Nothing random is carried from step to
+step, so a resumed run draws what the undisturbed one would have drawn, and adding a consumer of
+randomness changes no other.
 """
 
 import hashlib

@@ -9,7 +9,8 @@ SPLITS = ("train", "valid", "test", "watch")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One recording with its transcript, validated: readable, not empty, text within the alphabet."""
+    """One recording with its transcript, validated: readable, not empty, text within the
+    alphabet."""
 
     id: str
     """Unique within its corpus."""

@@ -9,7 +9,8 @@ from bench.tracking import read_study
 
 
 def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
-    """`checkpoint` itself, else the best one of `study`, else that of the newest study which has one.
+    """`checkpoint` itself, else the best one of `study`, else that of the newest study which has
+    one.
 
     Raises:
         UserError: no such file, or no study with a finished confirm run.
@@ -32,7 +33,8 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
 
 
 def _best_of(folder: Path) -> Path | None:
-    """The checkpoint of the confirm run with the lowest valid WER: the test split chooses nothing."""
+    """The checkpoint of the confirm run with the lowest valid WER: the test split chooses
+    nothing."""
     runs = read_study(folder).runs
     ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
     for _, run in ended.sort_values(["valid_wer", "run"], kind="stable").iterrows():

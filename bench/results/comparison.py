@@ -1,4 +1,5 @@
-"""From the recorded runs of a study to what its report shows: one row a variant, one row a pair, one sentence."""
+"""From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
+one sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
 def _cluster_counts(
     definition: StudyDefinition, utterances: pd.DataFrame
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Reference words per speaker [C], and word errors per seed and speaker [S, C] of each variant."""
+    """Reference words per speaker [C], and word errors per seed and speaker [S, C] of each
+    variant."""
     words_C: Floats = np.zeros(0)
     errors: dict[str, Floats] = {}
     counts = utterances.assign(
@@ -147,7 +149,8 @@ def _verdict(
     low, high = sorted((abs(closest["low"]), abs(closest["high"])))
     other = closest["b"] if closest["a"] == best["variant"] else closest["a"]
     return (
-        f"{best['variant']} is better: {shown}, {100 * abs(closest['delta_wer']):.1f} points below {other} "
+        f"{best['variant']} is better: {shown}, "
+        f"{100 * abs(closest['delta_wer']):.1f} points below {other} "
         f"(interval {100 * low:.1f} to {100 * high:.1f}).{absent}"
     )
 

@@ -86,7 +86,8 @@ def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, ob
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
-    """The environment that the runs recorded (the first of each value that differs is marked), and digests."""
+    """The environment that the runs recorded (the first of each value that differs is marked), and
+    digests."""
     gathered: dict[str, list[str]] = {}
     for path in sorted(folder.glob("runs/*/*/environment.json")):
         for key, value in flatten(json.loads(path.read_text(encoding="utf-8"))).items():

@@ -1,12 +1,11 @@
 """Intervals for word error rates that come from few seeds and few speakers.
 
-Notation: S seeds, C clusters (speakers), R replicates. Errors and words are summed within a cluster first, since utterances of
-one speaker are not independent.
+Notation: S seeds, C clusters (speakers), R replicates. Errors and words are summed within a cluster
+first, since utterances of one speaker are not independent.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,8 @@ class Difference:
     p: float
     """Two-sided, from the bootstrap: twice the share of replicates beyond zero."""
     smallest_gap: float
-    """The difference that this many seeds and speakers would show with 80 % power at the 5 % level."""
+    """The difference that this many seeds and speakers would show with 80 % power at the 5 %
+    level."""
 
 
 def pooled_rate(errors_SC: Floats, words_C: Floats) -> float:
@@ -43,7 +43,8 @@ def pooled_rate(errors_SC: Floats, words_C: Floats) -> float:
 
 
 def rate_interval(errors_SC: Floats, words_C: Floats, rng: np.random.Generator) -> Interval:
-    """Mean rate of a recipe over seeds, with the interval of a two-way (seed × cluster) bootstrap."""
+    """Mean rate of a recipe over seeds, with the interval of a two-way (seed × cluster)
+    bootstrap."""
     clusters_RC = _cluster_weights(words_C.size, rng)
     rates_R = _replicates(errors_SC, words_C, clusters_RC, rng)
     return _interval(pooled_rate(errors_SC, words_C), rates_R)
@@ -85,8 +86,8 @@ def _replicates(
 ) -> Floats:
     """Bootstrap replicates [R] of the pooled rate.
 
-    The spread of S resampled seeds is too small by (S - 1) / S in variance, a third for three seeds; deviations from the mean
-    over seeds are widened by its square root to make up for it.
+    The spread of S resampled seeds is too small by (S - 1) / S in variance, a third for three
+    seeds; deviations from the mean over seeds are widened by its square root to make up for it.
     """
     num_seeds = errors_SC.shape[0]
     mean_C = errors_SC.mean(axis=0)

@@ -1,1 +1,2 @@
-"""A study: spaces and budgets, the queue of slots, workers, the launcher; the only place that imports optuna."""
+"""A study: spaces and budgets, the queue of slots, workers, the launcher; the only place that
+imports optuna."""

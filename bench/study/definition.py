@@ -37,10 +37,12 @@ class StudyDefinition:
     text_digest: str
     features_version: int
     excluded: tuple[str, ...]
-    """Ids that some variant cannot align (fewer output frames than CTC needs); no variant sees them."""
+    """Ids that some variant cannot align (fewer output frames than CTC needs); no variant sees
+    them."""
 
     def base_config(self, variant: str) -> RunConfig:
-        """The config that all runs of `variant` share: defaults, its space's fixed values, ``--set``."""
+        """The config that all runs of `variant` share: defaults, its space's fixed values,
+        ``--set``."""
         config = default_run_config(variant, self.corpus)
         return updated(config, {**self.spaces[variant].fixed, **self.settings})
 
@@ -92,10 +94,11 @@ def define(
         spaces[variant] = load_space(variant, base, sweeps)
         updated(base, settings)
     for key in settings:
-        if key in budget.search_settings() or key in ("seed", "variant") or key.startswith("corpus."):
+        fixed = {"seed", "variant", *budget.search_settings()}
+        if key in fixed or key.startswith("corpus."):
             raise UserError(
-                f"--set {key} would change what the budget or the study fixes; choose another --budget, --seed or "
-                "--corpus"
+                f"--set {key} would change what the budget or the study fixes; choose another "
+                "--budget, --seed or --corpus"
             )
     searched = {variant: to_dict(space) for variant, space in spaces.items()}
     short = digest({"spaces": searched, "settings": settings, "seed": seed})[:8]
@@ -134,8 +137,8 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
         )
         more = f" (and {len(changed) - 5} more)" if len(changed) > 5 else ""
         raise UserError(
-            f"study {definition.name} was begun with something else: {shown}{more}; results are never mixed: "
-            "put it back, or begin another study with --name"
+            f"study {definition.name} was begun with something else: {shown}{more}; "
+            "results are never mixed: put it back, or begin another study with --name"
         )
 
 

@@ -1,4 +1,5 @@
-"""The launcher of a study on one host: prepare everything, keep workers busy, stop when every slot has ended."""
+"""The launcher of a study on one host: prepare everything, keep workers busy, stop when every slot
+has ended."""
 
 import logging
 import multiprocessing
@@ -55,7 +56,8 @@ class _Running:
 
 
 class Launcher:
-    """Runs the slots of a study with `workers` processes; `parents` are the tracking targets by variant."""
+    """Runs the slots of a study with `workers` processes; `parents` are the tracking targets by
+    variant."""
 
     def __init__(
         self,
@@ -85,7 +87,8 @@ class Launcher:
     def run(self) -> None:
         """Return once every slot and every confirm run has ended.
 
-        KeyboardInterrupt (Ctrl-C, or SIGTERM turned into it) stops the workers at their next step; what they did is kept.
+        KeyboardInterrupt (Ctrl-C, or SIGTERM turned into it) stops the workers at their next step;
+        what they did is kept.
         """
         for queue in self._queues.values():
             queue.prepare()
@@ -139,7 +142,8 @@ class Launcher:
             self._start(*waiting, bars)
 
     def _waiting(self) -> Iterator[tuple[str, str, int | None]]:
-        """What could start now as (variant, kind, slot), the variant with the fewest workers first."""
+        """What could start now as (variant, kind, slot), the variant with the fewest workers
+        first."""
         by_load = sorted(
             self._queues, key=lambda v: sum(r.assignment.variant == v for r in self._running)
         )

@@ -1,9 +1,10 @@
 """The queue of a study: N slots per variant in an Optuna storage, each run exactly once.
 
-A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial whose worker stopped
-or died goes back to waiting under its own number, so that the storage never holds more trials than the budget has.
-A worker holds a file lock in its run's folder for as long as it lives; the kernel frees it however the worker ends, which
-is how a dead worker's trial is told from a slow one.
+A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
+whose worker stopped or died goes back to waiting under its own number, so that the storage never
+holds more trials than the budget has. A worker holds a file lock in its run's folder for as long as
+it lives; the kernel frees it however the worker ends, which is how a dead worker's trial is told
+from a slow one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,15 +35,16 @@ def open_storage(url: str | None, folder: Path, *, num_workers: int) -> BaseStor
     """The storage at `url`, or the journal file of the study in `folder`.
 
     Raises:
-        UserError: SQLite with several workers (Optuna then runs slots twice), or a storage out of reach.
+        UserError: SQLite with several workers (Optuna then runs slots twice), or a storage out of
+        reach.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     if url.startswith("sqlite") and num_workers > 1:
         raise UserError(
-            f"SQLite holds a study of one worker only, got --workers {num_workers}; leave --storage out "
-            "(a journal file), or use postgresql://"
+            f"SQLite holds a study of one worker only, got --workers {num_workers}; leave "
+            "--storage out (a journal file), or use postgresql://"
         )
     try:
         return RDBStorage(url)
@@ -79,7 +81,8 @@ class SlotQueue:
         self._name = f"{definition.name}/{variant}"
 
     def prepare(self) -> None:
-        """Create the study and enqueue the slots that are missing; the launcher calls it before any worker."""
+        """Create the study and enqueue the slots that are missing; the launcher calls it before any
+        worker."""
         study = optuna.create_study(
             storage=self._storage, study_name=self._name, direction="minimize", load_if_exists=True
         )
@@ -135,7 +138,8 @@ class SlotQueue:
         state = {
             "finished": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
-            # Pruned with its worst value, so that the sampler learns to stay away; NaN would teach it nothing.
+            # Pruned with its worst value, so that the sampler learns to stay away; NaN would teach
+            # it nothing.
             "diverged": TrialState.PRUNED,
             "failed": TrialState.FAIL,
         }[outcome]
@@ -146,7 +150,8 @@ class SlotQueue:
         if not sampled:
             return optuna.load_study(study_name=self._name, storage=self._storage)
         budget = self._definition.budget
-        # A sampler of the same seed in every worker would propose the same trial to all: derive it from what is there.
+        # A sampler of the same seed in every worker would propose the same trial to all: derive it
+        # from what is there.
         study = self._load()
         seed = derive(self._definition.seed, f"sampler/{self._variant}", _num_begun(study))
         startup = max(2, budget.num_trials // 4)
@@ -180,7 +185,8 @@ def run_lock(folder: Path) -> FileLock:
 
 
 def best_slot(slots: list[Slot]) -> Slot | None:
-    """The slot with the lowest valid WER among those that trained to the end; the earlier of equals."""
+    """The slot with the lowest valid WER among those that trained to the end; the earlier of
+    equals."""
     ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
     return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
 

@@ -57,10 +57,12 @@ def perform(
     """Train (or go on training) the plan's run and record it.
 
     Returns:
-        How it ended ("finished", "pruned", "diverged", "killed") and its best valid WER if it has one.
+        How it ended ("finished", "pruned", "diverged", "killed"), and its best valid WER if it has
+        one.
 
     Raises:
-        UserError: the data are not those the study began with, or an utterance cannot be trained on.
+        UserError: the data are not those the study began with, or an utterance cannot be trained
+        on.
     """
     device = resolve_device(plan.device)
     corpus = load_corpus(plan.config.corpus)
@@ -170,7 +172,8 @@ def _rates(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _count_opening(folder: Path) -> int:
-    """Write down that the test split is about to be scored; a run killed in between shows a second opening."""
+    """Write down that the test split is about to be scored; a run killed in between shows a second
+    opening."""
     path = folder / "test-opened.txt"
     count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
     with path.open("a") as handle:

@@ -67,7 +67,8 @@ class Dimension:
     log: bool = False
     choices: tuple[Value, ...] = ()
     default: Value
-    """The value of the first trial, so that every search holds the setting its author believed in."""
+    """The value of the first trial, so that every search holds the setting its author believed
+    in."""
 
     def __post_init__(self) -> None:
         if self.choices:
@@ -114,12 +115,15 @@ def load_budget(name: str, folder: Path = SWEEPS) -> Budget:
 
 
 def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
-    """The space of `variant`: ``<variant>.toml`` over ``base.toml``, checked against its config `base`.
+    """The space of `variant`: ``<variant>.toml`` over ``base.toml``, checked against its config
+    `base`.
 
-    A table ``[search."key"]`` replaces the one of the base whole; ``search."key" = false`` removes it.
+    A table ``[search."key"]`` replaces the one of the base whole;
+    ``"key" = false`` under ``[search]`` removes it.
 
     Raises:
-        UserError: unknown config key, a value its config refuses, or an attempt to set what the budget sets.
+        UserError: unknown config key, a value its config refuses, or an attempt to set what the
+        budget sets.
     """
     path = folder / f"{variant}.toml"
     own = _read_toml(path) if path.exists() else {}
@@ -138,8 +142,8 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     for key in (*fixed, *search):
         if key in ("seed", "variant") or key.startswith(("training.", "corpus.")):
             raise UserError(
-                f"{where}: {key!r} belongs to the budget or the study, which are the same for every variant; "
-                "remove it"
+                f"{where}: {key!r} belongs to the budget or the study, which are the same for "
+                "every variant; remove it"
             )
     for key, dimension in search.items():
         for value in dimension.choices or (dimension.low, dimension.high, dimension.default):

@@ -1,7 +1,7 @@
 """One process, one run: take a slot or a confirm seed, train it, record how it ended.
 
-A crash, a leak or the out-of-memory killer then costs one run. Workers are disposable: what is done is in the run
-folders and in the queue, and starting again is how a study resumes.
+A crash, a leak or the out-of-memory killer then costs one run. Workers are disposable: what is done
+is in the run folders and in the queue, and starting again is how a study resumes.
 """
 
 import logging
@@ -31,7 +31,8 @@ from bench.training.config import RunConfig
 from bench.training.loop import Progress
 
 EXIT_START_AGAIN = 75
-"""The worker was told to stop before its run was over; what it did is kept (EX_TEMPFAIL of sysexits.h)."""
+"""The worker was told to stop before its run was over; what it did is kept (EX_TEMPFAIL of
+sysexits.h)."""
 
 MAX_ATTEMPTS = 3
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -61,7 +62,8 @@ class _StopRequest:
         self._connection = connection
         self._asked = False
         signal.signal(signal.SIGTERM, self._ask)
-        # Ctrl-C reaches the whole terminal's group; only the launcher answers it, by SIGTERM to its workers.
+        # Ctrl-C reaches the whole terminal's group; only the launcher answers it, by SIGTERM to its
+        # workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
@@ -78,7 +80,8 @@ class _StopRequest:
 
 
 def work(assignment: Assignment, connection: Connection) -> None:
-    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by a crash."""
+    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
+    a crash."""
     stop = _StopRequest(connection)
     torch.set_num_threads(assignment.num_threads)
     definition = definitions.load(assignment.folder)
@@ -177,7 +180,8 @@ class _TrialReport(_Report):
         if step not in self._reported:
             self._trial.report(progress.metrics["valid/wer"], step)
             self._reported.add(step)
-        # The last evaluation ends the run anyway: a trial that trained to the end is finished, not pruned.
+        # The last evaluation ends the run anyway: a trial that trained to the end is finished, not
+        # pruned.
         self.pruned = step < progress.num_epochs and self._trial.should_prune()
         return stop or self.pruned
 
@@ -242,6 +246,7 @@ def _try_lock(lock: FileLock) -> Iterator[bool]:
 
 
 def limit_threads(num_threads: int) -> None:
-    """Set what OpenMP reads when a worker starts; passive waiting keeps threads from spinning on a shared core."""
+    """Set what OpenMP reads when a worker starts; passive waiting keeps threads from spinning on a
+    shared core."""
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

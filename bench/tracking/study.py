@@ -161,20 +161,26 @@ def flush_unsent(folder: Path) -> int:
     from bench.tracking.mirror import mirror
     from bench.tracking.store import connect
 
-    sent = 0
+    left, reason = len(behind), ""
     try:
-        store = connect(uri)
         for run_folder in behind:
-            mirror(run_folder, store)
-            sent += 1
+            # Asks the server each time: one that is gone ends the loop, one bad run does not.
+            store = connect(uri)
+            try:
+                mirror(run_folder, store)
+                left -= 1
+            except Exception as error:
+                reason = first_line(error)
     except Exception as error:
+        reason = first_line(error)
+    if left:
         _logger.warning(
-            "tracking: %d runs not sent to %s (%s); the same command sends them once it answers",
-            len(behind) - sent,
+            "tracking: %d runs not sent to %s (%s); the same command tries again",
+            left,
             display_uri(uri),
-            first_line(error),
+            reason,
         )
-    return len(behind) - sent
+    return left
 
 
 def _metric_name(column: str) -> str:

@@ -17,12 +17,13 @@ from reports.palette import colour, dash, variant_names
 TITLE = "Learning curves"
 
 METRICS = (
-    ("valid/wer", "Valid WER"),
-    ("valid/cer", "Valid CER"),
-    ("valid/loss", "Valid loss"),
-    ("train/loss", "Training loss"),
-    ("train/grad_norm", "Gradient norm"),
+    ("valid/wer", "Valid WER", True),
+    ("valid/cer", "Valid CER", True),
+    ("valid/loss", "Valid loss", False),
+    ("train/loss", "Training loss", False),
+    ("train/grad_norm", "Gradient norm", False),
 )
+"""Name as logged, title, whether it is a rate; in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         return Numbers((), ())
     points = _by_epoch(report_input.curves)
     runs = pd.concat(chosen)
-    panels = (_panel(metric, title, runs, points) for metric, title in METRICS)
+    panels = (_panel(metric, title, is_rate, runs, points) for metric, title, is_rate in METRICS)
     return Numbers(tuple(panel for panel in panels if panel.lines), tuple(sources))
 
 
@@ -94,17 +95,20 @@ def html(numbers: Numbers) -> str:
 
 
 def _by_epoch(curves: pd.DataFrame) -> "pd.Series[Any]":
-    """One value a metric, run and epoch (1 is the first): the mean over the epoch, where several were read."""
+    """One value a metric, run and epoch (1 is the first): the mean, if several were read in it."""
     known = curves[pd.to_numeric(curves["value"]).map(math.isfinite)]
     whole = known["epoch"].astype(float).map(math.ceil)
     return known["value"].groupby([known["metric"], known["run"], whole]).mean()
 
 
-def _panel(metric: str, title: str, runs: pd.DataFrame, points: "pd.Series[Any]") -> Panel:
-    of_metric = points.xs(metric) if metric in points.index.get_level_values(0) else None
+def _panel(
+    metric: str, title: str, is_rate: bool, runs: pd.DataFrame, points: "pd.Series[Any]"
+) -> Panel:
+    of_metric = points[points.index.get_level_values(0) == metric].droplevel(0)
+    logged = set(of_metric.index.get_level_values(0))
     lines = []
-    for run in runs.to_dict("records") if of_metric is not None else ():
-        if run["run"] not in of_metric.index.get_level_values(0):
+    for run in runs.to_dict("records"):
+        if run["run"] not in logged:
             continue
         curve = of_metric.xs(run["run"])
         lines.append(
@@ -118,7 +122,7 @@ def _panel(metric: str, title: str, runs: pd.DataFrame, points: "pd.Series[Any]"
                 diverged=run["state"] == "diverged",
             )
         )
-    return Panel(metric, title, metric.endswith("er"), tuple(lines), _means(lines))
+    return Panel(metric, title, is_rate, tuple(lines), _means(lines))
 
 
 def _means(lines: Sequence[Line]) -> tuple[Line, ...]:

@@ -47,7 +47,7 @@ class Decode:
     num_ref_words: int
     rows: tuple[Row, ...]
     lines: tuple[tuple[tuple[Cell, ...], ...], ...]
-    """Columns of words in lines: of each column the first cell is the reference's, then one a row."""
+    """Columns of words, in lines; a column's first cell is the reference's, then one a row."""
     was_cut: bool
     searched: str
     """What the filter looks through."""
@@ -96,7 +96,8 @@ def html(numbers: Numbers) -> str:
 def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
     """Which utterances are shown: ids by group, the hardest first.
 
-    Ranked by the errors of all variants together, so that no variant's bad luck chooses; ties by id.
+    Ranked by the errors of all variants together, so that no variant's bad luck chooses; ties by
+    id.
     """
     ids = sorted(shared)
     errors = sum(
@@ -117,7 +118,7 @@ def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[s
 
 
 def columns_of(ref: Sequence[str], alignments: Sequence[Sequence[Step]]) -> list[tuple[Cell, ...]]:
-    """Alignments of several hypotheses with one reference, merged so that equal places stand below each other."""
+    """Alignments of several hypotheses with one reference, equal places below each other."""
     inserted = [_insertions(steps, len(ref)) for steps in alignments]
     paired = [[step for step in steps if step.operation != "insertion"] for steps in alignments]
     gap = Cell("", "")
@@ -162,7 +163,7 @@ def _lines(columns: Sequence[tuple[Cell, ...]]) -> tuple[tuple[tuple[Cell, ...],
 
 
 def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int]) -> Decode:
-    utterance = next(iter(tables.values())).loc[id]
+    utterance = next(iter(tables.values())).loc[id].to_dict()
     ref = str(utterance["ref"]).split()
     hyps = {variant: str(table.loc[id, "hyp"]).split() for variant, table in tables.items()}
     alignments = {v: align(ref[:MAX_WORDS], hyp[:MAX_WORDS]) for v, hyp in hyps.items()}
@@ -170,7 +171,7 @@ def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int
     return Decode(
         id=id,
         speaker=text(utterance["speaker"]),
-        seconds=utterance["seconds"],
+        seconds=float(utterance["seconds"]),
         num_ref_words=len(ref),
         rows=tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items()),
         lines=_lines(columns_of(ref[:MAX_WORDS], list(alignments.values()))),

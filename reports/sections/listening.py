@@ -1,4 +1,4 @@
-"""Learning to hear: what the watch utterances sounded like to a network, evaluation after evaluation."""
+"""Learning to hear: what networks made of the watch utterances, evaluation after evaluation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from reports.palette import variant_names
 TITLE = "Learning to hear"
 
 MAX_EVALUATIONS = 60
-"""Of a longer history so many evaluations are shown, evenly spaced, the first and the last among them."""
+"""Of a longer history so many evaluations are shown, evenly spaced, with the first and the last."""
 MAX_LETTERS = 400
 """Of a longer transcript only the beginning is aligned and shown."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Letters of a transcript in a row that are all right or all wrong in the same way; for deletions, those missed."""
+    """Letters in a row that are all right, or all wrong in one way; of a deletion, those missed."""
 
     operation: Operation
     letters: str
@@ -41,7 +41,7 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A watch utterance and its transcripts: for each epoch one a source, None where it was not evaluated."""
+    """A watch utterance, and after each epoch one transcript a source (None: not evaluated)."""
 
     id: str
     ref: str
@@ -67,7 +67,7 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The watch transcripts of each variant's first confirm run; of its first trial, if it has none yet."""
+    """The watch transcripts of each variant's first confirm run, or else of its first trial."""
     sources, tables = [], []
     for tone, variant in enumerate(variant_names(report_input)):
         own = report_input.watch[report_input.watch["variant"] == variant]
@@ -103,7 +103,7 @@ def thinned(epochs: Sequence[int]) -> list[int]:
 
 @cache
 def spans_of(ref: str, hyp: str) -> tuple[tuple[Span, ...], int]:
-    """`hyp` letter by letter beside `ref`, equal operations joined, and the number of letter errors."""
+    """`hyp` beside `ref` letter by letter, like operations joined, and the number of errors."""
     steps = align(ref, hyp)
     spans = (
         Span(operation, "".join(step.hyp or step.ref for step in run))

@@ -1,4 +1,4 @@
-"""What it takes to do it again: command, code, versions, data, budget, spaces, and the tables to take along."""
+"""What it takes to do it again: command, code, versions, budget, spaces; tables to take along."""
 
 import base64
 from collections.abc import Mapping
@@ -43,8 +43,7 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """Provenance as text, tables as CSV."""
     budget = tuple((key, _budget(key, value)) for key, value in report_input.budget.items())
-    corpus = str(report_input.corpus.get("digest", "unknown"))
-    facts = {"Budget": budget, **_environment({**report_input.environment, "digest.corpus": corpus})}
+    facts = {"Budget": budget, **_environment(report_input.environment)}
     return Numbers(
         command=report_input.command,
         browse=_browse(report_input.tracking_uri),
@@ -77,7 +76,12 @@ def _budget(key: str, value: Any) -> str:
 def _environment(facts: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
     """The facts by their prefix; those without one are about the machine."""
     titles = {"git": "Code", "digest": "Digests", "version": "Versions"}
-    groups: dict[str, list[tuple[str, str]]] = {"Code": [], "Digests": [], "Machine": [], "Versions": []}
+    groups: dict[str, list[tuple[str, str]]] = {
+        "Code": [],
+        "Digests": [],
+        "Machine": [],
+        "Versions": [],
+    }
     for key, value in facts.items():
         prefix, _, rest = key.partition(".")
         if rest and prefix in titles:

@@ -40,7 +40,13 @@ def numbers(report_input: ReportInput) -> tuple[RunRow, ...]:
     kinds = {"trial": 0, "confirm": 1}
     rows = sorted(
         report_input.runs.to_dict("records"),
-        key=lambda r: (tones[r["variant"]], kinds.get(r["kind"], 2), r["slot"], r["attempt"], r["run"]),
+        key=lambda r: (
+            tones[r["variant"]],
+            kinds.get(r["kind"], 2),
+            r["slot"],
+            r["attempt"],
+            r["run"],
+        ),
     )
     return tuple(
         RunRow(

@@ -1,4 +1,4 @@
-"""The search: every trial in its order, the settings that did well, and whether a range was too narrow."""
+"""The search: every trial in order, the settings that did well, and ranges that were too narrow."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class VariantSearch:
     trials: tuple[Trial, ...]
     axes: tuple[Axis, ...]
     best: Trial | None
-    """The finished trial with the lowest valid WER, the earlier of equals: what the confirm runs repeat."""
+    """The finished trial of lowest valid WER, the earlier of equals: what confirm runs repeat."""
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
@@ -157,8 +157,8 @@ def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:
     if best is None:
         return ()
     return tuple(
-        f"The best {axis.key}, {setting(best.params[axis.key])}, lies at the {edge} edge of its range "
-        f"{setting(axis.low)} to {setting(axis.high)}: a wider range may hold a better one."
+        f"The best {axis.key}, {setting(best.params[axis.key])}, lies at the {edge} edge of its "
+        f"range {setting(axis.low)} to {setting(axis.high)}: a wider range may hold a better one."
         for axis in axes
         if axis.key in best.params and (edge := axis.edge(best.params[axis.key]))
     )

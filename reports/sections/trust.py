@@ -1,4 +1,4 @@
-"""May the comparison be trusted: what was recorded, split, left out, shared between splits, and how the runs ended."""
+"""May it be trusted: the data, what was left out or shared between splits, how the runs ended."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,7 @@ class Numbers:
     splits: tuple[SplitRow, ...]
     left_out: tuple[tuple[str, int], ...]
     leakage: tuple[tuple[str, int], ...]
-    """What a later split shares with an earlier one, and in how many utterances; zeros are dropped."""
+    """What a later split shares with an earlier one, and in how many utterances; no zeros."""
     states: tuple[StateRow, ...]
 
 

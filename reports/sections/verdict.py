@@ -1,4 +1,4 @@
-"""Who wins, by how much, at what cost: the one sentence and its tables. Reads without JavaScript."""
+"""Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ FEW_SEEDS = 3
 
 @dataclass(frozen=True)
 class VariantRow:
-    """One variant: accuracy with its interval, and what it costs. Rates are fractions; unknown is NaN."""
+    """One variant: accuracy with its interval, and cost. Rates are fractions; unknown is NaN."""
 
     variant: str
     tone: int
@@ -102,12 +102,14 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     elif len(runs) == 1:
         found.append("The study holds a single run so far.")
     if going := int((runs["state"] == "running").sum()):
-        found.append(f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change.")
+        found.append(
+            f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
+        )
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")
     seeds = scored.groupby("variant")["seed"].nunique()
-    if 0 < len(seeds) and seeds.min() < FEW_SEEDS:
+    if len(seeds) and seeds.min() < FEW_SEEDS:
         fewest = plural(int(seeds.min()), "seed")
         found.append(f"An interval here rests on {fewest} only; take it as a first look.")
     if len(variant_names(report_input)) == 1:

@@ -194,6 +194,17 @@ def test_a_dead_server_stops_nothing_and_gets_everything_later(
     assert flush_unsent(lab.study) == 0
 
 
+def test_one_run_that_is_refused_does_not_hold_up_the_others(lab: Any) -> None:
+    refused, fine = (lab.record(f"trial-{slot}", slot=slot) for slot in (0, 1))
+    refused.append(lab.progress(1))
+    copy(refused.folder, connect(URI))
+    lab.client.delete_run(lab.run().info.run_id)
+    for record in (refused, fine):
+        record.close("finished", {})
+    assert flush_unsent(lab.study) == 1
+    assert (lab.run().info.status, lab.run().data.tags["slot"]) == ("FINISHED", "1")
+
+
 def test_a_status_is_true_even_if_artifacts_cannot_be_stored(
     lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,12 +99,12 @@ def recorded(speech: Samples, line: Line) -> NDArray[np.int16]:
 
 def _noise(num_samples: int, line: Line) -> Samples:
     """Noise [num_samples] with a root mean square of 1."""
-    noise = np.random.default_rng(line.noise_seed).standard_normal(num_samples)
+    # A power of two, at which Fourier transforms are fast, then cut.
+    noise = np.random.default_rng(line.noise_seed).standard_normal(1 << num_samples.bit_length())
     if line.noise == "pink":
         spectrum = np.fft.rfft(noise)
-        noise = np.fft.irfft(
-            spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), num_samples
-        )
+        noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))
+    noise = noise[:num_samples]
     scaled: Samples = noise / np.sqrt(np.mean(noise**2))
     return scaled
 

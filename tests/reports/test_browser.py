@@ -1,0 +1,113 @@
+"""The page in headless Chromium, from file://, in one session."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from reports import ReportInput, build
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (apt: chromium-driver)"
+)
+WIDTHS = {"phone": 390, "desktop": 1280}
+
+
+@pytest.fixture(scope="module")
+def browser(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with the report open and its charts drawn."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "enable-unsafe-swiftshader"):
+        options.add_argument(f"--{flag}")
+    options.add_argument("--disable-background-networking")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        report = build(study, tmp_path_factory.mktemp("browser") / "report.html")
+        driver.get(report.as_uri())
+        yield driver
+    finally:
+        driver.quit()
+
+
+def requests(browser: Any) -> list[str]:
+    events = (json.loads(row["message"])["message"] for row in browser.get_log("performance"))
+    return [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+
+
+def shown(browser: Any, selector: str) -> list[Any]:
+    return [e for e in browser.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
+
+
+def test_the_page_works_and_asks_nobody(browser: Any) -> None:
+    """One test, since its steps share a page, and a browser costs seconds."""
+    # 1. Every section is there and every chart is drawn.
+    assert len(shown(browser, "main > section")) == 8
+    charts = shown(browser, ".chart")
+    assert len(charts) == 8
+    assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
+
+    # 2. The filter keeps the decodes that hold the word, and says how many.
+    field = browser.find_element(By.ID, "filter")
+    field.send_keys("Umbrella")
+    assert not shown(browser, ".decode")
+    field.send_keys(Keys.CONTROL + "a")
+    field.send_keys("Test-003")
+    (decode,) = shown(browser, ".decode")
+    assert "test-003" in decode.text
+    assert browser.find_element(By.ID, "filter-count").text == "1 of 30"
+    field.send_keys(Keys.CONTROL + "a", Keys.DELETE)
+    assert len(shown(browser, ".decode")) == 30
+
+    # 3. The slider shows the transcripts of its epoch.
+    slider = browser.find_element(By.ID, "epoch")
+    heard = browser.find_element(By.CSS_SELECTOR, "[data-shows='0-0']")
+    slider.send_keys(Keys.HOME)
+    first = heard.text
+    assert browser.find_element(By.ID, "epoch-shown").text == "1 of 12"
+    cell = browser.find_element(By.CSS_SELECTOR, "[data-heard='0-0'][data-epoch='1']")
+    assert first == browser.execute_script("return arguments[0].textContent", cell)
+    slider.send_keys(Keys.END)
+    assert heard.text != first
+
+    # 4. No page is wider than its window, and the dark theme reaches the charts.
+    for width in WIDTHS.values():
+        metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+    template = "return document.getElementById('chart-valid-wer').layout.template.layout.font.color"
+    light = browser.execute_script(template)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    assert browser.execute_script(template) != light
+
+    # 5. Nothing complained, and nothing but the file was asked for.
+    complaints = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]
+    assert complaints == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests(browser))
+
+
+def test_without_javascript_it_reads(browser: Any) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.refresh()
+    try:
+        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 3
+        assert len(shown(browser, ".decode")) == 30
+        assert not shown(browser, "#filter, #stage")
+        assert len(shown(browser, "details.history")) == 3
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        browser.refresh()

@@ -1,0 +1,167 @@
+"""The page as a whole: one file, nothing from outside, nothing from the data that runs."""
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reports import ReportInput, build
+from reports.build import SECTIONS
+
+MakeInput = Callable[..., ReportInput]
+EVIL = (
+    "</script><script>window.caught=1</script><!--\u2028\u202e"
+    "\"'><img src=x onerror=window.caught=1>"
+)
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page; the text of scripts apart."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.inside = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self.inside else data
+
+
+@pytest.fixture(scope="module")
+def page(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(study, tmp_path_factory.mktemp("page") / "out" / "report.html")
+
+
+def test_every_section_is_there_and_linked(page: Path) -> None:
+    tags = Page(page).tags
+    sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
+    assert sections == [section.__name__.rpartition(".")[2] for section in SECTIONS]
+    links = [a["href"] for tag, a in tags if tag == "a" and (a["href"] or "").startswith("#")]
+    assert links == ["#verdict", *(f"#{name}" for name in sections)]
+
+
+def test_nothing_is_loaded_from_anywhere(page: Path) -> None:
+    assert page.stat().st_size < 6_000_000
+    for tag, attributes in Page(page).tags:
+        assert tag not in ("link", "iframe", "img", "base", "object", "embed")
+        assert "src" not in attributes
+        assert re.match("#|data:text/csv", attributes.get("href") or "#")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("* plotly.js v") == 1
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique(page: Path) -> None:
+    ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_same_input_same_bytes(page: Path, make_input: MakeInput, tmp_path: Path) -> None:
+    again = build(make_input(), tmp_path / "again.html")
+    assert again.read_bytes() == page.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["again.html"]
+
+
+def poisoned(make_input: MakeInput) -> ReportInput:
+    """A study in which every text that comes from outside is hostile."""
+    base = make_input(variants=(EVIL, "ds-gru"))
+
+    def poison(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+        return table.assign(**dict.fromkeys(columns, EVIL + "x" * 10_000))
+
+    runs = poison(base.runs, "message", "mlflow_run_id", "state")
+    runs["params"] = [{EVIL: EVIL}] * len(runs)
+    return make_input(
+        variants=(EVIL, "ds-gru"),
+        study=EVIL,
+        verdict=EVIL,
+        command=EVIL,
+        tracking_uri=EVIL,
+        corpus={
+            "name": EVIL,
+            "digest": EVIL,
+            "notes": [EVIL],
+            "leakage": {EVIL: 1},
+            "left_out": {EVIL: 2},
+            "splits": {EVIL: {"utterances": 1, "speakers": 1, "seconds": 1.0}},
+        },
+        budget={EVIL: EVIL},
+        environment={EVIL: EVIL},
+        spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
+        runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
+        utterances=poison(base.utterances, "speaker", "hyp"),
+        watch=poison(base.watch, "ref", "hyp"),
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(make_input: MakeInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(poisoned(make_input), tmp_path_factory.mktemp("hostile") / "report.html")
+
+
+def test_hostile_text_stays_text(hostile: Path) -> None:
+    parsed = Page(hostile)
+    scripts = [a for tag, a in parsed.tags if tag == "script"]
+    assert sum("data-chart" not in attributes for attributes in scripts) == 2
+    assert not [tag for tag, _ in parsed.tags if tag == "img"]
+    assert not [a for _, a in parsed.tags if any(name.startswith("on") for name in a)]
+    assert EVIL in parsed.words
+    charts = re.findall(r"data-chart=.*?</script>", hostile.read_text("utf-8"), flags=re.DOTALL)
+    assert charts
+    for chart in charts:
+        assert not re.search("[<\u2028]", chart.partition(">")[2].removesuffix("</script>"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_trials": 0, "num_seeds": 0}, ["the study is empty", "no curve to draw"]),
+        ({"num_trials": 1, "num_seeds": 0}, ["No confirm run has been scored"]),
+        ({"variants": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, ["a single run so far"]),
+        ({"state": "failed", "num_seeds": 0}, ["Every run of the study failed"]),
+        ({"state": "diverged", "num_seeds": 0}, ["Every run of the study diverged"]),
+        ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
+        ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
+        ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
+        ({"corpus": {}, "budget": {}, "environment": {}}, ["Nothing is known of its splits"]),
+    ],
+)
+def test_unfinished_studies_are_told_in_words(
+    make_input: MakeInput, tmp_path: Path, options: dict[str, object], words: list[str]
+) -> None:
+    page = Page(build(make_input(**options), tmp_path / "report.html"))
+    assert sum(tag == "section" for tag, _ in page.tags) == len(SECTIONS)
+    told = html.unescape(page.words)
+    assert all(word in told for word in words)
+    assert not re.search(r"\bnan\b|\bNone\b", told)
+
+
+def test_rates_that_are_not_numbers(make_input: MakeInput, tmp_path: Path) -> None:
+    base, nan = make_input(), float("nan")
+    broken = replace(
+        base,
+        variants=base.variants.assign(wer_mean=nan, wer_low=nan, wer_high=nan, cer_mean=nan),
+        pairs=base.pairs.assign(delta_wer=nan, low=nan, high=nan, p_adjusted=nan),
+        runs=base.runs.assign(valid_wer=nan, test_wer=nan, test_cer=nan, best_epoch=nan),
+        curves=base.curves.assign(value=nan),
+    )
+    told = Page(build(broken, tmp_path / "report.html")).words
+    assert not re.search(r"\bnan\b", told)
+    assert "not scored" in told

@@ -1,0 +1,74 @@
+import json
+import math
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from reports import ReportInput
+from reports.sections import curves
+
+MakeInput = Callable[..., ReportInput]
+
+
+def small(make_input: MakeInput, points: list[tuple[str, str, float, float]]) -> ReportInput:
+    """The study with no curves but `points`: run, metric, epoch, value."""
+    table = pd.DataFrame(points, columns=["run", "metric", "epoch", "value"]).assign(step=0)
+    return make_input(curves=table)
+
+
+def test_confirm_runs_are_drawn(study: ReportInput) -> None:
+    shown = curves.numbers(study)
+    assert [panel.metric for panel in shown.panels] == [metric for metric, _, _ in curves.METRICS]
+    wer = shown.panels[0]
+    assert [line.run for line in wer.lines] == [
+        f"{variant}/confirm-{slot}" for variant in ("ds-gru", "ds-lstm") for slot in range(3)
+    ]
+    assert wer.lines[0].epochs == tuple(range(1, 13))
+    assert [(mean.variant, len(mean.epochs)) for mean in wer.means] == [
+        ("ds-gru", 11),
+        ("ds-lstm", 11),
+    ]
+
+
+def test_the_mean_covers_the_epochs_that_all_runs_reached(make_input: MakeInput) -> None:
+    rows = [("ds-gru/confirm-0", "valid/wer", epoch, 0.5 / epoch) for epoch in (1, 2, 3)]
+    rows += [("ds-gru/confirm-1", "valid/wer", epoch, 0.7 / epoch) for epoch in (1, 2)]
+    (mean,) = curves.numbers(small(make_input, rows)).panels[0].means
+    assert mean.epochs == (1, 2)
+    assert mean.values == pytest.approx((0.6, 0.3))
+
+
+def test_training_metrics_are_means_over_an_epoch(make_input: MakeInput) -> None:
+    run = "ds-gru/confirm-0"
+    rows = [(run, "train/loss", epoch, value) for epoch, value in ((0.5, 8), (1.0, 4), (1.5, 3))]
+    (panel,) = curves.numbers(small(make_input, rows)).panels
+    assert (panel.lines[0].epochs, panel.lines[0].values) == ((1, 2), (6.0, 3.0))
+
+
+def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
+    shown = curves.numbers(make_input(num_seeds=0))
+    assert shown.sources[0][2].endswith("trials")
+    diverged = [line for line in shown.panels[3].lines if line.diverged]
+    assert [line.run for line in diverged] == ["ds-gru/trial-003", "ds-lstm/trial-003"]
+    assert all(math.isfinite(value) for line in diverged for value in line.values)
+    assert "diverged" in curves.html(shown)
+
+
+def test_a_loss_of_zero_has_no_logarithm(make_input: MakeInput) -> None:
+    rows = [("ds-gru/confirm-0", "valid/loss", 1.0, 0.0)]
+    (panel,) = curves.numbers(small(make_input, rows)).panels
+    assert not panel.is_log
+    assert "chart-valid-loss" in curves.html(curves.numbers(small(make_input, rows)))
+
+
+def test_rates_are_drawn_in_percent(make_input: MakeInput) -> None:
+    run = "ds-gru/confirm-0"
+    rows = [(run, "valid/wer", 1.0, 0.5), (run, "valid/wer", 2.0, 0.25)]
+    page = curves.html(curves.numbers(small(make_input, rows)))
+    figure = json.loads(page.split('data-chart="chart-valid-wer">')[1].split("</script>")[0])
+    assert figure["data"][0]["y"] == [50.0, 25.0]
+
+
+def test_no_curves_are_told_in_words(make_input: MakeInput) -> None:
+    assert "no curve to draw" in curves.html(curves.numbers(small(make_input, [])))

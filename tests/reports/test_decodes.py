@@ -1,0 +1,91 @@
+from collections.abc import Callable
+
+import pandas as pd
+
+from reports import ReportInput
+from reports.alignment import align
+from reports.sections import decodes
+from reports.sections.decodes import Cell, columns_of
+
+MakeInput = Callable[..., ReportInput]
+
+
+def utterances(hyps: dict[str, list[str]], ref: str = "we eat well") -> pd.DataFrame:
+    """One confirm run a variant, whose hypotheses of `ref` are `hyps`."""
+    rows = [
+        {"run": f"{variant}/confirm-0", "variant": variant, "seed": 7, "id": f"u{i:02d}"}
+        | {"speaker": "Ann", "seconds": 1.5, "num_ref_words": 3, "ref": ref, "hyp": hyp}
+        | {"substitutions": sum(a != b for a, b in zip(ref.split(), hyp.split(), strict=False))}
+        | {"deletions": 0, "insertions": 0}
+        for variant, texts in hyps.items()
+        for i, hyp in enumerate(texts)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_alignments_with_one_reference_share_columns() -> None:
+    ref = ["we", "eat", "well"]
+    hyps = ["so we ate well", "we well now"]
+    columns = columns_of(ref, [align(ref, hyp.split()) for hyp in hyps])
+    gap = Cell("", "")
+    assert columns == [
+        (gap, Cell("insertion", "so"), gap),
+        (Cell("match", "we"), Cell("match", "we"), Cell("match", "we")),
+        (Cell("match", "eat"), Cell("substitution", "ate"), Cell("deletion", "eat")),
+        (Cell("match", "well"), Cell("match", "well"), Cell("match", "well")),
+        (gap, gap, Cell("insertion", "now")),
+    ]
+
+
+def test_every_variant_shows_the_same_utterances(study: ReportInput) -> None:
+    shown = decodes.numbers(study)
+    assert [group for group, _ in shown.groups] == ["worst", "median", "best"]
+    ids = [decode.id for _, group in shown.groups for decode in group]
+    assert len(ids) == len(set(ids)) == decodes.NUM_SHOWN
+    assert shown.num_utterances == 48
+    for _, group in shown.groups:
+        assert all([row.variant for row in d.rows] == ["ds-gru", "ds-lstm"] for d in group)
+    errors = [[sum(row.num_errors for row in d.rows) for d in group] for _, group in shown.groups]
+    assert min(errors[0]) >= max(errors[2])
+
+
+def test_the_choice_is_by_the_errors_of_all_variants(make_input: MakeInput) -> None:
+    table = utterances(
+        {
+            "ds-gru": ["we eat well", "we ate well", "we ate welt"],
+            "ds-lstm": ["he ate welt", "we eat well", "we ate well"],
+        }
+    )
+    shown = decodes.numbers(make_input(utterances=table))
+    assert [(group, [d.id for d in found]) for group, found in shown.groups] == [
+        ("", ["u02", "u00", "u01"])
+    ]
+    assert shown.seeds == (("ds-gru", 0, 7), ("ds-lstm", 1, 7))
+
+
+def test_only_what_all_variants_scored(make_input: MakeInput) -> None:
+    table = utterances({"ds-gru": ["we eat well"] * 3, "ds-lstm": ["we eat well"]})
+    assert decodes.numbers(make_input(utterances=table)).num_utterances == 1
+
+
+def test_marks_have_a_form_besides_their_colour(make_input: MakeInput) -> None:
+    table = utterances({"ds-gru": ["so we ate"]})
+    page = decodes.html(decodes.numbers(make_input(utterances=table)))
+    (article,) = page.split("<article")[1:]
+    assert "<ins>so</ins>" in article
+    assert "<mark>ate</mark>" in article
+    assert "<del>eat</del>" in article
+    assert 'data-searched="u00 ann we eat well so we ate"' in article
+
+
+def test_long_transcripts_are_cut_and_broken_into_lines(make_input: MakeInput) -> None:
+    table = utterances({"ds-gru": ["word " * 5000]}, ref="word " * 4000)
+    ((_, (decode,)),) = decodes.numbers(make_input(utterances=table)).groups
+    assert decode.was_cut
+    assert sum(len(line) for line in decode.lines) == decodes.MAX_WORDS
+    widths = [sum(len(column[0].word) + 1 for column in line) for line in decode.lines]
+    assert max(widths) <= decodes.LINE_LETTERS
+
+
+def test_no_decodes_are_told_in_words(make_input: MakeInput) -> None:
+    assert "no decodes to show" in decodes.html(decodes.numbers(make_input(num_seeds=0)))

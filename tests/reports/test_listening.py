@@ -1,0 +1,85 @@
+from collections.abc import Callable
+
+import pandas as pd
+
+from reports import ReportInput
+from reports.sections import listening
+from reports.sections.listening import Span
+
+MakeInput = Callable[..., ReportInput]
+
+
+def watch(rows: list[tuple[str, str, float, str]], ref: str = "a human") -> pd.DataFrame:
+    """Watch transcripts: (variant, kind, epoch, hypothesis)."""
+    return pd.DataFrame(
+        {"run": f"{variant}/{kind}-0", "variant": variant, "kind": kind, "seed": 3, "id": "w0"}
+        | {"epoch": epoch, "step": 1, "ref": ref, "hyp": hyp}
+        for variant, kind, epoch, hyp in rows
+    )
+
+
+def test_letters_are_aligned() -> None:
+    spans, errors = listening.spans_of("human", "hxmans")
+    assert spans == (
+        Span("match", "h"),
+        Span("substitution", "x"),
+        Span("match", "man"),
+        Span("insertion", "s"),
+    )
+    assert errors == 2
+    assert listening.spans_of("ab", "") == ((Span("deletion", "ab"),), 2)
+
+
+def test_the_first_confirm_run_of_each_variant(study: ReportInput) -> None:
+    shown = listening.numbers(study)
+    assert [s.label for s in shown.sources] == ["confirm run, seed 1001"] * 2
+    assert shown.epochs == tuple(range(1, 13))
+    assert shown.utterances[0].ref == "i am a human saying human things"
+    first, last = (shown.utterances[0].history[k][1][0] for k in (0, -1))
+    assert first is not None
+    assert last is not None
+    assert first.cer > last.cer
+
+
+def test_trials_stand_in_and_gaps_stay_gaps(make_input: MakeInput) -> None:
+    table = watch(
+        [
+            ("ds-gru", "trial", 1.0, "a"),
+            ("ds-gru", "trial", 2.0, "a human"),
+            ("ds-lstm", "confirm", 0.4, "a hum"),
+            ("ds-lstm", "trial", 2.0, "never shown"),
+        ]
+    )
+    shown = listening.numbers(make_input(watch=table))
+    assert [source.label for source in shown.sources] == ["trial, seed 3", "confirm run, seed 3"]
+    (utterance,) = shown.utterances
+    cers = {epoch: [t and t.cer for t in found] for epoch, found in utterance.history}
+    # An evaluation after 0.4 epochs counts as the first epoch's.
+    assert cers == {1: [6 / 7, 2 / 7], 2: [0.0, None]}
+    assert "never shown" not in listening.html(shown)
+
+
+def test_long_histories_are_thinned() -> None:
+    kept = listening.thinned(range(1, 1001))
+    assert len(kept) == listening.MAX_EVALUATIONS == len(set(kept))
+    assert (kept[0], kept[-1]) == (1, 1000)
+    assert listening.thinned([1, 2, 3]) == [1, 2, 3]
+
+
+def test_long_transcripts_are_cut(make_input: MakeInput) -> None:
+    table = watch([("ds-gru", "confirm", 1.0, "b" * 10_000)], ref="a" * 10_000)
+    (utterance,) = listening.numbers(make_input(watch=table)).utterances
+    assert len(utterance.ref) == listening.MAX_LETTERS
+
+
+def test_missing_letters_are_dots(make_input: MakeInput) -> None:
+    page = listening.html(
+        listening.numbers(make_input(watch=watch([("ds-gru", "confirm", 1, "an")])))
+    )
+    assert '<span class="gap" title="missing:  huma">·····</span>' in page
+    assert "<small>71\N{NO-BREAK SPACE}%</small>" in page
+
+
+def test_no_watch_utterances_are_told_in_words(make_input: MakeInput) -> None:
+    shown = listening.numbers(make_input(watch=watch([("x", "trial", 1, "a")])[:0]))
+    assert "No run has transcribed a watch utterance" in listening.html(shown)

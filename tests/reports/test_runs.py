@@ -1,0 +1,34 @@
+from collections.abc import Callable
+
+from reports import ReportInput
+from reports.sections import runs
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_every_run_in_order(study: ReportInput, make_input: MakeInput) -> None:
+    shuffled = make_input(runs=study.runs.sample(frac=1, random_state=1))
+    rows = runs.numbers(shuffled)
+    names = [f"trial-{slot:03d}" for slot in range(8)] + [f"confirm-{slot}" for slot in range(3)]
+    expected = [f"{variant}/{name}" for variant in ("ds-gru", "ds-lstm") for name in names]
+    assert [row.run for row in rows] == expected
+    failed = rows[6]
+    assert (failed.state, failed.message) == ("failed", "RuntimeError: not enough memory")
+
+
+def test_the_table_says_states_and_ids(study: ReportInput) -> None:
+    page = runs.html(runs.numbers(study))
+    assert all(run_id in page for run_id in study.runs["mlflow_run_id"])
+    assert page.count("✖") == page.count("■") == 2
+
+
+def test_many_runs_are_folded(make_input: MakeInput) -> None:
+    assert "<details open>" in runs.html(runs.numbers(make_input()))
+    many = runs.html(runs.numbers(make_input(num_trials=runs.MAX_OPEN)))
+    assert "<details>" in many
+
+
+def test_no_runs_are_told_in_words(make_input: MakeInput) -> None:
+    assert "No run has been recorded" in runs.html(
+        runs.numbers(make_input(num_trials=0, num_seeds=0))
+    )

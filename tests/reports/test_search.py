@@ -1,0 +1,117 @@
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reports import ReportInput
+from reports.sections import search
+from reports.sections.search import Axis
+
+MakeInput = Callable[..., ReportInput]
+RATE = {"low": 1e-4, "high": 1e-2, "log": True}
+
+
+def searched(
+    make_input: MakeInput, trials: list[tuple[str, float, Any]], space: dict[str, Any] | None
+) -> search.VariantSearch:
+    """The search of one variant with trials of (state, WER, learning rate)."""
+    base = make_input(variants=("ds-gru",), num_trials=len(trials), num_seeds=0)
+    runs = base.runs.assign(
+        state=[state for state, _, _ in trials],
+        valid_wer=[wer for _, wer, _ in trials],
+        params=[{"lr": value} for _, _, value in trials],
+    )
+    spaces = {"ds-gru": {"lr": space}} if space else {}
+    (found,) = search.numbers(make_input(variants=("ds-gru",), runs=runs, spaces=spaces))
+    return found
+
+
+def test_best_so_far_counts_finished_trials(make_input: MakeInput) -> None:
+    trials = [
+        ("finished", 0.5, 1e-3),
+        ("pruned", 0.2, 1e-3),
+        ("finished", 0.6, 1e-3),
+        ("failed", math.nan, 1e-3),
+        ("finished", 0.3, 2e-3),
+        ("finished", 0.3, 3e-3),
+    ]
+    found = searched(make_input, trials, RATE)
+    assert found.best_so_far == ((0, 0.5), (2, 0.5), (4, 0.3), (5, 0.3))
+    assert found.best is found.trials[4]
+    assert [trial.slot for trial in found.placed] == [1, 4, 5, 0, 2]
+    assert found.summary == "4 finished, 1 pruned, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("value", "edge"), [(1.1e-4, "lower"), (2e-4, ""), (1e-3, ""), (9.5e-3, "upper")]
+)
+def test_the_edge_of_a_logarithmic_range(make_input: MakeInput, value: float, edge: str) -> None:
+    found = searched(make_input, [("finished", 0.2, value), ("finished", 0.3, 1e-3)], RATE)
+    assert [f"the {edge} edge" in alarm for alarm in found.alarms] == [True] * bool(edge)
+
+
+def test_the_edge_of_other_axes() -> None:
+    linear = Axis("dropout", 0.0, 0.4)
+    assert [linear.edge(v) for v in (0.01, 0.2, 0.39)] == ["lower", "", "upper"]
+    assert Axis("bins", choices=("40", "80")).edge(40) == ""
+    assert Axis("fixed", 1.0, 1.0).edge(1.0) == ""
+
+
+def test_without_a_written_range_there_is_an_axis_but_no_alarm(make_input: MakeInput) -> None:
+    trials = [("finished", 0.2, 1e-3), ("finished", 0.3, 5e-3)]
+    found = searched(make_input, trials, None)
+    assert found.axes == (Axis("lr", 1e-3, 5e-3),)
+    assert found.alarms == ()
+    named = [("finished", 0.2, "adamw"), ("finished", 0.3, "sgd")]
+    assert searched(make_input, named, None).axes == (Axis("lr", choices=("adamw", "sgd")),)
+
+
+def test_places_on_an_axis() -> None:
+    assert Axis("lr", 1e-4, 1e-2, is_log=True).at(1e-3) == pytest.approx(-3)
+    assert Axis("bins", choices=("40", "64")).at(64) == 1
+    assert math.isnan(Axis("bins", choices=("40", "64")).at(81))
+    assert math.isnan(Axis("lr", 1e-4, 1e-2, is_log=True).at(None))
+
+
+def figure(page: str, name: str) -> Any:
+    return json.loads(page.split(f'data-chart="{name}">')[1].split("</script>")[0])
+
+
+def test_parallel_coordinates_draw_the_best_last(study: ReportInput) -> None:
+    found = search.numbers(study)
+    page = search.html(found)
+    trace = figure(page, "chart-parallel-1")["data"][0]
+    by_label = {dimension["label"]: dimension for dimension in trace["dimensions"]}
+    assert set(by_label) == {
+        "dropout",
+        "learning_rate",
+        "num_bins",
+        "weight_decay",
+        "valid WER, %",
+    }
+    wers = by_label["valid WER, %"]["values"]
+    assert wers == sorted(wers, reverse=True)
+    assert by_label["learning_rate"]["ticktext"] == ["0.0005", "0.001", "0.002", "0.005"]
+    assert by_label["learning_rate"]["range"] == pytest.approx([math.log10(5e-4), math.log10(8e-3)])
+    assert by_label["num_bins"]["ticktext"] == ["40", "64", "80"]
+    assert "The best optim.learning_rate, 0.0078, lies at the upper edge" in page
+
+
+def test_every_trial_is_in_the_history(study: ReportInput) -> None:
+    line, marks, *_ = figure(search.html(search.numbers(study)), "chart-history")["data"]
+    assert marks["x"] == list(range(8))
+    assert marks["marker"]["symbol"][3:7] == ["x", "circle", "triangle-down", "square"]
+    assert marks["y"][6] == max(marks["y"])  # It failed without a WER.
+    assert line["y"] == sorted(line["y"], reverse=True)
+
+
+def test_params_may_be_missing(make_input: MakeInput, study: ReportInput) -> None:
+    runs = study.runs.assign(params=None, valid_wer=math.nan)
+    page = search.html(search.numbers(make_input(runs=runs, spaces={})))
+    assert "Nothing was searched" in page
+
+
+def test_no_trials_are_told_in_words(make_input: MakeInput) -> None:
+    assert "No trial has been recorded" in search.html(search.numbers(make_input(num_trials=0)))

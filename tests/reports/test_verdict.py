@@ -1,0 +1,65 @@
+import math
+from collections.abc import Callable
+
+import pytest
+
+from reports import ReportInput
+from reports.sections import verdict
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_rows_hold_what_was_measured(study: ReportInput) -> None:
+    shown = verdict.numbers(study)
+    gru, lstm = shown.variants
+    assert (gru.variant, gru.tone, lstm.variant, lstm.tone) == ("ds-gru", 0, "ds-lstm", 1)
+    assert len(gru.wer.singles) == 3
+    assert gru.wer.mean == pytest.approx(sum(gru.wer.singles) / 3)
+    assert (gru.num_parameters, gru.num_trials, gru.num_seeds) == (1_214_557, 8, 3)
+    assert shown.cautions == ()
+    assert shown.scale
+    assert all(shown.scale.low <= v <= shown.scale.high for v in gru.wer.values())
+
+
+def test_the_axis_of_differences_holds_zero(study: ReportInput) -> None:
+    shown = verdict.numbers(study)
+    (pair,) = shown.pairs
+    assert (pair.a, pair.b, pair.difference.mean) == ("ds-gru", "ds-lstm", -0.051)
+    assert shown.pair_scale
+    assert 0.0 in shown.pair_scale.ticks
+
+
+def test_the_page_says_the_figures(study: ReportInput) -> None:
+    page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
+    mean = 100 * float(study.variants.loc[0, "wer_mean"])
+    for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "−5.1", "−6.6 to −3.6", "&lt; 0.001"):
+        assert shown in page
+    assert page.count("<circle") == 3
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_trials": 0, "num_seeds": 0}, "No run has been recorded yet: the study is empty."),
+        ({"state": "failed", "num_seeds": 0}, "Every run of the study failed"),
+        ({"state": "diverged", "num_seeds": 0}, "Every run of the study diverged"),
+        ({"variants": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, "a single run so far"),
+        ({"state": "running"}, "16 runs have not ended"),
+        ({"num_seeds": 0}, "No confirm run has been scored on the test split."),
+        ({"num_seeds": 2}, "rests on 2 seeds only"),
+        ({"variants": ("ds-gru",)}, "There is one variant, so there is nothing to compare"),
+    ],
+)
+def test_cautions(make_input: MakeInput, options: dict[str, object], said: str) -> None:
+    cautions = verdict.cautions(make_input(**options))
+    assert said in " ".join(cautions).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_variant_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
+    shown = verdict.numbers(make_input(num_seeds=0))
+    assert all(math.isnan(row.wer.mean) for row in shown.variants)
+    assert shown.scale is None
+    page = verdict.html(shown)
+    assert "not scored" in page
+    assert "<circle" not in page

@@ -1,0 +1,113 @@
+"""The main command as a process of its own: from recordings to the report, interrupted and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from bench.data.utterance import Corpus
+
+SMALL = ["--set", "model.width=16", "--set", "model.convs=[[16, 11, 3]]", "--budget", "smoke"]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
+    path = tmp_path / "tones.jsonl"
+    rows = [
+        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
+        for u in tone_corpus.utterances
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"manifest:{path}"
+
+
+def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.sweep", *arguments, *SMALL],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def tracked(folder: Path, study: str) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+@pytest.mark.slow
+def test_two_variants_from_recordings_to_report_and_again(tmp_path: Path, corpus: str) -> None:
+    arguments = ["--variant", "ds-gru", "--variant", "ds-rnn", "--corpus", corpus, "--json"]
+    out, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=600)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert set(result) >= {"study", "report", "tracking_uri", "variants"}
+    for variant in result["variants"]:
+        assert (variant["num_trials"], variant["num_seeds"]) == (2, 2)
+        assert variant["test_wer_low"] <= variant["test_wer_mean"] <= variant["test_wer_high"]
+    report = tmp_path / result["report"]
+    assert result["verdict"].split(":")[0] in report.read_text()
+    runs = tracked(tmp_path, result["study"])
+    kinds = sorted(run.data.tags["kind"] for run in runs)
+    assert kinds == ["confirm"] * 4 + ["parent"] * 2 + ["summary"] * 2 + ["trial"] * 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+    # A finished study: nothing is trained, the report is rebuilt from the same records.
+    before = report.read_bytes()
+    report.unlink()
+    again, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert json.loads(again) == result
+    assert len(tracked(tmp_path, result["study"])) == len(runs)
+    assert report.read_bytes() == before
+
+    # The data change under it: named, refused, nothing mixed.
+    manifest = Path(corpus.removeprefix("manifest:"))
+    manifest.write_text(manifest.read_text().replace("a bad bed", "a bad bad"))
+    out, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=300)
+    assert process.returncode == 2
+    assert "data_digest was" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_a_trial_and_run_again(
+    tmp_path: Path, corpus: str, sent: signal.Signals
+) -> None:
+    arguments = ["--variant", "ds-gru", "--corpus", corpus, "--json"]
+    process = sweep(tmp_path, *arguments)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("out/*/runs/*/trial-*/watch.jsonl")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.killpg(process.pid, sent)
+    process.communicate(timeout=120)
+    assert process.returncode == (130 if sent == signal.SIGINT else -sent)
+
+    out, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=600)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    runs = tracked(tmp_path, result["study"])
+    slots = sorted(
+        (r.data.tags["kind"], r.data.tags["slot"]) for r in runs if "slot" in r.data.tags
+    )
+    assert slots == [("confirm", "0"), ("confirm", "1"), ("trial", "0"), ("trial", "1")]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert result["variants"][0]["num_trials"] == 2
+    for path in tmp_path.glob("out/*/runs/*/*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        points = [(row["key"], row["step"]) for row in rows]
+        assert len(points) == len(set(points)), "each step is logged once"
