@@ -76,7 +76,7 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json(result)
     else:
-        _print_verdict(comparison, result)
+        _print_verdict(comparison, result, corpus)
 
 
 def share_cores(num_workers: int | None, device: str) -> Workers:
@@ -169,13 +169,13 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: Comparison, result: Mapping[str, Any]) -> None:
+def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     STDOUT.print(f"\nreport:   {result['report']}", markup=False)
     STDOUT.print(f"compare:  mlflow ui --workers 1 --backend-store-uri {result['tracking_uri']}")
-    best = comparison.variants.sort_values("wer_mean", kind="stable").iloc[0]
-    if best["num_seeds"] > 0:
-        STDOUT.print("listen:   python -m bench.transcribe FILE.wav", markup=False)
+    if comparison.variants["num_seeds"].any():
+        heard = next((str(u.audio) for u in corpus.split("watch")), "FILE.wav")
+        STDOUT.print(f"listen:   python -m bench.transcribe {heard}", markup=False)
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker
+from bench.tracking import RunIdentity, StudyTracker, flush_unsent
 from bench.training.config import default_run_config
 from bench.training.device import resolve_device
 from bench.training.loop import Progress
@@ -80,6 +80,7 @@ def main(options: argparse.Namespace) -> None:
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
     folder = OUT / EXPERIMENT / name
     tracker = StudyTracker.open(EXPERIMENT, data_digest=corpus.digest)
+    flush_unsent(OUT / EXPERIMENT)
     plan = RunPlan(
         identity=RunIdentity(
             study=EXPERIMENT,

@@ -47,14 +47,11 @@ def _macs(model: AcousticModel, num_bins: int, num_frames: int) -> int:
     state = chain(model.named_parameters(), model.named_buffers())
     feats_BTF = torch.empty(1, num_frames, num_bins, device="meta")
     feat_lens_B = torch.empty(1, dtype=torch.int64, device="meta")
-    training = model.training
-    model.eval()  # a pass in training would move the running statistics
     try:
-        with torch.no_grad():
+        with torch.no_grad():  # on stand-ins, so the running statistics stay as they are
             weights = {name: tensor.to("meta") for name, tensor in state}
             functional_call(model, weights, (feats_BTF, feat_lens_B))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return total

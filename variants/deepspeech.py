@@ -36,7 +36,7 @@ from variants.spec import (
 class DeepSpeechConfig:
     """Front end, recurrent layers, look-ahead, dense layers, output."""
 
-    convs: tuple[tuple[int, ...], ...] = ((256, 11, 3),)
+    convs: tuple[tuple[int, ...], ...] = ((256, 21, 3),)
     """The front end, one row a convolution: (channels, kernel frames, stride frames) for 1-D ones
     over all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) for 2-D."""
     cell: Literal["rnn", "gru", "lstm"] = "gru"
@@ -116,10 +116,10 @@ class DeepSpeech(AcousticModel):
 
 
 def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:
+    shape = (num_bins, config.convs, config.norm, config.relu_clip)
     if len(config.convs[0]) == 3:
-        return ConvStack1d(num_bins, config.convs, config.norm, config.relu_clip)
-    bias = config.norm == "none"  # else the normalisation's own bias does its work
-    return ConvStack2d(num_bins, config.convs, config.norm, config.relu_clip, bias=bias)
+        return ConvStack1d(*shape, norm_first=False)
+    return ConvStack2d(*shape, bias=True, norm_first=False)
 
 
 def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) -> VariantSpec:

@@ -180,14 +180,23 @@ class Normalization(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Convolutions, each normalised and clipped; `num_outputs` channels (times bins) a frame."""
+    """Convolutions, each normalised and clipped; `num_outputs` channels (times bins) a frame.
+
+    `norm_first` is Deep Speech 2's order; Kur clips first, so what comes next has mean 0.
+    """
 
     num_outputs: int
 
     def __init__(
-        self, convs: Sequence[MaskedConv1d | MaskedConv2d], norm: Norm, relu_clip: float
+        self,
+        convs: Sequence[MaskedConv1d | MaskedConv2d],
+        norm: Norm,
+        relu_clip: float,
+        *,
+        norm_first: bool,
     ) -> None:
         super().__init__()
+        self.norm_first = norm_first
         self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(Normalization(norm, conv.channels) for conv in convs)
         self.activation = nn.Hardtanh(0.0, relu_clip)
@@ -202,7 +211,10 @@ class ConvStack(nn.Module):
         """Return (y [B, U, num_outputs], out_lens_B) for x [B, T, F]."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x, lens_B = conv(x, lens_B)
-            x = self.activation(norm(x, lens_B))
+            if self.norm_first:
+                x = self.activation(norm(x, lens_B))
+            else:
+                x = norm(self.activation(x), lens_B)
         return x, lens_B
 
 
@@ -213,14 +225,21 @@ class ConvStack1d(ConvStack):
     """
 
     def __init__(
-        self, num_bins: int, convs: tuple[tuple[int, ...], ...], norm: Norm, relu_clip: float
+        self,
+        num_bins: int,
+        convs: tuple[tuple[int, ...], ...],
+        norm: Norm,
+        relu_clip: float,
+        *,
+        norm_first: bool = True,
     ) -> None:
         layers, num_inputs = [], num_bins
         for channels, kernel, stride in convs:
-            padding, bias = kernel // 2, norm == "none"  # a norm has a bias of its own
+            # A norm that comes at once has a bias of its own.
+            padding, bias = kernel // 2, norm == "none" or not norm_first
             layers.append(MaskedConv1d(num_inputs, channels, kernel, stride, padding, bias))
             num_inputs = channels
-        super().__init__(layers, norm, relu_clip)
+        super().__init__(layers, norm, relu_clip, norm_first=norm_first)
         self.num_outputs = num_inputs
 
 
@@ -243,6 +262,7 @@ class ConvStack2d(ConvStack):
         *,
         bias: bool,
         paddings: tuple[tuple[int, ...], ...] | None = None,
+        norm_first: bool = True,
     ) -> None:
         if paddings is None:
             paddings = tuple((row[1] // 2, row[2] // 2) for row in convs)
@@ -258,7 +278,7 @@ class ConvStack2d(ConvStack):
                 raise ValueError(
                     f"the convolutions leave nothing of num_bins = {num_bins}; take more bins"
                 )
-        super().__init__(layers, norm, relu_clip)
+        super().__init__(layers, norm, relu_clip, norm_first=norm_first)
         self.num_outputs = num_maps * bins_left
 
     def forward(self, x: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,6 +77,7 @@ class Launcher:
         self._queues = {v: SlotQueue(definition, v, folder, storage) for v in definition.variants}
         self._running: list[_Running] = []
         self._early_deaths = 0
+        self._confirm_slots = range(definition.budget.num_seeds)
         self._context = multiprocessing.get_context("forkserver")
 
     @property
@@ -93,7 +94,7 @@ class Launcher:
         for queue in self._queues.values():
             queue.prepare()
         limit_threads(self._workers.threads_each)
-        self._context.set_forkserver_preload(["bench.study.worker"])
+        self._context.set_forkserver_preload(["bench.study.worker", "bench.tracking.mirror"])
         with progress_bars() as bars:
             total = self._num_planned()
             overall = bars.add_task(self._definition.name, total=total)
@@ -104,8 +105,9 @@ class Launcher:
                     if not self._running and self._num_ended() >= total:
                         return
                     self._listen(bars)
-                    ended = self._num_ended(counting_started=True)
-                    bars.update(overall, completed=ended, total=self._num_planned())
+                    total = self._num_planned()
+                    done = self._num_ended() + sum(r.fraction for r in self._running)
+                    bars.update(overall, completed=done, total=total)
 
     def _num_planned(self) -> int:
         budget = self._definition.budget
@@ -113,20 +115,15 @@ class Launcher:
         for variant, queue in self._queues.items():
             slots = queue.slots()
             hopeless = is_over(slots) and best_slot(slots) is None
-            confirms += 0 if hopeless else len(self._confirm_slots(variant))
+            confirms += 0 if hopeless else len(self._confirm_slots)
         return budget.num_trials * len(self._queues) + confirms
 
-    def _num_ended(self, *, counting_started: bool = False) -> float:
-        ended: float = 0
+    def _num_ended(self) -> int:
+        ended = 0
         for variant, queue in self._queues.items():
             ended += sum(slot.state.is_finished() for slot in queue.slots())
-            ended += sum(self._is_confirmed(variant, slot) for slot in self._confirm_slots(variant))
-        if counting_started:
-            ended += sum(running.fraction for running in self._running)
+            ended += sum(self._is_confirmed(variant, slot) for slot in self._confirm_slots)
         return ended
-
-    def _confirm_slots(self, _variant: str) -> range:
-        return range(self._definition.budget.num_seeds)
 
     def _is_confirmed(self, variant: str, slot: int) -> bool:
         return is_recorded(confirm_folder(self._folder, variant, slot))
@@ -155,7 +152,7 @@ class Launcher:
                 yield variant, "trial", None
             elif is_over(slots) and best_slot(slots) is not None:
                 busy = {r.slot for r in begun if r.assignment.kind == "confirm"}
-                for slot in self._confirm_slots(variant):
+                for slot in self._confirm_slots:
                     if slot not in busy and not self._is_confirmed(variant, slot):
                         yield variant, "confirm", slot
 
@@ -189,6 +186,7 @@ class Launcher:
                     self._hear(running, running.connection.recv(), bars)
                 except EOFError:
                     break
+        # A worker that has closed its end but not ended yet would keep us spinning.
         time.sleep(0.05)
 
     def _hear(self, running: _Running, message: dict[str, object], bars: Bars) -> None:

@@ -96,7 +96,14 @@ def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 
 def build_model(config: RunConfig) -> AcousticModel:
-    """The network of `config` with the initial weights that its seed gives, on the CPU."""
+    """The network of `config` with the initial weights that its seed gives, on the CPU.
+
+    Raises:
+        UserError: the network cannot take features of that many bins.
+    """
     torch.manual_seed(derive(config.seed, "init"))
     spec = VARIANTS[config.variant]
-    return spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
+    try:
+        return spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
+    except ValueError as error:
+        raise UserError(f"variant {config.variant} cannot be built: {error}") from error

@@ -183,8 +183,8 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
                 progress(int(said), len(lines))
     if process.returncode != 0:
         raise UserError(
-            f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); run "
-            "again, or reinstall it: pip install --force-reinstall espeakng-loader"
+            f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "
+            "run again, or reinstall: pip install --force-reinstall espeakng-loader"
         )
     rows, hashed = [], hashlib.sha256()
     for line in lines:
