@@ -112,7 +112,7 @@ class Launcher:
     def _num_planned(self) -> int:
         budget = self._definition.budget
         confirms = 0
-        for variant, queue in self._queues.items():
+        for queue in self._queues.values():
             slots = queue.slots()
             hopeless = is_over(slots) and best_slot(slots) is None
             confirms += 0 if hopeless else len(self._confirm_slots)
