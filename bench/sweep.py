@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -172,10 +174,17 @@ def _number(value: float) -> float | None:
 def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     STDOUT.print(f"\nreport:   {result['report']}", markup=False)
-    STDOUT.print(f"compare:  mlflow ui --workers 1 --backend-store-uri {result['tracking_uri']}")
+    uri = result["tracking_uri"]
+    STDOUT.print(f"compare:  {_python()} -m mlflow ui --workers 1 --backend-store-uri {uri}")
     if comparison.variants["num_seeds"].any():
         heard = next((str(u.audio) for u in corpus.split("watch")), "FILE.wav")
-        STDOUT.print(f"listen:   python -m bench.transcribe {heard}", markup=False)
+        STDOUT.print(f"listen:   {_python()} -m bench.transcribe {heard}", markup=False)
+
+
+def _python() -> str:
+    """How the user calls this interpreter: by name where its environment is active."""
+    active = shutil.which("python") == sys.executable
+    return "python" if active else os.path.relpath(sys.executable)
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

@@ -74,7 +74,7 @@ def test_counting_leaves_the_model_as_it_was() -> None:
 
 def test_parameters_are_the_trainable_numbers() -> None:
     model = DeepSpeech(DeepSpeechConfig(convs=((4, 5, 2),), num_layers=1, width=3), 6, 29)
-    conv, gru, norms, output = 6 * 4 * 5, 3 * (4 * 3 + 3 * 3 + 6), 2 * 4 + 2 * 3, 3 * 29 + 29
+    conv, gru, norms, output = 6 * 4 * 5 + 4, 3 * (4 * 3 + 3 * 3 + 6), 2 * 4 + 2 * 3, 3 * 29 + 29
     assert num_parameters(model) == conv + gru + norms + output
 
 
