@@ -102,7 +102,8 @@ def test_the_trial_of_a_killed_worker_waits_again_but_not_that_of_a_live_one(
     workers = [context.Process(target=_take_and_hang, args=(tmp_path, definition, there)) for _ in range(2)]  # fmt: skip
     for worker in workers:
         worker.start()
-        assert here.recv()
+    there.close()
+    assert [here.recv(), here.recv()] == [True, True]
     assert workers[0].pid is not None
     os.kill(workers[0].pid, signal.SIGKILL)
     workers[0].join()
@@ -132,6 +133,7 @@ def test_workers_at_once_run_each_slot_once(tmp_path: Path, definition: StudyDef
     workers = [context.Process(target=_drain, args=(tmp_path, definition, there)) for _ in range(2)]
     for worker in workers:
         worker.start()
+    there.close()
     done = here.recv() + here.recv()
     for worker in workers:
         worker.join()
