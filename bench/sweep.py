@@ -17,6 +17,7 @@ from bench.core.config import flatten, parse_settings, to_dict
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
@@ -24,7 +25,7 @@ from bench.results.report_input import REPORT_FILE, command_of, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.launcher import Launcher, Workers
 from bench.study.queue import best_slot
-from bench.study.run import datasets, trainable_subset
+from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
@@ -104,7 +105,7 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
         with counting(f"features of {variant}") as progress:
             sets = datasets(corpus, config, (), progress)
         for dataset in sets.values():
-            excluded |= {item.id for item in trainable_subset(dataset, model)[1]}
+            excluded |= {item.id for item in feasible_subset(dataset, model.output_lengths)[1]}
     for split in ("train", "valid", "test"):
         if {u.id for u in corpus.split(split)} <= excluded:
             raise UserError(

@@ -143,14 +143,14 @@ def min_frames(text: str) -> int:
 
 
 def feasible_subset(
-    dataset: Dataset, output_lengths: Callable[[IntArray], IntArray]
+    dataset: Dataset, output_lengths: Callable[[Tensor], Tensor]
 ) -> tuple[Dataset, list[LeftOut]]:
     """The utterances that a network can spell, and those it cannot, with the reason.
 
-    `output_lengths` gives the network's output frames for numbers of input frames.
+    `output_lengths` gives the network's output frames for numbers of input frames (int64).
     """
     kept, left_out = [], []
-    num_output_frames = output_lengths(dataset.num_frames).tolist()
+    num_output_frames = output_lengths(torch.from_numpy(dataset.num_frames)).tolist()
     for utterance, available in zip(dataset.utterances, num_output_frames, strict=True):
         needed = min_frames(utterance.text)
         if available >= needed:

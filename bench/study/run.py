@@ -14,10 +14,10 @@ import torch
 from bench.core.config import to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.data.batches import Dataset, IntArray, feasible_subset
+from bench.data.batches import Dataset, feasible_subset
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS, Corpus, LeftOut
+from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
 from bench.training.checkpoint import load_model
@@ -64,24 +64,19 @@ def perform(
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
-    device = resolve_device(plan.device)
-    corpus = load_corpus(plan.config.corpus)
-    if corpus.digest != plan.data_digest:
-        raise UserError(
-            f"corpus {corpus.name} changed under the study: digest was {plan.data_digest}, is "
-            f"{corpus.digest}; put the files back, or begin another study"
-        )
-    sets = datasets(corpus, plan.config, plan.excluded)
-    model = build_model(plan.config)
-    trainable, _ = trainable_subset(sets["train"], model)
-    data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
     tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
 
     def log_and_report(progress: Progress) -> bool:
         tracker.log(progress)
         return report(progress)
 
+    # From here on every end is recorded: a run without a record would be begun again and again.
     try:
+        device = resolve_device(plan.device)
+        sets = datasets(_unchanged_corpus(plan), plan.config, plan.excluded)
+        model = build_model(plan.config)
+        trainable, _ = feasible_subset(sets["train"], model.output_lengths)
+        data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
         result = train(
             plan.config, model, data, device=device, directory=plan.folder, report=log_and_report
         )
@@ -120,16 +115,6 @@ def datasets(
     return sets
 
 
-def trainable_subset(dataset: Dataset, model: AcousticModel) -> tuple[Dataset, list[LeftOut]]:
-    """What `model` has output frames enough to spell, and what it has not."""
-
-    def output_lengths(num_frames: IntArray) -> IntArray:
-        lengths: IntArray = model.output_lengths(torch.from_numpy(num_frames)).numpy()
-        return lengths
-
-    return feasible_subset(dataset, output_lengths)
-
-
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     run, summary = _read(folder / "run.json"), _read(folder / "summary.json")
@@ -141,6 +126,16 @@ def is_recorded(folder: Path) -> bool:
     """True once the run in `folder` has ended for good."""
     state = _read(folder / "summary.json").get("state")
     return state not in (None, "killed", "running")
+
+
+def _unchanged_corpus(plan: RunPlan) -> Corpus:
+    corpus = load_corpus(plan.config.corpus)
+    if corpus.digest != plan.data_digest:
+        raise UserError(
+            f"corpus {corpus.name} changed under the study: digest was {plan.data_digest}, is "
+            f"{corpus.digest}; put the files back, or begin another study"
+        )
+    return corpus
 
 
 def _spread(dataset: Dataset) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import derive, generator
 from bench.data.augment import spec_augment
-from bench.data.batches import Dataset, IntArray, epoch_order, feasible_subset
+from bench.data.batches import Dataset, epoch_order, feasible_subset
 from bench.training import checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
@@ -268,11 +268,7 @@ def _check_data(data: TrainingData, model: AcousticModel) -> None:
         if not len(dataset):
             raise UserError(f"training needs utterances in split {name!r}, got none; add some")
 
-    def output_lengths(num_frames: IntArray) -> IntArray:
-        lengths: IntArray = model.output_lengths(torch.from_numpy(num_frames)).numpy()
-        return lengths
-
-    _, left_out = feasible_subset(data.train, output_lengths)
+    _, left_out = feasible_subset(data.train, model.output_lengths)
     if left_out:
         first = left_out[0]
         raise UserError(

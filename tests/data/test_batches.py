@@ -199,11 +199,11 @@ def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) ->
     utterances = [replace(u, text=texts.get(u.id, u.text)) for u in tones.utterances]
     dataset = Dataset(utterances, tones.store)
     exact = {u.id: min_frames(u.text) for u in utterances}
-    available = np.array([exact[u.id] - (u.id in texts) for u in utterances], np.int64)
+    available = torch.tensor([exact[u.id] - (u.id in texts) for u in utterances])
     calls = SimpleNamespace(lengths=None)
 
-    def output_lengths(num_frames: np.ndarray) -> np.ndarray:
-        calls.lengths = num_frames
+    def output_lengths(num_frames: torch.Tensor) -> torch.Tensor:
+        calls.lengths = num_frames.numpy()
         return available
 
     kept, left_out = feasible_subset(dataset, output_lengths)
