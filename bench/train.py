@@ -19,7 +19,7 @@ from bench.study.space import load_budget, load_space
 from bench.tracking import RunIdentity, StudyTracker, flush_unsent
 from bench.training.config import default_run_config
 from bench.training.device import resolve_device
-from bench.training.loop import Progress
+from bench.training.progress import Progress
 
 EXPERIMENT = "train"
 

@@ -1,18 +1,38 @@
-"""SpecAugment: random stripes of the features are hidden (Park et al. 2019, arXiv:1904.08779).
+"""Augmentation: every time it is heard, an utterance sounds a little different.
 
-Legend: B utterances, T frames, F feature bins, M masks. Time warping, which the paper found to
-matter least, is left out.
+Three things happen to its features, in this order: it is spoken faster or slower; its spectrum is
+stretched or squeezed, as by a vocal tract of another length (Jaitly and Hinton 2013, "Vocal tract
+length perturbation (VTLP) improves speech recognition"); random stripes of it are hidden
+(SpecAugment, Park et al. 2019, arXiv:1904.08779; without the paper's time warping). Together the
+first two do what a change of speed does to the waveform (Ko et al. 2015, "Audio augmentation for
+speech recognition"), each on its own.
+
+Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU, so
+that every device hears the same; all else happens on the device of the features, and nothing is
+read back from it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bench.data.batches import Batch
+
+WARP_KNEE = 0.8
+"""Up to this share of the spectrum all frequencies are scaled alike; the rest makes up for it, so
+that the highest stays the highest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How much is hidden; no masks, or masks of no width, turn it off."""
+    """How much is changed and hidden; 0 turns each part off."""
+
+    tempo_change: float = 0.0
+    """Speech is faster or slower by up to this share."""
+    frequency_warp: float = 0.0
+    """Frequencies are scaled by up to this share."""
 
     num_freq_masks: int = 2
     freq_mask_bins: int = 15
@@ -27,6 +47,9 @@ class AugmentConfig:
         for name in ("num_freq_masks", "freq_mask_bins", "num_time_masks", "time_mask_frames"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("tempo_change", "frequency_warp"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise ValueError(f"{name} must be 0 to 0.5, got {getattr(self, name)}")
         if not 0 <= self.time_mask_share <= 1:
             raise ValueError(f"time_mask_share must be 0 to 1, got {self.time_mask_share}")
 
@@ -41,14 +64,88 @@ class AugmentConfig:
         return min(self.num_time_masks, self.time_mask_frames) > 0 < self.time_mask_share
 
 
+def draw_lengths(
+    batch: Batch,
+    config: AugmentConfig,
+    output_lengths: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Frames [B] that each utterance of a batch on the CPU takes at a tempo drawn for it.
+
+    One that would be over before CTC can spell its text keeps its own tempo; `output_lengths`
+    gives the network's output frames for numbers of input frames.
+    """
+    if not config.tempo_change:
+        return batch.feat_lens_B
+    uniform_B = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64)
+    tempo_B = 1 + config.tempo_change * (2 * uniform_B - 1)
+    drawn_B = (batch.feat_lens_B / tempo_B).round().long().clamp(min=1)
+    enough_B = output_lengths(drawn_B) >= batch.needed_frames_B
+    return torch.where(enough_B, drawn_B, batch.feat_lens_B)
+
+
+def augment(
+    batch: Batch,
+    new_lens_B: Tensor,
+    longest: int,
+    config: AugmentConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Features [B, `longest`, F] of `batch` at `new_lens_B` frames each, warped and masked.
+
+    `longest` is the largest of the new lengths, so that no device need be asked for it.
+    """
+    feats_BTF = batch.feats_BTF
+    if config.tempo_change:
+        feats_BTF = change_tempo(feats_BTF, batch.feat_lens_B, new_lens_B, longest)
+    if config.frequency_warp:
+        feats_BTF = warp_frequencies(feats_BTF, config.frequency_warp, generator)
+    return spec_augment(feats_BTF, new_lens_B, config, generator)
+
+
+def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, longest: int) -> Tensor:
+    """Each utterance over its new number of frames, interpolated: [B, `longest`, F].
+
+    First and last frame stay the first and the last; `longest` is the largest of the new lengths.
+    """
+    num_rows, num_frames, _ = feats_BTF.shape
+    device = feats_BTF.device
+    last_B1 = (old_lens_B - 1).double()[:, None]
+    time_T = torch.arange(longest, device=device).double()
+    scale_B1 = last_B1 / (new_lens_B - 1).clamp(min=1)[:, None]
+    source_BT = (time_T * scale_B1).minimum(last_B1)
+    before_BT = source_BT.floor()
+    share_BT1 = (source_BT - before_BT).to(feats_BTF.dtype)[..., None]
+    row_B1 = torch.arange(num_rows, device=device)[:, None] * num_frames
+    flat = feats_BTF.flatten(0, 1)
+    earlier, later = (
+        flat.index_select(0, (row_B1 + place_BT.long()).flatten()).view(num_rows, longest, -1)
+        for place_BT in (before_BT, (before_BT + 1).minimum(last_B1))
+    )
+    return torch.lerp(earlier, later, share_BT1)
+
+
+def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator) -> Tensor:
+    """Each utterance with its bins scaled by a factor in 1 ± `warp` drawn for it, interpolated."""
+    num_rows, _, num_bins = feats_BTF.shape
+    uniform_B1 = torch.rand((num_rows, 1), generator=generator).to(feats_BTF.device)
+    factor_B1 = 1 + warp * (2 * uniform_B1 - 1)
+    bin_F = torch.arange(num_bins, device=feats_BTF.device, dtype=torch.float32)
+    top = num_bins - 1
+    knee_B1 = WARP_KNEE * top * factor_B1.clamp(max=1) / factor_B1
+    rest = (top - factor_B1 * knee_B1) / (top - knee_B1).clamp(min=1)
+    source_BF = torch.where(bin_F <= knee_B1, factor_B1 * bin_F, top - rest * (top - bin_F))
+    # Linear interpolation as a product: what a source bin gives falls off to 0 one bin away.
+    weights_BFF = (1 - (bin_F[:, None] - source_BF[:, None, :]).abs()).clamp(min=0)
+    return torch.bmm(feats_BTF, weights_BFF.to(feats_BTF.dtype))
+
+
 def spec_augment(
     feats_BTF: Tensor, feat_lens_B: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> Tensor:
     """Features with each utterance's own masks set to 0, the mean of normalised features.
 
-    Time masks lie within an utterance's true length. The numbers are drawn from `generator` on the
-    CPU, so that every device hides the same; the rest happens on the device of the features, and
-    nothing is read back from it.
+    Time masks lie within an utterance's true length.
     """
     _, num_frames, num_bins = feats_BTF.shape
     hidden_BTF = torch.zeros((), dtype=torch.bool, device=feats_BTF.device)

@@ -47,22 +47,26 @@ class Batch:
     targets: Tensor
     """int64 [B, S]; 0 beyond an utterance's labels."""
     target_lens_B: Tensor
+    needed_frames_B: Tensor
+    """Output frames that CTC needs for each text, see `min_frames`."""
     ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`; copies to CUDA start from pinned memory and are not waited for."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            pinned = tensor.pin_memory() if device.type == "cuda" else tensor
-            return pinned.to(device, non_blocking=True)
-
+        """The batch on `device`."""
         return Batch(
-            feats_BTF=moved(self.feats_BTF),
-            feat_lens_B=moved(self.feat_lens_B),
-            targets=moved(self.targets),
-            target_lens_B=moved(self.target_lens_B),
+            feats_BTF=copied(self.feats_BTF, device),
+            feat_lens_B=copied(self.feat_lens_B, device),
+            targets=copied(self.targets, device),
+            target_lens_B=copied(self.target_lens_B, device),
+            needed_frames_B=copied(self.needed_frames_B, device),
             ids=self.ids,
         )
+
+
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; a copy to CUDA starts from pinned memory and is not waited for."""
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 class Dataset:
@@ -103,6 +107,7 @@ class Dataset:
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.tensor(target_lens),
+            needed_frames_B=torch.tensor([min_frames(self.utterances[i].text) for i in indices]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
 

@@ -24,7 +24,8 @@ from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import Evaluation, evaluate
-from bench.training.loop import Progress, TrainingData, TrainResult, train
+from bench.training.loop import TrainingData, train
+from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
 from variants.spec import AcousticModel
 

@@ -28,7 +28,7 @@ from bench.study.queue import SlotQueue, best_slot, open_storage, run_lock
 from bench.study.run import RunPlan, attempts_so_far, give_up, perform
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.training.config import RunConfig
-from bench.training.loop import Progress
+from bench.training.progress import Progress
 
 EXIT_START_AGAIN = 75
 """The worker was told to stop before its run was over; what it did is kept (EX_TEMPFAIL of

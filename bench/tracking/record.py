@@ -23,7 +23,7 @@ from typing import Any
 from bench.core.errors import UserError
 from bench.core.paths import write_json, write_text
 from bench.scoring.score import UtteranceScore
-from bench.training.loop import Progress
+from bench.training.progress import Progress
 
 SCHEMA_VERSION = 1
 STATES = ("running", "finished", "pruned", "diverged", "failed", "killed")

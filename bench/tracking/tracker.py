@@ -11,7 +11,7 @@ from bench.scoring.score import UtteranceScore
 from bench.tracking.provenance import environment, git_diff
 from bench.tracking.record import RunIdentity, RunRecord
 from bench.tracking.uri import display_uri, first_line
-from bench.training.loop import Progress
+from bench.training.progress import Progress
 
 SEND_EVERY_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 80.0

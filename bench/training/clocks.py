@@ -3,9 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
-Phase = Literal["train", "evaluation", "checkpoint"]
+TrainPhase = Literal["data", "forward", "loss", "backward", "optimizer", "device"]
+"""Parts of a training step. A GPU works on while the host goes ahead: there the first five are the
+host's time alone, and `device` the wait for what was begun."""
+Phase = TrainPhase | Literal["evaluation", "report", "checkpoint"]
 
 
 class Clocks:
@@ -25,6 +28,11 @@ class Clocks:
     def __getitem__(self, phase: Phase) -> float:
         """Seconds of `phase` so far."""
         return self._seconds.get(phase, 0.0)
+
+    @property
+    def train(self) -> float:
+        """Seconds of training steps so far."""
+        return sum(self[phase] for phase in get_args(TrainPhase))
 
     @property
     def total(self) -> float:

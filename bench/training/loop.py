@@ -24,8 +24,8 @@ from torch.nn.utils import clip_grad_norm_
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import derive, generator
-from bench.data.augment import spec_augment
-from bench.data.batches import Dataset, epoch_order, feasible_subset
+from bench.data.augment import augment, draw_lengths
+from bench.data.batches import Dataset, copied, epoch_order, feasible_subset
 from bench.training import checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
@@ -37,6 +37,7 @@ from bench.training.optim import (
     set_learning_rate,
     step_unless,
 )
+from bench.training.progress import Progress, TrainResult, WatchTranscript
 from variants.spec import AcousticModel
 
 MAX_NONFINITE_STREAK = 10
@@ -58,60 +59,6 @@ class TrainingData:
         """Names the utterances, their order and their features."""
         sets = (self.train, self.valid, self.watch)
         return digest([[d.store.digest, *(u.id for u in d.utterances)] for d in sets])
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchTranscript:
-    """What the network makes of a watch utterance at one evaluation."""
-
-    id: str
-    ref: str
-    hyp: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What the loop reports: every few steps, and at each evaluation."""
-
-    step: int
-    """Steps taken, over all resumes."""
-    epoch: float
-    """Epochs done; whole at an evaluation, unless the cap on seconds cut one short."""
-    num_epochs: int
-    """Epochs that the run may take."""
-    seconds: float
-    """Wall time of the run, over all resumes."""
-    metrics: dict[str, float]
-    """By name, with prefix: "train/loss", "valid/wer"; rows of bench.scoring.METRICS. Losses may be
-    infinite or NaN."""
-    evaluated: bool
-    """Whether "valid/…" and `watch` are there."""
-    watch: tuple[WatchTranscript, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """How a run ended."""
-
-    state: Literal["finished", "stopped", "diverged"]
-    """Only a stopped run can be gone on with."""
-    best_epoch: int
-    """Of the lowest valid WER (then CER, then the earliest); 0 if the run was never evaluated."""
-    best: dict[str, float]
-    """Metrics of that evaluation; empty if there was none."""
-    final: dict[str, float]
-    """Metrics of the last evaluation."""
-    num_steps: int
-    num_epochs: int
-    """Epochs begun."""
-    train_seconds: float
-    """Of steps alone, without evaluations and checkpoints."""
-    audio_seconds_per_second: float
-    peak_memory_bytes: int
-    num_nonfinite: int
-    """Steps left out because loss or gradient was not finite."""
-    best_checkpoint: Path
-    """There if the run was ever evaluated."""
 
 
 @dataclass(kw_only=True)
@@ -183,26 +130,32 @@ def train(
     order = order_of(epoch=state.epoch)
     stop = False
     while state.outcome is None and not stop:
-        with clocks("train"):
-            # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
+        # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
+        with clocks("data"):
             indices = order[state.batch]
-            host = data.train.collate(indices)
-            out_lens_B = model.output_lengths(host.feat_lens_B)
-            batch = host.to(device)
             rng = generator(seed, "augment", state.step)
-            feats_BTF = spec_augment(batch.feats_BTF, batch.feat_lens_B, config.augment, rng)
+            host = data.train.collate(indices)
+            host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+            out_lens_B = model.output_lengths(host_lens_B)
+            batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
+            longest = int(host_lens_B.numpy().max())  # the host alone is asked
+            feats_BTF = augment(batch, feat_lens_B, longest, config.augment, rng)
 
-            # 3. Forward and backward; dropout draws from torch's global generators.
+        # 3. Forward and backward; dropout draws from torch's global generators.
+        with clocks("forward"):
             torch.manual_seed(derive(seed, "dropout", state.step))
             model.train()
             with autocast(device, precision):
-                log_probs_BUV, _ = model(feats_BTF, batch.feat_lens_B)
+                log_probs_BUV, _ = model(feats_BTF, feat_lens_B)
+        with clocks("loss"):
             losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
             loss = losses_B.mean()
+        with clocks("backward"):
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
 
-            # 4. A step, left out if anything is not finite (counted when the window is read).
+        # 4. A step, left out if anything is not finite (counted when the window is read).
+        with clocks("optimizer"):
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
@@ -215,7 +168,7 @@ def train(
         epoch = state.epoch + state.batch / len(order)
         epoch_ends = state.batch == len(order)
         cap = settings.max_train_seconds
-        out_of_time = cap is not None and clocks["train"] >= cap
+        out_of_time = cap is not None and clocks.train >= cap
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
@@ -242,17 +195,17 @@ def train(
 
         # 7. Report, then save: what was reported and not saved is reported again.
         if metrics:
-            stop = report(
-                Progress(
-                    step=state.step,
-                    epoch=epoch,
-                    num_epochs=settings.num_epochs,
-                    seconds=clocks.total,
-                    metrics=metrics,
-                    evaluated=evaluated,
-                    watch=watch,
-                )
+            progress = Progress(
+                step=state.step,
+                epoch=epoch,
+                num_epochs=settings.num_epochs,
+                seconds=clocks.total,
+                metrics=metrics,
+                evaluated=evaluated,
+                watch=watch,
             )
+            with clocks("report"):
+                stop = report(progress)
         waited = clocks.total - saved_at >= settings.checkpoint_every_seconds
         if waited or evaluated or stop or state.outcome:
             state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
@@ -319,7 +272,7 @@ def _read_window(
 
     Sets the outcome where so many steps in a row were not finite that the run has diverged.
     """
-    with clocks("train"):  # the wait for the device is part of the steps
+    with clocks("device"):
         rows = torch.stack(state.window).tolist()
     state.window = []
     finite = []
@@ -338,9 +291,9 @@ def _read_window(
         message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
         _logger.warning(message, step, loss, grad_norm, ids)
     audio = state.audio_seconds - state.reported_audio_seconds
-    speed = audio / (clocks["train"] - state.reported_train_seconds)
+    speed = audio / (clocks.train - state.reported_train_seconds)
     state.reported_audio_seconds = state.audio_seconds
-    state.reported_train_seconds = clocks["train"]
+    state.reported_train_seconds = clocks.train
     metrics = {
         "train/num_nonfinite": float(state.num_nonfinite),
         "train/audio_seconds_per_second": speed,
@@ -386,8 +339,9 @@ def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainRes
         final=state.final,
         num_steps=state.step,
         num_epochs=state.epoch + (state.batch > 0),
-        train_seconds=clocks["train"],
-        audio_seconds_per_second=state.audio_seconds / clocks["train"],
+        train_seconds=clocks.train,
+        seconds=dict(state.seconds),
+        audio_seconds_per_second=state.audio_seconds / clocks.train,
         peak_memory_bytes=state.peak_memory_bytes,
         num_nonfinite=state.num_nonfinite,
         best_checkpoint=best_checkpoint,

@@ -1,4 +1,4 @@
-"""SpecAugment: what is hidden, how much of it, and that the generator alone decides."""
+"""Augmentation: what is changed and hidden, how much of it, and that the generator alone decides."""
 
 import pytest
 import torch
@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from bench.core.config import from_dict
 from bench.core.errors import UserError
-from bench.data.augment import AugmentConfig, spec_augment
+from bench.data.augment import (
+    WARP_KNEE,
+    AugmentConfig,
+    augment,
+    change_tempo,
+    draw_lengths,
+    spec_augment,
+    warp_frequencies,
+)
+from bench.data.batches import Batch
 
 OFF = AugmentConfig(
     num_freq_masks=0, freq_mask_bins=0, num_time_masks=0, time_mask_frames=0, time_mask_share=0.0
@@ -30,6 +39,102 @@ def num_runs(flags: torch.Tensor) -> int:
     """Stretches of neighbouring True in [N]."""
     padded = torch.nn.functional.pad(flags.int(), (1, 0))
     return int((padded.diff() == 1).sum())
+
+
+def batch_of(lengths: list[int], needed: int = 1, num_bins: int = 16) -> Batch:
+    feats_BTF = torch.randn(len(lengths), max(lengths), num_bins, generator=generator(9))
+    return Batch(
+        feats_BTF=feats_BTF,
+        feat_lens_B=torch.tensor(lengths),
+        targets=torch.ones(len(lengths), needed, dtype=torch.int64),
+        target_lens_B=torch.full((len(lengths),), needed),
+        needed_frames_B=torch.full((len(lengths),), needed),
+        ids=tuple(map(str, range(len(lengths)))),
+    )
+
+
+def half(lens_B: torch.Tensor) -> torch.Tensor:
+    """Output frames of a network of stride 2."""
+    return lens_B // 2
+
+
+def test_tempi_are_uniform_within_their_limits() -> None:
+    config = AugmentConfig(tempo_change=0.2)
+    drawn_B = draw_lengths(batch_of([1_000] * 5_000), config, half, generator())
+    tempo_B = 1_000 / drawn_B
+    assert 0.799 < tempo_B.min() < 0.81
+    assert 1.19 < tempo_B.max() < 1.201
+    torch.testing.assert_close(
+        tempo_B.quantile(torch.tensor([0.25, 0.5, 0.75])),
+        torch.tensor([0.9, 1.0, 1.1]),
+        atol=0.01,
+        rtol=0,
+    )
+
+
+def test_an_utterance_never_becomes_too_short_for_its_text() -> None:
+    config = AugmentConfig(tempo_change=0.5)
+    for seed in range(20):
+        drawn_B = draw_lengths(batch_of([40, 40, 40], needed=19), config, half, generator(seed))
+        assert ((drawn_B // 2 >= 19) | (drawn_B == 40)).all()
+    # One that was too short to begin with, at any tempo, is left as it is.
+    assert draw_lengths(batch_of([10], needed=19), config, half, generator(3)).tolist() == [10]
+
+
+def test_a_changed_tempo_keeps_both_ends_and_straight_lines() -> None:
+    """Features that rise by 1 a frame rise evenly from the same first to the same last value."""
+    old_lens_B, new_lens_B = torch.tensor([50, 31, 1]), torch.tensor([62, 20, 1])
+    ramp_BTF = torch.arange(50.0)[None, :, None].expand(3, -1, 4).clone()
+    stretched = change_tempo(ramp_BTF, old_lens_B, new_lens_B, 62)
+    assert stretched.shape == (3, 62, 4)
+    for row, old, new in zip(stretched, old_lens_B.tolist(), new_lens_B.tolist(), strict=True):
+        expected = torch.linspace(0, old - 1, new)[:, None].expand(-1, 4)
+        torch.testing.assert_close(row[:new], expected)
+
+
+def test_the_same_tempo_changes_nothing() -> None:
+    batch = batch_of([50, 31])
+    same = change_tempo(batch.feats_BTF, batch.feat_lens_B, batch.feat_lens_B, 50)
+    assert torch.equal(same[0], batch.feats_BTF[0])
+    assert torch.equal(same[1, :31], batch.feats_BTF[1, :31])
+
+
+def test_padding_is_never_mixed_into_an_utterance() -> None:
+    batch = batch_of([50, 30])
+    batch.feats_BTF[1, 30:] = torch.nan
+    stretched = change_tempo(batch.feats_BTF, batch.feat_lens_B, torch.tensor([45, 37]), 45)
+    assert stretched[1, :37].isfinite().all()
+
+
+def test_frequencies_are_scaled_up_to_the_knee_and_both_ends_stay() -> None:
+    num_bins = 64
+    ramp_BTF = torch.arange(float(num_bins)).expand(200, 1, num_bins)
+    warped_BF = warp_frequencies(ramp_BTF, 0.2, generator())[:, 0]
+    factor_B = warped_BF[:, 10] / 10
+    assert factor_B.min() < 0.81
+    assert factor_B.max() > 1.19
+    assert (factor_B - 1).abs().max() <= 0.2 + 1e-5
+    knee = int(WARP_KNEE * (num_bins - 1) / 1.2)
+    below = torch.arange(float(knee))[None] * factor_B[:, None]
+    torch.testing.assert_close(warped_BF[:, :knee], below, atol=1e-3, rtol=0)
+    assert (warped_BF[:, 0] == 0).all()
+    torch.testing.assert_close(warped_BF[:, -1], torch.full((200,), 63.0))
+    assert (warped_BF.diff(dim=1) > 0).all()
+
+
+def test_the_parts_come_together_and_the_generator_decides() -> None:
+    config = AugmentConfig(tempo_change=0.1, frequency_warp=0.1, freq_mask_bins=4)
+    batch = batch_of([80, 61, 33])
+
+    def heard(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = generator(seed)
+        lens_B = draw_lengths(batch, config, half, rng)
+        return lens_B, augment(batch, lens_B, int(lens_B.max()), config, rng)
+
+    (lens_B, first), (_, again), (_, other) = heard(1), heard(1), heard(2)
+    assert first.shape == (3, lens_B.max(), 16)
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
 
 
 @settings(deadline=None)
@@ -133,8 +238,10 @@ def test_the_generator_decides_and_the_input_is_left_alone() -> None:
     ],
 )
 def test_off(off: AugmentConfig) -> None:
-    feats, lens = ones([80, 70])
-    assert torch.equal(spec_augment(feats, lens, off, generator()), feats)
+    batch = batch_of([80, 70])
+    lens_B = draw_lengths(batch, off, half, generator())
+    assert torch.equal(lens_B, batch.feat_lens_B)
+    assert torch.equal(augment(batch, lens_B, 80, off, generator()), batch.feats_BTF)
 
 
 @pytest.mark.cuda
@@ -143,11 +250,19 @@ def test_cuda_hides_what_the_cpu_hides() -> None:
     feats, lens = ones([80, 70, 33])
     on_cuda = spec_augment(feats.cuda(), lens.cuda(), AugmentConfig(), generator(5))
     assert torch.equal(on_cuda.cpu(), spec_augment(feats, lens, AugmentConfig(), generator(5)))
+    batch = batch_of([80, 70, 33])
+    config = AugmentConfig(tempo_change=0.1, frequency_warp=0.1)
+    lens_B = torch.tensor([85, 66, 33])
+    changed = augment(batch.to(torch.device("cuda")), lens_B.cuda(), 85, config, generator(5))
+    torch.testing.assert_close(changed.cpu(), augment(batch, lens_B, 85, config, generator(5)))
 
 
 @pytest.mark.parametrize(
     "name, value",
     [
+        ("tempo_change", -0.1),
+        ("tempo_change", 0.6),
+        ("frequency_warp", float("nan")),
         ("num_freq_masks", -1),
         ("freq_mask_bins", -1),
         ("num_time_masks", -1),

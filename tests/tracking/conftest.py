@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from bench.scoring.score import UtteranceScore, score
 from bench.tracking import RunIdentity, RunRecord, Tracker, TrackingTarget, tracker
 from bench.tracking.provenance import ROOT
-from bench.training.loop import Progress, WatchTranscript
+from bench.training.progress import Progress, WatchTranscript
 
 STORE = TrackingTarget(uri="sqlite:///mlflow.db")
 

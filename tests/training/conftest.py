@@ -17,7 +17,8 @@ from bench.data.store import FeatureStore, open_store
 from bench.data.utterance import Corpus
 from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model, default_run_config
-from bench.training.loop import Progress, TrainingData, TrainResult, train
+from bench.training.loop import TrainingData, train
+from bench.training.progress import Progress, TrainResult
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")

@@ -9,12 +9,15 @@ from bench.training.clocks import Clocks
 def test_adds_up_by_phase_on_top_of_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count(step=1.5)
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
-    seconds = {"train": 10.0}
+    seconds = {"forward": 10.0}
     clocks = Clocks(seconds)
     for _ in range(2):
-        with clocks("train"):
+        with clocks("forward"):
             pass
+    with clocks("device"):
+        pass
     with clocks("evaluation"):
         pass
-    assert seconds == {"train": 13.0, "evaluation": 1.5}
-    assert (clocks["train"], clocks["checkpoint"], clocks.total) == (13.0, 0.0, 14.5)
+    assert seconds == {"forward": 13.0, "device": 1.5, "evaluation": 1.5}
+    assert (clocks["forward"], clocks["checkpoint"]) == (13.0, 0.0)
+    assert (clocks.train, clocks.total) == (14.5, 16.0)

@@ -18,7 +18,8 @@ from bench.scoring import METRICS
 from bench.training import checkpoint, loop
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
-from bench.training.loop import Progress, TrainingData
+from bench.training.loop import TrainingData
+from bench.training.progress import Progress
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
@@ -104,13 +105,14 @@ def test_the_cap_counts_training_seconds_over_all_resumes(
 ) -> None:
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))  # each block takes a second
-    capped = run(**{"training.max_train_seconds": 8.0, "training.log_every_steps": 100})
+    capped = run(**{"training.max_train_seconds": 30.0, "training.log_every_steps": 100})
     assert capped(stop=lambda progress: progress.evaluated).num_steps == 4
     result = capped()
-    # Four steps and the reading of their window were five seconds; then three steps more.
-    assert (result.state, result.num_steps, result.num_epochs) == ("finished", 7, 2)
-    assert result.train_seconds == 9
-    assert [round(p.epoch, 2) for p in capped.evaluations] == [1, 1.75]
+    # Each step has five blocks. Four steps and the reading of their window were 21 seconds; then
+    # two steps more, and the reading of theirs.
+    assert (result.state, result.num_steps, result.num_epochs) == ("finished", 6, 2)
+    assert result.train_seconds == 32
+    assert [round(p.epoch, 2) for p in capped.evaluations] == [1, 1.5]
 
 
 def test_keeps_the_best_weights_by_wer_then_cer_then_time(
