@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.recurrence import recur
+
 Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
 Directions = Literal["forward", "sum", "concat"]
 """One direction, or two whose outputs are added or laid side by side."""
@@ -308,10 +310,10 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """Run the directions and join them."""
-        ahead_BTH: Tensor = self.forward_cell(x_BTC)[0]
+        ahead_BTH = recur(self.forward_cell, x_BTC)
         if self.backward_cell is None:
             return ahead_BTH
-        back_BTH = self.backward_cell(reverse_by_length(x_BTC, lens_B))[0]
+        back_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
         back_BTH = reverse_by_length(back_BTH, lens_B)
         if self.joined == "concat":
             return torch.cat((ahead_BTH, back_BTH), dim=-1)
