@@ -37,7 +37,7 @@ SYNTHESIS_VERSION = "1"
 """Raised when synthesis.py makes other samples of the same plan."""
 
 _SEED = 2017
-_WORDS_PER_MINUTE = (140, 200)
+_WORDS_PER_MINUTE = (120, 170)
 _PITCH = (35, 65)
 _LEVEL_DB = (-32.0, -20.0)
 _SNR_DB = (20.0, 35.0)
@@ -64,7 +64,7 @@ class Size:
 SIZES = {
     "spoken": Size(
         grammar=SPOKEN_GRAMMAR,
-        num_sentences={"train": 1200, "valid": 150, "test": 220},
+        num_sentences={"train": 1040, "valid": 150, "test": 220},
         num_voices={"train": 64, "valid": 8, "test": 12, "watch": 1},
     ),
     "spoken-tiny": Size(

@@ -3,6 +3,7 @@
 import importlib.metadata
 import random
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_sentences_are_spelled_as_they_are_scored(name: str) -> None:
 def test_spoken_is_as_large_as_it_says() -> None:
     splits = by_split("spoken")
     assert {split: len(lines) for split, lines in splits.items()} == {
-        "train": 1200, "valid": 150, "test": 220, "watch": 3,
+        "train": 1040, "valid": 150, "test": 220, "watch": 3,
     }  # fmt: skip
     voices = {split: len({x.voice.name for x in lines}) for split, lines in splits.items()}
     assert voices == {"train": 64, "valid": 8, "test": 12, "watch": 1}
@@ -82,9 +83,8 @@ def test_spoken_is_as_large_as_it_says() -> None:
 
 def test_a_plan_changes_only_with_intent() -> None:
     """Results on another plan do not compare: a change here goes into CHANGELOG.md."""
-    names = {name: digest([(x.id, x.text, x.voice.name) for x in plan(size)])
-             for name, size in SIZES.items()}  # fmt: skip
-    assert names == {"spoken": "75d58923fa88d366", "spoken-tiny": "879988d7201eae82"}
+    names = {name: digest([asdict(line) for line in plan(size)]) for name, size in SIZES.items()}
+    assert names == {"spoken": "a8a912f1166c3d49", "spoken-tiny": "9152332720488fc4"}
 
 
 def test_decks_use_every_phrase_before_any_twice() -> None:
