@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("core", "data", "decoding", "scoring", "training", "tracking", "study", "results")
+LAYERS = (
+    "core",
+    "data",
+    "decoding",
+    "scoring",
+    "training",
+    "tracking",
+    "costs",
+    "study",
+    "results",
+)
 ONLY_IN = {
     "mlflow": "bench/tracking",
     "optuna": "bench/study",
