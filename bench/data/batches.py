@@ -3,6 +3,7 @@
 Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths are int64.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -116,14 +117,25 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
     """The batches of one epoch of training; each index of `dataset` occurs once.
 
     A function of the arguments and the lengths alone. Utterances of like length go together, the
-    batches in random order; with `sortagrad`, epoch 0 goes from short to long.
+    batches in random order, but epoch 0 begins with the largest: one that does not fit in memory
+    shows at once. With `sortagrad`, epoch 0 goes from short to long.
     """
     if config.sortagrad and epoch == 0:
         return _cut(np.argsort(dataset.num_frames, kind="stable"), dataset, config)
     rng = numpy_generator(seed, "batches", epoch)
     jitter = rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(dataset))
     batches = _cut(np.argsort(dataset.num_frames * jitter, kind="stable"), dataset, config)
-    return [batches[place] for place in rng.permutation(len(batches))]
+    shuffled = [batches[place] for place in rng.permutation(len(batches))]
+    if epoch == 0:
+        sizes = [len(batch) * dataset.num_frames[batch].max() for batch in shuffled]
+        shuffled.insert(0, shuffled.pop(int(np.argmax(sizes))))
+    return shuffled
+
+
+def micro_batches(num_rows: int, num_parts: int) -> list[slice]:
+    """The rows of a batch in that many parts of like size, fewer if there are fewer rows."""
+    size = math.ceil(num_rows / num_parts)
+    return [slice(first, first + size) for first in range(0, num_rows, size)]
 
 
 def evaluation_order(dataset: Dataset, config: BatchConfig) -> list[list[int]]:

@@ -46,6 +46,12 @@ METRICS: dict[str, Metric] = {
             summary="output frames whose best symbol is the blank; near 1 the network says nothing",
         ),
         Metric(
+            name="empty_share",
+            direction=None,
+            unit="fraction",
+            summary="utterances whose transcript is empty; near 1 the network says nothing",
+        ),
+        Metric(
             name="grad_norm",
             direction=None,
             unit="",
@@ -57,6 +63,13 @@ METRICS: dict[str, Metric] = {
             direction="minimize",
             unit="steps",
             summary="steps left out because loss or gradient was not finite",
+        ),
+        Metric(
+            name="num_micro_batches",
+            direction=None,
+            unit="parts",
+            summary="in which a batch went through the network; more than configured if memory ran "
+            "out",
         ),
         Metric(
             name="epoch", direction=None, unit="epochs", summary="passes over the training data"

@@ -185,6 +185,7 @@ def _summary(result: TrainResult) -> dict[str, float]:
         "num_epochs": result.num_epochs,
         "num_steps": result.num_steps,
         "num_nonfinite": result.num_nonfinite,
+        "num_micro_batches": result.num_micro_batches,
         "train_seconds": result.train_seconds,
         "audio_seconds_per_second": result.audio_seconds_per_second,
         "peak_memory_bytes": result.peak_memory_bytes,

@@ -54,6 +54,11 @@ def save(
         "model": model.state_dict(),
         **resuming,
     }
+    write(path, content)
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write what `load` gave, or `save` put together; errors as in `save`."""
     # One process works on a run, so one name will do; what a killed one left is written over.
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -33,9 +33,16 @@ class TrainingConfig:
     log_every_steps: int = 10
     checkpoint_every_seconds: float = 60.0
     """The most work that a killed run loses."""
+    num_micro_batches: int = 1
+    """Each batch goes through the network in so many parts, and takes less memory. The gradient is
+    that of the whole batch, but batch normalisation sees the part alone."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits each time, slower on CUDA; a CPU knows no others, as
+    long as its number of threads is the same."""
 
     def __post_init__(self) -> None:
-        for name in ("num_epochs", "patience", "eval_every_epochs", "log_every_steps"):
+        counts = ("num_epochs", "patience", "eval_every_epochs", "log_every_steps")
+        for name in (*counts, "num_micro_batches"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -1,7 +1,10 @@
 """Where a run computes, in which precision, and how much memory it took."""
 
+import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -35,6 +38,23 @@ def default_precision(device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """The context in which a network runs in `precision`; its weights stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Within, torch uses only algorithms that give the same bits each time, if that is `wanted`.
+
+    cuBLAS reads its setting when a process first uses it, so a process that means to be
+    deterministic enters this before it computes anything on CUDA.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

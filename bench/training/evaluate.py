@@ -30,6 +30,9 @@ class Evaluation:
     there are none. The error rates are over all utterances."""
     blank_share: float
     """Of the output frames, those whose best symbol is the blank."""
+    empty_share: float
+    """Of the utterances, those whose transcript has no letter. Near 1 with a `blank_share` near 1,
+    the network has collapsed to blanks, as most do in their first epochs."""
     scores: list[UtteranceScore]
     """In the order of the dataset."""
     totals: Totals
@@ -44,6 +47,8 @@ def ctc_losses(
     `torch.nn.functional.ctc_loss` has it. The lengths are on the CPU, where that function wants
     them: lengths on a GPU would be waited for.
     """
+    if torch.are_deterministic_algorithms_enabled():  # CUDA has no such algorithm for this
+        log_probs_BUV, targets = log_probs_BUV.cpu(), targets.cpu()
     losses_B = F.ctc_loss(
         log_probs_BUV.float().transpose(0, 1),
         targets,
@@ -100,6 +105,7 @@ def evaluate(
     return Evaluation(
         loss=torch.cat(losses).mean().item(),
         blank_share=num_blanks.item() / num_frames,
+        empty_share=sum(not hyp for hyp in hyps) / len(hyps),
         scores=scores,
         totals=totals(scores),
     )

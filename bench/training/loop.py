@@ -25,11 +25,11 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import derive, generator
 from bench.data.augment import augment, draw_lengths
-from bench.data.batches import Dataset, copied, epoch_order, feasible_subset
+from bench.data.batches import Dataset, copied, epoch_order, feasible_subset, micro_batches
 from bench.training import checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
-from bench.training.device import autocast, default_precision, peak_memory_bytes
+from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
 from bench.training.evaluate import ctc_losses, evaluate
 from bench.training.optim import (
     build_optimizer,
@@ -87,6 +87,8 @@ class LoopState:
     best_epoch: int = 0
     final: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+    num_micro_batches: int = 1
+    """That a batch goes through the network in."""
     outcome: Literal["finished", "diverged"] | None = None
 
 
@@ -102,6 +104,9 @@ def train(
 ) -> TrainResult:
     """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off.
 
+    A run that the device's memory is too small for goes on once from its last checkpoint, with
+    twice the number of micro-batches.
+
     Args:
         config: of the run.
         model: what `build_model` gave for it; it is moved to `device` and trained in place.
@@ -114,7 +119,25 @@ def train(
     Raises:
         UserError: an empty split, an utterance too short for its text, a checkpoint in `directory`
             of another config or other data, a disk that is full.
+        torch.OutOfMemoryError: the smaller parts were too large as well.
     """
+    with deterministic(config.training.deterministic):
+        try:
+            return _train(config, model, data, device, directory, report, precision)
+        except torch.OutOfMemoryError as error:
+            _retry_in_smaller_parts(directory, config, device, error)
+        return _train(config, model, data, device, directory, report, precision)
+
+
+def _train(
+    config: RunConfig,
+    model: AcousticModel,
+    data: TrainingData,
+    device: torch.device,
+    directory: Path,
+    report: Callable[[Progress], bool],
+    precision: torch.dtype | None,
+) -> TrainResult:
     # 1. Set up, or take up what an earlier process left.
     _check_data(data, model)
     settings, seed = config.training, config.seed
@@ -138,28 +161,32 @@ def train(
             host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
             out_lens_B = model.output_lengths(host_lens_B)
             batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
-            longest = int(host_lens_B.numpy().max())  # the host alone is asked
-            feats_BTF = augment(batch, feat_lens_B, longest, config.augment, rng)
+            feats_BTF = augment(batch, feat_lens_B, _longest(host_lens_B), config.augment, rng)
 
-        # 3. Forward and backward; dropout draws from torch's global generators.
-        with clocks("forward"):
-            torch.manual_seed(derive(seed, "dropout", state.step))
-            model.train()
-            with autocast(device, precision):
-                log_probs_BUV, _ = model(feats_BTF, feat_lens_B)
-        with clocks("loss"):
-            losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
-            loss = losses_B.mean()
-        with clocks("backward"):
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+        # 3. Forward and backward; dropout draws from torch's global generators. A batch too large
+        # for the device's memory goes in parts, whose gradients add up to that of the whole.
+        torch.manual_seed(derive(seed, "dropout", state.step))
+        optimizer.zero_grad(set_to_none=True)
+        model.train()
+        loss = torch.zeros((), device=device)
+        for part in micro_batches(len(indices), state.num_micro_batches):
+            with clocks("forward"), autocast(device, precision):
+                feats = feats_BTF[part, : _longest(host_lens_B[part])]
+                log_probs_BUV, _ = model(feats, feat_lens_B[part])
+            with clocks("loss"):
+                lens = out_lens_B[part], host.target_lens_B[part]
+                losses_B = ctc_losses(log_probs_BUV, lens[0], batch.targets[part], lens[1])
+                part_loss = losses_B.sum() / len(indices)
+            with clocks("backward"):
+                torch.autograd.backward(part_loss)
+                loss += part_loss.detach()
 
         # 4. A step, left out if anything is not finite (counted when the window is read).
         with clocks("optimizer"):
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            state.window.append(torch.stack([loss.detach(), grad_norm]))
+            state.window.append(torch.stack([loss, grad_norm]))
             step_unless(optimizer, ~state.window[-1].isfinite().all())
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
@@ -188,7 +215,8 @@ def train(
             metrics |= state.final
             if _is_better(state.final, state.best):
                 state.best, state.best_epoch = state.final, math.ceil(epoch)
-                checkpoint.save(best, config, model, data.train.store.stats)
+                with clocks("checkpoint"):
+                    checkpoint.save(best, config, model, data.train.store.stats)
             patience = settings.patience or math.inf
             if over or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
@@ -238,9 +266,11 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
-    """Put the checkpoint at `path` into model and optimizer; without one, the state of step 0."""
+    """Put the checkpoint at `path` into model and optimizer; without one, write that of step 0."""
     if not path.exists():
-        return LoopState()
+        state = LoopState(num_micro_batches=config.training.num_micro_batches)
+        _save_last(path, config, data, model, optimizer, state)
+        return state
     content = checkpoint.load(path, device)
     checkpoint.check_same_run(path, content, config, data.digest)
     checkpoint.load_weights(path, content, config, model)
@@ -263,6 +293,31 @@ def _save_last(
         "loop": asdict(state),
     }
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
+
+
+def _retry_in_smaller_parts(
+    directory: Path, config: RunConfig, device: torch.device, error: torch.OutOfMemoryError
+) -> None:
+    """Let the run go on from its last checkpoint with twice the micro-batches.
+
+    Raises:
+        torch.OutOfMemoryError: it has been tried.
+    """
+    path = directory / "checkpoints" / "last.pt"
+    content = checkpoint.load(path, torch.device("cpu"))
+    if content["loop"]["num_micro_batches"] > config.training.num_micro_batches:
+        raise error
+    content["loop"]["num_micro_batches"] *= 2
+    checkpoint.write(path, content)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    message = "out of memory; going on from step %d with %d micro-batches a batch"
+    _logger.warning(message, content["loop"]["step"], content["loop"]["num_micro_batches"])
+
+
+def _longest(host_lens_B: Tensor) -> int:
+    """The largest of lengths on the CPU; no device is asked."""
+    return int(host_lens_B.numpy().max())
 
 
 def _read_window(
@@ -318,6 +373,7 @@ def _evaluate(
         "valid/wer": valid.totals.wer,
         "valid/cer": valid.totals.cer,
         "valid/blank_share": valid.blank_share,
+        "valid/empty_share": valid.empty_share,
     }
     if not len(data.watch):
         return metrics, ()
@@ -344,5 +400,6 @@ def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainRes
         audio_seconds_per_second=state.audio_seconds / clocks.train,
         peak_memory_bytes=state.peak_memory_bytes,
         num_nonfinite=state.num_nonfinite,
+        num_micro_batches=state.num_micro_batches,
         best_checkpoint=best_checkpoint,
     )

@@ -57,5 +57,7 @@ class TrainResult:
     peak_memory_bytes: int
     num_nonfinite: int
     """Steps left out because loss or gradient was not finite."""
+    num_micro_batches: int
+    """Parts that a batch went through the network in: more than configured if memory ran out."""
     best_checkpoint: Path
     """There if the run was ever evaluated."""

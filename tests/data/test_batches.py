@@ -19,6 +19,7 @@ from bench.data.batches import (
     epoch_order,
     evaluation_order,
     feasible_subset,
+    micro_batches,
     min_frames,
     padding_share,
 )
@@ -110,6 +111,22 @@ def test_sortagrad_goes_from_short_to_long_in_the_first_epoch_only(lengths: list
     assert seen == sorted(lengths)
     plain = epoch_order(dataset, replace(config, sortagrad=False), seed=0, epoch=1)
     assert epoch_order(dataset, config, seed=0, epoch=1) == plain
+
+
+@given(LENGTHS)
+def test_training_begins_with_the_largest_batch(lengths: list[int]) -> None:
+    dataset = dataset_of(lengths)
+    order = epoch_order(dataset, BatchConfig(batch_seconds=20.0), seed=0, epoch=0)
+    sizes = [len(batch) * dataset.num_frames[batch].max() for batch in order]
+    assert sizes[0] == max(sizes)
+
+
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_micro_batches_are_the_rows_in_order(num_rows: int, num_parts: int) -> None:
+    parts = micro_batches(num_rows, num_parts)
+    assert [row for part in parts for row in range(num_rows)[part]] == [*range(num_rows)]
+    assert len(parts) <= num_parts
+    assert max(len(range(num_rows)[part]) for part in parts) == -(-num_rows // num_parts)
 
 
 def test_evaluation_goes_from_long_to_short() -> None:

@@ -1,8 +1,16 @@
+import os
+
 import pytest
 import torch
 
 from bench.core.errors import UserError
-from bench.training.device import autocast, default_precision, peak_memory_bytes, resolve_device
+from bench.training.device import (
+    autocast,
+    default_precision,
+    deterministic,
+    peak_memory_bytes,
+    resolve_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -49,3 +57,13 @@ def test_peak_memory_holds_what_was_once_held() -> None:
     # Torch alone takes more than 50 MB: the unit is bytes.
     assert 50e6 < before <= peak_memory_bytes(CPU) < 100e9
     assert peak_memory_bytes(CPU) >= 256 * 2**20
+
+
+def test_deterministic_lasts_as_long_as_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with deterministic(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()

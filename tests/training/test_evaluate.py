@@ -66,6 +66,22 @@ def test_blank_share_counts_frames_within_lengths(data: TrainingData) -> None:
     assert found.blank_share == pytest.approx(1 - len(data.train) / data.train.num_frames.sum())
 
 
+class Silent(Parrot):
+    """Hears nothing but blanks."""
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        log_probs_BUV, lens_B = super().forward(feats_BTF, feat_lens_B)
+        log_probs_BUV[..., BLANK] = 1.0
+        return log_probs_BUV, lens_B
+
+
+def test_a_collapse_to_blanks_shows(data: TrainingData) -> None:
+    batches = BatchConfig(batch_seconds=60.0)
+    silent, heard = (evaluate(model, data.train, batches, CPU) for model in (Silent(), Parrot()))
+    assert (silent.blank_share, silent.empty_share) == (1, 1)
+    assert heard.empty_share == 0
+
+
 def test_batching_changes_no_number(tiny: Configure, data: TrainingData) -> None:
     model = build_model(tiny())
     found = [

@@ -1,4 +1,5 @@
 import os
+import random
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,6 +56,27 @@ def test_resuming_after_sigkill_is_exact(run: MakeRun) -> None:
     assert killed.left()["loop"]["step"] == 6
     killed()
     assert killed.left() == undisturbed.left()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_twenty_kills_at_random_moments_change_nothing(run: MakeRun) -> None:
+    """Whatever the process is doing: a step, an evaluation, the writing of a checkpoint."""
+    changes = {"training.checkpoint_every_seconds": 0.02, "training.num_epochs": 150}
+    undisturbed, killed = run(**changes), run(**changes)
+    undisturbed()
+    rng, num_kills = random.Random(3), 0
+    while num_kills < 20:
+        process = get_context("fork").Process(target=killed)
+        process.start()
+        process.join(timeout=rng.uniform(0.05, 0.6))
+        assert process.exitcode is None, f"the run was over after {num_kills} kills"
+        process.kill()
+        process.join()
+        num_kills += process.exitcode == -signal.SIGKILL
+    killed()
+    assert killed.left() == undisturbed.left()
+    assert killed.left("best.pt") == undisturbed.left("best.pt")
 
 
 def test_a_stopped_run_goes_on_and_a_finished_one_stays(run: MakeRun) -> None:
