@@ -32,7 +32,7 @@ from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
 
 def main(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from bench.training.progress import Progress
 
 EXPERIMENT = "train"
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("bench.train")  # run with -m, __name__ is "__main__"
 
 
 class _Watcher:

@@ -79,3 +79,9 @@ def test_no_variant_is_named_outside_variants_and_sweeps() -> None:
         tree = ast.parse(path.read_text())
         names = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)} & set(VARIANTS)
         assert not names, f"{path} names {names}"
+
+
+def test_commands_name_their_loggers() -> None:
+    """Run with -m a command's __name__ is "__main__", whose log lines nobody hears."""
+    for path in (ROOT / "bench").glob("*.py"):
+        assert "getLogger(__name__)" not in path.read_text(), path
