@@ -14,7 +14,7 @@ from bench.core import cli
 from bench.data.utterance import Corpus
 from variants import VARIANTS
 
-VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "ls")
+VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "ls", "speed")
 
 
 @pytest.fixture

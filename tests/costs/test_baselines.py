@@ -1,0 +1,146 @@
+"""The baselines compute what ours computes, and they learn."""
+
+import math
+from collections.abc import Mapping
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.costs.baselines import (
+    Baseline,
+    PackedLayer,
+    PaddedLayer,
+    family_batches,
+    plain_batches,
+    with_layers,
+)
+from bench.data.batches import epoch_order
+from bench.training.config import build_model, default_run_config
+from bench.training.loop import TrainingData
+from tests.costs.conftest import CPU, Configure
+from variants.layers import CELLS, RecurrentLayer, frame_mask
+from variants.spec import AcousticModel
+
+REPLACEMENTS = pytest.mark.parametrize("replacement", [PaddedLayer, PackedLayer])
+
+
+def valid_frames(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
+    return x_BTC[frame_mask(lens_B, x_BTC.shape[1])]
+
+
+@REPLACEMENTS
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("directions", ["forward", "sum", "concat"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_replaced_layer_gives_the_same_output(
+    cell: str, directions: str, bias: bool, replacement: type[PaddedLayer | PackedLayer]
+) -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 5, 7, directions, bias=bias)  # type: ignore[arg-type]
+    x_BTC, lens_B = torch.randn(3, 9, 5), torch.tensor([4, 9, 1])
+    ours, theirs = layer(x_BTC, lens_B), replacement(layer)(x_BTC, lens_B)
+    assert theirs.shape == ours.shape == (3, 9, layer.num_outputs)
+    torch.testing.assert_close(valid_frames(theirs, lens_B), valid_frames(ours, lens_B))
+
+
+@REPLACEMENTS
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("directions", ["forward", "sum"])
+def test_the_network_gives_the_same_log_probabilities_on_padded_input(
+    tiny: Configure, cell: str, directions: str, replacement: type[PaddedLayer | PackedLayer]
+) -> None:
+    model = build_model(tiny(cell=cell, directions=directions, num_layers=2)).eval()
+    theirs = with_layers(model, replacement)
+    assert theirs is not None
+    feats_BTF, lens_B = torch.randn(3, 40, 24), torch.tensor([40, 13, 26])
+    with torch.no_grad():
+        ours_BUV, out_lens_B = model(feats_BTF, lens_B)
+        theirs_BUV, _ = theirs(feats_BTF, lens_B)
+    torch.testing.assert_close(
+        valid_frames(theirs_BUV, out_lens_B), valid_frames(ours_BUV, out_lens_B)
+    )
+
+
+@REPLACEMENTS
+def test_the_copy_shares_no_weight_with_ours(
+    tiny: Configure, replacement: type[PaddedLayer | PackedLayer]
+) -> None:
+    model = build_model(tiny(num_layers=2, directions="sum"))
+    copy = with_layers(model, replacement)
+    assert copy is not None
+    assert sum(isinstance(module, replacement) for module in copy.modules()) == 2
+    assert not any(isinstance(module, RecurrentLayer) for module in copy.modules())
+    assert sum(isinstance(module, RecurrentLayer) for module in model.modules()) == 2
+    assert not {p.data_ptr() for p in copy.parameters()} & {
+        p.data_ptr() for p in model.parameters()
+    }
+    assert sum(p.numel() for p in copy.parameters()) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_recurrence_of_its_own_has_no_baseline(tiny: Configure) -> None:
+    config = default_run_config("deepspeech2", tiny().corpus)
+    with torch.device("meta"):
+        model = build_model(config)
+    assert with_layers(model, PaddedLayer) is None
+
+
+def copied_model(tiny: Configure, replacement: type[PaddedLayer | PackedLayer]) -> AcousticModel:
+    model = with_layers(build_model(tiny()), replacement)
+    assert model is not None
+    return model
+
+
+def test_plain_learns_from_the_batches_that_ours_trains_on(
+    tiny: Configure, data: TrainingData
+) -> None:
+    config = tiny()
+    order = epoch_order(data.train, config.batches, seed=0, epoch=0)
+    heard = list(islice(plain_batches(data.train, config), len(order)))
+    assert [h.batch.ids for h in heard] == [data.train.collate(batch).ids for batch in order]
+    assert sum(h.audio_seconds for h in heard) == pytest.approx(data.train.seconds)
+    plain = Baseline(
+        config, copied_model(tiny, PaddedLayer), plain_batches(data.train, config), CPU
+    )
+    assert plain.step() == heard[0].audio_seconds
+    first = plain.loss
+    for _ in range(60):
+        plain.step()
+    assert plain.loss < first / 2
+
+
+def test_family_learns_and_sends_every_metric_of_every_step(
+    tiny: Configure, data: TrainingData
+) -> None:
+    config, logged = tiny(), []
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        logged.append((step, metrics))
+
+    family = Baseline(
+        config, copied_model(tiny, PackedLayer), family_batches(data.train, config, 0), CPU, log
+    )
+    assert all(family.step() > 0 for _ in range(60))
+    assert [step for step, _ in logged] == list(range(1, 61))
+    assert all(list(metrics) == ["loss", "learning_rate", "grad_norm"] for _, metrics in logged)
+    assert logged[-1][1]["loss"] == family.loss < logged[0][1]["loss"] / 2
+
+
+def test_family_hears_each_utterance_once_an_epoch_with_the_features_of_the_store(
+    tiny: Configure, data: TrainingData
+) -> None:
+    config, size = tiny(), round(2.0 * len(data.train) / data.train.seconds)
+    batches = family_batches(data.train, config, 0)
+    epoch = list(islice(batches, math.ceil(len(data.train) / size)))
+    ids = [id for heard in epoch for id in heard.batch.ids]
+    assert sorted(ids) == sorted(u.id for u in data.train.utterances)
+    assert max(len(heard.batch.ids) for heard in epoch) == size
+    again = [id for heard in islice(batches, len(epoch)) for id in heard.batch.ids]
+    assert sorted(again) == sorted(ids) != again != ids
+    indices = {u.id: index for index, u in enumerate(data.train.utterances)}
+    for heard in epoch:
+        cached = data.train.collate([indices[id] for id in heard.batch.ids])
+        torch.testing.assert_close(heard.batch.feats_BTF, cached.feats_BTF, atol=2e-3, rtol=2e-3)
+        for name in ("feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
+            assert torch.equal(getattr(heard.batch, name), getattr(cached, name)), name

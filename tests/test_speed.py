@@ -1,0 +1,162 @@
+"""The command that measures: its rows, its tables, its refusals."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import speed
+from bench.core import cli
+from bench.costs import measure
+from bench.costs.workers import Job, Workers
+from bench.data.utterance import Corpus
+from variants import VARIANTS
+
+TINY = [
+    "--set", "model.convs=[[16, 5, 2]]", "--set", "model.num_layers=1",
+    "--set", "batches.batch_seconds=4",
+    "--seconds", "0.01", "--rounds", "2", "--minutes", "1", "--width", "16",
+]  # fmt: skip
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in a folder of its own; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
+    monkeypatch.setattr("bench.costs.arithmetic.PEAK_SIZES", {"cpu": (64,)})
+
+    def run_speed(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["speed", *arguments])
+        code = 0
+        try:
+            cli.run(speed.build_parser(), speed.main)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_speed
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Job, int]]:
+    """The jobs that were given to workers, none of which is started."""
+    given: list[tuple[Job, int]] = []
+
+    def train_at_once(job: Job, count: int) -> Workers:
+        given.append((job, count))
+        return Workers(audio_seconds_per_second=30.0 * count, peak_memory_bytes=10**9)
+
+    monkeypatch.setattr(measure, "train_at_once", train_at_once)
+    monkeypatch.setattr(measure, "num_cores", lambda: 2)
+    return given
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
+    path = tmp_path / "tones.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
+        for u in tone_corpus.utterances
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"manifest:{path}"
+
+
+PROMISED = """variant device audio_seconds_per_second family_audio_seconds_per_second ratio
+plain_audio_seconds_per_second plain_ratio fraction_of_matmul_peak data_wait_share overhead_share
+padding_share peak_memory_bytes real_time_factor"""
+
+
+def test_a_row_holds_what_was_promised(
+    run: Run, corpus: str, jobs: list[tuple[Job, int]], tmp_path: Path
+) -> None:
+    code, out, err = run("--variant", "ds-bigru", "--corpus", corpus, *TINY, "--json")
+    assert code == 0, err
+    (row,) = json.loads(out)
+    assert set(PROMISED.split()) <= set(row)
+    assert (row["variant"], row["width"], row["device"]) == ("ds-bigru", 16, "cpu")
+    assert all(value is not None for value in row.values())
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    assert row["plain_ratio_low"] <= row["plain_ratio"] <= row["plain_ratio_high"]
+    assert set(row["shares"]) == {
+        "data", "forward", "loss", "backward", "optimizer", "device",
+        "evaluation", "logging", "checkpoint",
+    }  # fmt: skip
+    assert sum(row["shares"].values()) == pytest.approx(1.0)
+    assert row["overhead_share"] == pytest.approx(
+        sum(row["shares"][phase] for phase in ("evaluation", "logging", "checkpoint"))
+    )
+    rate = row["audio_seconds_per_second"]
+    assert row["fraction_of_matmul_peak"] == pytest.approx(
+        2 * row["training_macs_per_second_of_audio"] * rate / row["matmul_flops_per_second"]
+    )
+    assert 2 < row["training_macs_per_second_of_audio"] / row["macs_per_second_of_audio"] < 3
+    assert [(job.num_threads, count) for job, count in jobs] == [(1, 2), (2, 1)]
+    assert row["workers_ratio"] == 2.0
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is left"
+
+
+def test_a_recurrence_of_its_own_is_measured_without_baselines(
+    run: Run, corpus: str, jobs: list[tuple[Job, int]]
+) -> None:
+    small = ["--set", "model.channels=16", "--set", "model.num_layers=1", "--width", "16"]
+    effort = ["--seconds", "0.01", "--rounds", "1", "--minutes", "1"]
+    code, out, err = run("--variant", "deepspeech2", "--corpus", corpus, *small, *effort)
+    assert code == 0, err
+    speeds, shares = out.split("share of a run's time, %")
+    assert "deepspeech2" in speeds
+    assert "–" in speeds
+    assert "overhead" in shares
+
+
+def test_without_a_variant_one_of_each_cell_and_direction_is_taken() -> None:
+    configs = [VARIANTS[name].config for name in speed.default_variants()]
+    kinds = [(config.cell, config.directions) for config in configs]
+    assert len(set(kinds)) == len(kinds) == 6
+    assert {cell for cell, _ in kinds} == {"rnn", "gru", "lstm"}
+
+
+def test_each_variant_is_measured_at_each_width() -> None:
+    options = speed.build_parser().parse_args(
+        ["--variant", "ds-gru", "--variant", "ds-lstm", "--width", "8", "--width", "16", "--seed", "3"]
+    )  # fmt: skip
+    configs = speed._configs(options, speed.CorpusConfig())
+    assert [(c.variant, c.model.width, c.seed) for c in configs] == [
+        ("ds-gru", 8, 3), ("ds-gru", 16, 3), ("ds-lstm", 8, 3), ("ds-lstm", 16, 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--variant", "ds-gu"], "unknown variant 'ds-gu'; did you mean ds-gru"),
+        (["--width", "0"], "width must be at least 1, got 0"),
+        (["--set", "model.widht=8"], "did you mean width"),
+        (["--minutes", "0"], "--minutes must be above 0, got 0"),
+        (["--seconds", "-1"], "--seconds must be above 0, got -1"),
+        (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+        (["--corpus", "spokn"], "unknown corpus 'spokn'; did you mean spoken"),
+    ],
+)
+def test_bad_arguments(run: Run, arguments: list[str], message: str) -> None:
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1, "one line"
+    assert out == ""
+
+
+def test_a_run_that_ends_before_the_last_round_is_refused(run: Run, corpus: str) -> None:
+    code, out, err = run(
+        "--variant", "ds-gru", "--corpus", corpus, *TINY, "--set", "training.num_epochs=1"
+    )
+    assert code == 2
+    assert "ds-gru finished after 1 epochs; raise training.num_epochs" in err
+    assert out == ""
