@@ -65,7 +65,7 @@ SIZES = {
     "spoken": Size(
         grammar=SPOKEN_GRAMMAR,
         num_sentences={"train": 1040, "valid": 150, "test": 220},
-        num_voices={"train": 112, "valid": 8, "test": 12, "watch": 1},
+        num_voices={"train": 224, "valid": 8, "test": 12, "watch": 1},
     ),
     "spoken-tiny": Size(
         grammar=TINY_GRAMMAR,
@@ -73,7 +73,7 @@ SIZES = {
         num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
     ),
 }
-_ACCENTS_PER_VARIANT = 2
+_ACCENTS_PER_VARIANT = 4
 
 
 def plan(size: Size) -> list[Line]:
@@ -218,7 +218,7 @@ def _read(name: str, config: CorpusConfig, progress: ProgressCallback | None) ->
 
 SPOKEN = CorpusSpec(
     name="spoken",
-    summary="synthetic: 45 minutes of English sentences in 133 voices; nothing to download",
+    summary="synthetic: 45 minutes of English sentences in 245 voices; nothing to download",
     source="own grammar, spoken by eSpeak NG (espeakng-loader)",
     read=partial(_read, "spoken"),
 )
