@@ -93,6 +93,22 @@ def test_bad_arguments_of_sweep(run: Run, arguments: list[str], message: str) ->
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a run needs --variant V or --recipe NAME, got neither"),
+        (["--recipe", "an5"], "recipe 'an5'"),
+        (["--variant", "ds-gruu"], "ds-gru"),
+    ],
+)
+def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) -> None:
+    code, out, err = run("train", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1, "one line"
+    assert out == ""
+
+
 def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
     empty, corrupt = tmp_path / "empty.wav", tmp_path / "corrupt.wav"
     soundfile.write(empty, np.zeros(0, np.float32), 16_000)

@@ -31,15 +31,18 @@ def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
     return made
 
 
-def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken") -> None:
-    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint
-    names."""
+def add_corpus(
+    command: argparse.ArgumentParser,
+    default: str | None = "spoken",
+    otherwise: str = "the one it was trained on",
+) -> None:
+    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
     command.add_argument(
         "--corpus",
         default=default,
         metavar="NAME[:PATH]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
-        f"(default: {default or 'the one it was trained on'})",
+        f"(default: {default or otherwise})",
     )
     command.add_argument(
         "--text",
