@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.layers import CELLS, Cell
-from variants.recurrence import recur
+from variants.recurrence import PACKED_FROM_WIDTH, recur
 
 
 def gradients(cell: nn.RNNBase, x_BTC: Tensor, run: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -27,6 +27,17 @@ def test_numbers_are_those_of_torch(name: Cell, bias: bool, shape: tuple[int, ..
     theirs = gradients(cell, x_BTC, lambda x: cell(x)[0])
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru"])
+def test_packed_products_give_the_same_numbers(name: Cell) -> None:
+    torch.manual_seed(0)
+    cell = CELLS[name](5, PACKED_FROM_WIDTH, batch_first=True)
+    x_BTC = torch.randn(3, 9, 5, requires_grad=True)
+    packed = gradients(cell, x_BTC, lambda x: recur(cell, x))
+    theirs = gradients(cell, x_BTC, lambda x: cell(x)[0])
+    for mine, other in zip(packed, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["rnn", "relu_rnn", "gru"])
