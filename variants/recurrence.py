@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 PACKED_FROM_WIDTH = 512
-"""From this width on the state's weights are laid out for oneDNN once per batch: a product of 8 rows
-at width 512 then runs at 95 GFLOP/s instead of 52, on a core whose peak is 110 (LOG.md). Below, the
-call costs as much as it saves."""
+"""From this width on the state's weights are laid out for oneDNN once per batch: at width 512 a
+product of 8 rows then runs at 95 GFLOP/s instead of 52 (LOG.md; the peak is 110). Below,
+the call costs as much as it saves."""
 
 
 def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
