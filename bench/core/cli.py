@@ -31,18 +31,15 @@ def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
     return made
 
 
-def add_corpus(
-    command: argparse.ArgumentParser,
-    default: str | None = "spoken",
-    otherwise: str = "the one it was trained on",
-) -> None:
-    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
+def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken") -> None:
+    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint
+    names."""
     command.add_argument(
         "--corpus",
         default=default,
         metavar="NAME[:PATH]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
-        f"(default: {default or otherwise})",
+        f"(default: {default or 'the one it was trained on'})",
     )
     command.add_argument(
         "--text",

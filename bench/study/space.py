@@ -101,7 +101,7 @@ class Space:
 
 def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     """Every budget of ``budgets.toml``, by name."""
-    rows = read_toml(folder / "budgets.toml")
+    rows = _read_toml(folder / "budgets.toml")
     return {name: from_dict(Budget, {"name": name} | row, f"{name}.") for name, row in rows.items()}
 
 
@@ -126,8 +126,8 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         budget sets.
     """
     path = folder / f"{variant}.toml"
-    own = read_toml(path) if path.exists() else {}
-    shared = read_toml(folder / f"{BASE}.toml")
+    own = _read_toml(path) if path.exists() else {}
+    shared = _read_toml(folder / f"{BASE}.toml")
     where = path.name if own else f"{BASE}.toml"
     for part in sorted({*own, *shared} - {"fixed", "search"}):
         raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
@@ -151,12 +151,7 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     return Space(fixed=fixed, search=search)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises:
-        UserError: it is missing or no TOML.
-    """
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
