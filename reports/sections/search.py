@@ -185,8 +185,10 @@ def _history(searches: Sequence[VariantSearch]) -> Chart:
                 hovertemplate="%{text}<extra></extra>",
             )
         )
+    # Ticks at whole trials only, ten or so: plotly's own choice writes "1 1 2 2" under four.
+    step = -(-max(len(search.trials) for search in searches) // 10)
     layout = {
-        "xaxis": {"title": {"text": "trial"}, "tickformat": "d"},
+        "xaxis": {"title": {"text": "trial"}, "tick0": 0, "dtick": step},
         "yaxis": {"title": {"text": "best valid WER"}, "ticksuffix": " %", "rangemode": "tozero"},
     }
     told = "; ".join(_told(search) for search in searches)

@@ -100,7 +100,9 @@ def test_parallel_coordinates_draw_the_best_last(study: ReportInput) -> None:
 
 
 def test_every_trial_is_in_the_history(study: ReportInput) -> None:
-    line, marks, *_ = figure(search.html(search.numbers(study)), "chart-history")["data"]
+    drawn = figure(search.html(search.numbers(study)), "chart-history")
+    assert drawn["layout"]["xaxis"]["dtick"] == 1, "no tick between two trials"
+    line, marks, *_ = drawn["data"]
     assert marks["x"] == list(range(8))
     assert marks["marker"]["symbol"][3:7] == ["x", "circle", "triangle-down", "square"]
     assert marks["y"][6] == max(marks["y"])  # It failed without a WER.
