@@ -14,6 +14,7 @@ from bench.core.config import parse_settings, updated
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.costs.joined import joined
 from bench.costs.measure import Costs, Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
@@ -46,13 +47,15 @@ def main(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
-    for features in {config.features for config in configs}:
-        with counting("features") as progress:
-            open_store(corpus, features, progress=progress)
     rows = []
     OUT.mkdir(exist_ok=True)
     # Checkpoints go to the disk where those of a study go, and what they cost depends on it.
     with TemporaryDirectory(prefix=".speed-", dir=OUT) as folder:
+        if options.utterance_seconds is not None:
+            corpus = joined(corpus, options.utterance_seconds, Path(folder) / "joined")
+        for features in {config.features for config in configs}:
+            with counting("features") as progress:
+                open_store(corpus, features, progress=progress)
         for number, config in enumerate(configs):
             name = f"{config.variant} {number + 1}/{len(configs)}"
             with counting(name) as progress:
@@ -75,6 +78,12 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _effort(options: argparse.Namespace) -> Effort:
+    longest = CorpusConfig().max_seconds
+    if options.utterance_seconds is not None and not 0 < options.utterance_seconds <= longest:
+        raise UserError(
+            f"--utterance-seconds must be above 0 and at most {longest:g}, got "
+            f"{options.utterance_seconds:g}; LibriSpeech's mean is 12"
+        )
     for flag, least in (("minutes", 0), ("seconds", 0), ("rounds", 1)):
         value = getattr(options, flag)
         if value < least or value == 0:
@@ -149,6 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
         "take turns with ours: family (audio read and transformed each epoch, shuffled, packed, "
         "metrics sent one at a time) and plain (cached features, buckets, torch's cells).",
         "--variant ds-gru --width 128 --width 512",
+        "--utterance-seconds 12 --set batches.batch_seconds=200",
         "--json",
     )
     parser.add_argument(
@@ -167,6 +177,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="model.width; may be repeated (default: each variant's own)",
     )
     cli.add_corpus(parser)
+    parser.add_argument(
+        "--utterance-seconds",
+        type=float,
+        metavar="S",
+        help="put utterances end to end until each is so long, since costs depend on length: "
+        "LibriSpeech's mean is 12 (default: as they are)",
+    )
     parser.add_argument(
         "--minutes",
         type=float,

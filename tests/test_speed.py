@@ -116,6 +116,16 @@ def test_a_recurrence_of_its_own_is_measured_without_baselines(
     assert "overhead" in shares
 
 
+def test_utterances_can_be_joined(
+    run: Run, corpus: str, jobs: list[tuple[Job, int]], tmp_path: Path
+) -> None:
+    arguments = ["--variant", "ds-gru", "--corpus", corpus, *TINY, "--utterance-seconds", "1.5"]
+    code, _, err = run(*arguments)
+    assert code == 0, err
+    assert all(u.seconds >= 1.5 for u in jobs[0][0].corpus.split("train"))
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is left"
+
+
 def test_without_a_variant_one_of_each_cell_and_direction_is_taken() -> None:
     configs = [VARIANTS[name].config for name in speed.default_variants()]
     kinds = [(config.cell, config.directions) for config in configs]
@@ -142,6 +152,8 @@ def test_each_variant_is_measured_at_each_width() -> None:
         (["--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--seconds", "-1"], "--seconds must be above 0, got -1"),
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+        (["--utterance-seconds", "0"], "--utterance-seconds must be above 0 and at most 30, got 0"),
+        (["--utterance-seconds", "31"], "at most 30, got 31"),
         (["--corpus", "spokn"], "unknown corpus 'spokn'; did you mean spoken"),
     ],
 )

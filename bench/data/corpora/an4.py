@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -37,8 +38,12 @@ _NO_TEST = (
     "so error rates do not compare with published ones"
 )
 
+_TUNING = "no test split: for choosing a setting on valid, with every other training speaker"
 
-def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
+
+def _read(
+    config: CorpusConfig, progress: ProgressCallback | None, *, with_test: bool = True
+) -> Listing:
     root = _root(config.path)
     audio = {
         path.stem: path
@@ -49,7 +54,9 @@ def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
     held_out = dict.fromkeys(_valid_speakers(root, rows), "valid")
     official_test: list[Row] = []
     notes: tuple[str, ...] = ()
-    if (root / "etc" / "an4_test.transcription").is_file():
+    if not with_test:
+        notes = (_TUNING,)
+    elif (root / "etc" / "an4_test.transcription").is_file():
         official_test = _part(root, "test", audio)
     else:
         speakers = _in_hash_order(rows)
@@ -166,4 +173,10 @@ AN4 = CorpusSpec(
     summary="CMU's census recordings: 948 + 130 utterances of 84 speakers, about 100 words",
     source="https://github.com/cmusphinx/an4 (BSD-style licence)",
     read=_read,
+)
+AN4_DEV = CorpusSpec(
+    name="an4-dev",
+    summary="an4's training part alone, without a test split: for tuning with bench.train",
+    source=AN4.source,
+    read=partial(_read, with_test=False),
 )

@@ -28,7 +28,8 @@ from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
 VALIDATION_VERSION = "1"
 """Raised when the rules here change, so that no cached result of the old ones is used."""
 
-REQUIRED_SPLITS = ("train", "valid", "test")
+REQUIRED_SPLITS = ("train", "valid")
+"""What training needs; a sweep needs test too, and says so itself."""
 _NUM_READERS = 4
 
 _log = logging.getLogger(__name__)
@@ -193,8 +194,8 @@ def _check_splits(name: str, utterances: list[Utterance], left_out: list[LeftOut
             refused = sum(item.split == split for item in left_out)
             counts = ", ".join(f"{s} {found[s]}" for s in REQUIRED_SPLITS)
             raise UserError(
-                f"a corpus needs the splits train, valid and test, but {split} of {name!r} is "
-                f"empty ({counts}; left out of {split}: {refused}); supply utterances for it"
+                f"a corpus needs the splits train and valid, but {split} of {name!r} is empty "
+                f"({counts}; left out of {split}: {refused}); supply utterances for it"
             )
 
 

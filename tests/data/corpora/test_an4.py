@@ -8,6 +8,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.utterance import Corpus
 
 SHARED = Path(__file__).parents[4] / "shared" / "corpora" / "an4_train.tar"
 
@@ -33,8 +34,8 @@ def root(record: Callable[..., Path], tmp_path: Path) -> Path:
     return tmp_path / "an4"
 
 
-def load(path: Path | None = None):
-    return load_corpus(CorpusConfig(name="an4", path=str(path) if path else None))
+def load(path: Path | None = None, name: str = "an4") -> Corpus:
+    return load_corpus(CorpusConfig(name=name, path=str(path) if path else None))
 
 
 def test_training_part_alone_is_split_by_speaker(root: Path) -> None:
@@ -60,6 +61,17 @@ def test_official_test_part_is_used_where_it_is(root: Path, record: Callable[...
     assert {u.speaker for u in corpus.split("test")} == {"spkx"}
     assert len(corpus.split("train")) == 12
     assert corpus.notes == ()
+
+
+def test_for_tuning_no_training_speaker_is_held_out_for_test(
+    root: Path, record: Callable[..., Path]
+) -> None:
+    write_part(root, "test", ["spkx"], record)
+    corpus = load(root, "an4-dev")
+    assert Counter(u.split for u in corpus.utterances) == {"train": 12, "valid": 2}
+    assert {u.speaker for u in corpus.split("valid")} == {
+        u.speaker for u in load(root).split("valid")
+    }
 
 
 def test_places_are_looked_through_and_archives_unpacked_once(
@@ -134,3 +146,5 @@ def test_the_real_training_part() -> None:
     }  # fmt: skip
     assert not any("speaker" in shared or "audio" in shared for shared in corpus.leakage)
     assert sum(u.seconds for u in corpus.utterances) / 3600 == pytest.approx(0.7073, abs=1e-4)
+    tuning = load(SHARED, "an4-dev")
+    assert Counter(u.split for u in tuning.utterances) == {"train": 833, "valid": 115}
