@@ -15,6 +15,7 @@ from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs.joined import joined
+from bench.costs.ledger import keep
 from bench.costs.measure import Costs, Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
@@ -69,6 +70,7 @@ def main(options: argparse.Namespace) -> None:
                 )
             _logger.info("%s: %.1f s/s", name, row.audio_seconds_per_second)
             rows.append(row)
+            keep([row])
     if options.json:
         cli.print_json([asdict(row) for row in rows])
         return
@@ -114,6 +116,8 @@ def _speed_cells(row: Costs) -> dict[str, str]:
     return {
         "variant": row.variant,
         "width": str(row.width),
+        "utterance s": f"{row.utterance_seconds:.1f}",
+        "batch s": f"{row.batch_seconds:g}",
         "audio s/s": shown(row.audio_seconds_per_second, ".1f"),
         "× family": shown(row.ratio, ".1f"),
         "× plain": shown(row.plain_ratio, ".2f"),
@@ -124,6 +128,7 @@ def _speed_cells(row: Costs) -> dict[str, str]:
         "latency ms": shown(row.latency_seconds, ".0f", 1e3),
         "real time": shown(row.real_time_factor, ".3f"),
         "× workers": shown(row.workers_ratio, ".2f"),
+        "features s/s": shown(row.features_audio_seconds_per_second, ".0f"),
     }
 
 

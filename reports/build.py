@@ -12,9 +12,11 @@ from plotly.offline import get_plotlyjs
 from reports.input import ReportInput
 from reports.markup import FOLDER, render
 from reports.palette import COLOURS
-from reports.sections import curves, decodes, listening, redo, runs, search, trust, verdict
+from reports.sections import cost, curves, decodes, listening, redo, runs, search, trust, verdict
 
-SECTIONS: tuple[ModuleType, ...] = (verdict, trust, curves, search, decodes, listening, runs, redo)
+SECTIONS: tuple[ModuleType, ...] = (
+    verdict, trust, curves, search, decodes, listening, cost, runs, redo,
+)  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 
 

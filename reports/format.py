@@ -35,6 +35,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", MINUS)
 
 
+def decimal(value: float, digits: int) -> str:
+    """1.234 with 2 digits as "1.23"."""
+    return MISSING if is_missing(value) else f"{value:.{digits}f}"
+
+
 def count(value: float) -> str:
     """1234.0 as "1,234"."""
     return MISSING if is_missing(value) else f"{value:,.0f}"

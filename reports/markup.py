@@ -21,6 +21,7 @@ _ENVIRONMENT.filters |= {
     "percent": formats.percent,
     "bare_percent": formats.bare_percent,
     "points": formats.points,
+    "decimal": formats.decimal,
     "count": formats.count,
     "short": formats.short,
     "duration": formats.duration,

@@ -1,6 +1,7 @@
 """All that is measured of one variant, in one process and one run."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from bench.costs.excerpt import audio_seconds, bucketed, excerpt
 from bench.costs.recognition import time_recognition
 from bench.costs.workers import Job, num_cores, train_at_once
 from bench.data.batches import Dataset, epoch_order, padding_share
-from bench.data.store import open_store
+from bench.data.store import build_store, open_store
 from bench.data.utterance import Corpus
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
 from bench.training.config import RunConfig, build_model
@@ -63,6 +64,10 @@ class Costs:
     variant: str
     width: int
     device: str
+    utterance_seconds: float
+    """Mean length of the utterances trained on."""
+    batch_seconds: float
+    """Audio in a batch, padding included, at most."""
     audio_seconds_per_second: float
     """Trained, by steps and logging; one thread on a CPU. Evaluations and checkpoints are in
     `overhead_share`, for the baselines have none."""
@@ -103,6 +108,8 @@ class Costs:
     one_worker_audio_seconds_per_second: float | None
     """Of one worker that has all cores as threads."""
     workers_ratio: float | None
+    features_audio_seconds_per_second: float
+    """Read, transformed and written to a store, by all cores."""
 
 
 def measure(
@@ -126,7 +133,12 @@ def measure(
         store = open_store(corpus, config.features)
         model = build_model(config)
         data = excerpt(corpus, store, minutes=effort.minutes, output_lengths=model.output_lengths)
-        found: dict[str, Any] = {"variant": config.variant, "width": config.model.width}
+        found: dict[str, Any] = {
+            "variant": config.variant,
+            "width": config.model.width,
+            "utterance_seconds": data.train.seconds / len(data.train),
+            "batch_seconds": config.batches.batch_seconds,
+        }
         peak = matmul_peak(device)
         found |= _contest(
             config, model, data, effort, device, folder, lambda done: progress(done, num_parts)
@@ -134,6 +146,7 @@ def measure(
         peak = max(peak, matmul_peak(device))
         found |= _arithmetic(config, model, data, found["audio_seconds_per_second"], peak, device)
         found |= asdict(time_recognition(model, config, data.valid, device))
+    found["features_audio_seconds_per_second"] = _feature_rate(config, corpus, folder)
     progress(num_parts - 1, num_parts)
     found |= _workers(config, corpus, effort, device)
     progress(num_parts, num_parts)
@@ -269,6 +282,16 @@ def _arithmetic(
         "recurrent_fraction_of_matmul_peak": recurrent and recurrent / peak,
         "padding_share": padding_share(order, data.train.num_frames),
     }
+
+
+def _feature_rate(config: RunConfig, corpus: Corpus, folder: Path) -> float:
+    """Of the whole corpus; the better of two, since the first may wait for the disk."""
+    seconds = []
+    for number in range(2):
+        begun = time.perf_counter()
+        build_store(folder / f"features-{number}", corpus, config.features)
+        seconds.append(time.perf_counter() - begun)
+    return sum(utterance.seconds for utterance in corpus.utterances) / min(seconds)
 
 
 def _workers(

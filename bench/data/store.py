@@ -126,7 +126,7 @@ def open_store(
             if (store := _open(folder, corpus)) is None:
                 if folder.exists():
                     log.warning("the feature store %s is damaged; it is built anew", folder)
-                _build(folder, corpus, config, progress)
+                build_store(folder, corpus, config, progress)
                 store = _open(folder, corpus)
     except OSError as error:
         raise UserError(
@@ -163,13 +163,22 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(
-    folder: Path, corpus: Corpus, config: FeatureConfig, progress: ProgressCallback | None
+def build_store(
+    folder: Path,
+    corpus: Corpus,
+    config: FeatureConfig,
+    progress: ProgressCallback | None = None,
 ) -> None:
-    """Write the store to ``<folder>.partial`` utterance by utterance, then move it into place."""
+    """Write the store of `corpus` to ``<folder>.partial`` utterance by utterance, then move it to
+    `folder`; no other process may do so at the same time.
+
+    Raises:
+        UserError: audio that cannot be read, too little disk space.
+        OSError: the folder cannot be written.
+    """
     _check_space(folder.parent, corpus, config)
     partial = folder.with_suffix(".partial")
-    # We hold the lock: whatever lies there was left by a process that was killed.
+    # No other process is at it: whatever lies there was left by one that was killed.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:

@@ -55,7 +55,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 8
+    assert len(shown(browser, "main > section")) == 9
     charts = shown(browser, ".chart")
     assert len(charts) == 8
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
