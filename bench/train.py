@@ -12,12 +12,14 @@ from rich.progress import TaskID
 from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
+from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
+from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
 from bench.tracking import RunIdentity, StudyTracker, flush_unsent
-from bench.training.config import default_run_config
+from bench.training.config import RunConfig, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
 
@@ -62,19 +64,10 @@ class _Watcher:
 
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
-    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
-    base = default_run_config(options.variant, corpus_config)
-    space = load_space(options.variant, base)
-    settings = {
-        **space.fixed,
-        **space.defaults(),
-        **load_budget(options.budget).confirm_settings(),
-        **parse_settings(options.settings),
-    }
-    config = replace(updated(base, settings), seed=options.seed)
+    config = _config(options)
     device = resolve_device(options.device).type
-    with counting(f"corpus {corpus_config.name}") as progress:
-        corpus = load_corpus(corpus_config, progress=progress)
+    with counting(f"corpus {config.corpus.name}") as progress:
+        corpus = load_corpus(config.corpus, progress=progress)
     with counting("features") as progress:
         datasets(corpus, config, (), progress)
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
@@ -114,16 +107,40 @@ def main(options: argparse.Namespace) -> None:
     STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
 
 
+def _config(options: argparse.Namespace) -> RunConfig:
+    """Of the default setting, what a recipe changes of it, and what the user changes of that."""
+    recipe = load_recipe(options.recipe) if options.recipe else None
+    if not recipe and not options.variant:
+        raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
+    variant: str = options.variant or (recipe.variant if recipe else "")
+    place = options.corpus or (recipe.corpus if recipe else "spoken")
+    corpus = CorpusConfig.parse(place, text=options.text, channel=options.channel)
+    base = default_run_config(variant, corpus)
+    space = load_space(variant, base)
+    settings = {
+        **space.fixed,
+        **space.defaults(),
+        **load_budget(options.budget).confirm_settings(),
+        **(recipe.set if recipe else {}),
+        **parse_settings(options.settings),
+    }
+    return replace(updated(base, settings), seed=options.seed)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.train`."""
     parser = cli.parser(
         "train",
-        "Train one variant once with the default setting of its space, or one you --set; the same "
+        "Train one variant once with the default setting of its space, or with a recipe; the same "
         "command resumes it. The test split is not touched.",
         "--variant ds-gru --set optim.learning_rate=2e-3",
+        "--recipe an4 --corpus an4:PATH",
     )
-    parser.add_argument("--variant", required=True, metavar="V")
-    cli.add_corpus(parser)
+    parser.add_argument("--variant", metavar="V", help="default: that of the recipe")
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
+    )
+    cli.add_corpus(parser, default=None, otherwise="that of the recipe, or spoken")
     parser.add_argument(
         "--budget",
         default="quick",

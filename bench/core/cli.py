@@ -31,15 +31,18 @@ def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
     return made
 
 
-def add_corpus(command: argparse.ArgumentParser, default: str | None = "spoken") -> None:
-    """``--corpus``, ``--text`` and ``--channel``; without a default, the corpus that the checkpoint
-    names."""
+def add_corpus(
+    command: argparse.ArgumentParser,
+    default: str | None = "spoken",
+    otherwise: str = "the one it was trained on",
+) -> None:
+    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
     command.add_argument(
         "--corpus",
         default=default,
         metavar="NAME[:PATH]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
-        f"(default: {default or 'the one it was trained on'})",
+        f"(default: {default or otherwise})",
     )
     command.add_argument(
         "--text",
@@ -67,7 +70,7 @@ def add_device(command: argparse.ArgumentParser) -> None:
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """``--set`` and ``--seed``."""
+    """``--set``, ``--deterministic`` and ``--seed``."""
     command.add_argument(
         "--set",
         action="append",
@@ -75,6 +78,13 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         dest="settings",
         help="change one config value, such as optim.learning_rate=3e-4 or model.width=128",
+    )
+    command.add_argument(
+        "--deterministic",
+        action="append_const",
+        const="training.deterministic=true",
+        dest="settings",
+        help="refuse kernels whose sums come out in another order each time (a CPU has none here)",
     )
     command.add_argument("--seed", type=int, default=0, help="default: 0")
 
