@@ -1,22 +1,23 @@
-"""List what there is: variants, corpora, budgets, studies."""
+"""List what there is: variants, corpora, budgets, questions, studies."""
 
 import argparse
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from bench.core import cli
+from bench.core.config import updated
 from bench.core.console import STDOUT
+from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.data.corpora import CORPORA, CorpusConfig
-from bench.data.text import NUM_SYMBOLS
 from bench.study.definition import load, studies_newest_first
-from bench.study.space import load_budgets
-from bench.training.config import default_run_config
+from bench.study.match import MATCH_FORM, WIDTH, Match, size, solve_width
+from bench.study.question import load_study_files
+from bench.study.space import load_budgets, load_space
+from bench.training.config import RunConfig, default_run_config
 from variants import VARIANTS
-from variants.cost import macs_per_second, num_parameters
 
 Rows = list[dict[str, Any]]
 
@@ -25,20 +26,33 @@ def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
     rows: Rows = []
     for name, spec in VARIANTS.items():
-        config = default_run_config(name, CorpusConfig())
-        with torch.device("meta"):
-            model = spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
-        macs = macs_per_second(model, config.features.num_bins, config.features.frames_per_second)
-        rows.append(
-            {
-                "name": name,
-                "summary": spec.summary,
-                "num_parameters": num_parameters(model),
-                "macs_per_second_of_audio": round(macs),
-                "source": spec.source,
-            }
-        )
+        sizes = _sizes(default_run_config(name, CorpusConfig()))
+        rows.append({"name": name, "summary": spec.summary, **sizes, "source": spec.source})
     return rows
+
+
+def matched_variants(match: Match) -> Rows:
+    """Every variant at the width that `match` asks of it, or why there is none."""
+    rows: Rows = []
+    for name in VARIANTS:
+        config = default_run_config(name, CorpusConfig())
+        config = updated(config, load_space(name, config).fixed)
+        try:
+            width = solve_width(config, match, name)
+        except UserError as error:
+            nothing = dict.fromkeys(("width", *_sizes(config)))
+            rows.append({"name": name, **nothing, "unmatched": str(error)})
+            continue
+        sizes = _sizes(updated(config, {WIDTH: width}))
+        rows.append({"name": name, "width": width, **sizes, "unmatched": ""})
+    return rows
+
+
+def _sizes(config: RunConfig) -> dict[str, int]:
+    return {
+        "num_parameters": round(size("params", config)),
+        "macs_per_second_of_audio": round(size("macs", config)),
+    }
 
 
 def corpora() -> Rows:
@@ -51,6 +65,23 @@ def budgets() -> Rows:
     return [vars(budget) for budget in load_budgets().values()]
 
 
+def questions() -> Rows:
+    """Every question of sweeps/studies, which `bench.sweep --study` answers."""
+    return [
+        {
+            "name": name,
+            "summary": study.question.summary,
+            "systems": " ".join(study.systems),
+            "match": "" if study.match is None else str(study.match),
+            "corpus": study.corpus,
+            "budget": study.budget,
+            "claim": study.question.claim,
+            "source": study.question.source,
+        }
+        for name, study in load_study_files().items()
+    ]
+
+
 def studies() -> Rows:
     """Every study below out/, the newest first."""
     rows: Rows = []
@@ -59,7 +90,7 @@ def studies() -> Rows:
         rows.append(
             {
                 "name": definition.name,
-                "variants": " ".join(definition.variants),
+                "systems": " ".join(definition.systems),
                 "corpus": definition.corpus.name,
                 "budget": definition.budget.name,
                 "report": str(folder / "report.html") if (folder / "report.html").exists() else "",
@@ -72,13 +103,17 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "variants": variants,
     "corpora": corpora,
     "budgets": budgets,
+    "questions": questions,
     "studies": studies,
 }
 
 
 def main(options: argparse.Namespace) -> None:
     """Print the list that was asked for."""
-    rows = LISTS[options.what]()
+    if options.match is not None and options.what != "variants":
+        raise UserError(f"--match goes with variants, got {options.what}; leave it out")
+    match = None if options.match is None else Match.parse(options.match)
+    rows = LISTS[options.what]() if match is None else matched_variants(match)
     if options.json:
         cli.print_json(rows)
         return
@@ -90,17 +125,30 @@ def main(options: argparse.Namespace) -> None:
         numeric = isinstance(value, (int, float))
         table.add_column(key, justify="right" if numeric else "left", no_wrap=key == "name")
     for row in rows:
-        cells = [f"{v:,}" if isinstance(v, (int, float)) else str(v) for v in row.values()]
-        table.add_row(*cells)
+        table.add_row(*map(_cell, row.values()))
     STDOUT.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.ls`."""
     parser = cli.parser(
-        "ls", "List variants (with their size and cost), corpora, budgets or studies.", "variants"
+        "ls",
+        "List variants (with their size and cost), corpora, budgets, questions (that "
+        "bench.sweep --study answers) or studies (that have been begun).",
+        "variants",
+        "variants --match params=2M",
+        "questions",
     )
     parser.add_argument("what", choices=tuple(LISTS), help="what to list")
+    parser.add_argument(
+        "--match", metavar=MATCH_FORM, help="variants at the width that gives them this size"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Search, confirm and compare variants under one budget; the main command."""
+"""Search, confirm and compare variants, or the systems of a study, under one budget."""
 
 import argparse
 import logging
@@ -24,6 +24,8 @@ from bench.results.comparison import Comparison
 from bench.results.report_input import REPORT_FILE, command_of, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.launcher import Launcher, Workers
+from bench.study.match import MATCH_FORM, Match
+from bench.study.question import load_study_file
 from bench.study.queue import best_slot
 from bench.study.run import datasets
 from bench.study.space import load_budget
@@ -31,6 +33,9 @@ from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
+
+DEFAULT_CORPUS = "spoken"
+DEFAULT_BUDGET = "quick"
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -40,18 +45,14 @@ def main(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     device = resolve_device(options.device).type
     workers = share_cores(options.workers, device)
-    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
-    definition = define(
-        options.variant,
-        corpus_config,
-        load_budget(options.budget),
-        seed=options.seed,
-        device=device,
-        settings=parse_settings(options.settings),
-        name=options.name,
-    )
-    with counting(f"corpus {corpus_config.name}") as progress:
-        corpus = load_corpus(corpus_config, progress=progress)
+    definition = definition_of(options, device)
+    with counting(f"corpus {definition.corpus.name}") as progress:
+        corpus = load_corpus(definition.corpus, progress=progress)
+    if not corpus.split("test"):
+        raise UserError(
+            f"a study scores a test split, corpus {corpus.name} has none; supply one, or tune on "
+            "valid with python -m bench.train"
+        )
     definition = replace(
         definition, data_digest=corpus.digest, excluded=_common_subset(corpus, definition)
     )
@@ -61,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
 
     tracker = StudyTracker.open(definition.name, data_digest=corpus.digest)
     flush_unsent(folder)
-    parents = {variant: tracker.parent(variant) for variant in definition.variants}
+    parents = {label: tracker.parent(label) for label in definition.systems}
     launcher = Launcher(
         folder, definition, workers=workers, storage_url=options.storage, parents=parents
     )
@@ -82,6 +83,33 @@ def main(options: argparse.Namespace) -> None:
         _print_verdict(comparison, result, corpus)
 
 
+def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
+    """The study that the command line asks for; what it names overrides the study's file.
+
+    Raises:
+        UserError: nothing to compare; as `load_study_file` and `define`.
+    """
+    if not (options.variant or options.study):
+        raise UserError("a sweep needs --variant V or --study NAME, got neither; see bench.ls")
+    study = None if options.study is None else load_study_file(options.study)
+    corpus = options.corpus or (study.corpus if study else DEFAULT_CORPUS)
+    budget = options.budget or (study.budget if study else DEFAULT_BUDGET)
+    match = study.match if study else None
+    if options.match is not None:
+        match = Match.parse(options.match)
+    return define(
+        study.systems if study else options.variant,
+        CorpusConfig.parse(corpus, text=options.text, channel=options.channel),
+        load_budget(budget),
+        seed=options.seed,
+        device=device,
+        settings=parse_settings(options.settings),
+        match=match,
+        question=study.question if study else None,
+        name=options.name,
+    )
+
+
 def share_cores(num_workers: int | None, device: str) -> Workers:
     """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
     worker on a GPU.
@@ -97,12 +125,12 @@ def share_cores(num_workers: int | None, device: str) -> Workers:
 
 
 def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ...]:
-    """Build each variant's features; the ids that some variant has too few output frames for."""
+    """Build each system's features; the ids that some system has too few output frames for."""
     excluded: set[str] = set()
-    for variant in definition.variants:
-        config = definition.base_config(variant)
+    for label in definition.systems:
+        config = definition.base_config(label)
         model = build_model(config)
-        with counting(f"features of {variant}") as progress:
+        with counting(f"features of {label}") as progress:
             sets = datasets(corpus, config, (), progress)
         for dataset in sets.values():
             excluded |= {item.id for item in feasible_subset(dataset, model.output_lengths)[1]}
@@ -110,7 +138,7 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
         if {u.id for u in corpus.split(split)} <= excluded:
             raise UserError(
                 f"no {split} utterance has as many output frames as its text needs in every "
-                "variant; use a smaller time stride"
+                "system; use a smaller time stride"
             )
     return tuple(sorted(excluded))
 
@@ -122,18 +150,18 @@ def _summarise(
     launcher: Launcher,
     report: Path,
 ) -> None:
-    """One summary run a variant, so that comparing k variants in the MLflow UI takes k runs."""
+    """One summary run a system, so that comparing k systems in the MLflow UI takes k runs."""
     for row in comparison.variants.to_dict("records"):
-        variant = str(row["variant"])
-        best = best_slot(launcher.queues[variant].slots())
+        label = str(row["variant"])
+        best = best_slot(launcher.queues[label].slots())
         config = (
-            definition.base_config(variant)
+            definition.base_config(label)
             if best is None
-            else (definition.confirm_config(variant, 0, best.params))
+            else (definition.confirm_config(label, 0, best.params))
         )
         metrics = {str(k): float(v) for k, v in row.items() if isinstance(v, (int, float))}
         tracker.summarise(
-            variant,
+            label,
             params=flatten(to_dict(config)),
             metrics=metrics,
             verdict=comparison.verdict,
@@ -201,12 +229,20 @@ def build_parser() -> argparse.ArgumentParser:
         "again to resume.",
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
+        "--study look-ahead",
+    )
+    compared = parser.add_mutually_exclusive_group()
+    compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
+    compared.add_argument("--study", metavar="NAME", help="a question of sweeps/studies")
+    cli.add_corpus(parser, None, f"the study's, or {DEFAULT_CORPUS}")
+    parser.add_argument(
+        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {DEFAULT_BUDGET})"
     )
     parser.add_argument(
-        "--variant", action="append", required=True, metavar="V", help="may be repeated"
+        "--match",
+        metavar=MATCH_FORM,
+        help="solve each width for so many parameters (2M), or multiply-adds per second of audio",
     )
-    cli.add_corpus(parser)
-    parser.add_argument("--budget", default="quick", help="of sweeps/budgets.toml (default: quick)")
     cli.add_settings(parser)
     cli.add_device(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")

@@ -35,6 +35,15 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     # One row a watch utterance and evaluation of a run.
     "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+    # One row a measurement of bench.speed; `shares`: of a run's time, a dict by phase. Rates are in
+    # seconds of audio per second; `ratio` is to the family's way of training, `plain_ratio` to the
+    # plain way; None or NaN where there is no such baseline.
+    "speed": (
+        "variant", "width", "device", "utterance_seconds", "batch_seconds",
+        "audio_seconds_per_second", "ratio", "plain_ratio", "fraction_of_matmul_peak",
+        "recurrent_fraction_of_matmul_peak", "padding_share", "peak_memory_bytes",
+        "latency_seconds", "real_time_factor", "workers_ratio", "shares",
+    ),
 }  # fmt: skip
 
 
@@ -60,6 +69,12 @@ class ReportInput:
     curves: pd.DataFrame
     utterances: pd.DataFrame
     watch: pd.DataFrame
+    design: Mapping[str, Any] = field(default_factory=dict)
+    """`held_equal` (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
+    source, base` and `better`, pairs of which the first is claimed to have the lower WER; per row
+    of the study `systems: {label: {variant, settings (dict), changes (keys that differ from the
+    base)}}`."""
+    speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
     {"choices": […]}}}``."""

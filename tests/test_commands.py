@@ -12,6 +12,8 @@ import soundfile
 
 from bench.core import cli
 from bench.data.utterance import Corpus
+from bench.results.report_input import command_of
+from bench.study.definition import StudyDefinition
 from variants import VARIANTS
 
 VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "ls", "speed")
@@ -80,6 +82,12 @@ def good(tone_corpus: Corpus) -> list[str]:
         (["--variant", "ds-gru", "--set", "nonsense"], "a setting reads key=value"),
         (["--variant", "ds-gru", "--workers", "0"], "--workers must be at least 1, got 0"),
         (["--variant", "ds-gru", "--device", "cuda"], "--device cuda needs a CUDA device"),
+        (["--variant", "ds-gru", "--match", "2M"], "--match reads params=NUMBER or macs=NUMBER, got '2M'"),
+        (["--variant", "ds-gru", "--match", "params=9k"], "has 345,697 at width 1"),
+        ([], "a sweep needs --variant V or --study NAME, got neither"),
+        (["--study", "dept"], "unknown study 'dept'; did you mean depth"),
+        (["--study", "depth", "--set", "model.norm=none"], "would change what makes layers-1-batch differ"),
+        (["--study", "width", "--match", "params=1M"], "--match solves model.width, which system width-512 sets"),
         (["--variant", "ds-gru", "--corpus", "librispeech:/nowhere"], "/nowhere"),
         (["--variant", "ds-gru", "--corpus", "manifest:/nowhere.jsonl"], "/nowhere.jsonl"),
     ],
@@ -96,6 +104,8 @@ def test_bad_arguments_of_sweep(run: Run, arguments: list[str], message: str) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "a run needs --variant V or --recipe NAME, got neither"),
+        (["--recipe", "an5"], "recipe 'an5'"),
         (["--variant", "ds-gruu"], "did you mean"),
         (["--variant", "ds-gru", "--budget", "quik"], "quick"),
     ],
@@ -120,7 +130,7 @@ def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
         "empty.wav": [*good, row(str(empty), "a", "train")],
         "'7'": [*good, row(first, "a 7", "train", id="seven")],
         "same": [*good, row(first, "a", "train", id="same"), row(first, "b", "train", id="same")],
-        "test": [line for line in good if '"test"' not in line],
+        "scores a test split": [line for line in good if '"test"' not in line],
     }
     for message, rows in cases.items():
         code, _, err = run("sweep", "--variant", "ds-gru", "--corpus", manifest(tmp_path, rows))
@@ -149,7 +159,56 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
         assert r["macs_per_second_of_audio"] > 0
 
 
-@pytest.mark.parametrize("what", ["corpora", "budgets", "studies", "variants"])
+def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import ls
+
+    few = {name: VARIANTS[name] for name in ("ds-gru", "ds-bilstm", "deepspeech2")}
+    monkeypatch.setattr(ls, "VARIANTS", few)
+    code, out, _ = run("ls", "variants", "--match", "params=2M", "--json")
+    assert code == 0
+    gru, bilstm, large = json.loads(out)
+    assert (gru["width"], bilstm["width"]) == (306, 179)
+    for row in (gru, bilstm):
+        assert row["num_parameters"] == pytest.approx(2e6, rel=0.01)
+        assert row["macs_per_second_of_audio"] > 0
+        assert row["unmatched"] == ""
+    assert (large["width"], large["num_parameters"]) == (None, None)
+    assert "2,270,814 at width 1" in large["unmatched"]
+    code, out, _ = run("ls", "variants", "--match", "params=2M")
+    assert code == 0
+    assert "2,000,627" in out
+    code, _, err = run("ls", "corpora", "--match", "params=2M")
+    assert code == 2
+    assert "--match goes with variants, got corpora" in err
+
+
+def test_ls_questions_as_a_program_reads_them(run: Run) -> None:
+    code, out, _ = run("ls", "questions", "--json")
+    assert code == 0
+    cells = next(row for row in json.loads(out) if row["name"] == "cells")
+    assert cells["systems"] == "rnn gru lstm birnn bigru bilstm"
+    assert cells["match"] == "params=1500k"
+    assert cells["claim"]
+
+
+def test_a_study_names_its_corpus_and_budget_unless_the_command_line_does() -> None:
+    from bench import sweep
+
+    def definition(*arguments: str) -> StudyDefinition:
+        options = sweep.build_parser().parse_args(["--study", "look-ahead", *arguments])
+        return sweep.definition_of(options, "cpu")
+
+    own = definition()
+    assert (own.corpus.name, own.budget.name, str(own.match)) == ("spoken", "standard", "params=1500k")  # fmt: skip
+    other = definition("--corpus", "spoken-tiny", "--budget", "smoke", "--match", "params=1M")
+    assert (other.corpus.name, other.budget.name, str(other.match)) == ("spoken-tiny", "smoke", "params=1M")  # fmt: skip
+    again = command_of(other).removeprefix("python -m bench.sweep ").split()
+    assert sweep.definition_of(sweep.build_parser().parse_args(again), "cpu") == other
+
+
+@pytest.mark.parametrize("what", ["corpora", "budgets", "questions", "studies", "variants"])
 def test_ls_for_people(run: Run, what: str) -> None:
     code, out, _ = run("ls", what)
     assert code == 0
@@ -167,3 +226,11 @@ def test_commands_that_need_a_study_say_so(run: Run) -> None:
     code, _, err = run("transcribe", "x.wav", "--checkpoint", "none.pt")
     assert code == 2
     assert "none.pt" in err
+
+
+@pytest.mark.parametrize("verb", ["train", "sweep", "speed"])
+def test_deterministic_is_a_setting_among_others(verb: str) -> None:
+    parser = importlib.import_module(f"bench.{verb}").build_parser()
+    given = ["--set", "model.width=8", "--deterministic"]
+    assert parser.parse_args(given).settings == ["model.width=8", "training.deterministic=true"]
+    assert parser.parse_args([]).settings == []

@@ -85,7 +85,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             parsed[key] = json.loads(text)
         except json.JSONDecodeError:
             parsed[key] = text
-    return parsed
+    return dotted(parsed)
 
 
 def flatten(config: Any) -> dict[str, Scalar]:
@@ -112,16 +112,27 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; no config value is a mapping."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": deeper for inner, deeper in dotted(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
 def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
-    for dotted, value in values.items():
-        *parents, leaf = dotted.split(".")
+    for key, value in values.items():
+        *parents, leaf = key.split(".")
         place = nested
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UserError(
-                    f"config key {dotted!r} goes through {parent!r}, which is set to a plain value"
+                    f"config key {key!r} goes through {parent!r}, which is set to a plain value"
                 )
         if isinstance(value, Mapping):
             place.setdefault(leaf, {}).update(_nest(value))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.core.seeding import numpy_generator
+from bench.core.seeding import derive, numpy_generator
 from bench.data.store import FeatureStore
 from bench.data.text import encode
 from bench.data.utterance import LeftOut, Utterance
@@ -30,7 +30,11 @@ backward pass, and larger products are faster."""
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """How utterances are grouped."""
+    """Which utterances are trained on, and how they are grouped."""
+
+    train_share: float = 1.0
+    """Share of the training utterances that are used, drawn by a hash of their ids: the same for
+    every run, and a smaller share is part of a larger one. The other splits stay whole."""
 
     batch_seconds: float = 60.0
     """Most audio in a batch, padding included; a longer utterance goes alone."""
@@ -40,6 +44,8 @@ class BatchConfig:
     def __post_init__(self) -> None:
         if not 0 < self.batch_seconds < float("inf"):
             raise ValueError(f"batch_seconds must be above 0, got {self.batch_seconds}")
+        if not 0 < self.train_share <= 1:
+            raise ValueError(f"train_share must be above 0 and at most 1, got {self.train_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,13 @@ class Dataset:
             needed_frames_B=torch.tensor([min_frames(self.utterances[i].text) for i in indices]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
+
+
+def thinned(utterances: Sequence[Utterance], share: float) -> tuple[Utterance, ...]:
+    """That share of `utterances` (one at least) as BatchConfig.train_share draws it, in order."""
+    ranked = sorted(utterances, key=lambda u: derive(0, f"train_share/{u.id}"))
+    kept = {u.id for u in ranked[: max(1, round(share * len(ranked)))]}
+    return tuple(u for u in utterances if u.id in kept)
 
 
 def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int) -> list[list[int]]:

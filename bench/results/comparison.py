@@ -12,6 +12,7 @@ import pandas as pd
 from bench.core.seeding import numpy_generator
 from bench.results.statistics import Difference, Floats, difference, holm, rate_interval
 from bench.study.definition import StudyDefinition
+from bench.study.question import System
 from bench.tracking import Tables
 from variants import VARIANTS
 
@@ -32,10 +33,13 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
     """Compare the confirm runs of every variant, on the utterances that all of them scored."""
     words_C, errors = _cluster_counts(definition, tables.utterances)
     rng = numpy_generator(definition.seed, "bootstrap")
-    rows = [_variant_row(v, tables.runs, errors.get(v), words_C, rng) for v in definition.variants]
+    rows = [
+        _variant_row(label, system, tables.runs, errors.get(label), words_C, rng)
+        for label, system in definition.systems.items()
+    ]
     differences = {
         (a, b): difference(errors[a], errors[b], words_C, rng)
-        for a, b in combinations([v for v in definition.variants if v in errors], 2)
+        for a, b in combinations([v for v in definition.systems if v in errors], 2)
     }
     variants, pairs = pd.DataFrame(rows), _pair_table(differences)
     return Comparison(variants, pairs, _verdict(variants, pairs, differences))
@@ -51,7 +55,7 @@ def _cluster_counts(
     counts = utterances.assign(
         errors=utterances["substitutions"] + utterances["deletions"] + utterances["insertions"]
     )
-    for variant in definition.variants:
+    for variant in definition.systems:
         own = counts[counts["variant"] == variant]
         if own.empty:
             continue
@@ -65,6 +69,7 @@ def _cluster_counts(
 
 def _variant_row(
     variant: str,
+    system: System,
     runs: pd.DataFrame,
     errors_SC: Floats | None,
     words_C: Floats,
@@ -75,8 +80,8 @@ def _variant_row(
     scored = confirms[confirms["test_wer"].notna()]
     row: dict[str, Any] = {
         "variant": variant,
-        "summary": VARIANTS[variant].summary,
-        "source": VARIANTS[variant].source,
+        "summary": system.summary(),
+        "source": VARIANTS[system.variant].source,
         "wer_mean": np.nan,
         "wer_low": np.nan,
         "wer_high": np.nan,

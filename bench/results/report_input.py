@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from bench.core.config import digest, flatten, to_dict
+from bench.costs.ledger import measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import Comparison, compare
@@ -38,10 +39,12 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
         curves=tables.curves,
         utterances=tables.utterances,
         watch=tables.watch,
+        speed=measured({system.variant for system in definition.systems.values()}),
         spaces={
-            variant: {key: to_dict(d) for key, d in definition.searched(variant).items()}
-            for variant in definition.variants
+            label: {key: to_dict(d) for key, d in definition.searched(label).items()}
+            for label in definition.systems
         },
+        design=describe_design(definition),
     )
     return report_input, comparison
 
@@ -49,7 +52,13 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
 def command_of(definition: StudyDefinition) -> str:
     """The command line that begins or resumes the study."""
     corpus = definition.corpus
-    parts = ["python -m bench.sweep", *(f"--variant {v}" for v in definition.variants)]
+    parts = ["python -m bench.sweep"]
+    if definition.question is not None:
+        parts.append(f"--study {definition.question.name}")
+    else:
+        parts += [f"--variant {label}" for label in definition.systems]
+    if definition.match is not None:
+        parts.append(f"--match {definition.match}")
     parts.append(f"--corpus {corpus.name}" + (f":{corpus.path}" if corpus.path else ""))
     parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
     parts += [f"--set {key}={json.dumps(value)}" for key, value in definition.settings.items()]
@@ -60,13 +69,30 @@ def command_of(definition: StudyDefinition) -> str:
     return " ".join(parts)
 
 
+def describe_design(definition: StudyDefinition) -> dict[str, object]:
+    """What the report says about the design; the same keys as ReportInput.design."""
+    question, match = definition.question, definition.match
+    return {
+        "held_equal": "" if match is None else match.title,
+        "question": {} if question is None else to_dict(question),
+        "systems": {
+            label: {
+                "variant": system.variant,
+                "settings": dict(system.settings),
+                "changes": list(definition.changes(label)),
+            }
+            for label, system in definition.systems.items()
+        },
+    }
+
+
 def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, object]:
     """What the report says about the data; the same keys as ReportInput.corpus."""
     left_out: dict[str, int] = {}
     for item in corpus.left_out:
         left_out[item.reason] = left_out.get(item.reason, 0) + 1
     if definition.excluded:
-        left_out["fewer output frames than CTC needs in some variant"] = len(definition.excluded)
+        left_out["fewer output frames than CTC needs in some system"] = len(definition.excluded)
     splits = {}
     for split in SPLITS:
         utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]

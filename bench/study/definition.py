@@ -12,6 +12,8 @@ from bench.core.paths import OUT, write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
+from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
+from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig, default_run_config
 
@@ -25,74 +27,131 @@ class StudyDefinition:
     """Everything that decides a study's numbers."""
 
     name: str
-    variants: tuple[str, ...]
+    systems: Mapping[str, System]
+    """What is compared, by label: that of folders, queues, records and the report."""
     corpus: CorpusConfig
     budget: Budget
     seed: int
     device: str
     settings: Mapping[str, Any]
     """What ``--set`` changed, the same for every run."""
+    match: Match | None
+    """What every system has alike; the widths that make it so are among their settings."""
+    question: Question | None
+    """What is asked, if the study came from a file of ``sweeps/studies``."""
     spaces: Mapping[str, Space]
+    """By label."""
     data_digest: str
     text_digest: str
     features_version: int
     excluded: tuple[str, ...]
-    """Ids that some variant cannot align (fewer output frames than CTC needs); no variant sees
+    """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
 
-    def base_config(self, variant: str) -> RunConfig:
-        """The config that all runs of `variant` share: defaults, its space's fixed values,
-        ``--set``."""
-        config = default_run_config(variant, self.corpus)
-        return updated(config, {**self.spaces[variant].fixed, **self.settings})
+    def base_config(self, label: str) -> RunConfig:
+        """The config that all runs of the system `label` share: defaults, its space's fixed values,
+        ``--set``, its own settings."""
+        system = self.systems[label]
+        config = default_run_config(system.variant, self.corpus)
+        return updated(config, {**self.spaces[label].fixed, **self._pinned(label)})
 
-    def trial_config(self, variant: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
+    def trial_config(self, label: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
         """The config of trial `slot`."""
-        settings = {**self.budget.search_settings(), **params}
-        return self._with(variant, settings, self.seed * SEEDS_PER_STUDY + slot)
+        settings = {**params, **self.budget.search_settings()}
+        return self._with(label, settings, self.seed * SEEDS_PER_STUDY + slot)
 
-    def confirm_config(self, variant: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
+    def confirm_config(self, label: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
         """The config of confirm run `slot`, whose seed no trial has used."""
-        settings = {**self.budget.confirm_settings(), **params}
+        settings = {**params, **self.budget.confirm_settings()}
         seed = self.seed * SEEDS_PER_STUDY + CONFIRM_SEEDS_FROM + slot
-        return self._with(variant, settings, seed)
+        return self._with(label, settings, seed)
 
-    def searched(self, variant: str) -> dict[str, Dimension]:
-        """The dimensions of `variant` that ``--set`` has not fixed."""
-        pinned = set(self.settings)
-        return {k: d for k, d in self.spaces[variant].search.items() if k not in pinned}
+    def searched(self, label: str) -> dict[str, Dimension]:
+        """The dimensions that neither ``--set`` nor the settings of the system `label` fix."""
+        pinned = self._pinned(label)
+        return {k: d for k, d in self.spaces[label].search.items() if k not in pinned}
 
-    def _with(self, variant: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
-        return replace(updated(self.base_config(variant), settings), seed=seed)
+    def changes(self, label: str) -> tuple[str, ...]:
+        """The config keys in which the system `label` differs from the question's base, but for the
+        width that was solved; none where nothing is asked."""
+        if self.question is None:
+            return ()
+        own = flatten(to_dict(self.base_config(label)))
+        base = flatten(to_dict(self.base_config(self.question.base)))
+        keys = sorted({*own, *base} - {"variant", WIDTH if self.match else ""})
+        return tuple(key for key in keys if own.get(key) != base.get(key))
+
+    def _pinned(self, label: str) -> dict[str, Any]:
+        return {**self.settings, **self.systems[label].settings}
+
+    def _with(self, label: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
+        return replace(updated(self.base_config(label), settings), seed=seed)
 
 
 def define(
-    variants: Iterable[str],
+    systems: Iterable[str] | Mapping[str, System],
     corpus: CorpusConfig,
     budget: Budget,
     *,
     seed: int,
     device: str,
     settings: Mapping[str, Any],
+    match: Match | None = None,
+    question: Question | None = None,
     name: str | None = None,
     sweeps: Path = SWEEPS,
 ) -> StudyDefinition:
     """A definition whose name says what it is, unless `name` is given; the data are still unread.
 
+    `systems` are variants, each called by its own name, or systems by label.
+
     Raises:
-        UserError: unknown variant, config key or value; a variant named twice.
+        UserError: unknown variant, config key or value; a variant named twice; a setting of one
+            system that is also set for all; a size that cannot be matched.
     """
+    labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
+    spaces = {}
+    for label, system in labelled.items():
+        base = default_run_config(system.variant, corpus)
+        base = updated(base, system.settings, f"system {label}: ")
+        spaces[label] = load_space(system.variant, base, sweeps)
+        updated(base, settings)
+    _check_settings(settings, labelled, budget)
+    definition = StudyDefinition(
+        name="",
+        systems=labelled,
+        corpus=corpus,
+        budget=budget,
+        seed=seed,
+        device=device,
+        settings=dict(settings),
+        match=match,
+        question=question,
+        spaces=spaces,
+        data_digest="",
+        text_digest=text_digest(),
+        features_version=FEATURES_VERSION,
+        excluded=(),
+    )
+    if match is not None:
+        definition = replace(definition, systems=_matched(definition, match))
+    return replace(definition, name=name or _name(definition))
+
+
+def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
     listed = tuple(variants)
     for variant in listed:
         if listed.count(variant) > 1:
             raise UserError(
                 f"a study compares different variants, got {variant!r} twice; name it once"
             )
-    spaces = {}
-    for variant in listed:
-        base = default_run_config(variant, corpus)
-        spaces[variant] = load_space(variant, base, sweeps)
-        updated(base, settings)
+    return {variant: System(variant=variant) for variant in listed}
+
+
+def _check_settings(
+    settings: Mapping[str, Any], systems: Mapping[str, System], budget: Budget
+) -> None:
+    """Refuse what ``--set`` may not change."""
     for key in settings:
         fixed = {"seed", "variant", *budget.search_settings()}
         if key in fixed or key.startswith("corpus."):
@@ -100,24 +159,37 @@ def define(
                 f"--set {key} would change what the budget or the study fixes; choose another "
                 "--budget, --seed or --corpus"
             )
-    searched = {variant: to_dict(space) for variant, space in spaces.items()}
-    short = digest({"spaces": searched, "settings": settings, "seed": seed})[:8]
-    many = f"{listed[0]}+{len(listed) - 1}-more"
-    label = "+".join(listed) if len(listed) <= 3 else many
-    return StudyDefinition(
-        name=name or f"{label}.{corpus.name}.{budget.name}.{short}",
-        variants=listed,
-        corpus=corpus,
-        budget=budget,
-        seed=seed,
-        device=device,
-        settings=dict(settings),
-        spaces=spaces,
-        data_digest="",
-        text_digest=text_digest(),
-        features_version=FEATURES_VERSION,
-        excluded=(),
-    )
+        for label, system in systems.items():
+            if key in system.settings:
+                raise UserError(
+                    f"--set {key} would change what makes {label} differ from the others; leave it "
+                    "out, or change the study's file"
+                )
+
+
+def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
+    """The systems, each with the width that `match` asks of it."""
+    matched = {}
+    for label, system in definition.systems.items():
+        config = definition.base_config(label)
+        for settings, of in ((definition.settings, "--set"), (system.settings, f"system {label}")):
+            if WIDTH in settings:
+                raise UserError(f"--match solves {WIDTH}, which {of} sets; leave one of them out")
+        width = solve_width(config, match, label)
+        searched = {k: d.values() for k, d in definition.searched(label).items() if k != WIDTH}
+        check_size_is_fixed(updated(config, {WIDTH: width}), searched, match, label)
+        matched[label] = replace(system, settings={**system.settings, WIDTH: width})
+    return matched
+
+
+def _name(definition: StudyDefinition) -> str:
+    plain = to_dict(definition)
+    short = digest({key: plain[key] for key in ("systems", "spaces", "settings", "seed")})[:8]
+    labels = tuple(definition.systems)
+    what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
+    if definition.question is not None:
+        what = definition.question.name
+    return f"{what}.{definition.corpus.name}.{definition.budget.name}.{short}"
 
 
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
@@ -151,16 +223,19 @@ def load(folder: Path) -> StudyDefinition:
     try:
         plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
         plain["spaces"] = {
-            variant: Space(
+            label: Space(
                 fixed=space["fixed"],
                 search={k: from_dict(Dimension, d) for k, d in space["search"].items()},
             )
-            for variant, space in plain["spaces"].items()
+            for label, space in plain["spaces"].items()
         }
+        match, question = plain["match"], plain["question"]
         return StudyDefinition(
             **{
                 **plain,
-                "variants": tuple(plain["variants"]),
+                "systems": {label: System(**row) for label, row in plain["systems"].items()},
+                "match": match and from_dict(Match, match),
+                "question": question and from_dict(Question, question),
                 "excluded": tuple(plain["excluded"]),
                 "corpus": from_dict(CorpusConfig, plain["corpus"]),
                 "budget": from_dict(Budget, plain["budget"]),

@@ -52,12 +52,12 @@ class _Running:
     @property
     def label(self) -> str:
         slot = "" if self.slot is None else f" {self.slot}"
-        return f"{self.assignment.variant} {self.assignment.kind}{slot}"
+        return f"{self.assignment.system} {self.assignment.kind}{slot}"
 
 
 class Launcher:
     """Runs the slots of a study with `workers` processes; `parents` are the tracking targets by
-    variant."""
+    system."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Launcher:
         self._storage_url = storage_url
         self._parents = parents
         storage = open_storage(storage_url, folder, num_workers=workers.count)
-        self._queues = {v: SlotQueue(definition, v, folder, storage) for v in definition.variants}
+        self._queues = {s: SlotQueue(definition, s, folder, storage) for s in definition.systems}
         self._running: list[_Running] = []
         self._early_deaths = 0
         self._confirm_slots = range(definition.budget.num_seeds)
@@ -82,7 +82,7 @@ class Launcher:
 
     @property
     def queues(self) -> dict[str, SlotQueue]:
-        """The slots of each variant."""
+        """The slots of each system."""
         return self._queues
 
     def run(self) -> None:
@@ -120,13 +120,13 @@ class Launcher:
 
     def _num_ended(self) -> int:
         ended = 0
-        for variant, queue in self._queues.items():
+        for system, queue in self._queues.items():
             ended += sum(slot.state.is_finished() for slot in queue.slots())
-            ended += sum(self._is_confirmed(variant, slot) for slot in self._confirm_slots)
+            ended += sum(self._is_confirmed(system, slot) for slot in self._confirm_slots)
         return ended
 
-    def _is_confirmed(self, variant: str, slot: int) -> bool:
-        return is_recorded(confirm_folder(self._folder, variant, slot))
+    def _is_confirmed(self, system: str, slot: int) -> bool:
+        return is_recorded(confirm_folder(self._folder, system, slot))
 
     def _start_what_waits(self, bars: Bars) -> None:
         for queue in self._queues.values():
@@ -139,39 +139,39 @@ class Launcher:
             self._start(*waiting, bars)
 
     def _waiting(self) -> Iterator[tuple[str, str, int | None]]:
-        """What could start now as (variant, kind, slot), the variant with the fewest workers
+        """What could start now as (system, kind, slot), the system with the fewest workers
         first."""
         by_load = sorted(
-            self._queues, key=lambda v: sum(r.assignment.variant == v for r in self._running)
+            self._queues, key=lambda s: sum(r.assignment.system == s for r in self._running)
         )
-        for variant in by_load:
-            slots = self._queues[variant].slots()
-            begun = [r for r in self._running if r.assignment.variant == variant]
+        for system in by_load:
+            slots = self._queues[system].slots()
+            begun = [r for r in self._running if r.assignment.system == system]
             unclaimed = sum(r.assignment.kind == "trial" and r.slot is None for r in begun)
             if sum(s.state == TrialState.WAITING for s in slots) > unclaimed:
-                yield variant, "trial", None
+                yield system, "trial", None
             elif is_over(slots) and best_slot(slots) is not None:
                 busy = {r.slot for r in begun if r.assignment.kind == "confirm"}
                 for slot in self._confirm_slots:
-                    if slot not in busy and not self._is_confirmed(variant, slot):
-                        yield variant, "confirm", slot
+                    if slot not in busy and not self._is_confirmed(system, slot):
+                        yield system, "confirm", slot
 
-    def _start(self, variant: str, kind: str, slot: int | None, bars: Bars) -> None:
+    def _start(self, system: str, kind: str, slot: int | None, bars: Bars) -> None:
         here, there = self._context.Pipe(duplex=False)
         assignment = Assignment(
             folder=self._folder,
-            variant=variant,
+            system=system,
             kind=kind,
             slot=slot,
             storage_url=self._storage_url,
             num_workers=self._workers.count,
             num_threads=self._workers.threads_each,
-            target=self._parents[variant],
+            target=self._parents[system],
         )
         process = self._context.Process(target=work, args=(assignment, there))
         process.start()
         there.close()
-        task = bars.add_task(f"  {variant} {kind}", total=1.0)
+        task = bars.add_task(f"  {system} {kind}", total=1.0)
         self._running.append(_Running(assignment, process, here, task, slot))
 
     def _listen(self, bars: Bars) -> None:

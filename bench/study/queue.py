@@ -1,4 +1,4 @@
-"""The queue of a study: N slots per variant in an Optuna storage, each run exactly once.
+"""The queue of a study: N slots per system in an Optuna storage, each run exactly once.
 
 A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
 whose worker stopped or died goes back to waiting under its own number, so that the storage never
@@ -69,16 +69,16 @@ class Slot:
 
 
 class SlotQueue:
-    """The slots of one variant."""
+    """The slots of one system."""
 
     def __init__(
-        self, definition: StudyDefinition, variant: str, folder: Path, storage: BaseStorage
+        self, definition: StudyDefinition, system: str, folder: Path, storage: BaseStorage
     ) -> None:
         self._definition = definition
-        self._variant = variant
+        self._system = system
         self._folder = folder
         self._storage = storage
-        self._name = f"{definition.name}/{variant}"
+        self._name = f"{definition.name}/{system}"
 
     def prepare(self) -> None:
         """Create the study and enqueue the slots that are missing; the launcher calls it before any
@@ -100,7 +100,7 @@ class SlotQueue:
 
     def run_folder(self, slot: int) -> Path:
         """Where trial `slot` keeps its record."""
-        return self._folder / "runs" / self._variant / f"trial-{slot:03d}"
+        return self._folder / "runs" / self._system / f"trial-{slot:03d}"
 
     def reclaim(self) -> None:
         """Put back the trials whose worker is gone."""
@@ -153,7 +153,7 @@ class SlotQueue:
         # A sampler of the same seed in every worker would propose the same trial to all: derive it
         # from what is there.
         study = self._load()
-        seed = derive(self._definition.seed, f"sampler/{self._variant}", _num_begun(study))
+        seed = derive(self._definition.seed, f"sampler/{self._system}", _num_begun(study))
         startup = max(2, budget.num_trials // 4)
         return optuna.load_study(
             study_name=self._name,
@@ -172,10 +172,10 @@ class SlotQueue:
             yield
 
     def _defaults(self) -> dict[str, Value]:
-        return {k: d.default for k, d in self._definition.searched(self._variant).items()}
+        return {k: d.default for k, d in self._definition.searched(self._system).items()}
 
     def _distributions(self) -> dict[str, BaseDistribution]:
-        return {k: _distribution(d) for k, d in self._definition.searched(self._variant).items()}
+        return {k: _distribution(d) for k, d in self._definition.searched(self._system).items()}
 
 
 def run_lock(folder: Path) -> FileLock:

@@ -14,7 +14,7 @@ import torch
 from bench.core.config import to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.data.batches import Dataset, feasible_subset
+from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
@@ -40,7 +40,7 @@ class RunPlan:
     config: RunConfig
     folder: Path
     excluded: frozenset[str]
-    """Ids of utterances that no variant of the study sees."""
+    """Ids of utterances that no system of the study sees."""
     device: str
     data_digest: str
     open_test: bool
@@ -105,11 +105,14 @@ def datasets(
     excluded: Collection[str],
     progress: ProgressCallback | None = None,
 ) -> dict[str, Dataset]:
-    """The splits of `corpus` as features, and under "watch" what is followed through the epochs."""
+    """The splits of `corpus` as features, train thinned as `config` says, and under "watch" what is
+    followed through the epochs."""
     store = open_store(corpus, config.features, progress=progress)
+    utterances = {split: corpus.split(split) for split in SPLITS}
+    utterances["train"] = thinned(utterances["train"], config.batches.train_share)
     sets = {
-        split: Dataset(tuple(u for u in corpus.split(split) if u.id not in excluded), store)
-        for split in SPLITS
+        split: Dataset((u for u in listed if u.id not in excluded), store)
+        for split, listed in utterances.items()
     }
     if not sets["watch"].utterances:
         sets["watch"] = Dataset(_spread(sets["valid"]), store)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench.core.config import from_dict, updated
+from bench.core.config import dotted, from_dict, updated
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.training.config import RunConfig
@@ -86,6 +86,12 @@ class Dimension:
         if isinstance(self.default, str) or not self.low <= self.default <= self.high:
             raise ValueError(f"default {self.default!r} lies outside {self.low} to {self.high}")
 
+    def values(self) -> tuple[Value, ...]:
+        """Every choice, or the ends of the range and the default."""
+        if self.low is None or self.high is None:
+            return self.choices
+        return self.low, self.high, self.default
+
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
@@ -101,7 +107,7 @@ class Space:
 
 def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     """Every budget of ``budgets.toml``, by name."""
-    rows = _read_toml(folder / "budgets.toml")
+    rows = read_toml(folder / "budgets.toml")
     return {name: from_dict(Budget, {"name": name} | row, f"{name}.") for name, row in rows.items()}
 
 
@@ -126,12 +132,12 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         budget sets.
     """
     path = folder / f"{variant}.toml"
-    own = _read_toml(path) if path.exists() else {}
-    shared = _read_toml(folder / f"{BASE}.toml")
+    own = read_toml(path) if path.exists() else {}
+    shared = read_toml(folder / f"{BASE}.toml")
     where = path.name if own else f"{BASE}.toml"
     for part in sorted({*own, *shared} - {"fixed", "search"}):
         raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
-    fixed = {**shared.get("fixed", {}), **own.get("fixed", {})}
+    fixed = {**dotted(shared.get("fixed", {})), **dotted(own.get("fixed", {}))}
     tables = {**shared.get("search", {}), **own.get("search", {})}
     search = {
         key: from_dict(Dimension, table, f"{where} {key}.")
@@ -140,18 +146,32 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     }
     fixed = {key: value for key, value in fixed.items() if key not in search}
     for key in (*fixed, *search):
-        if key in ("seed", "variant") or key.startswith(("training.", "corpus.")):
-            raise UserError(
-                f"{where}: {key!r} belongs to the budget or the study, which are the same for "
-                "every variant; remove it"
-            )
+        check_not_of_study(key, where)
     for key, dimension in search.items():
-        for value in dimension.choices or (dimension.low, dimension.high, dimension.default):
+        for value in dimension.values():
             updated(base, {**fixed, key: value}, f"{where}: ")
     return Space(fixed=fixed, search=search)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def check_not_of_study(key: str, where: str) -> None:
+    """Refuse to let one variant or system set `key` if it must be the same for all.
+
+    Raises:
+        UserError: the key belongs to the budget, or to the study.
+    """
+    if key in ("seed", "variant") or key.startswith(("training.", "corpus.")):
+        raise UserError(
+            f"{where}: {key!r} belongs to the budget or the study, which are the same for "
+            "every variant; remove it"
+        )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a file under ``sweeps/``.
+
+    Raises:
+        UserError: no such file, or it is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -45,7 +45,8 @@ class Assignment:
     """What the launcher asks of a worker; plain values, so that it crosses to another process."""
 
     folder: Path
-    variant: str
+    system: str
+    """Its label."""
     kind: str
     """"trial" takes the next waiting slot; "confirm" runs `slot`."""
     slot: int | None
@@ -88,7 +89,7 @@ def work(assignment: Assignment, connection: Connection) -> None:
     storage = open_storage(
         assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
     )
-    queue = SlotQueue(definition, assignment.variant, assignment.folder, storage)
+    queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
     if assignment.kind == "trial":
         over = _work_on_trial(assignment, definition, queue, stop)
     else:
@@ -104,7 +105,7 @@ def _work_on_trial(
         return True
     trial, lock = taken
     slot = trial.user_attrs["slot"]
-    config = definition.trial_config(assignment.variant, slot, trial.params)
+    config = definition.trial_config(assignment.system, slot, trial.params)
     plan = _plan(assignment, definition, slot, trial.params, config, queue.run_folder(slot))
     stop.tell({"slot": slot})
     with lock:
@@ -124,11 +125,11 @@ def _work_on_confirm(
     assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
 ) -> bool:
     best = best_slot(queue.slots())
-    assert best is not None, "the launcher confirms only variants that have a finished trial"
+    assert best is not None, "the launcher confirms only systems that have a finished trial"
     assert assignment.slot is not None
     slot = assignment.slot
-    folder = confirm_folder(assignment.folder, assignment.variant, slot)
-    config = definition.confirm_config(assignment.variant, slot, best.params)
+    folder = confirm_folder(assignment.folder, assignment.system, slot)
+    config = definition.confirm_config(assignment.system, slot, best.params)
     with _try_lock(run_lock(folder)) as held:
         if not held:
             return True
@@ -140,9 +141,9 @@ def _work_on_confirm(
         return outcome != "killed"
 
 
-def confirm_folder(study_folder: Path, variant: str, slot: int) -> Path:
-    """Where confirm run `slot` of `variant` keeps its record."""
-    return study_folder / "runs" / variant / f"confirm-{slot}"
+def confirm_folder(study_folder: Path, system: str, slot: int) -> Path:
+    """Where confirm run `slot` of `system` keeps its record."""
+    return study_folder / "runs" / system / f"confirm-{slot}"
 
 
 class _Report:
@@ -214,7 +215,7 @@ def _plan(
     return RunPlan(
         identity=RunIdentity(
             study=definition.name,
-            variant=assignment.variant,
+            variant=assignment.system,
             kind=assignment.kind,
             slot=slot,
             attempt=attempts_so_far(folder) + 1,

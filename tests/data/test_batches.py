@@ -1,6 +1,7 @@
 """Batches: every utterance once, within the cap, the same for the same arguments."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,6 +24,7 @@ from bench.data.batches import (
     micro_batches,
     min_frames,
     padding_share,
+    thinned,
 )
 from bench.data.features import FeatureConfig
 from bench.data.store import FeatureStore, open_store
@@ -245,3 +247,21 @@ def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) ->
 def test_batch_seconds_out_of_range(seconds: float) -> None:
     with pytest.raises(UserError, match="batch_seconds must be above 0"):
         from_dict(BatchConfig, {"batch_seconds": seconds})
+
+
+def test_a_share_of_the_training_data_is_nested_drawn_by_id_and_in_order() -> None:
+    utterances = dataset_of([100] * 400).utterances
+    shares = [{u.id for u in thinned(utterances, share)} for share in (0.125, 0.25, 0.5, 1.0)]
+    assert [len(ids) for ids in shares] == [50, 100, 200, 400]
+    assert all(small < large for small, large in pairwise(shares))
+    kept = thinned(utterances, 0.5)
+    assert [int(u.id) for u in kept] == sorted(int(u.id) for u in kept)
+    assert set(thinned(utterances[::-1], 0.5)) == set(kept)
+    assert len({int(u.id) < 200 for u in kept}) == 2, "not simply the first"
+    assert len(thinned(utterances[:3], 0.01)) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.1, float("nan")])
+def test_a_share_out_of_range_is_named(share: float) -> None:
+    with pytest.raises(UserError, match="train_share must be above 0 and at most 1, got"):
+        from_dict(BatchConfig, {"train_share": share})

@@ -36,3 +36,46 @@ def test_an_unknown_state_is_in_the_total_only(study: ReportInput, make_input: M
     runs = study.runs.assign(state="hibernating")
     row = trust.numbers(make_input(runs=runs)).states[0]
     assert (sum(row.counts), row.total) == (0, 8)
+
+
+DESIGN = {
+    "held_equal": "2,000,000 parameters",
+    "question": {
+        "name": "cells", "summary": "Which cell?", "claim": "LSTM beats GRU.", "source": "nobody",
+        "base": "ds-gru", "better": [["ds-lstm", "ds-gru"], ["ds-gru", "ds-lstm"], ["ds-gru", "x"]],
+    },
+    "systems": {
+        "ds-gru": {"variant": "ds-gru", "settings": {"model.width": 306}, "changes": []},
+        "ds-lstm": {"variant": "ds-lstm", "settings": {}, "changes": ["model.cell"]},
+    },
+}  # fmt: skip
+
+
+def test_the_claim_is_answered_and_what_differs_is_said(
+    study: ReportInput, make_input: MakeInput
+) -> None:
+    shown = trust.numbers(make_input(design=DESIGN))
+    assert [found for _, found in shown.answers] == ["contradicted", "found", "not compared yet"]
+    gru, lstm = shown.systems
+    assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
+    assert (lstm.settings, lstm.difference) == ((), "model.cell")
+    page = trust.html(shown)
+    assert "LSTM beats GRU." in page
+    assert "2,000,000 parameters, to within 1 %" in page
+    assert "The claim" not in trust.html(trust.numbers(study))
+
+
+def test_a_claim_that_the_data_do_not_decide_is_not_separated(
+    study: ReportInput, make_input: MakeInput
+) -> None:
+    pairs = study.pairs.assign(verdict="not separated")
+    shown = trust.numbers(make_input(design=DESIGN, pairs=pairs))
+    assert [found for _, found in shown.answers][:2] == ["not separated"] * 2
+
+
+def test_several_differences_are_counted(make_input: MakeInput) -> None:
+    both = ["model.cell", "model.norm"]
+    lstm = {"variant": "ds-lstm", "settings": {}, "changes": both}
+    systems = {**DESIGN["systems"], "ds-lstm": lstm}  # type: ignore[dict-item]
+    shown = trust.numbers(make_input(design={**DESIGN, "systems": systems}))
+    assert shown.systems[1].difference == "2 things at once"

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.study.run import RunPlan, attempts_so_far, is_recorded, perform
+from bench.data.utterance import Corpus
+from bench.study.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.tracking.record import read_json
 from bench.training.config import default_run_config
@@ -38,3 +40,14 @@ def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
     summary = read_json(plan.folder / "summary.json")
     assert summary is not None
     assert summary["error"] == {"kind": "UserError", "message": "the corpus is gone"}
+
+
+def test_only_train_is_thinned_and_before_anything_is_left_out(tone_corpus: Corpus) -> None:
+    config = default_run_config("ds-gru", CorpusConfig())
+    half = updated(config, {"batches.train_share": 0.5})
+    whole, thin = (datasets(tone_corpus, c, ()) for c in (config, half))
+    sizes = {split: (len(whole[split]), len(thin[split])) for split in whole}
+    assert sizes == {"train": (10, 5), "valid": (4, 4), "test": (4, 4), "watch": (1, 1)}
+    gone = thin["train"].utterances[0].id
+    left = datasets(tone_corpus, half, (gone,))["train"].utterances
+    assert left == thin["train"].utterances[1:], "what is left out is not made up for"

@@ -55,6 +55,8 @@ def test_a_variant_is_the_base_plus_its_difference(tmp_path: Path, config: RunCo
         ('[search."model.dropout"]\nlow = 0.0\nhigh = 3.0\ndefault = 0.1\n', "dropout"),
         ('[search."training.num_epochs"]\nlow = 1\nhigh = 3\ndefault = 2\n', "belongs to the budget"),
         ('[fixed]\n"training.max_train_seconds" = 9\n' + RATE, "belongs to the budget"),
+        ("[fixed]\ntraining.max_train_seconds = 9\n" + RATE, "'training.max_train_seconds' belongs to the budget"),
+        ("[fixed]\ncorpus = {name = 'an4'}\n" + RATE, "'corpus.name' belongs to the budget"),
         ("[budget]\nnum_trials = 9\n", r"got \[budget\]"),
         ("[fixed\n", "is not valid TOML"),
     ],

@@ -1,0 +1,150 @@
+"""Equal size: the width at which a network has so many parameters, or multiply-adds."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+
+from bench.core.config import updated
+from bench.core.errors import UserError
+from bench.core.lookup import look_up
+from bench.training.config import RunConfig, build_model
+from variants.cost import macs_per_second, num_parameters
+from variants.spec import AcousticModel
+
+TOLERANCE = 0.01
+"""Sizes within this share of what was asked for count as equal."""
+
+WIDTH = "model.width"
+MAX_WIDTH = 2**16
+MATCH_FORM = "params=N|macs=N"
+_SUFFIXES = {"G": 1_000_000_000, "M": 1_000_000, "k": 1_000, "": 1}
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    title: str
+    count: Callable[[AcousticModel, RunConfig], float]
+
+
+def _macs(model: AcousticModel, config: RunConfig) -> float:
+    return macs_per_second(model, config.features.num_bins, config.features.frames_per_second)
+
+
+QUANTITIES: Mapping[str, _Quantity] = {
+    "params": _Quantity("parameters", lambda model, _: num_parameters(model)),
+    "macs": _Quantity("multiply-adds per second of audio", _macs),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """What every system of a study has alike, to within TOLERANCE."""
+
+    quantity: Literal["params", "macs"]
+    target: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Match":
+        """From ``params=2M`` or ``macs=50M``; k, M and G are thousands, millions and billions.
+
+        Raises:
+            UserError: another form, or an unknown quantity.
+        """
+        name, _, number = text.partition("=")
+        found = _NUMBER.fullmatch(number)
+        target = 0 if found is None else round(float(found[1]) * _SUFFIXES[found[2]])
+        if target < 1:
+            raise UserError(
+                f"--match reads params=NUMBER or macs=NUMBER, got {text!r}; "
+                "write for instance params=2M"
+            )
+        look_up(QUANTITIES, name, "quantity to match")
+        return cls(quantity=name, target=target)  # type: ignore[arg-type]  # looked up above
+
+    def __str__(self) -> str:
+        """As ``--match`` reads it: ``params=2M``."""
+        suffix, unit = next((s, u) for s, u in _SUFFIXES.items() if self.target % u == 0)
+        return f"{self.quantity}={self.target // unit}{suffix}"
+
+    @property
+    def title(self) -> str:
+        """In words: "2,000,000 parameters"."""
+        return f"{self.target:,} {QUANTITIES[self.quantity].title}"
+
+    def holds(self, found: float) -> bool:
+        """Whether the size `found` counts as equal to the target."""
+        return abs(found - self.target) <= TOLERANCE * self.target
+
+
+def size(quantity: str, config: RunConfig) -> float:
+    """The `quantity`, one of QUANTITIES, of the network of `config`; allocates no weights.
+
+    Raises:
+        UserError: the network cannot be built.
+    """
+    with torch.device("meta"):
+        model = build_model(config)
+    return QUANTITIES[quantity].count(model, config)
+
+
+def solve_width(config: RunConfig, match: Match, label: str) -> int:
+    """The width nearest to the target of `match`, all else as in `config`.
+
+    Sizes grow with the width, so bisection finds the two widths around the target. `label` names
+    the system in errors.
+
+    Raises:
+        UserError: the network has no width; no width comes within TOLERANCE (says what does come
+            nearest).
+    """
+    if not hasattr(config.model, "width"):
+        raise UserError(
+            f"--match solves {WIDTH}, which variant {config.variant} has not; compare it unmatched"
+        )
+
+    @cache
+    def size_at(width: int) -> float:
+        return size(match.quantity, updated(config, {WIDTH: width}))
+
+    high = 1
+    while size_at(high) < match.target and high < MAX_WIDTH:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size_at(middle) >= match.target else (middle, high)
+    around = sorted({max(low, 1), high})
+    nearest = min(around, key=lambda width: abs(size_at(width) - match.target))
+    if match.holds(size_at(nearest)):
+        return nearest
+    reached = " and ".join(f"{size_at(width):,.0f} at width {width:,}" for width in around)
+    raise UserError(
+        f"--match {match}: {label} cannot have {match.title} within {100 * TOLERANCE:g} %, but has "
+        f"{reached}; ask for a number near that, or leave {label} out"
+    )
+
+
+def check_size_is_fixed(
+    config: RunConfig, searched: Mapping[str, tuple[Any, ...]], match: Match, label: str
+) -> None:
+    """Refuse a search that would change the size which `match` holds equal.
+
+    `searched` gives for each searched key its outermost values, or all its choices.
+
+    Raises:
+        UserError: names the key.
+    """
+    for key, values in searched.items():
+        if not key.startswith(("model.", "features.")):
+            continue
+        sizes = [size(match.quantity, updated(config, {key: value})) for value in values]
+        if not all(map(match.holds, sizes)):
+            raise UserError(
+                f"--match {match}: the space of {label} searches {key}, which changes that number; "
+                f"fix it with --set {key}=…, or leave --match out"
+            )

@@ -1,0 +1,117 @@
+"""Questions: the files ``sweeps/studies/<name>.toml``, a claim each, and systems to test it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.config import dotted, from_dict
+from bench.core.errors import UserError
+from bench.core.lookup import look_up
+from bench.study.match import Match
+from bench.study.space import SWEEPS, check_not_of_study, read_toml
+from variants import VARIANTS
+
+_LABEL = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""What a system may be called: its name is also that of a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What a study compares: a variant, and the settings that make it this system."""
+
+    variant: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """By dotted config key; never what the budget or the study fixes."""
+
+    def summary(self) -> str:
+        """One line: what is built, and how it differs from the variant's defaults."""
+        if not self.settings:
+            return VARIANTS[self.variant].summary
+        changed = (f"{key}={json.dumps(value)}" for key, value in self.settings.items())
+        return f"{self.variant} with {', '.join(changed)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a study asks. Written down when it begins, so that no claim is fitted to its result."""
+
+    name: str
+    summary: str
+    claim: str
+    """In words, with its direction."""
+    source: str
+    """Who claims it, and where."""
+    better: tuple[tuple[str, ...], ...]
+    """The claim as pairs of systems: the first has the lower WER."""
+    base: str
+    """The system from which the others differ, in one thing or in several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """A question with what it takes to answer it."""
+
+    question: Question
+    systems: Mapping[str, System]
+    """By label, in the order of the file."""
+    match: Match | None
+    """What is held equal, if anything is."""
+    corpus: str
+    """As ``--corpus`` takes it, unless the command line names another."""
+    budget: str
+    """Unless the command line names another."""
+
+
+def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
+    """The question `name`.
+
+    Raises:
+        UserError: unknown name or variant; a key missing or unknown; a claim about a system that
+            the file does not hold; a system that changes what the budget or the study fixes.
+    """
+    files = {path.stem: path for path in sorted((folder / "studies").glob("*.toml"))}
+    path = look_up(files, name, "study")
+    content = read_toml(path)
+    rows = content.pop("systems", {})
+    held = {"match": content.pop("match", None)}
+    for key in ("corpus", "budget"):
+        if not isinstance(held.setdefault(key, content.pop(key, None)), str):
+            raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
+    question = from_dict(Question, {"name": name, **content}, f"{path.name} ")
+    systems = {label: _system(label, row, path) for label, row in rows.items()}
+    for label in (question.base, *(label for pair in question.better for label in pair)):
+        look_up(systems, label, f"system of {path.name}")
+    for pair in question.better:
+        if len(pair) != 2:
+            raise UserError(f"{path.name}: better holds pairs of systems, got {list(pair)}")
+    return StudyFile(
+        question=question,
+        systems=systems,
+        match=None if held["match"] is None else Match.parse(held["match"]),
+        corpus=held["corpus"],
+        budget=held["budget"],
+    )
+
+
+def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
+    """Every question of ``sweeps/studies``, by name."""
+    names = sorted(path.stem for path in (folder / "studies").glob("*.toml"))
+    return {name: load_study_file(name, folder) for name in names}
+
+
+def _system(label: str, row: Any, path: Path) -> System:
+    where = f"{path.name} [systems.{label}]"
+    if not _LABEL.fullmatch(label):
+        raise UserError(
+            f"{where}: a system is called by small letters, digits, dots and dashes; rename it"
+        )
+    if not isinstance(row, Mapping) or not isinstance(row.get("variant"), str):
+        raise UserError(f'{where}: a system is a variant and its settings; write variant = "…"')
+    look_up(VARIANTS, row["variant"], "variant")
+    settings = dotted({key: value for key, value in row.items() if key != "variant"})
+    for key in settings:
+        check_not_of_study(key, where)
+    return System(variant=row["variant"], settings=settings)

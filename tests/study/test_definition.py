@@ -1,0 +1,124 @@
+"""A study is what it was begun with: systems, sizes, settings; nothing is mixed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.config import parse_settings
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
+from bench.study.definition import StudyDefinition, begin_or_return, define, load
+from bench.study.match import Match, size
+from bench.study.question import Question, System
+from bench.study.space import load_budget
+
+QUESTION = Question(
+    name="depth", summary="", claim="Deeper is better.", source="nobody",
+    better=(("deep", "flat"),), base="flat",
+)  # fmt: skip
+SYSTEMS = {
+    "flat": System(variant="ds-gru", settings={"model.num_layers": 1}),
+    "deep": System(variant="ds-gru", settings={"model.num_layers": 5, "model.norm": "none"}),
+}
+
+
+def study(systems: Any = SYSTEMS, settings: tuple[str, ...] = (), **more: Any) -> StudyDefinition:
+    return define(
+        systems, CorpusConfig(), load_budget("smoke"), seed=1, device="cpu",
+        settings=parse_settings(settings), **more,
+    )  # fmt: skip
+
+
+def test_a_variant_is_a_system_by_its_own_name() -> None:
+    definition = study(["ds-gru", "ds-lstm"])
+    assert definition.systems == {v: System(variant=v) for v in ("ds-gru", "ds-lstm")}
+    assert definition.name.startswith("ds-gru+ds-lstm.spoken.smoke.")
+    assert definition.changes("ds-lstm") == (), "nothing is asked"
+
+
+def test_a_system_pins_what_it_sets_and_keeps_the_variants_space() -> None:
+    systems = {**SYSTEMS, "dry": System(variant="ds-gru", settings={"model.dropout": 0.0})}
+    definition = study(systems, ("optim.weight_decay=0.02",), question=QUESTION)
+    assert definition.trial_config("deep", 0, {}).model.num_layers == 5
+    assert "model.dropout" in definition.searched("deep")
+    assert "model.dropout" not in definition.searched("dry")
+    assert "optim.weight_decay" not in definition.searched("deep")
+    assert definition.base_config("dry").optim.weight_decay == 0.02
+    assert definition.changes("deep") == ("model.norm", "model.num_layers")
+    assert definition.changes("flat") == ()
+
+
+def test_two_systems_may_be_copies_and_are_searched_apart() -> None:
+    twins = {"a": System(variant="ds-gru"), "b": System(variant="ds-gru")}
+    definition = study(twins)
+    assert definition.base_config("a") == definition.base_config("b")
+
+
+def test_solved_widths_are_settings_and_part_of_the_name(tmp_path: Path) -> None:
+    match = Match.parse("params=1M")
+    definition = study(match=match, question=QUESTION)
+    widths = {s: definition.systems[s].settings["model.width"] for s in SYSTEMS}
+    assert widths["flat"] > widths["deep"]
+    for label in SYSTEMS:
+        assert match.holds(size("params", definition.base_config(label)))
+    assert definition.changes("deep") == ("model.norm", "model.num_layers"), "not the solved width"
+    others = {study().name, study(match=Match.parse("params=2M")).name}
+    assert definition.name not in others
+    begin_or_return(tmp_path, definition)
+    assert load(tmp_path) == replace(
+        definition, budget=load(tmp_path).budget, corpus=load(tmp_path).corpus
+    )
+    begin_or_return(tmp_path, definition)
+    wider = replace(definition, match=Match.parse("params=2M"))
+    with pytest.raises(UserError, match=r"match\.target was 1000000, is 2000000"):
+        begin_or_return(tmp_path, wider)
+    restated = replace(definition, question=replace(QUESTION, claim="Flat is better."))
+    with pytest.raises(UserError, match=r"question.claim was 'Deeper is better\.'"):
+        begin_or_return(tmp_path, restated)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ("model.num_layers=2", "would change what makes flat differ from the others"),
+        ("model.width=64", r"--match solves model\.width, which --set sets"),
+        ("training.num_epochs=9", "what the budget or the study fixes"),
+        ('training={"num_epochs": 9}', "--set training.num_epochs would change what the budget"),
+        ('corpus={"name": "an4"}', "--set corpus.name would change"),
+        ("model.num_layer=2", "did you mean num_layers"),
+    ],
+)
+def test_what_set_may_not_change(settings: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        study(settings=(settings,), match=Match.parse("params=1M"))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"model.num_layer": 2}, "'system odd: model.num_layer'; did you mean num_layers"),
+        ({"model.num_layers": 0}, "num_layers must be at least 1, got 0"),
+        ({"model.width": 64}, "--match solves model.width, which system odd sets"),
+    ],
+)
+def test_what_a_system_may_not_set(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        study({"odd": System(variant="ds-gru", settings=settings)}, match=Match.parse("params=1M"))
+
+
+def test_a_space_that_searches_the_size_cannot_be_matched(tmp_path: Path) -> None:
+    layers = '[search."model.num_layers"]\nlow = 1\nhigh = 5\ndefault = 3\n'
+    (tmp_path / "base.toml").write_text(layers)
+    with pytest.raises(UserError, match=r"the space of ds-gru searches model\.num_layers"):
+        study(["ds-gru"], match=Match.parse("params=1M"), sweeps=tmp_path)
+    widths = '[search."model.width"]\nlow = 16\nhigh = 64\ndefault = 32\n'
+    (tmp_path / "base.toml").write_text(widths)
+    solved = study(["ds-gru"], match=Match.parse("params=1M"), sweeps=tmp_path)
+    assert solved.searched("ds-gru") == {}, "the width is solved, so it is not searched"
+
+
+def test_params_never_override_the_budget() -> None:
+    config = study().trial_config("flat", 0, {"training.num_epochs": 99})
+    assert config.training.num_epochs == load_budget("smoke").search_epochs

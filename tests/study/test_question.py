@@ -1,0 +1,129 @@
+"""Every shipped question holds its contract; a damaged one says what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
+from bench.study.definition import StudyDefinition, define
+from bench.study.match import size
+from bench.study.question import StudyFile, load_study_file, load_study_files
+from bench.study.space import SWEEPS, load_budget
+
+NAMES = sorted(path.stem for path in (SWEEPS / "studies").glob("*.toml"))
+SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published"}  # fmt: skip
+
+GOOD = """
+summary = "Is wider better?"
+claim = "Wider is better."
+source = "nobody"
+better = [["wide", "narrow"]]
+base = "narrow"
+corpus = "spoken"
+budget = "smoke"
+[systems.narrow]
+variant = "ds-gru"
+"model.width" = 16
+[systems.wide]
+variant = "ds-gru"
+model.width = 32
+"""
+
+
+def defined(study: StudyFile) -> StudyDefinition:
+    corpus, budget = CorpusConfig.parse(study.corpus), load_budget(study.budget)
+    return define(
+        study.systems, corpus, budget, seed=0, device="cpu", settings={},
+        match=study.match, question=study.question,
+    )  # fmt: skip
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "studies").mkdir()
+    (folder / "studies" / "wider.toml").write_text(text)
+    return folder
+
+
+def test_the_questions_that_the_field_leaves_open_are_shipped() -> None:
+    assert set(NAMES) >= SHIPPED
+    assert list(load_study_files()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_study_can_be_run(name: str) -> None:
+    study = load_study_file(name)
+    definition = defined(study)
+    assert list(definition.systems) == list(study.systems)
+    assert len(definition.systems) > 1
+    assert study.question.better, "a claim has a direction"
+    sizes = {label: size("params", definition.base_config(label)) for label in definition.systems}
+    if study.match is not None:
+        for label in definition.systems:
+            assert study.match.holds(size(study.match.quantity, definition.base_config(label)))
+    assert min(sizes.values()) > 0, "every network can be built"
+    assert definition.changes(study.question.base) == ()
+    assert len({str(s) for s in definition.systems.values()}) == len(definition.systems)
+
+
+@pytest.mark.parametrize("name", ["cells", "depth", "sortagrad"])
+def test_rows_of_one_factor_stand_beside_rows_of_several(name: str) -> None:
+    definition = defined(load_study_file(name))
+    counts = {len(definition.changes(label)) for label in definition.systems}
+    assert counts == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_system_of_a_study_gets_the_same_budget(name: str) -> None:
+    definition = defined(load_study_file(name))
+    budget = definition.budget
+    for label in definition.systems:
+        defaults = {key: d.default for key, d in definition.searched(label).items()}
+        trial = definition.trial_config(label, 3, defaults).training
+        confirm = definition.confirm_config(label, 1, defaults).training
+        assert trial.max_train_seconds == confirm.max_train_seconds == budget.max_train_seconds
+        assert trial.num_epochs == budget.search_epochs
+        assert confirm.num_epochs == budget.confirm_epochs
+        assert trial.patience is None
+
+
+def test_settings_may_be_dotted_with_or_without_quotes(tmp_path: Path) -> None:
+    study = load_study_file("wider", written(tmp_path, GOOD))
+    assert study.systems["wide"].settings == {"model.width": 32}
+    assert study.systems["wide"].summary() == "ds-gru with model.width=32"
+    assert study.match is None
+    definition = defined(study)
+    assert definition.base_config("wide").model.width == 32
+    assert definition.changes("wide") == ("model.width",)
+    assert definition.name.startswith("wider.spoken.smoke.")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('budget = "smoke"', "", r"wider.toml: a study names its budget"),
+        ('source = "nobody"', "", "source"),
+        ('source = "nobody"', 'sorce = "nobody"', "'wider.toml sorce'; did you mean source"),
+        ('base = "narrow"', 'base = "narow"', "unknown system of wider.toml 'narow'; did you mean narrow"),
+        ('["wide", "narrow"]', '["wide", "thin"]', "unknown system of wider.toml 'thin'"),
+        ('["wide", "narrow"]', '["wide"]', r"better holds pairs of systems, got \['wide'\]"),
+        ("[systems.wide]", '[systems."../x"]', "a system is called by small letters"),
+        ('"ds-gru"\nmodel.width = 32', '"ds-gruu"', "unknown variant 'ds-gruu'; did you mean ds-gru"),
+        ('variant = "ds-gru"\nmodel.width', "model.width", "a system is a variant and its settings"),
+        ("model.width = 32", "training.num_epochs = 99", "'training.num_epochs' belongs to the budget"),
+        ("model.width = 32", '"training.max_train_seconds" = 9', "belongs to the budget"),
+        ("model.width = 32", 'corpus.name = "an4"', "'corpus.name' belongs to the budget or the study"),
+        ('base = "narrow"', 'base = "narrow"\nmatch = "params=x"', "--match reads params=NUMBER"),
+        ("[systems.wide]", "[systems.wide", "is not valid TOML"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError, match=message) as caught:
+        load_study_file("wider", written(tmp_path, GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_study_brings_the_near_ones() -> None:
+    with pytest.raises(UserError, match="unknown study 'dept'; did you mean depth"):
+        load_study_file("dept")
