@@ -15,9 +15,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "search_seconds", "num_trials", "num_finished", "num_pruned", "num_diverged", "num_failed",
         "num_seeds",
     ),
-    # One row an unordered pair of variants: WER of a minus WER of b, its 95 % interval,
-    # Holm-adjusted p, and the verdict ("a better", "b better" or "not separated").
-    "pairs": ("a", "b", "delta_wer", "low", "high", "p_adjusted", "verdict"),
+    # One row an unordered pair of variants: WER of b minus WER of a (above zero, a is better), its
+    # 95 % interval, p and Holm-adjusted p, the probability that a random seed of a beats one of b,
+    # and the verdict ("a better", "b better" or "not separated").
+    "pairs": (
+        "a", "b", "delta_wer", "low", "high", "p", "p_adjusted", "probability_of_improvement",
+        "verdict",
+    ),
     # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed or
     # running. `params`: the searched settings as a dict. `valid_wer`: best over epochs. `slot`: the
     # trial's or the confirm run's number. `message`: of a failure.

@@ -1,23 +1,18 @@
 """From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
 one sentence."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.core.seeding import numpy_generator
-from bench.results.statistics import Difference, Floats, difference, holm, rate_interval
+from bench.results.pairs import NOT_SEPARATED, Outcome, compare_pairs, summarise
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
 from bench.tracking import Tables
 from variants import VARIANTS
-
-ALPHA = 0.05
-NOT_SEPARATED = "not separated"
 
 
 @dataclass(frozen=True)
@@ -31,49 +26,32 @@ class Comparison:
 
 def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
     """Compare the confirm runs of every variant, on the utterances that all of them scored."""
-    words_C, errors = _cluster_counts(definition, tables.utterances)
+    outcomes = _outcomes(definition, tables.utterances)
     rng = numpy_generator(definition.seed, "bootstrap")
+    scored = summarise(outcomes, rng).set_index("name")
     rows = [
-        _variant_row(label, system, tables.runs, errors.get(label), words_C, rng)
+        _variant_row(label, system, tables.runs, scored)
         for label, system in definition.systems.items()
     ]
-    differences = {
-        (a, b): difference(errors[a], errors[b], words_C, rng)
-        for a, b in combinations([v for v in definition.systems if v in errors], 2)
-    }
-    variants, pairs = pd.DataFrame(rows), _pair_table(differences)
-    return Comparison(variants, pairs, _verdict(variants, pairs, differences))
+    variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng)
+    return Comparison(variants, pairs, _verdict(variants, pairs))
 
 
-def _cluster_counts(
-    definition: StudyDefinition, utterances: pd.DataFrame
-) -> tuple[Floats, dict[str, Floats]]:
-    """Reference words per speaker [C], and word errors per seed and speaker [S, C] of each
-    variant."""
-    words_C: Floats = np.zeros(0)
-    errors: dict[str, Floats] = {}
-    counts = utterances.assign(
-        errors=utterances["substitutions"] + utterances["deletions"] + utterances["insertions"]
-    )
-    for variant in definition.systems:
-        own = counts[counts["variant"] == variant]
-        if own.empty:
-            continue
-        table = own.pivot_table(index="run", columns="speaker", values="errors", aggfunc="sum")
-        words = own[own["run"] == own["run"].iloc[0]].groupby("speaker")["num_ref_words"].sum()
-        assert words_C.size in (0, words.size), "every run scores the same utterances"
-        words_C = words.sort_index().to_numpy(dtype=np.float64)
-        errors[variant] = table.sort_index(axis=1).to_numpy(dtype=np.float64)
-    return words_C, errors
+def _outcomes(definition: StudyDefinition, utterances: pd.DataFrame) -> list[Outcome]:
+    """The systems with scored confirm runs, utterances in one order."""
+    by_system = dict(list(utterances.sort_values(["run", "id"]).groupby("variant")))
+    return [
+        Outcome(name=label, runs=tuple(run for _, run in by_system[label].groupby("run")))
+        for label in definition.systems
+        if label in by_system
+    ]
 
 
 def _variant_row(
     variant: str,
     system: System,
     runs: pd.DataFrame,
-    errors_SC: Floats | None,
-    words_C: Floats,
-    rng: np.random.Generator,
+    outcomes: pd.DataFrame,
 ) -> dict[str, Any]:
     own = runs[runs["variant"] == variant]
     trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
@@ -95,39 +73,13 @@ def _variant_row(
         row[column] = scored[column].mean()
     for state in ("finished", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
-    if errors_SC is not None:
-        interval = rate_interval(errors_SC, words_C, rng)
-        row |= {"wer_mean": interval.mean, "wer_low": interval.low, "wer_high": interval.high}
+    if variant in outcomes.index:
+        found = outcomes.loc[variant]
+        row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
     return row
 
 
-def _pair_table(differences: Mapping[tuple[str, str], Difference]) -> pd.DataFrame:
-    adjusted = holm([d.p for d in differences.values()])
-    rows = []
-    for ((a, b), found), p in zip(differences.items(), adjusted, strict=True):
-        interval = found.interval
-        separated = p < ALPHA and not interval.low <= 0 <= interval.high
-        better = a if interval.mean < 0 else b
-        rows.append(
-            {
-                "a": a,
-                "b": b,
-                "delta_wer": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "p_adjusted": p,
-                "verdict": f"{better} better" if separated else NOT_SEPARATED,
-            }
-        )
-    columns = ["a", "b", "delta_wer", "low", "high", "p_adjusted", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _verdict(
-    variants: pd.DataFrame,
-    pairs: pd.DataFrame,
-    differences: Mapping[tuple[str, str], Difference],
-) -> str:
+def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame) -> str:
     scored = variants[variants["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
     if scored.empty:
         return "No variant has a finished confirm run, so nothing can be said yet."
@@ -145,7 +97,7 @@ def _verdict(
     open_rivals = rivals[rivals["verdict"] == NOT_SEPARATED]
     if not open_rivals.empty:
         names = [r["b"] if r["a"] == best["variant"] else r["a"] for _, r in open_rivals.iterrows()]
-        gap = max(differences[(r["a"], r["b"])].smallest_gap for _, r in open_rivals.iterrows())
+        gap = open_rivals["smallest_gap"].max()
         return (
             f"Not separated: {shown}, and the data do not tell it from {', '.join(names)}; "
             f"a difference below about {100 * gap:.1f} points could not have been seen.{absent}"

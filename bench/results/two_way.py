@@ -16,6 +16,10 @@ of the rate is clusters + runs - interaction. (The replicates as they come hold 
 three times.) With three seeds and ten speakers such a variance is itself uncertain: intervals use
 Student's t with Satterthwaite's degrees of freedom, and p is from the same t, so that interval and
 p agree. tests/results/test_coverage.py measures what that is worth.
+
+A study searches once a recipe, so the luck of the search is in no number. Where the runs of a
+recipe come from several searches, the searches take the place of the runs: what is resampled is the
+search with all its seeds, and the share of the search is told from that of the seeds.
 """
 
 from collections.abc import Sequence
@@ -27,6 +31,8 @@ from scipy import special
 from bench.results.bootstrap import LEVEL, NUM_REPLICATES, Floats, resampled_rates
 
 POWER = 0.8
+_ROUNDING = 1e-12
+"""Rates closer than this are the same: sums taken in another order."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Recipe:
     wer: float
     """Mean over runs."""
     num_runs: int
+    """Of searches, where there are several."""
     num_clusters: int
     clusters_R: Floats
     """Rates with clusters resampled, every run counted once; replicate r is the same test set for
@@ -72,6 +79,8 @@ class Recipe:
     """The variance of `wer` by its runs; zero of a single run, whose luck cannot be seen."""
     interaction: Component
     """The part of `runs` that is interaction with the clusters."""
+    seeds: float
+    """The variance of `wer` by the seeds within searches; NaN of a single search."""
 
 
 @dataclass(frozen=True)
@@ -80,35 +89,41 @@ class Estimate:
 
     value: float
     total: Component
-    from_runs: float
-    """Share of the variance that more seeds would lower; the three shares add up to 1."""
+    from_seeds: float
+    """Share of the variance that more seeds would lower; the shares add up to 1."""
     from_test_set: float
     """Share that more speakers would lower."""
     from_interaction: float
     """Share that either would lower: which speakers a seed happens to be good at."""
+    from_search: float
+    """Share that more searches would lower; NaN if there was one, whose luck cannot be seen."""
 
     @property
     def standard_error(self) -> float:
+        """The root of the variance."""
         return float(np.sqrt(self.total.variance))
 
     @property
     def degrees_of_freedom(self) -> float:
+        """Satterthwaite's; a fraction."""
         if self.total.noise == 0:
             return 1.0
         return self.total.variance**2 / self.total.noise
 
     @property
     def low(self) -> float:
+        """The lower end of the 95 % interval."""
         return self.value - self._quantile((1 + LEVEL) / 2) * self.standard_error
 
     @property
     def high(self) -> float:
+        """The upper end."""
         return self.value + self._quantile((1 + LEVEL) / 2) * self.standard_error
 
     @property
     def p(self) -> float:
         """Two-sided, of the value zero."""
-        if self.value == 0:
+        if abs(self.value) < _ROUNDING:
             return 1.0
         if self.total.variance == 0:
             return 0.0
@@ -130,9 +145,11 @@ def resample_recipes(
     words_C: Floats,
     rng: np.random.Generator,
     num_replicates: int = NUM_REPLICATES,
+    searches: Sequence[Sequence[str]] = (),
 ) -> list[Recipe]:
     """The recipes whose runs made `errors` (one array [S, C] each; S may differ) on the same test
-    clusters, of which there are at least two.
+    clusters, of which there are at least two. `searches` names the search of every run; without it,
+    each recipe was searched once.
 
     All of them share the replicates' clusters; runs are drawn for each recipe on its own, since
     seed 3 of one recipe has nothing to do with seed 3 of another.
@@ -140,46 +157,94 @@ def resample_recipes(
     assert words_C.size > 1, "one cluster says nothing about the next"
     rates_RM = resampled_rates(np.concatenate(errors), words_C, rng, num_replicates)
     ends = np.cumsum([len(own) for own in errors])[:-1]
+    split_RS = np.split(rates_RM, ends, axis=1)
+    named = searches or [[""] * len(own) for own in errors]
     return [
-        _recipe(own, words_C, rates_RS, rng)
-        for own, rates_RS in zip(errors, np.split(rates_RM, ends, axis=1), strict=True)
+        _recipe(own / words_C.sum(), rates_RS, names, rng)
+        for own, rates_RS, names in zip(errors, split_RS, named, strict=True)
     ]
 
 
 def _recipe(
-    errors_SC: Floats, words_C: Floats, rates_RS: Floats, rng: np.random.Generator
+    errors_SC: Floats, rates_RS: Floats, searches: Sequence[str], rng: np.random.Generator
 ) -> Recipe:
-    num_runs, num_clusters = errors_SC.shape
-    num_replicates = len(rates_RS)
-    rates_S = errors_SC.sum(axis=1) / words_C.sum()
-    wer = float(rates_S.mean())
-    clusters_R = rates_RS.mean(axis=1)
-    drawn = rng.integers(num_runs, size=num_replicates)
+    """`errors_SC` are already divided by the number of words, so they add up to the rates."""
+    num_replicates, num_clusters = len(rates_RS), errors_SC.shape[1]
+    drawn = rng.integers(len(errors_SC), size=num_replicates)
     single_R = rates_RS[np.arange(num_replicates), drawn]
-    runs = interaction = Component(0.0, 0.0)
-    if num_runs > 1:
-        shares = np.full(num_runs, 1 / num_runs)
-        weights_RS = rng.multinomial(num_runs, shares, num_replicates) / num_runs
-        runs_R = weights_RS @ rates_S
-        both_R = (weights_RS * rates_RS).sum(axis=1)
-        by_runs = num_runs / (num_runs - 1)
-        by_clusters = num_clusters / (num_clusters - 1)
-        rest = float((both_R - clusters_R - runs_R + wer).var()) * by_runs * by_clusters
-        runs = Component.of(float(runs_R.var()) * by_runs, num_runs - 1)
-        interaction = Component.of(rest, (num_runs - 1) * (num_clusters - 1))
-    return Recipe(wer, num_runs, num_clusters, clusters_R, single_R, runs, interaction)
+    rates_S = errors_SC.sum(axis=1)
+    seeds = np.nan
+    if len(set(searches)) > 1:
+        seeds = _variance_within(rates_S, searches)
+        mean_JS = _mean_over_searches(searches)
+        rates_S, rates_RS = mean_JS @ rates_S, rates_RS @ mean_JS.T
+    clusters_R = rates_RS.mean(axis=1)
+    runs, interaction = _components(rates_S, rates_RS, num_clusters, rng)
+    wer = float(rates_S.mean())
+    return Recipe(wer, len(rates_S), num_clusters, clusters_R, single_R, runs, interaction, seeds)
+
+
+def _components(
+    rates_S: Floats, rates_RS: Floats, num_clusters: int, rng: np.random.Generator
+) -> tuple[Component, Component]:
+    """The parts of the runs and of the interaction in the variance of the mean rate."""
+    num_runs, num_replicates = len(rates_S), len(rates_RS)
+    if num_runs == 1:
+        return Component(0.0, 0.0), Component(0.0, 0.0)
+    shares = np.full(num_runs, 1 / num_runs)
+    weights_RS = rng.multinomial(num_runs, shares, num_replicates) / num_runs
+    runs_R = weights_RS @ rates_S
+    rest_R = (weights_RS * rates_RS).sum(axis=1) - rates_RS.mean(axis=1) - runs_R
+    by_runs, by_clusters = num_runs / (num_runs - 1), num_clusters / (num_clusters - 1)
+    runs = float(runs_R.var()) * by_runs
+    rest = float(rest_R.var()) * by_runs * by_clusters
+    return (
+        Component.of(runs, num_runs - 1),
+        Component.of(rest, (num_runs - 1) * (num_clusters - 1)),
+    )
+
+
+def _mean_over_searches(searches: Sequence[str]) -> Floats:
+    """The matrix [J, S] that takes the mean over the runs of each of J searches."""
+    names = sorted(set(searches))
+    member_JS = np.array([[name == own for own in searches] for name in names])
+    mean_JS: Floats = member_JS / member_JS.sum(axis=1, keepdims=True)
+    return mean_JS
+
+
+def _variance_within(rates_S: Floats, searches: Sequence[str]) -> float:
+    """Of the mean over J searches, by their seeds: the mean of var / S over J."""
+    names = np.array(searches)
+    groups = [rates_S[names == name] for name in sorted(set(searches))]
+    repeated = [group for group in groups if len(group) > 1]
+    if not repeated:
+        return 0.0
+    return float(np.mean([g.var(ddof=1) / len(g) for g in repeated])) / len(groups)
 
 
 def rate(recipe: Recipe) -> Estimate:
     """The mean rate of a recipe over seeds and speakers like these."""
-    return _estimate(recipe.wer, recipe.clusters_R, recipe, recipe.runs, recipe.interaction)
+    return _estimate(
+        recipe.wer,
+        recipe.clusters_R,
+        recipe.num_clusters,
+        recipe.runs,
+        recipe.interaction,
+        recipe.seeds,
+    )
 
 
 def difference(a: Recipe, b: Recipe) -> Estimate:
     """WER of `b` minus that of `a`: above zero, `a` is better. Of two single runs it is the
     difference of two checkpoints, not of two recipes."""
-    runs, interaction = a.runs + b.runs, a.interaction + b.interaction
-    return _estimate(b.wer - a.wer, b.clusters_R - a.clusters_R, a, runs, interaction)
+    return _estimate(
+        b.wer - a.wer,
+        b.clusters_R - a.clusters_R,
+        a.num_clusters,
+        a.runs + b.runs,
+        a.interaction + b.interaction,
+        a.seeds + b.seeds,
+    )
 
 
 def all_differences(recipes: Sequence[Recipe]) -> dict[tuple[int, int], tuple[Estimate, float]]:
@@ -197,7 +262,9 @@ def all_differences(recipes: Sequence[Recipe]) -> dict[tuple[int, int], tuple[Es
             own = difference(a, b)
             scale = sum(1 / x.num_runs for x in (a, b) if x.num_runs > 1)
             deltas_R = b.clusters_R - a.clusters_R
-            pooled = _estimate(own.value, deltas_R, a, runs * scale, interaction * scale)
+            pooled = _estimate(
+                own.value, deltas_R, a.num_clusters, runs * scale, interaction * scale, np.nan
+            )
             found[i, j] = own, max(own.p, pooled.p)
     return found
 
@@ -221,17 +288,29 @@ def _pooled(recipes: Sequence[Recipe], part: str) -> Component:
 
 
 def _estimate(
-    value: float, clusters_R: Floats, of: Recipe, runs: Component, interaction: Component
+    value: float,
+    clusters_R: Floats,
+    num_clusters: int,
+    runs: Component,
+    interaction: Component,
+    seeds: float,
 ) -> Estimate:
-    freedom = of.num_clusters - 1
-    variance = float(clusters_R.var()) * of.num_clusters / freedom
-    total = Component.of(variance, freedom)
+    variance = float(clusters_R.var()) * num_clusters / (num_clusters - 1)
+    total = Component.of(variance, num_clusters - 1)
     # Less variance between runs than their interaction alone would bring: no sign of a difference
     # between seeds, and the interaction is in the clusters' part already.
     if runs.variance > interaction.variance:
         total += runs - interaction
     if total.variance == 0:
-        return Estimate(value, total, np.nan, np.nan, np.nan)
-    from_runs = (total.variance - variance) / total.variance
+        return Estimate(value, total, np.nan, np.nan, np.nan, np.nan)
+    from_runs = 1 - variance / total.variance
     from_interaction = min(interaction.variance, variance) / total.variance
-    return Estimate(value, total, from_runs, 1 - from_runs - from_interaction, from_interaction)
+    from_seeds = from_runs if np.isnan(seeds) else min(seeds / total.variance, from_runs)
+    return Estimate(
+        value=value,
+        total=total,
+        from_seeds=from_seeds,
+        from_test_set=1 - from_runs - from_interaction,
+        from_interaction=from_interaction,
+        from_search=np.nan if np.isnan(seeds) else from_runs - from_seeds,
+    )

@@ -36,7 +36,7 @@ class VariantRow:
 
 @dataclass(frozen=True)
 class PairRow:
-    """WER of `a` minus WER of `b`."""
+    """WER of `b` minus WER of `a`: above zero, `a` is better."""
 
     a: str
     b: str
@@ -44,6 +44,8 @@ class PairRow:
     tone_b: int
     difference: Estimate
     p_adjusted: float
+    probability_of_improvement: float
+    """That a random seed of `a` makes fewer errors than one of `b`."""
     verdict: str
 
 
@@ -75,6 +77,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             tone_b=tones[row["b"]],
             difference=Estimate(row["delta_wer"], row["low"], row["high"]),
             p_adjusted=row["p_adjusted"],
+            probability_of_improvement=row["probability_of_improvement"],
             verdict=row["verdict"],
         )
         for _, row in report_input.pairs.iterrows()

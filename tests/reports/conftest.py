@@ -221,10 +221,12 @@ def make_input(
             {
                 "a": variants[0],
                 "b": variants[1],
-                "delta_wer": -0.051,
-                "low": -0.066,
-                "high": -0.036,
+                "delta_wer": 0.051,
+                "low": 0.036,
+                "high": 0.066,
+                "p": 0.0004,
                 "p_adjusted": 0.0004,
+                "probability_of_improvement": 0.987,
                 "verdict": f"{variants[0]} better",
             }
         )

@@ -34,7 +34,7 @@ def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Table
                 {
                     "run": run, "variant": variant, "seed": seed, "id": f"u{s}-{u}", "speaker": f"s{s:02d}",
                     "num_ref_words": WORDS, "substitutions": rng.binomial(WORDS, rate * hard[s]),
-                    "deletions": 0, "insertions": 0,
+                    "deletions": 0, "insertions": 0, "ref": "word " * WORDS, "hyp": "word " * WORDS,
                 }
                 for s in range(SPEAKERS)
                 for u in range(PER_SPEAKER)

@@ -1,0 +1,79 @@
+"""MAPSSWE, the matched-pairs sentence-segment word error test (Gillick & Cox, ICASSP 1989).
+
+Legend: U utterances, K slots. Where a recogniser can err in an utterance of W reference words is
+2 W + 1 slots: slot 2 w + 1 is word w (1 if it was substituted or deleted), slot 2 w holds the
+number of words inserted before it, slot 2 W those after the last. The slots of all utterances
+follow one another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Ints = NDArray[np.int64]
+
+_WORDS_BETWEEN = 2
+"""Words that both systems have right, in a row, part two segments: NIST's choice."""
+
+
+@dataclass(frozen=True)
+class Mapsswe:
+    """The test's outcome, over segments in which at least one of the systems errs."""
+
+    segments: int
+    mean: float
+    """Errors of the first system minus errors of the second, per segment."""
+    sd: float
+    z: float
+    p: float
+    """Two-sided; 1 if the segments' differences do not vary, as in sc_stats."""
+
+
+def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:
+    """Errors [K] of `hyps`, aligned by jiwer; `refs` run in parallel."""
+    aligned = jiwer.process_words(list(refs), list(hyps))
+    slots_U = []
+    for words, chunks in zip(aligned.references, aligned.alignments, strict=True):
+        slots = np.zeros(2 * len(words) + 1, dtype=np.int64)
+        for chunk in chunks:
+            if chunk.type == "insert":
+                slots[2 * chunk.ref_start_idx] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            elif chunk.type != "equal":
+                slots[2 * chunk.ref_start_idx + 1 : 2 * chunk.ref_end_idx : 2] = 1
+        slots_U.append(slots)
+    return np.concatenate(slots_U)
+
+
+def mapsswe(errors_a_K: Ints, errors_b_K: Ints, num_ref_words_U: Ints) -> Mapsswe:
+    """The test on two systems' errors in the same references, from whatever alignment.
+
+    A segment begins at an error of either system and goes on until both have two words in a row
+    right with nothing inserted between them, or the utterance ends. As sc_stats segments, but for
+    words that only the second system inserts after an utterance's last word: sc_stats overlooks
+    them unless they are swapped to the first, here they count.
+    """
+    num_slots_U = 2 * num_ref_words_U + 1
+    utterance_K = np.repeat(np.arange(num_slots_U.size), num_slots_U)
+    place_K = np.arange(num_slots_U.sum()) - np.repeat(
+        np.cumsum(num_slots_U) - num_slots_U, num_slots_U
+    )
+    wrong = np.flatnonzero(errors_a_K + errors_b_K)
+    if wrong.size == 0:
+        return Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
+    utterance, place = utterance_K[wrong], place_K[wrong]
+    # Slots 2 w and 2 w + 1 have w words before them; from the one after it, one more.
+    words_between = place[1:] // 2 - (place[:-1] + 1) // 2
+    begins = (utterance[1:] != utterance[:-1]) | (words_between >= _WORDS_BETWEEN)
+    starts = np.flatnonzero(np.concatenate([[True], begins]))
+    return _z_test(np.add.reduceat((errors_a_K - errors_b_K)[wrong], starts))
+
+
+def _z_test(differences: Ints) -> Mapsswe:
+    size, mean = differences.size, float(differences.mean())
+    sd = float(differences.std(ddof=1)) if size > 1 else 0.0
+    z = mean / (sd / np.sqrt(size)) if sd > 0 else 0.0
+    return Mapsswe(size, mean, sd, float(z), 2 * float(special.ndtr(-abs(z))))

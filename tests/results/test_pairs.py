@@ -1,0 +1,162 @@
+"""Tables of systems and pairs: the golden systems, and runs with planted differences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.core.errors import UserError
+from bench.results.pairs import (
+    NOT_SEPARATED,
+    PAIR_COLUMNS,
+    SYSTEM_COLUMNS,
+    Outcome,
+    compare_pairs,
+    summarise,
+)
+
+WORDS = 8
+
+
+def made(name: str, rates: list[float], seed: int = 0, num_speakers: int = 12) -> Outcome:
+    """Runs with substitutions at the given rate per seed; ids and speakers always the same."""
+    rng = np.random.default_rng(seed)
+    runs = []
+    for rate in rates:
+        wrong = rng.random((num_speakers * 10, WORDS)) < rate
+        rows = [
+            {
+                "id": f"u{u:03d}", "speaker": f"s{u // 10}", "num_ref_words": WORDS,
+                "substitutions": int(row.sum()), "deletions": 0, "insertions": 0,
+                "ref": "word " * WORDS, "hyp": " ".join("x" if w else "word" for w in row),
+            }
+            for u, row in enumerate(wrong)
+        ]  # fmt: skip
+        runs.append(pd.DataFrame(rows))
+    return Outcome(name=name, runs=tuple(runs))
+
+
+def test_golden_systems(golden: list[Outcome]) -> None:
+    found = summarise(golden, np.random.default_rng(0))
+    assert tuple(found.columns) == SYSTEM_COLUMNS
+    assert found["name"].tolist() == ["a", "b", "c"]
+    assert found["errors"].tolist() == [131, 180, 256]
+    assert found["num_ref_words"].tolist() == [1150] * 3
+    assert found["wer"].tolist() == pytest.approx([0.113913, 0.156522, 0.222609], abs=5e-7)
+    assert found["se_utterances"].tolist() == pytest.approx([0.0101, 0.0107, 0.0152], rel=0.025)
+    assert found["se_speakers"].tolist() == pytest.approx([0.0172, 0.0178, 0.0294], rel=0.025)
+    assert (found["low"] < found["wer"]).all()
+    assert (found["wer"] < found["high"]).all()
+
+
+def test_golden_pairs(golden: list[Outcome]) -> None:
+    found = compare_pairs(golden, np.random.default_rng(0))
+    assert tuple(found.columns) == PAIR_COLUMNS
+    assert (found["a"] + found["b"]).tolist() == ["ab", "ac", "bc"]
+    assert found["delta_wer"].tolist() == pytest.approx([0.0426, 0.1087, 0.0661], abs=5e-5)
+    assert found["mapsswe_segments"].tolist() == pytest.approx([183, 193, 208], rel=0.02)
+    assert found["mapsswe_z"].tolist() == pytest.approx([-3.067, -7.587, -4.263], rel=0.02)
+    assert found[["mcnemar_b", "mcnemar_c"]].to_numpy().tolist() == [[16, 10], [15, 2], [12, 5]]
+    assert found["mcnemar_p"].round(4).tolist() == [0.3269, 0.0023, 0.1435]
+    assert found["wilcoxon_p"].round(4).tolist() == [0.0234, 0.0078, 0.0156]
+    assert found["verdict"].tolist() == ["a better", "a better", "b better"]
+    assert (found["probability_of_improvement"] > 0.98).all()
+    assert (found["share_test_set"] == 1).all()
+
+
+def test_a_planted_difference_is_found_whichever_way_round() -> None:
+    good, bad = made("good", [0.10, 0.11, 0.12]), made("bad", [0.3, 0.3, 0.3], 1)
+    there = compare_pairs([good, bad], np.random.default_rng(0)).iloc[0]
+    back = compare_pairs([bad, good], np.random.default_rng(0)).iloc[0]
+    assert there["verdict"] == back["verdict"] == "good better"
+    assert there["delta_wer"] == -back["delta_wer"] > 0
+    assert there["low"] > 0 > back["high"]
+    assert (there["mcnemar_b"], there["mcnemar_c"]) == (back["mcnemar_c"], back["mcnemar_b"])
+
+
+def test_two_copies_are_not_separated() -> None:
+    rates = [0.2, 0.22, 0.21]
+    for other in (made("copy", rates), made("copy", rates, 1)):
+        found = compare_pairs([made("one", rates), other], np.random.default_rng(0)).iloc[0]
+        assert found["verdict"] == NOT_SEPARATED
+        assert found["low"] <= 0 <= found["high"]
+
+
+def test_p_is_adjusted_for_the_number_of_pairs() -> None:
+    systems = [made(str(n), [0.2 + n / 100] * 3, n) for n in range(4)]
+    found = compare_pairs(systems, np.random.default_rng(0))
+    assert (found["p_adjusted"] >= found["p"]).all()
+    assert found["p_adjusted"].min() >= min(1, 6 * found["p"].min())
+    separated = found["verdict"] != NOT_SEPARATED
+    assert (separated == (found["p_adjusted"] < 0.05)).all()
+    apart = found[separated]
+    assert ((apart["low"] > 0) | (apart["high"] < 0)).all()
+
+
+def test_more_runs_of_a_system_are_pooled() -> None:
+    found = summarise([made("x", [0.1, 0.3])], np.random.default_rng(0)).iloc[0]
+    assert found["num_seeds"] == 2
+    assert found["num_ref_words"] == 2 * 120 * WORDS
+    assert found["wer"] == pytest.approx(found["errors"] / found["num_ref_words"])
+    # Two seeds so far apart say little about a third.
+    assert found["low"] == 0
+    assert found["high"] > 1
+
+
+def test_the_search_has_a_share_where_there_are_several() -> None:
+    one, two = made("one", [0.1, 0.1, 0.3, 0.3]), made("two", [0.2, 0.2, 0.25, 0.25], 1)
+    searched = [
+        Outcome(name=o.name, runs=o.runs, searches=("first", "first", "second", "second"))
+        for o in (one, two)
+    ]
+    found = compare_pairs(searched, np.random.default_rng(0)).iloc[0]
+    assert found["share_search"] > 0.8
+    shares = ["share_seeds", "share_test_set", "share_interaction", "share_search"]
+    assert found[shares].sum() == pytest.approx(1)
+    assert np.isnan(compare_pairs([one, two], np.random.default_rng(0)).iloc[0]["share_search"])
+
+
+def test_a_single_speaker_is_resampled_by_utterance() -> None:
+    alone = [made("x", [0.1]), made("y", [0.3], 1)]
+    for outcome in alone:
+        outcome.runs[0]["speaker"] = "me"
+    found = compare_pairs(alone, np.random.default_rng(0)).iloc[0]
+    assert found["low"] < found["delta_wer"] < found["high"]
+    rows = summarise(alone, np.random.default_rng(0))
+    assert rows["se_speakers"].tolist() == pytest.approx(rows["se_utterances"].tolist(), rel=0.05)
+
+
+def test_none_and_one_make_no_pair() -> None:
+    assert summarise([], np.random.default_rng(0)).empty
+    found = compare_pairs([made("x", [0.1])], np.random.default_rng(0))
+    assert found.empty
+    assert tuple(found.columns) == PAIR_COLUMNS
+
+
+def test_one_utterance_is_too_few() -> None:
+    outcome = made("x", [0.1])
+    short = Outcome(name="x", runs=(outcome.runs[0].head(1),))
+    with pytest.raises(UserError, match="two utterances or more that all systems read, got 1"):
+        summarise([short], np.random.default_rng(0))
+
+
+def test_other_utterances_are_a_bug_of_the_caller() -> None:
+    one, two = made("x", [0.1]), made("y", [0.1], 1)
+    shuffled = Outcome(name="y", runs=(two.runs[0].iloc[::-1],))
+    with pytest.raises(AssertionError, match="y: other utterances"):
+        compare_pairs([one, shuffled], np.random.default_rng(0))
+
+
+def test_a_table_of_the_size_of_librispeech() -> None:
+    """All pairs of 20 systems with 5 seeds on 2,620 utterances of 40 speakers, 10,000 replicates.
+
+    Measured, not timed here: see LOG.md.
+    """
+    systems = [made(f"s{n:02d}", [0.1 + n / 200] * 5, n, num_speakers=262) for n in range(20)]
+    for system in systems:
+        for run in system.runs:
+            run["speaker"] = [f"s{u % 40}" for u in range(len(run))]
+    found = compare_pairs(systems, np.random.default_rng(0))
+    assert len(found) == 190
+    ends = found[(found["a"] == "s00") & (found["b"] == "s19")].iloc[0]
+    assert ends["verdict"] == "s00 better"
+    assert ends["delta_wer"] == pytest.approx(0.095, abs=0.005)

@@ -1,0 +1,76 @@
+"""The tests against golden numbers and scipy."""
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.results.pairs import Outcome
+from bench.results.significance import holm, mcnemar, rank, wilcoxon
+
+# Demsar (2006), table 6: AUC of C4.5, +m, +cf, +m+cf on 14 data sets, as ranks.
+DEMSAR = np.array(
+    [
+        [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1], [1, 2.5, 4, 2.5],
+        [3, 2, 4, 1], [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5], [4, 2.5, 1, 2.5],
+        [3, 2, 4, 1], [4, 1, 2, 3], [3, 1, 4, 2],
+    ]
+)  # fmt: skip
+
+
+def test_golden_mcnemar(golden: list[Outcome]) -> None:
+    right = {o.name: o.runs[0]["ref"].to_numpy() == o.runs[0]["hyp"].to_numpy() for o in golden}
+    found = {pair: mcnemar(right[pair[0]], right[pair[1]]) for pair in combinations("abc", 2)}
+    assert [(f.b, f.c) for f in found.values()] == [(16, 10), (15, 2), (12, 5)]
+    assert [round(f.p, 4) for f in found.values()] == [0.3269, 0.0023, 0.1435]
+
+
+def test_mcnemar_is_exact_above_twenty_discordant_pairs_too() -> None:
+    right_a = np.repeat([True, False, True], [25, 20, 30])
+    found = mcnemar(right_a, np.repeat([False, True, True], [25, 20, 30]))
+    assert (found.b, found.c) == (25, 20)
+    assert found.p == pytest.approx(0.5515, abs=5e-5)
+    assert found.p == pytest.approx(stats.binomtest(20, 45).pvalue)
+    assert mcnemar(right_a, right_a).p == 1
+
+
+def test_golden_wilcoxon(golden: list[Outcome]) -> None:
+    rates = []
+    for outcome in golden:
+        sums = outcome.runs[0].groupby("speaker").sum(numeric_only=True)
+        errors = sums["substitutions"] + sums["deletions"] + sums["insertions"]
+        rates.append((errors / sums["num_ref_words"]).to_numpy())
+    found = [round(wilcoxon(a, b), 4) for a, b in combinations(rates, 2)]
+    assert found == [0.0234, 0.0078, 0.0156]
+
+
+def test_wilcoxon_of_speakers_without_a_difference() -> None:
+    rates = np.array([0.1, 0.2, 0.3, 0.4])
+    assert wilcoxon(rates, rates) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert wilcoxon(rates, rates + np.array([0, 0.1, 0.2, 0.3])) == pytest.approx(0.25)
+
+
+def test_golden_holm() -> None:
+    found = holm([0.002163, 3.3e-14, 2.01e-05])
+    assert found == pytest.approx([0.00216, 9.83e-14, 4.03e-05], rel=0.01)
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_golden_ranks_of_demsar() -> None:
+    found = rank(DEMSAR)
+    assert found.average_ranks.round(3).tolist() == [3.143, 2.0, 2.893, 1.964]
+    assert found.uncorrected == pytest.approx(9.28, abs=0.005)
+    assert found.critical_difference == pytest.approx(1.25, abs=0.005)
+    # Ties can only raise it.
+    assert found.statistic > found.uncorrected
+    assert found.p == pytest.approx(stats.chi2.sf(found.statistic, 3))
+
+
+def test_without_ties_the_correction_is_none() -> None:
+    found = rank(np.random.default_rng(0).random((9, 5)))
+    assert found.statistic == pytest.approx(found.uncorrected)
