@@ -1,0 +1,83 @@
+"""What must be alike for a difference of error rates to mean something (DESIGN.md, section 8.4)."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.data.corpora import load_corpus
+from bench.results.systems import ScoredSystem
+
+STAMP = "NOT COMPARABLE"
+EXPECTED = ("data", "text", "decoder", "budget", "precision", "hardware", "metric")
+"""What a comparison should know of each system; of a budget there are several keys."""
+
+
+def differing_facts(systems: Sequence[ScoredSystem]) -> dict[str, Mapping[str, str]]:
+    """The keys in which systems are known to differ: by key the value of each system that has one.
+
+    What nobody recorded, as for systems from elsewhere, is not held against them.
+    """
+    keys = sorted({key for system in systems for key in system.facts})
+    known = {key: {s.name: s.facts[key] for s in systems if key in s.facts} for key in keys}
+    return {key: values for key, values in known.items() if len(set(values.values())) > 1}
+
+
+def unknown_facts(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
+    """One sentence for each group of systems of which the same of EXPECTED is unknown."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for system in systems:
+        known = {key.partition(".")[0] for key in system.facts}
+        if lacking := tuple(key for key in EXPECTED if key not in known):
+            groups.setdefault(lacking, []).append(system.name)
+    return tuple(f"{', '.join(n)}: {', '.join(keys)} unknown" for keys, n in groups.items())
+
+
+def check_comparable(systems: Sequence[ScoredSystem], *, force: bool) -> tuple[str, ...]:
+    """The keys in which `systems` differ: none, unless the user insists with ``--force``.
+
+    Raises:
+        UserError: they differ; names the keys, and of each value a system that has it.
+    """
+    differing = differing_facts(systems)
+    if differing and not force:
+        shown = "; ".join(f"{key} ({_examples(values)})" for key, values in differing.items())
+        raise UserError(
+            f"{STAMP}: the systems differ in {shown}; compare like with like, or add --force to "
+            "see the numbers under that stamp"
+        )
+    return tuple(differing)
+
+
+def _examples(values: Mapping[str, str]) -> str:
+    first: dict[str, str] = {}
+    for name, value in values.items():
+        first.setdefault(value, name)
+    return ", ".join(f"{name}: {value}" for value, name in first.items())
+
+
+def leaks(
+    systems: Sequence[ScoredSystem], progress: ProgressCallback | None = None
+) -> tuple[str, ...]:
+    """One sentence for each corpus whose splits share speakers, recordings or texts.
+
+    A corpus that is not here any more, or not as it was, leaves the matter open, and is said too.
+    """
+    corpora = dict.fromkeys((s.corpus, s.facts.get("data")) for s in systems)
+    found = []
+    for config, digest in corpora:
+        if config is None:
+            continue
+        unknown = f"leakage between the splits of {config.name} is unknown"
+        try:
+            corpus = load_corpus(config, progress=progress)
+        except UserError as error:
+            found.append(f"{unknown}: {error}")
+            continue
+        # Watch utterances are neither trained on nor scored.
+        shared = {k: count for k, count in corpus.leakage.items() if "watch" not in k}
+        if corpus.digest != digest:
+            found.append(f"{unknown}: the corpus has changed")
+        elif shared:
+            counts = ", ".join(f"{key} ({count})" for key, count in sorted(shared.items()))
+            found.append(f"LEAKAGE between the splits of {config.name}: {counts}")
+    return tuple(found)

@@ -1,0 +1,266 @@
+"""Whatever a user names, as systems that can be compared: studies and runs of ours, JSON lines and
+trn files of anybody's."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from bench.core.config import flatten, to_dict
+from bench.core.errors import UserError
+from bench.core.paths import OUT
+from bench.data.corpora import CorpusConfig
+from bench.data.text import normalize, text_digest
+from bench.results.pairs import Outcome
+from bench.results.transcripts import Transcript, read_json_lines, read_trn
+from bench.scoring import score
+from bench.study.definition import FILE, StudyDefinition, load
+from bench.tracking.record import ENVIRONMENT, RUN, read_json, read_lines, read_run
+
+SCORES = "utterances-test.jsonl"
+NORMALISED = (
+    "texts of files were normalised before they were scored: lower case, punctuation as space"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSystem:
+    """An outcome, and what is known of how it came about."""
+
+    outcome: Outcome
+    """A speaker is "" where the file names none; `aligned` finds one."""
+    facts: Mapping[str, str]
+    """By key, such as ``data`` or ``budget.num_trials``; what nobody recorded has no key."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the comparison should know."""
+    study: str = ""
+    corpus: CorpusConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return self.outcome.name
+
+
+def read_systems(names: Iterable[str], ref: Path | None = None) -> list[ScoredSystem]:
+    """The systems that `names` stand for, in order, each under a name of its own.
+
+    Systems of two studies that are called alike get the name of their study before theirs.
+
+    Args:
+        names: of studies (each of whose variants is a system), folders of runs, MLflow run ids,
+            JSON-lines files of scored utterances; or trn files, if there is a `ref`.
+        ref: the reference, a trn file.
+
+    Raises:
+        UserError: nothing is called so; a file that cannot be read; two systems of one name.
+    """
+    systems: list[ScoredSystem] = []
+    for name in names:
+        systems += (
+            [_scored(Path(name), read_trn(Path(name), ref))] if ref is not None else _of_name(name)
+        )
+    count = Counter(system.name for system in systems)
+    systems = [_under_its_study(s) if s.study and count[s.name] > 1 else s for s in systems]
+    name, times = Counter(system.name for system in systems).most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"systems are told apart by name, got {name!r} {times} times; name each once, or "
+            "rename a file"
+        )
+    return systems
+
+
+def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
+    """The outcomes, with the same utterances, references and speakers in every run, ids sorted.
+
+    Args:
+        systems: at least one.
+        common: leave out what some run lacks, instead of refusing it.
+
+    Raises:
+        UserError: different utterances, none in common, or different references or speakers for
+            the same one.
+    """
+    ids = _shared_ids(systems, common=common)
+    _agreed(systems, ids, "ref")
+    named = _agreed(systems, ids, "speaker")
+    # An utterance without a speaker is a cluster of its own.
+    speakers = [named.get(id, id) for id in ids]
+    outcomes = []
+    for system in systems:
+        runs = (run.set_index("id").loc[ids].reset_index() for run in system.outcome.runs)
+        ordered = tuple(run.assign(speaker=speakers) for run in runs)
+        outcomes.append(replace(system.outcome, runs=ordered))
+    return outcomes
+
+
+def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
+    found = [(system.name, set(run["id"])) for system in systems for run in system.outcome.runs]
+    shared = set.intersection(*(ids for _, ids in found))
+    if not shared:
+        examples = ", ".join(f"{min(ids)!r} of {name}" for name, ids in dict(found).items())
+        raise UserError(
+            "systems are compared on the same utterances, these have none in common (such as "
+            f"{examples}); make the ids alike"
+        )
+    for name, ids in found:
+        if (extra := sorted(ids - shared)) and not common:
+            shown = ", ".join(map(repr, extra[:3]))
+            raise UserError(
+                f"systems are compared on the same utterances, but {len(extra)} of the {len(ids)} "
+                f"of {name} ({shown}{', …' if extra[3:] else ''}) are not in every other; add "
+                "--common to leave them out"
+            )
+    return sorted(shared)
+
+
+def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) -> dict[str, str]:
+    """What the systems have in `column`, by id; without those for which none has anything."""
+    said: dict[str, tuple[str, str]] = {}
+    wanted = set(ids)
+    for system in systems:
+        for run in system.outcome.runs:
+            for id, value in zip(run["id"], run[column], strict=True):
+                if not value or id not in wanted:
+                    continue
+                name, other = said.setdefault(id, (system.name, value))
+                if other != value:
+                    what = "reference" if column == "ref" else column
+                    raise UserError(
+                        f"an utterance has one {what} for all systems, but that of {id!r} is "
+                        f"{other!r} in {name} and {value!r} in {system.name}; correct one"
+                    )
+    return {id: value for id, (_, value) in said.items()}
+
+
+def _of_name(name: str) -> list[ScoredSystem]:
+    path = Path(name)
+    for folder in (OUT / name, path):
+        if (folder / FILE).is_file():
+            return _of_study(folder)
+    run = path.parent if path.name == SCORES else path
+    if (run / RUN).is_file():
+        return [_of_run(run)]
+    if path.is_file():
+        return [_scored(path, read_json_lines(path))]
+    for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):
+        if read_run(file.parent)["mlflow_run_id"] == name:
+            return [_of_run(file.parent)]
+    raise UserError(
+        f"a system is a study, a run's folder, an MLflow run id or a JSON-lines file, {name!r} is "
+        "none; `python -m bench.ls studies` lists studies, and trn files need --ref"
+    )
+
+
+def _of_study(folder: Path) -> list[ScoredSystem]:
+    definition = load(folder)
+    planned = definition.budget.num_seeds
+    systems, notes = [], []
+    for label in definition.systems:
+        scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
+        if len(scored) != planned:
+            notes.append(f"{folder.name}/{label}: {len(scored)} of {planned} confirm runs scored")
+        if scored:
+            runs = [path.parent for path in scored]
+            systems.append(_of_records(label, runs, folder.name, definition))
+    if not systems:
+        raise UserError(
+            f"study {folder.name} has no finished confirm run to compare; resume it with "
+            "python -m bench.sweep"
+        )
+    return [replace(systems[0], notes=tuple(notes)), *systems[1:]]
+
+
+def _of_run(folder: Path) -> ScoredSystem:
+    if not (folder / SCORES).is_file():
+        raise UserError(
+            f"a run is compared by its test utterances, {folder} has no {SCORES}; name a finished "
+            "confirm run"
+        )
+    folder = folder.resolve()
+    study = folder.parents[2]
+    definition = load(study) if (study / FILE).is_file() else None
+    name = f"{folder.parent.name}/{folder.name}"
+    return _of_records(name, [folder], "" if definition is None else study.name, definition)
+
+
+def _of_records(
+    name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
+) -> ScoredSystem:
+    """Runs of ours, one per seed; of a run outside a study less is known."""
+    facts = _recorded(folders, None if definition is None else definition.device)
+    if definition is not None:
+        budget = flatten(to_dict(definition.budget))
+        facts |= {
+            "text": definition.text_digest,
+            "decoder": "greedy",
+            "precision": "bfloat16 autocast" if definition.device == "cuda" else "float32",
+            "features": str(definition.features_version),
+            **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
+        }
+    frames = tuple(pd.DataFrame(read_lines(folder / SCORES)) for folder in folders)
+    return ScoredSystem(
+        outcome=Outcome(name=name, runs=frames),
+        facts=facts,
+        study=study,
+        corpus=None if definition is None else definition.corpus,
+    )
+
+
+def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
+    """What the runs themselves noted; several values where they do not agree."""
+    facts: dict[str, set[str]] = {}
+    for folder in folders:
+        environment = read_json(folder / ENVIRONMENT) or {}
+        gpu = None if device == "cpu" else environment.get("gpu")
+        jiwer = environment.get("version.jiwer")
+        found = {
+            "data": read_run(folder)["data_digest"],
+            "hardware": gpu or environment.get("cpu"),
+            "metric": jiwer and f"jiwer {jiwer}",
+        }
+        for key, value in found.items():
+            if value:
+                facts.setdefault(key, set()).add(str(value))
+    return {key: " | ".join(sorted(values)) for key, values in facts.items()}
+
+
+def _under_its_study(system: ScoredSystem) -> ScoredSystem:
+    renamed = replace(system.outcome, name=f"{system.study}/{system.name}")
+    return replace(system, outcome=renamed)
+
+
+def _scored(path: Path, texts: Mapping[str, Transcript]) -> ScoredSystem:
+    """Texts of others: reference and hypothesis are normalised as ours are, and scored by us.
+
+    Symbols outside our alphabet stay, accents and digits too, and count as they are written.
+    """
+    refs = {id: normalize(text.ref) for id, text in texts.items()}
+    for id, ref in refs.items():
+        if not ref:
+            raise UserError(
+                f"{texts[id].where}: a reference has at least one word, that of {id!r} is "
+                f"{texts[id].ref[:60]!r}; leave that utterance out"
+            )
+    notes = [NORMALISED]
+    if not all(text.speaker for text in texts.values()):
+        notes.append(
+            f"{path.stem}: not every utterance has a speaker; those of other systems are used, or "
+            "else the utterance counts as one"
+        )
+    scores = score(
+        ids=texts,
+        refs=refs.values(),
+        hyps=[normalize(text.hyp) for text in texts.values()],
+        speakers=[text.speaker for text in texts.values()],
+        seconds=[text.seconds for text in texts.values()],
+    )
+    return ScoredSystem(
+        outcome=Outcome(name=path.stem, runs=(pd.DataFrame(map(to_dict, scores)),)),
+        facts={"text": text_digest(), "metric": f"jiwer {version('jiwer')}"},
+        notes=tuple(notes),
+    )

@@ -1,0 +1,178 @@
+"""The command that compares, on the made-up systems of tests/golden."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import compare
+from bench.core import cli
+from bench.core.paths import write_json
+from bench.results.systems import read_systems
+
+GOLDEN = Path(__file__).parent / "golden"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(GOLDEN)
+    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
+
+    def run_compare(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        code = 0
+        try:
+            cli.run(compare.build_parser(), compare.main)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_compare
+
+
+TRN = ("--ref", "ref.trn", "a.trn", "b.trn", "c.trn")
+
+
+def test_trn_files_of_others_as_json(run: Run) -> None:
+    code, out, err = run(*TRN, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [(s["name"], s["errors"], s["num_ref_words"]) for s in found["systems"]] == [
+        ("a", 131, 1150), ("b", 180, 1150), ("c", 256, 1150),
+    ]  # fmt: skip
+    assert [s["wer"] for s in found["systems"]] == pytest.approx([0.113913, 0.156522, 0.222609], abs=1e-6)  # fmt: skip
+    assert [s["se_utterances"] for s in found["systems"]] == pytest.approx([0.0101, 0.0107, 0.0152], rel=0.03)  # fmt: skip
+    assert [s["se_speakers"] for s in found["systems"]] == pytest.approx([0.0172, 0.0178, 0.0294], rel=0.03)  # fmt: skip
+    pairs = {(p["a"], p["b"]): p for p in found["pairs"]}
+    assert [p["delta_wer"] for p in pairs.values()] == pytest.approx([0.0426, 0.1087, 0.0661], abs=5e-5)  # fmt: skip
+    first = pairs["a", "b"]
+    assert {"segments", "mean", "sd", "z", "p"} == set(first["mapsswe"])
+    assert first["mapsswe"]["segments"] == pytest.approx(183, rel=0.02)
+    assert first["mcnemar"] == {"b": 16, "c": 10, "p": pytest.approx(0.3269, abs=5e-5)}
+    assert first["wilcoxon"] == {"p": pytest.approx(0.0234, abs=5e-5)}
+    for what, low, high in (("utterances", 0.0157, 0.0684), ("speakers", 0.0150, 0.0658)):
+        expected = {"low": pytest.approx(low, abs=0.001), "high": pytest.approx(high, abs=0.001)}
+        assert first[what] == expected
+    assert first["low"] < first["delta_wer"] < first["high"]
+    assert found["not_comparable"] == []
+
+
+def test_the_table_and_its_sentences(run: Run) -> None:
+    code, out, err = run(*TRN)
+    assert code == 0, err
+    assert "a better: c has +10.9 points of WER against a" in out
+    assert "a, b, c: data, decoder, budget, precision, hardware unknown" in out
+    assert out.count("normalised") == 1
+    assert "−10.9*" in out
+
+
+def test_markdown_latex_and_csv(run: Run) -> None:
+    _, markdown, _ = run(*TRN, "--markdown")
+    assert "| a | 11.4 |" in markdown
+    assert all(line.startswith("|") for line in markdown.splitlines() if line)
+    _, latex, _ = run(*TRN, "--latex")
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert r"WER \%" in latex
+    _, text, _ = run(*TRN, "--csv")
+    systems, pairs = (
+        list(csv.DictReader(io.StringIO(part))) for part in text.strip().split("\n\n")
+    )
+    assert [float(row["errors"]) for row in systems] == [131, 180, 256]
+    assert len(pairs) == 3
+
+
+def test_the_same_seed_gives_the_same_bytes(run: Run) -> None:
+    assert run(*TRN, "--json") == run(*TRN, "--json")
+    assert run(*TRN, "--json") != run(*TRN, "--json", "--seed", "1")
+
+
+def test_a_system_against_itself_is_not_separated(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "twin.trn").write_text((GOLDEN / "a.trn").read_text())
+    _, out, _ = run("--ref", "ref.trn", "a.trn", str(tmp_path / "twin.trn"), "--json")
+    (pair,) = json.loads(out)["pairs"]
+    assert (pair["delta_wer"], pair["verdict"], pair["p"]) == (0, "not separated", 1)
+
+
+def run_of_ours(folder: Path, hyps: str, **recorded: str) -> str:
+    """A run outside any study, which has read golden utterances as `hyps` says."""
+    (system,) = read_systems([str(GOLDEN / f"{hyps}.trn")], GOLDEN / "ref.trn")
+    write_json(folder / "run.json", {"mlflow_run_id": "m", "data_digest": recorded["data"]})
+    write_json(folder / "environment.json", {"cpu": recorded["cpu"]})
+    rows = system.outcome.runs[0].drop(columns="seconds").to_dict("records")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "utterances-test.jsonl").write_text(lines)
+    return str(folder)
+
+
+def test_what_differs_is_refused_or_stamped_in_every_form(run: Run, tmp_path: Path) -> None:
+    ours = run_of_ours(tmp_path / "ours", "a", data="d1", cpu="x")
+    other = run_of_ours(tmp_path / "other", "b", data="d2", cpu="x")
+    code, out, err = run(ours, other)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "differ in data" in err
+    assert f"{tmp_path.name}/ours: d1, {tmp_path.name}/other: d2" in err
+    assert "--force" in err
+    stamp = "NOT COMPARABLE: the systems differ in data"
+    for form in ("", "--markdown", "--csv", "--latex"):
+        code, out, _ = run(ours, other, "--force", *filter(None, [form]))
+        assert code == 0
+        assert stamp in out.splitlines()[0], form
+    assert json.loads(run(ours, other, "--force", "--json")[1])["not_comparable"] == ["data"]
+    same = run_of_ours(tmp_path / "same", "b", data="d1", cpu="x")
+    code, out, _ = run(ours, same)
+    assert code == 0
+    assert "NOT COMPARABLE" not in out
+
+
+def test_ours_beside_a_file_of_others(run: Run, tmp_path: Path) -> None:
+    ours = run_of_ours(tmp_path / "ours", "a", data="d1", cpu="x")
+    rows = map(json.loads, Path(ours, "utterances-test.jsonl").read_text().splitlines())
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text(
+        "".join(
+            json.dumps({"audio_filepath": f"{r['id']}.wav", "text": r["ref"], "pred_text": ""})
+            + "\n"
+            for r in rows
+        )
+    )
+    code, out, err = run(str(theirs), ours, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [s["wer"] for s in found["systems"]] == pytest.approx([1.0, 131 / 1150])
+    assert found["pairs"][0]["verdict"] == f"{tmp_path.name}/ours better"
+    assert found["systems"][1]["se_speakers"] == pytest.approx(0.0172, rel=0.03), "our speakers"
+
+
+def test_leakage_is_stamped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak = "LEAKAGE between the splits of x: train/test same text (3)"
+    monkeypatch.setattr(compare, "leaks", lambda systems, progress: (leak,))
+    for form in ([], ["--markdown"], ["--csv"]):
+        assert leak in run(*TRN, *form)[1].splitlines()[0]
+    assert json.loads(run(*TRN, "--json")[1])["leakage"] == [leak]
+
+
+def test_names_in_brackets_are_no_markup(run: Run, tmp_path: Path) -> None:
+    for name in ("[red]x", "[-]y"):
+        (tmp_path / f"{name}.trn").write_text((GOLDEN / "a.trn").read_text())
+    code, out, err = run("--ref", "ref.trn", *map(str, tmp_path.glob("*.trn")))
+    assert code == 0, err
+    rows = out.splitlines()[1:3]
+    assert sorted(row.split()[0] for row in rows) == ["[-]y", "[red]x"]
+
+
+def test_one_form_at_a_time(run: Run) -> None:
+    code, out, err = run(*TRN, "--json", "--csv")
+    assert (code, out) == (2, "")
+    assert "one form, got --json and --csv" in err
+
+
+def test_one_system_is_no_comparison(run: Run) -> None:
+    code, out, err = run("--ref", "ref.trn", "a.trn")
+    assert (code, out) == (2, "")
+    assert "a comparison needs two systems, got 1 (a)" in err
