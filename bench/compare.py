@@ -1,6 +1,7 @@
 """Compare systems on the same utterances: ours, or anybody's."""
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.measure import Measurement
@@ -11,7 +12,7 @@ from bench.core import cli
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.seeding import numpy_generator
-from bench.results.pairs import compare_pairs, summarise
+from bench.results.pairs import Outcome, compare_pairs, rank_over_speakers, summarise
 from bench.results.refusal import check_comparable, leaks, unknown_facts
 from bench.results.systems import aligned, read_systems
 from bench.results.tables import (
@@ -50,7 +51,7 @@ def main(options: argparse.Namespace) -> None:
         pairs=compare_pairs(outcomes, rng),
         not_comparable=differing,
         leakage=leakage,
-        notes=(*notes, *unknown_facts(systems)),
+        notes=(*notes, *unknown_facts(systems), *_ranks(outcomes)),
     )
     if options.json:
         cli.print_json(as_json(comparison))
@@ -58,6 +59,20 @@ def main(options: argparse.Namespace) -> None:
         print(FORMS[options.form](comparison))
     else:
         _print(comparison)
+
+
+def _ranks(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Three systems or more as speakers see them, in a sentence; fewer have no such ranks."""
+    num_speakers = outcomes[0].runs[0]["speaker"].nunique()
+    if len(outcomes) < 3 or num_speakers < 2:
+        return
+    found = rank_over_speakers(outcomes)
+    ranks = zip(found.average_ranks, (outcome.name for outcome in outcomes), strict=True)
+    shown = ", ".join(f"{name} {average:.2f}" for average, name in sorted(ranks))
+    yield (
+        f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g}; closer "
+        f"than {found.critical_difference:.2f} may be chance)"
+    )
 
 
 def _print(comparison: Comparison) -> None:

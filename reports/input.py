@@ -8,12 +8,12 @@ import pandas as pd
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown.
+    # 12 %), NaN if unknown. `unbeaten`: none has a lower WER at as few multiply-adds.
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "num_trials", "num_finished", "num_pruned", "num_diverged", "num_failed",
-        "num_seeds",
+        "num_seeds", "unbeaten",
     ),
     # One row an unordered pair of variants: WER of b minus WER of a (above zero, a is better), its
     # 95 % interval, p and Holm-adjusted p, the probability that a random seed of a beats one of b,

@@ -68,6 +68,7 @@ def test_the_table_and_its_sentences(run: Run) -> None:
     assert code == 0, err
     assert "a better: c has +10.9 points of WER against a" in out
     assert "a, b, c: data, decoder, budget, precision, hardware unknown" in out
+    assert "average ranks over 8 speakers: a 1.12, b 1.94, c 2.94" in out
     assert out.count("normalised") == 1
     assert "−10.9*" in out
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.results.pairs import NOT_SEPARATED, Outcome, compare_pairs, summarise
+from bench.results.tradeoffs import pareto_set
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
 from bench.tracking import Tables
@@ -34,6 +35,9 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
         for label, system in definition.systems.items()
     ]
     variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng)
+    # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
+    costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
+    variants["unbeaten"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
     return Comparison(variants, pairs, _verdict(variants, pairs))
 
 

