@@ -86,7 +86,7 @@ def test_a_row_holds_what_was_promised(
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert row["plain_ratio_low"] <= row["plain_ratio"] <= row["plain_ratio_high"]
     assert set(row["shares"]) == {
-        "data", "forward", "loss", "backward", "optimizer", "device",
+        "data", "augment", "forward", "loss", "backward", "optimizer", "device",
         "evaluation", "logging", "checkpoint",
     }  # fmt: skip
     assert sum(row["shares"].values()) == pytest.approx(1.0)

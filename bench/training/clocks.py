@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-TrainPhase = Literal["data", "forward", "loss", "backward", "optimizer", "device"]
-"""Parts of a training step. A GPU works on while the host goes ahead: there the first five are the
-host's time alone, and `device` the wait for what was begun."""
+TrainPhase = Literal["data", "augment", "forward", "loss", "backward", "optimizer", "device"]
+"""Parts of a training step; `data` is the wait for a batch of features. A GPU works on while the
+host goes ahead: there the first six are the host's time alone, and `device` the wait for what was
+begun."""
 Phase = TrainPhase | Literal["evaluation", "report", "checkpoint"]
 
 

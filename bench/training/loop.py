@@ -156,8 +156,9 @@ def _train(
         # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
         with clocks("data"):
             indices = order[state.batch]
-            rng = generator(seed, "augment", state.step)
             host = data.train.collate(indices)
+        with clocks("augment"):
+            rng = generator(seed, "augment", state.step)
             host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
             out_lens_B = model.output_lengths(host_lens_B)
             batch, feat_lens_B = host.to(device), copied(host_lens_B, device)

@@ -105,13 +105,13 @@ def test_the_cap_counts_training_seconds_over_all_resumes(
 ) -> None:
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))  # each block takes a second
-    capped = run(**{"training.max_train_seconds": 30.0, "training.log_every_steps": 100})
+    capped = run(**{"training.max_train_seconds": 36.0, "training.log_every_steps": 100})
     assert capped(stop=lambda progress: progress.evaluated).num_steps == 4
     result = capped()
-    # Each step has five blocks. Four steps and the reading of their window were 21 seconds; then
+    # Each step has six blocks. Four steps and the reading of their window were 25 seconds; then
     # two steps more, and the reading of theirs.
     assert (result.state, result.num_steps, result.num_epochs) == ("finished", 6, 2)
-    assert result.train_seconds == 32
+    assert result.train_seconds == 38
     assert [round(p.epoch, 2) for p in capped.evaluations] == [1, 1.5]
 
 
