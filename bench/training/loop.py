@@ -11,11 +11,9 @@ not.
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,10 +36,8 @@ from bench.training.optim import (
     step_unless,
 )
 from bench.training.progress import Progress, TrainResult, WatchTranscript
+from bench.training.state import LoopState, read_window
 from variants.spec import AcousticModel
-
-MAX_NONFINITE_STREAK = 10
-"""So many steps in a row without a finite loss and gradient, and the run has diverged."""
 
 _logger = logging.getLogger(__name__)
 
@@ -59,37 +55,6 @@ class TrainingData:
         """Names the utterances, their order and their features."""
         sets = (self.train, self.valid, self.watch)
         return digest([[d.store.digest, *(u.id for u in d.utterances)] for d in sets])
-
-
-@dataclass(kw_only=True)
-class LoopState:
-    """All that changes in a run besides weights and optimizer; a checkpoint holds these three."""
-
-    step: int = 0
-    """Batches trained on, those left out as not finite included."""
-    epoch: int = 0
-    """Whole epochs done."""
-    batch: int = 0
-    """Batches done of the epoch after these."""
-    window: list[Tensor] = field(default_factory=list)
-    """Loss and gradient norm [2] of each step since the last report, unread, on the device."""
-    audio_seconds: float = 0.0
-    """Trained on."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """See Clocks."""
-    reported_audio_seconds: float = 0.0
-    """`audio_seconds` at the last report."""
-    reported_train_seconds: float = 0.0
-    num_nonfinite: int = 0
-    nonfinite_streak: int = 0
-    """The steps just before the last report, all not finite."""
-    best: dict[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
-    final: dict[str, float] = field(default_factory=dict)
-    peak_memory_bytes: int = 0
-    num_micro_batches: int = 1
-    """That a batch goes through the network in."""
-    outcome: Literal["finished", "diverged"] | None = None
 
 
 def train(
@@ -200,7 +165,7 @@ def _train(
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
-            metrics |= _read_window(state, clocks, data.train, order)
+            metrics |= read_window(state, clocks, data.train, order)
 
         # 6. At the end of an epoch, evaluate and keep the best weights.
         if epoch_ends:
@@ -319,45 +284,6 @@ def _retry_in_smaller_parts(
 def _longest(host_lens_B: Tensor) -> int:
     """The largest of lengths on the CPU; no device is asked."""
     return int(host_lens_B.numpy().max())
-
-
-def _read_window(
-    state: LoopState, clocks: Clocks, dataset: Dataset, order: list[list[int]]
-) -> dict[str, float]:
-    """Fetch and empty the window; count what was not finite in it, average the rest.
-
-    Sets the outcome where so many steps in a row were not finite that the run has diverged.
-    """
-    with clocks("device"):
-        rows = torch.stack(state.window).tolist()
-    state.window = []
-    finite = []
-    # The window never reaches back beyond the epoch, at whose end it is read.
-    for place, (loss, grad_norm) in enumerate(rows, start=state.batch - len(rows)):
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            finite.append((loss, grad_norm))
-            state.nonfinite_streak = 0
-            continue
-        state.num_nonfinite += 1
-        state.nonfinite_streak += 1
-        if state.nonfinite_streak == MAX_NONFINITE_STREAK:
-            state.outcome = "diverged"
-        step = state.step - state.batch + place + 1
-        ids = ", ".join(dataset.utterances[index].id for index in order[place])
-        message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
-        _logger.warning(message, step, loss, grad_norm, ids)
-    audio = state.audio_seconds - state.reported_audio_seconds
-    speed = audio / (clocks.train - state.reported_train_seconds)
-    state.reported_audio_seconds = state.audio_seconds
-    state.reported_train_seconds = clocks.train
-    metrics = {
-        "train/num_nonfinite": float(state.num_nonfinite),
-        "train/audio_seconds_per_second": speed,
-    }
-    if finite:
-        losses, norms = zip(*finite, strict=True)
-        metrics |= {"train/loss": fmean(losses), "train/grad_norm": fmean(norms)}
-    return metrics
 
 
 def _evaluate(
