@@ -63,7 +63,8 @@ def test_a_shipped_study_can_be_run(name: str) -> None:
             assert study.match.holds(size(study.match.quantity, definition.base_config(label)))
     assert min(sizes.values()) > 0, "every network can be built"
     assert definition.changes(study.question.base) == ()
-    assert len({str(s) for s in definition.systems.values()}) == len(definition.systems)
+    twins = 1 if name == "sanity" else 0  # on purpose: the benchmark must not tell them apart
+    assert len({str(s) for s in definition.systems.values()}) == len(definition.systems) - twins
 
 
 @pytest.mark.parametrize("name", ["cells", "depth", "sortagrad"])
