@@ -75,9 +75,9 @@ class ReportInput:
     watch: pd.DataFrame
     design: Mapping[str, Any] = field(default_factory=dict)
     """`held_equal` (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
-    source, base` and `better`, pairs of which the first is claimed to have the lower WER; per row
-    of the study `systems: {label: {variant, settings (dict), changes (keys that differ from the
-    base)}}`."""
+    source, base` and `better`, pairs of which the first is claimed to have the lower WER;
+    `findings`, pairs of a matter and what was found about it; per row of the study `systems:
+    {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or

@@ -1,6 +1,7 @@
 """From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
 one sentence."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,21 @@ import numpy as np
 import pandas as pd
 
 from bench.core.seeding import numpy_generator
-from bench.results.pairs import NOT_SEPARATED, Outcome, compare_pairs, summarise
+from bench.results.pairs import (
+    NOT_SEPARATED,
+    Outcome,
+    compare_pairs,
+    counts_by_speaker,
+    summarise,
+)
+from bench.results.power_law import fit_power_law
 from bench.results.tradeoffs import pareto_set
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
 from bench.tracking import Tables
 from variants import VARIANTS
+
+SHARE = "batches.train_share"
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class Comparison:
     variants: pd.DataFrame
     pairs: pd.DataFrame
     verdict: str
+    findings: tuple[tuple[str, str], ...]
+    """What else the study's question was about, and what was found."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
@@ -38,7 +50,25 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
     # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
     costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
     variants["unbeaten"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
-    return Comparison(variants, pairs, _verdict(variants, pairs))
+    findings = tuple(_data_scale(definition, outcomes, rng))
+    return Comparison(variants, pairs, _verdict(variants, pairs), findings)
+
+
+def _data_scale(
+    definition: StudyDefinition, outcomes: Sequence[Outcome], rng: np.random.Generator
+) -> Iterator[tuple[str, str]]:
+    """How the WER falls with the data, where the amount of it is all that systems differ in."""
+    changed = {key for label in definition.systems for key in definition.changes(label)}
+    if changed != {SHARE} or len(outcomes) < 3:
+        return
+    shares_N = [definition.base_config(outcome.name).batches.train_share for outcome in outcomes]
+    errors, words_C = counts_by_speaker(outcomes)
+    law = fit_power_law(np.array(shares_N), errors, words_C, rng)
+    yield (
+        "WER against the amount of data",
+        f"WER = {_percent(law.scale)} × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
+        f"{law.high:.2f}): twice the data, {100 * (1 - law.factor_by_doubling):.0f} % fewer errors",
+    )
 
 
 def _outcomes(definition: StudyDefinition, utterances: pd.DataFrame) -> list[Outcome]:

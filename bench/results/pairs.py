@@ -142,10 +142,14 @@ def compare_pairs(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.D
 
 def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
     """Three systems or more, ranked by their error rates on each speaker, means over runs."""
+    errors, words_C = counts_by_speaker(outcomes)
+    return rank(np.stack([errors_SC.mean(axis=0) / words_C for errors_SC in errors], axis=1))
+
+
+def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], Floats]:
+    """Word errors [S, C] of each system, and the reference words [C] of each speaker."""
     counts = _counts(outcomes)
-    words_C = counts.words_by_speaker()
-    rates = [errors_SC.mean(axis=0) / words_C for errors_SC in counts.errors_by_speaker()]
-    return rank(np.stack(rates, axis=1))
+    return counts.errors_by_speaker(), counts.words_by_speaker()
 
 
 def _columns(found: Estimate, a: Recipe, b: Recipe) -> dict[str, float]:

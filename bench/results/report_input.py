@@ -44,7 +44,7 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
-        design=describe_design(definition),
+        design={**describe_design(definition), "findings": comparison.findings},
     )
     return report_input, comparison
 

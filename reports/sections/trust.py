@@ -52,7 +52,7 @@ class Numbers:
     """Empty, like its source, if the study tests none."""
     source: str
     answers: tuple[tuple[str, str], ...]
-    """For each pair of the claim, "a below b" and what was found."""
+    """For each pair of the claim, "a below b" and what was found; then what else was."""
     held_equal: str
     systems: tuple[SystemRow, ...]
     corpus: str
@@ -75,7 +75,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         answers=tuple(
             (f"{better} below {worse}", _answer(report_input, better, worse))
             for better, worse in question.get("better", ())
-        ),
+        )
+        + tuple((str(matter), str(found)) for matter, found in design.get("findings", ())),
         held_equal=str(design.get("held_equal", "")),
         systems=_systems(report_input, str(question.get("base", ""))),
         corpus=str(corpus.get("name", "unknown")),

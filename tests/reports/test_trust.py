@@ -44,6 +44,7 @@ DESIGN = {
         "name": "cells", "summary": "Which cell?", "claim": "LSTM beats GRU.", "source": "nobody",
         "base": "ds-gru", "better": [["ds-lstm", "ds-gru"], ["ds-gru", "ds-lstm"], ["ds-gru", "x"]],
     },
+    "findings": (("WER against data", "falls <fast>"),),
     "systems": {
         "ds-gru": {"variant": "ds-gru", "settings": {"model.width": 306}, "changes": []},
         "ds-lstm": {"variant": "ds-lstm", "settings": {}, "changes": ["model.cell"]},
@@ -55,12 +56,14 @@ def test_the_claim_is_answered_and_what_differs_is_said(
     study: ReportInput, make_input: MakeInput
 ) -> None:
     shown = trust.numbers(make_input(design=DESIGN))
-    assert [found for _, found in shown.answers] == ["contradicted", "found", "not compared yet"]
+    answers = [found for _, found in shown.answers]
+    assert answers == ["contradicted", "found", "not compared yet", "falls <fast>"]
     gru, lstm = shown.systems
     assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
     assert (lstm.settings, lstm.difference) == ((), "model.cell")
     page = trust.html(shown)
     assert "LSTM beats GRU." in page
+    assert "WER against data:</b> falls &lt;fast&gt;" in page
     assert "2,000,000 parameters, to within 1 %" in page
     assert "The claim" not in trust.html(trust.numbers(study))
 

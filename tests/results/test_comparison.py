@@ -7,6 +7,7 @@ import pytest
 from bench.data.corpora import CorpusConfig
 from bench.results.comparison import compare
 from bench.study.definition import StudyDefinition, define
+from bench.study.question import load_study_file
 from bench.study.space import load_budget
 from bench.tracking import Tables
 from reports.input import COLUMNS
@@ -88,6 +89,25 @@ def test_one_variant_and_none(definition: StudyDefinition) -> None:
     assert none.verdict == "No variant has a finished confirm run, so nothing can be said yet."
     assert none.variants["wer_mean"].isna().all()
     assert none.variants["num_failed"].tolist() == [1, 1, 0]
+
+
+def test_shares_of_the_data_are_joined_by_a_power_law() -> None:
+    study = load_study_file("data-scale")
+    definition = define(
+        study.systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},
+        question=study.question,
+    )  # fmt: skip
+    shares = {"eighth": 0.125, "quarter": 0.25, "half": 0.5, "all": 1.0}
+    made = tables({label: [0.1 * share**-0.5] * 3 for label, share in shares.items()})
+    ((matter, found),) = compare(definition, made).findings
+    assert matter == "WER against the amount of data"
+    exponent = float(found.partition("share^−")[2].split()[0])
+    assert exponent == pytest.approx(0.5, abs=0.05)
+    assert "twice the data, " in found
+
+
+def test_other_questions_have_no_power_law(definition: StudyDefinition) -> None:
+    assert compare(definition, tables({"ds-gru": [0.1], "ds-lstm": [0.2]})).findings == ()
 
 
 def test_what_costs_more_and_errs_more_is_beaten(definition: StudyDefinition) -> None:
