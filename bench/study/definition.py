@@ -218,7 +218,7 @@ def load(folder: Path) -> StudyDefinition:
     """The definition of the study in `folder`.
 
     Raises:
-        UserError: no study is there, or its file is damaged.
+        UserError: no study is there, or its file is damaged or of another version.
     """
     try:
         plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -243,8 +243,11 @@ def load(folder: Path) -> StudyDefinition:
         )
     except FileNotFoundError as error:
         raise UserError(f"no study in {folder}; `python -m bench.ls studies` lists them") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / FILE} is damaged ({error}); move the folder away") from error
+    except (UserError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / FILE} is damaged or was written by another version ({error}); move the "
+            "folder away"
+        ) from error
 
 
 def find_study(name: str) -> Path:

@@ -1,5 +1,7 @@
 """A study is what it was begun with: systems, sizes, settings; nothing is mixed."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from bench.core.config import parse_settings
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.study.definition import StudyDefinition, begin_or_return, define, load
+from bench.study.definition import FILE, StudyDefinition, begin_or_return, define, load
 from bench.study.match import Match, size
 from bench.study.question import Question, System
 from bench.study.space import load_budget
@@ -122,3 +124,27 @@ def test_a_space_that_searches_the_size_cannot_be_matched(tmp_path: Path) -> Non
 def test_params_never_override_the_budget() -> None:
     config = study().trial_config("flat", 0, {"training.num_epochs": 99})
     assert config.training.num_epochs == load_budget("smoke").search_epochs
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda plain: plain["budget"].update(num_trails=3),
+        lambda plain: plain.pop("systems"),
+        lambda plain: plain.update(spaces=3),
+        lambda plain: plain["corpus"].update(max_seconds="long"),
+    ],
+)
+def test_a_file_of_another_version_is_named(
+    damage: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    definition = define(
+        ["ds-gru"], CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
+    )
+    begin_or_return(tmp_path, definition)
+    assert load(tmp_path) == definition
+    plain = json.loads((tmp_path / FILE).read_text())
+    damage(plain)
+    (tmp_path / FILE).write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"study\.json is damaged or .* move the folder away"):
+        load(tmp_path)
