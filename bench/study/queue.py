@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from bench.core.errors import UserError
 from bench.core.seeding import derive
 from bench.study.definition import StudyDefinition
-from bench.study.space import Dimension, Value
+from bench.study.search import distribution, make_pruner, make_sampler
+from bench.study.space import Value
 
 JOURNAL = "optuna.journal"
 SLOT = "slot"
@@ -154,14 +155,11 @@ class SlotQueue:
         # from what is there.
         study = self._load()
         seed = derive(self._definition.seed, f"sampler/{self._system}", _num_begun(study))
-        startup = max(2, budget.num_trials // 4)
         return optuna.load_study(
             study_name=self._name,
             storage=self._storage,
-            sampler=optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=startup),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=budget.startup_trials, n_warmup_steps=budget.warmup_epochs
-            ),
+            sampler=make_sampler(budget, seed),
+            pruner=make_pruner(budget),
         )
 
     @contextmanager
@@ -175,7 +173,7 @@ class SlotQueue:
         return {k: d.default for k, d in self._definition.searched(self._system).items()}
 
     def _distributions(self) -> dict[str, BaseDistribution]:
-        return {k: _distribution(d) for k, d in self._definition.searched(self._system).items()}
+        return {k: distribution(d) for k, d in self._definition.searched(self._system).items()}
 
 
 def run_lock(folder: Path) -> FileLock:
@@ -211,17 +209,6 @@ def _slot(trial: FrozenTrial) -> Slot:
 
 def _num_begun(study: Study) -> int:
     return sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if dimension.choices:
-        return optuna.distributions.CategoricalDistribution(dimension.choices)
-    low, high = dimension.low, dimension.high
-    assert low is not None
-    assert high is not None
-    if isinstance(low, int) and isinstance(high, int):
-        return optuna.distributions.IntDistribution(low, high, log=dimension.log)
-    return optuna.distributions.FloatDistribution(float(low), float(high), log=dimension.log)
 
 
 def _masked(url: str) -> str:

@@ -35,6 +35,10 @@ class Budget:
     """Trials that must have finished before one may be pruned."""
     warmup_epochs: int
     """Epochs that every trial may train before it can be pruned."""
+    sampler: str = "tpe"
+    """How the next setting is chosen; a name of SAMPLERS in bench/study/search.py."""
+    pruner: str = "median"
+    """When a trial is given up; a name of PRUNERS there."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
