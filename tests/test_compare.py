@@ -177,3 +177,12 @@ def test_one_system_is_no_comparison(run: Run) -> None:
     code, out, err = run("--ref", "ref.trn", "a.trn")
     assert (code, out) == (2, "")
     assert "a comparison needs two systems, got 1 (a)" in err
+
+
+def test_what_is_saved_compares_again(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    code, before, _ = run(*TRN, "--save", str(kept), "--json")
+    assert code == 0
+    code, after, _ = run(str(kept), "--json")
+    assert code == 0
+    assert json.loads(after) == json.loads(before)

@@ -13,7 +13,8 @@ from bench.core.errors import UserError
 from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
-from bench.results.systems import NORMALISED, ScoredSystem, aligned, read_systems
+from bench.results.scored import ScoredSystem, aligned
+from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
 from bench.study.definition import FILE, define
 from bench.study.space import load_budget
