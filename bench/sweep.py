@@ -48,11 +48,12 @@ def main(options: argparse.Namespace) -> None:
     definition = definition_of(options, device)
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
-    if not corpus.split("test"):
-        raise UserError(
-            f"a study scores a test split, corpus {corpus.name} has none; supply one, or tune on "
-            "valid with python -m bench.train"
-        )
+    for split in ("valid", "test"):
+        if not corpus.split(split):
+            raise UserError(
+                f"a study needs a {split} split, corpus {corpus.name} has none; supply one, or "
+                "train without it by python -m bench.train"
+            )
     definition = replace(
         definition, data_digest=corpus.digest, excluded=_common_subset(corpus, definition)
     )

@@ -115,7 +115,9 @@ def datasets(
         for split, listed in utterances.items()
     }
     if not sets["watch"].utterances:
-        sets["watch"] = Dataset(_spread(sets["valid"]), store)
+        sets["watch"] = Dataset(
+            _spread(sets["valid"] if len(sets["valid"]) else sets["train"]), store
+        )
     return sets
 
 
@@ -156,6 +158,8 @@ def _score(
     best, _ = load_model(plan.folder / "checkpoints" / "best.pt", device)
     metrics: dict[str, float] = {}
     for split in ("valid", "test") if plan.open_test else ("valid",):
+        if not len(sets[split]):
+            continue
         if split == "test":
             metrics["test/num_opened"] = _count_opening(plan.folder)
         evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])

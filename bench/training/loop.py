@@ -211,9 +211,8 @@ def _train(
 
 def _check_data(data: TrainingData, model: AcousticModel) -> None:
     """Refuse what would end in an infinite loss or in no rate at all."""
-    for name, dataset in (("train", data.train), ("valid", data.valid)):
-        if not len(dataset):
-            raise UserError(f"training needs utterances in split {name!r}, got none; add some")
+    if not len(data.train):
+        raise UserError("training needs utterances in split 'train', got none; add some")
 
     _, left_out = feasible_subset(data.train, model.output_lengths)
     if left_out:
@@ -293,15 +292,17 @@ def _evaluate(
     device: torch.device,
     precision: torch.dtype,
 ) -> tuple[dict[str, float], tuple[WatchTranscript, ...]]:
-    """Metrics on valid, and what is heard of the watch utterances."""
-    valid = evaluate(model, data.valid, config.batches, device, precision=precision)
-    metrics = {
-        "valid/loss": valid.loss,
-        "valid/wer": valid.totals.wer,
-        "valid/cer": valid.totals.cer,
-        "valid/blank_share": valid.blank_share,
-        "valid/empty_share": valid.empty_share,
-    }
+    """Metrics on valid (none without such a split), and what is heard of the watch utterances."""
+    metrics = {}
+    if len(data.valid):
+        valid = evaluate(model, data.valid, config.batches, device, precision=precision)
+        metrics = {
+            "valid/loss": valid.loss,
+            "valid/wer": valid.totals.wer,
+            "valid/cer": valid.totals.cer,
+            "valid/blank_share": valid.blank_share,
+            "valid/empty_share": valid.empty_share,
+        }
     if not len(data.watch):
         return metrics, ()
     heard = evaluate(model, data.watch, config.batches, device, precision=precision).scores
@@ -309,7 +310,8 @@ def _evaluate(
 
 
 def _is_better(new: dict[str, float], best: dict[str, float]) -> bool:
-    """By WER, of equals by CER; equal in both is not better."""
+    """By WER, of equals by CER; equal in both is not better. Without a valid split the newest is
+    best."""
     keys = ("valid/wer", "valid/cer")
     return not best or [new[key] for key in keys] < [best[key] for key in keys]
 

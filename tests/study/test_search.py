@@ -38,15 +38,21 @@ def test_a_sampler_stays_in_the_space_and_repeats_with_its_seed(sampler: str) ->
 def test_a_hopeless_trial_is_given_up_unless_nothing_is_pruned(pruner: str) -> None:
     budget = replace(load_budget("smoke"), pruner=pruner, startup_trials=2, warmup_epochs=2)
     study = optuna.create_study(pruner=make_pruner(budget))
-    for wer in (0.2, 0.3, 0.25, 0.22):
+
+    def epochs_of(wer: float) -> int:
+        """Of nine, those that a trial which stays at `wer` trains."""
         trial = study.ask()
         for epoch in range(1, 10):
             trial.report(wer, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                return epoch
         study.tell(trial, wer)
-    trial = study.ask()
-    for epoch in range(1, 4):
-        trial.report(0.9, epoch)
-    assert trial.should_prune() is (pruner != "none")
+        return 9
+
+    for wer in (0.23, 0.22, 0.21, 0.2):
+        assert epochs_of(wer) == 9
+    assert (epochs_of(0.9) < 9) is (pruner != "none")
 
 
 def test_every_budget_names_what_exists() -> None:

@@ -39,17 +39,19 @@ _NO_TEST = (
 )
 
 _TUNING = "no test split: for choosing a setting on valid, with every other training speaker"
+_WHOLE = "no valid and no test split: for training a setting that was chosen before"
+
+
+def _read_whole(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
+    root = _root(config.path)
+    return Listing(rows=tuple(_part(root, "train", _recordings(root))), notes=(_WHOLE,))
 
 
 def _read(
     config: CorpusConfig, progress: ProgressCallback | None, *, with_test: bool = True
 ) -> Listing:
     root = _root(config.path)
-    audio = {
-        path.stem: path
-        for suffix in _AUDIO_SUFFIXES
-        for path in sorted(root.rglob(f"*{suffix}"))
-    }  # fmt: skip
+    audio = _recordings(root)
     rows = _part(root, "train", audio)
     held_out = dict.fromkeys(_valid_speakers(root, rows), "valid")
     official_test: list[Row] = []
@@ -66,6 +68,15 @@ def _read(
         notes = (_NO_TEST.format(count=len(chosen)),)
     dealt = (replace(row, split=held_out.get(row.speaker, "train")) for row in rows)
     return Listing(rows=(*dealt, *official_test), notes=notes)
+
+
+def _recordings(root: Path) -> dict[str, Path]:
+    """Files by name, of several forms of one recording the most wanted."""
+    return {
+        path.stem: path
+        for suffix in _AUDIO_SUFFIXES
+        for path in sorted(root.rglob(f"*{suffix}"))
+    }  # fmt: skip
 
 
 def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
@@ -179,4 +190,10 @@ AN4_DEV = CorpusSpec(
     summary="an4's training part alone, without a test split: for tuning with bench.train",
     source=AN4.source,
     read=partial(_read, with_test=False),
+)
+AN4_ALL = CorpusSpec(
+    name="an4-all",
+    summary="an4's training part whole: for training a setting chosen on an4-dev once more",
+    source=AN4.source,
+    read=_read_whole,
 )

@@ -28,8 +28,6 @@ from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
 VALIDATION_VERSION = "1"
 """Raised when the rules here change, so that no cached result of the old ones is used."""
 
-REQUIRED_SPLITS = ("train", "valid")
-"""What training needs; a sweep needs test too, and says so itself."""
 _NUM_READERS = 4
 
 _log = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ def validate(
 
     Raises:
         UserError: two rows with one id, audio that is missing or cannot be read, symbols outside
-            the alphabet (unless they are to be dropped), several channels, or a required split
+            the alphabet (unless they are to be dropped), several channels, or a train split
             without utterances.
     """
     # Absolute, so that what is kept holds from any working folder.
@@ -188,15 +186,15 @@ def _examine(row: Row, text: str, config: CorpusConfig) -> Utterance | LeftOut:
 
 
 def _check_splits(name: str, utterances: list[Utterance], left_out: list[LeftOut]) -> None:
+    """Training needs a train split; a sweep needs valid and test too, and says so itself."""
     found = Counter(u.split for u in utterances)
-    for split in REQUIRED_SPLITS:
-        if not found[split]:
-            refused = sum(item.split == split for item in left_out)
-            counts = ", ".join(f"{s} {found[s]}" for s in REQUIRED_SPLITS)
-            raise UserError(
-                f"a corpus needs the splits train and valid, but {split} of {name!r} is empty "
-                f"({counts}; left out of {split}: {refused}); supply utterances for it"
-            )
+    if not found["train"]:
+        refused = sum(item.split == "train" for item in left_out)
+        counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
+        raise UserError(
+            f"a corpus needs utterances to train on, but split train of {name!r} is empty (got "
+            f"{counts}; left out of train: {refused}); supply utterances for it"
+        )
 
 
 def _report(corpus: Corpus) -> None:
