@@ -12,10 +12,27 @@ from plotly.offline import get_plotlyjs
 from reports.input import ReportInput
 from reports.markup import FOLDER, render
 from reports.palette import COLOURS
-from reports.sections import cost, curves, decodes, listening, redo, runs, search, trust, verdict
+from reports.sections import (
+    accuracy,
+    cost,
+    curves,
+    decodes,
+    differences,
+    errors,
+    listening,
+    method,
+    pairwise,
+    redo,
+    runs,
+    search,
+    speakers,
+    trust,
+    verdict,
+)
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, curves, search, decodes, listening, cost, runs, redo,
+    verdict, trust, differences, accuracy, pairwise, curves, search, errors, decodes, listening,
+    speakers, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 

@@ -1,13 +1,20 @@
 """A study's records, gathered into what the report draws."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from bench.core.config import digest, flatten, to_dict
 from bench.costs.ledger import measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
+from bench.results.bootstrap import LEVEL, NUM_REPLICATES
 from bench.results.comparison import Comparison, compare
+from bench.results.significance import ALPHA
+from bench.results.two_way import POWER
 from bench.study.definition import StudyDefinition, load
 from bench.tracking import display_uri, read_study
 from reports import ReportInput
@@ -44,6 +51,8 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
+        train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design={**describe_design(definition), "findings": comparison.findings},
     )
     return report_input, comparison
@@ -73,6 +82,12 @@ def describe_design(definition: StudyDefinition) -> dict[str, object]:
     """What the report says about the design; the same keys as ReportInput.design."""
     question, match = definition.question, definition.match
     return {
+        "method": {
+            "level": LEVEL,
+            "alpha": ALPHA,
+            "power": POWER,
+            "num_replicates": NUM_REPLICATES,
+        },
         "held_equal": "" if match is None else match.title,
         "question": {} if question is None else to_dict(question),
         "systems": {
@@ -109,6 +124,14 @@ def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, ob
         "left_out": left_out,
         "splits": splits,
     }
+
+
+def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Mapping[str, object]:
+    """The flat config of the confirm runs of `label`, or of its base before there is one."""
+    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
+    if own.empty:
+        return flatten(to_dict(definition.base_config(label)))
+    return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:

@@ -35,6 +35,7 @@ SPACE = {
     "optim.weight_decay": {"low": 1e-3, "high": 0.1, "log": True, "choices": []},
     "features.num_bins": {"low": None, "high": None, "log": False, "choices": [40, 64, 80]},
 }
+METHOD = {"level": 0.95, "alpha": 0.05, "power": 0.8, "num_replicates": 10_000}
 STATES = ("finished", "pruned", "finished", "diverged", "finished", "pruned", "failed", "finished")
 SKILL = {"ds-gru": 0.11, "ds-lstm": 0.16}
 
@@ -180,6 +181,7 @@ class Study:
             "audio_seconds_per_second": 213.0,
             "train_seconds": 380.0,
             "search_seconds": 1893.0,
+            "peak_memory_bytes": 3.1e8,
             "num_trials": len(trials),
             "num_seeds": len(wers),
             "unbeaten": bool(wers) and variant == "ds-gru",
@@ -228,6 +230,14 @@ def make_input(
                 "p": 0.0004,
                 "p_adjusted": 0.0004,
                 "probability_of_improvement": 0.987,
+                "smallest_gap": 0.031,
+                "share_seeds": 0.25,
+                "share_test_set": 0.7,
+                "share_interaction": 0.05,
+                "share_search": math.nan,
+                "mapsswe_p": 0.0002,
+                "mcnemar_p": 0.021,
+                "wilcoxon_p": 0.03125,
                 "verdict": f"{variants[0]} better",
             }
         )
@@ -271,6 +281,12 @@ def make_input(
             "digest.spaces": "77ab01c2d3e4f566",
         },
         "tracking_uri": "sqlite:///mlflow.db",
+        "design": {"method": METHOD},
+        "configs": {
+            name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
+            for place, name in enumerate(variants)
+        },
+        "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(variants, SPACE),
     }
     return ReportInput(**{**fields, **study.tables(), **replaced})

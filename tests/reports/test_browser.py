@@ -55,7 +55,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 9
+    assert len(shown(browser, "main > section")) == 15
     charts = shown(browser, ".chart")
     assert len(charts) == 8
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
@@ -106,7 +106,9 @@ def test_without_javascript_it_reads(browser: Any) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.refresh()
     try:
-        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 3
+        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 2
+        for section in ("trust", "differences", "accuracy", "pairwise"):
+            assert shown(browser, f"#{section} table"), section
         assert len(shown(browser, ".decode")) == 30
         assert not shown(browser, "#filter, #stage")
         assert len(shown(browser, "details.history")) == 3
