@@ -20,7 +20,7 @@ def main(options: argparse.Namespace) -> None:
         )
     written = []
     for folder in folders:
-        report_input, comparison = gather(folder)
+        report_input, comparison = gather(folder, audio=options.audio)
         report = build(report_input, folder / REPORT_FILE)
         written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
     if options.json:
@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "report", "Write the HTML report of studies (all of out/ by default).", "STUDY"
     )
     parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
+    cli.add_audio(parser)
     return parser
 
 

@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> None:
         tracker.stop("killed" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
 
-    report_input, comparison = gather(folder)
+    report_input, comparison = gather(folder, audio=options.audio)
     report = build(report_input, folder / REPORT_FILE)
     _summarise(tracker, definition, comparison, launcher, report)
     flush_unsent(folder)
@@ -248,6 +248,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_device(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
     parser.add_argument("--storage", metavar="URL", help="of the queue (default: a journal file)")
+    cli.add_audio(parser)
     parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
     return parser
 

@@ -19,6 +19,7 @@ from reports.sections import (
     decodes,
     differences,
     errors,
+    hearing,
     listening,
     method,
     pairwise,
@@ -31,8 +32,8 @@ from reports.sections import (
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, differences, accuracy, pairwise, curves, search, errors, decodes, listening,
-    speakers, cost, runs, redo, method,
+    verdict, trust, differences, accuracy, pairwise, curves, search, errors, decodes, hearing,
+    listening, speakers, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 

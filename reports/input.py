@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
@@ -54,6 +56,32 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Letter:
+    """A symbol that CTC emitted."""
+
+    symbol: str
+    seconds: float
+    """When, from the beginning of the utterance."""
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """An utterance to be heard."""
+
+    id: str
+    speaker: str
+    ref: str
+    seconds: float
+    flac: bytes
+    """The recording, mono."""
+    spectrogram: NDArray[np.uint8]
+    """(bins, frames), the lowest bin last."""
+    letters: Mapping[str, tuple[Letter, ...]]
+    """By variant; without those whose checkpoint is gone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -87,6 +115,8 @@ class ReportInput:
     """The flat config of each variant's confirm runs, or of its base before there is one."""
     train_words: Mapping[str, int] = field(default_factory=dict)
     """How often each word is said in train."""
+    samples: tuple[Sample, ...] | None = ()
+    """None if the user wants no recording in the page."""
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
     {"choices": […]}}}``."""

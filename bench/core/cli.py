@@ -69,6 +69,16 @@ def add_device(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_audio(command: argparse.ArgumentParser) -> None:
+    """``--no-audio``."""
+    command.add_argument(
+        "--no-audio",
+        action="store_false",
+        dest="audio",
+        help="put no recording into the report (default: a few test utterances)",
+    )
+
+
 def add_settings(command: argparse.ArgumentParser) -> None:
     """``--set``, ``--deterministic`` and ``--seed``."""
     command.add_argument(

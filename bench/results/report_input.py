@@ -13,6 +13,7 @@ from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.bootstrap import LEVEL, NUM_REPLICATES
 from bench.results.comparison import Comparison, compare
+from bench.results.samples import gather_samples
 from bench.results.significance import ALPHA
 from bench.results.two_way import POWER
 from bench.study.definition import StudyDefinition, load
@@ -22,8 +23,10 @@ from reports import ReportInput
 REPORT_FILE = "report.html"
 
 
-def gather(folder: Path) -> tuple[ReportInput, Comparison]:
+def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
+
+    `audio` lets a few test utterances be heard in the page.
 
     Raises:
         UserError: no study in `folder`, or its corpus cannot be read any more.
@@ -47,6 +50,7 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
         utterances=tables.utterances,
         watch=tables.watch,
         speed=measured({system.variant for system in definition.systems.values()}),
+        samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         spaces={
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems

@@ -1,15 +1,18 @@
 """A study that never was: two variants, eight trials and three seeds each, believable curves."""
 
+import io
 import math
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from reports import ReportInput
-from reports.input import COLUMNS
+from reports.input import COLUMNS, Letter, Sample
 
 MakeInput = Callable[..., ReportInput]
 SENTENCES = (
@@ -52,6 +55,23 @@ def heard(text: str, error: float, rng: random.Random) -> str:
         elif luck < 0.5 * error:
             letters.append(letter + rng.choice("aen "))
     return " ".join("".join(letters).split())
+
+
+def sample(id: str, variants: tuple[str, ...]) -> Sample:
+    """A second and a half of a tone."""
+    sound = io.BytesIO()
+    tone = 0.1 * np.sin(np.arange(24_000) / 10)
+    soundfile.write(sound, tone, 16_000, format="FLAC", subtype="PCM_16")
+    letters = (Letter("h", 0.3, 0.9), Letter(" ", 0.75, 0.8), Letter("i", 1.2, 0.3))
+    return Sample(
+        id=id,
+        speaker="voice-1",
+        ref="h i",
+        seconds=1.5,
+        flac=sound.getvalue(),
+        spectrogram=np.arange(40 * 150, dtype=np.uint16).astype(np.uint8).reshape(40, 150),
+        letters=dict.fromkeys(variants, letters),
+    )
 
 
 class Study:
@@ -282,6 +302,7 @@ def make_input(
         },
         "tracking_uri": "sqlite:///mlflow.db",
         "design": {"method": METHOD},
+        "samples": (sample("test-000", variants),) if num_seeds else (),
         "configs": {
             name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
             for place, name in enumerate(variants)

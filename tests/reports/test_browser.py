@@ -1,6 +1,7 @@
 """The page in headless Chromium, from file://, in one session."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reports import ReportInput, build
 
@@ -55,7 +56,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 15
+    assert len(shown(browser, "main > section")) == 16
     charts = shown(browser, ".chart")
     assert len(charts) == 8
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
@@ -68,9 +69,28 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     field.send_keys("Test-003")
     (decode,) = shown(browser, ".decode")
     assert "test-003" in decode.text
-    assert browser.find_element(By.ID, "filter-count").text == "1 of 30"
+    count = browser.find_element(By.ID, "filter-count")
+    assert count.text == "1 of 48"
     field.send_keys(Keys.CONTROL + "a", Keys.DELETE)
-    assert len(shown(browser, ".decode")) == 30
+    assert len(shown(browser, ".decode")) == 10
+    browser.find_element(By.CSS_SELECTOR, ".more summary").click()
+    assert len(shown(browser, ".decode")) == 48
+    right, wrong = (Select(browser.find_element(By.ID, f"filter-{w}")) for w in ("right", "wrong"))
+    right.select_by_visible_text("ds-gru")
+    wrong.select_by_visible_text("ds-lstm")
+    kept = {decode.get_attribute("data-errors") for decode in shown(browser, ".decode")}
+    assert kept
+    assert all(re.fullmatch("0 [1-9].*", errors) for errors in kept)
+    browser.find_element(By.ID, "filter-random").click()
+    assert len(shown(browser, ".decode")) == 1
+    for select in (right, wrong):
+        select.select_by_index(0)
+    assert len(shown(browser, ".decode")) == 10
+
+    # 2b. The recording is whole.
+    length = "return document.querySelector('.sample audio').duration"
+    WebDriverWait(browser, 10).until(lambda page: page.execute_script(length))
+    assert browser.execute_script(length) == pytest.approx(1.5, abs=0.01)
 
     # 3. The slider shows the transcripts of its epoch.
     slider = browser.find_element(By.ID, "epoch")
@@ -109,7 +129,7 @@ def test_without_javascript_it_reads(browser: Any) -> None:
         assert len(shown(browser, "#verdict .sentence, #verdict table")) == 2
         for section in ("trust", "differences", "accuracy", "pairwise"):
             assert shown(browser, f"#{section} table"), section
-        assert len(shown(browser, ".decode")) == 30
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".decode")) == 48
         assert not shown(browser, "#filter, #stage")
         assert len(shown(browser, "details.history")) == 3
     finally:
