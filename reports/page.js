@@ -74,7 +74,8 @@ function setUpFilter() {
   };
   const filter = () =>
     show(decodes.filter(isWanted), Boolean(field.value.trim() || right?.value || wrong?.value));
-  for (const control of [field, right, wrong]) control?.addEventListener("input", filter);
+  field.addEventListener("input", filter);
+  for (const select of [right, wrong]) select?.addEventListener("change", filter);
   document.getElementById("filter-random").addEventListener("click", () => {
     const wanted = decodes.filter(isWanted);
     show(wanted.length ? [wanted[Math.floor(Math.random() * wanted.length)]] : [], true);

@@ -64,7 +64,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         rows = tuple(
             (name, tones[name], "".join(letter.symbol for letter in letters),
              tuple(_placed(letter, sample.seconds) for letter in letters))
-            for name, letters in sample.letters.items()
+            for name in tones
+            if (letters := sample.letters.get(name)) is not None
         )  # fmt: skip
         heard.append(
             Heard(
