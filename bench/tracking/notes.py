@@ -1,7 +1,7 @@
 """The descriptions, in Markdown, that MLflow shows above a run's numbers."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,21 @@ import pandas as pd
 GAP = 2 * "\N{NO-BREAK SPACE}"
 NOTE_TAG = "mlflow.note.content"
 """The tag that MLflow shows, as Markdown, for a run's description."""
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %" if math.isfinite(rate) else "–"
+
+
+ENDS: Mapping[str, Callable[[float], str]] = {
+    "best/valid/wer": lambda wer: f"valid WER {_percent(wer)}",
+    "best/epoch": lambda epoch: f"best epoch {epoch:.0f}",
+    "num_epochs": lambda epochs: f"{epochs:.0f} epochs",
+    "test/wer": lambda wer: f"test WER {_percent(wer)}",
+    "test/cer": lambda cer: f"test CER {_percent(cer)}",
+    "train_seconds": lambda seconds: f"{seconds:,.0f} s of training",
+}
+"""What a description says of a run that has ended, by the metric of its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +141,10 @@ def _end(summary: Mapping[str, Any] | None) -> str:
     parts = [f"**{summary['state'].capitalize()}**"]
     if error:
         parts.append(f"{error['kind']}: {in_markdown(error['message'])}")
-    if "best/valid/wer" in metrics:
-        epochs = f"at epoch {metrics['best/epoch']:.0f} of {metrics['num_epochs']:.0f}"
-        parts.append(f"valid WER {_percent(metrics['best/valid/wer'])} {epochs}")
-    if "test/wer" in metrics:
-        wer, cer = _percent(metrics["test/wer"]), _percent(metrics["test/cer"])
-        parts.append(f"test WER {wer}, CER {cer}")
-    if "train_seconds" in metrics:
-        parts.append(f"{metrics['train_seconds']:,.0f} s of training")
+    # Only what is there: a record leaves out what was no finite number.
+    for key, shown in ENDS.items():
+        if key in metrics:
+            parts.append(shown(metrics[key]))
     return " · ".join(parts)
 
 
@@ -143,10 +154,6 @@ def _delta(delta: float, low: float, high: float, p: float) -> dict[str, float]:
 
 def _setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else in_markdown(str(value))
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %" if math.isfinite(rate) else "–"
 
 
 def _points(difference: Mapping[str, float]) -> str:

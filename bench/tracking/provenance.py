@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 """The source tree whose commit is recorded."""
 
 DEPENDENCIES = (
-    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna", "pandas",
-    "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil",
+    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
+    "pandas", "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil",
     "espeakng-loader",
 )  # fmt: skip
 
