@@ -56,7 +56,12 @@ class Findings:
         return numbers | self.difference(variant)
 
     def difference(self, variant: str) -> dict[str, float]:
-        """`wer_delta` to the baseline, with its interval and adjusted p; nothing if unknown."""
+        """`wer_delta` to the baseline, with its interval and adjusted p; nothing if unknown.
+
+        The baseline has none to itself, where MLflow would show NaN.
+        """
+        if variant == self.baseline:
+            return _delta(0.0, 0.0, 0.0, 1.0)
         pairs = self.pairs
         for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == variant)].to_dict(
             "records"
@@ -70,7 +75,7 @@ class Findings:
 
 
 def describe_run(run: Mapping[str, Any], summary: Mapping[str, Any] | None) -> str:
-    """What a run is, what was searched for it, how it ended.
+    """What a run is, how it ended, what was searched for it: MLflow folds all but the first lines.
 
     Args:
         run: as run.json holds it.
@@ -78,11 +83,11 @@ def describe_run(run: Mapping[str, Any], summary: Mapping[str, Any] | None) -> s
     """
     rows = [(f"`{key}`", _setting(value)) for key, value in sorted(run["params"].items())]
     settings = markdown_table(("setting", "value"), rows) if rows else ""
-    return "\n\n".join(filter(None, (_what(run), settings, _end(summary))))
+    return "\n\n".join(filter(None, (_what(run), _end(summary), settings)))
 
 
 def describe_parent(variant: str, findings: Findings, links: Iterable[str] = ()) -> str:
-    """The verdict, a row a variant, how to redo it, where the report is.
+    """The verdict, links, a row a variant, how to redo it, where the report is.
 
     Args:
         variant: whose sweep the run holds; its row is bold.
@@ -99,11 +104,9 @@ def describe_parent(variant: str, findings: Findings, links: Iterable[str] = ())
         to_base = "baseline" if name == findings.baseline else _points(findings.difference(name))
         seeds = f"{row['num_seeds']:.0f}"
         rows.append((shown, _percent(row["wer_mean"]), interval if known else "–", to_base, seeds))
-    where = " · ".join((*links, f"Report: `{findings.report}`"))
-    redo = f"Redo: `{findings.command}`"
-    return "\n\n".join(
-        (f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows), redo, where)
-    )
+    verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
+    redo = f"Redo: `{findings.command}` · Report: `{findings.report}`"
+    return "\n\n".join(filter(None, (verdict, " · ".join(links), table, redo)))
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -44,11 +44,10 @@ def test_a_trial_shows_what_was_searched_and_how_it_ended() -> None:
     assert "`optim.learning_rate`" in note
     assert "0.001235 |" in note
     assert r"a\|b |" in note
-    assert note.endswith(
-        "**Pruned** · valid WER 33.0 % · best epoch 25 · 26 epochs · 421 s of training"
-    )
+    end = "**Pruned** · valid WER 33.0 % · best epoch 25 · 26 epochs · 421 s of training"
+    assert note.split("\n\n")[1] == end, "above the fold"
     assert "the defaults of its search space" in describe_run(RUN | {"slot": 0}, None)
-    assert describe_run(RUN, None).endswith("Running.")
+    assert "\n\nRunning.\n\n" in describe_run(RUN, None)
 
 
 def test_a_failure_is_told_and_a_single_run_has_no_table() -> None:
@@ -68,17 +67,18 @@ def test_a_confirm_run_shows_its_test_score() -> None:
         RUN | {"kind": "confirm"}, {"state": "finished", "metrics": metrics, "error": None}
     )
     assert "fresh seed 7; the test split is scored once" in note
-    assert note.endswith("**Finished** · test WER 28.4 % · test CER 15.3 %")
+    assert "\n\n**Finished** · test WER 28.4 % · test CER 15.3 %\n\n" in note
 
 
 def test_a_parent_shows_every_variant_and_marks_its_own() -> None:
     note = describe_parent("b", findings(), ["[Open](#/x)"])
     lines = note.replace("\N{NO-BREAK SPACE}", "").splitlines()
     assert lines[0] == "**a is better.**"
-    assert lines[4] == "| a | 25.0 % | 12.5 % to 37.5 % | baseline | 3 |"
-    assert lines[5] == "| **b** | 50.0 % | 37.5 % to 62.5 % | +25.0 (+12.5 to +37.5) | 3 |"
-    assert lines[6] == "| c | – | – | – | 0 |"
-    assert lines[-1] == "[Open](#/x) · Report: `out/s/report.html`"
+    assert lines[6] == "| a | 25.0 % | 12.5 % to 37.5 % | baseline | 3 |"
+    assert lines[7] == "| **b** | 50.0 % | 37.5 % to 62.5 % | +25.0 (+12.5 to +37.5) | 3 |"
+    assert lines[8] == "| c | – | – | – | 0 |"
+    assert lines[2] == "[Open](#/x)"
+    assert lines[-1] == "Redo: `python -m x` · Report: `out/s/report.html`"
 
 
 def test_a_difference_turns_with_its_baseline() -> None:
@@ -86,7 +86,7 @@ def test_a_difference_turns_with_its_baseline() -> None:
     assert turned == {
         "wer_delta": -0.25, "wer_delta_low": -0.375, "wer_delta_high": -0.125, "wer_delta_p": 0.01
     }  # fmt: skip
-    assert findings().difference("a") == {}
+    assert set(findings().difference("a").values()) == {0.0, 1.0}, "the baseline to itself"
     assert findings().difference("c") == {}
 
 
