@@ -29,7 +29,7 @@ from bench.study.question import load_study_file
 from bench.study.queue import best_slot
 from bench.study.run import datasets
 from bench.study.space import load_budget
-from bench.tracking import StudyTracker, flush_unsent
+from bench.tracking import Findings, StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
@@ -75,8 +75,8 @@ def main(options: argparse.Namespace) -> None:
 
     report_input, comparison = gather(folder, audio=options.audio)
     report = build(report_input, folder / REPORT_FILE)
-    _summarise(tracker, definition, comparison, launcher, report)
     flush_unsent(folder)
+    _summarise(tracker, definition, comparison, launcher, report)
     result = _as_json(definition, comparison, report, tracker.tracking_uri)
     if options.json:
         cli.print_json(result)
@@ -152,23 +152,24 @@ def _summarise(
     report: Path,
 ) -> None:
     """One summary run a system, so that comparing k systems in the MLflow UI takes k runs."""
-    for row in comparison.variants.to_dict("records"):
-        label = str(row["variant"])
-        best = best_slot(launcher.queues[label].slots())
+    params = {}
+    for label, queue in launcher.queues.items():
+        best = best_slot(queue.slots())
         config = (
             definition.base_config(label)
             if best is None
-            else (definition.confirm_config(label, 0, best.params))
+            else definition.confirm_config(label, 0, best.params)
         )
-        metrics = {str(k): float(v) for k, v in row.items() if isinstance(v, (int, float))}
-        tracker.summarise(
-            label,
-            params=flatten(to_dict(config)),
-            metrics=metrics,
-            verdict=comparison.verdict,
-            command=command_of(definition),
-            report=report,
-        )
+        params[label] = flatten(to_dict(config))
+    findings = Findings(
+        verdict=comparison.verdict,
+        command=command_of(definition),
+        report=report,
+        baseline=definition.baseline,
+        variants=comparison.variants,
+        pairs=comparison.pairs,
+    )
+    tracker.summarise(findings, params)
 
 
 def _as_json(

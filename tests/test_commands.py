@@ -16,7 +16,7 @@ from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
 from variants import VARIANTS
 
-VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "compare", "ls", "speed")
+VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "compare", "ls", "speed", "watch")
 
 
 @pytest.fixture

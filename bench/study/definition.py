@@ -48,6 +48,12 @@ class StudyDefinition:
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
 
+    @property
+    def baseline(self) -> str:
+        """The label of the system that the others are held against: the question's, else the
+        first."""
+        return self.question.base if self.question else next(iter(self.systems))
+
     def base_config(self, label: str) -> RunConfig:
         """The config that all runs of the system `label` share: defaults, its space's fixed values,
         ``--set``, its own settings."""

@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 """The source tree whose commit is recorded."""
 
 DEPENDENCIES = (
-    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "optuna", "pandas", "scipy",
-    "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil", "espeakng-loader",
+    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
+    "pandas", "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil",
+    "espeakng-loader",
 )  # fmt: skip
 
 MAX_DIFF_BYTES = 1_000_000

@@ -74,6 +74,13 @@ def read_study(folder: Path) -> Tables:
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 
 
+def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished confirm runs, that with the lowest valid WER first: the test split chooses
+    nothing."""
+    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    return ended.sort_values(["valid_wer", "run"], kind="stable")
+
+
 def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
     summary = read_json(folder / SUMMARY) or {"state": "running", "metrics": {}, "error": None}
     metrics, error = summary["metrics"], summary["error"] or {}
