@@ -154,11 +154,12 @@ class SlotQueue:
         # from what is there.
         study = self._load()
         seed = derive(self._definition.seed, f"sampler/{self._system}", _num_begun(study))
-        startup = max(2, budget.num_trials // 4)
         return optuna.load_study(
             study_name=self._name,
             storage=self._storage,
-            sampler=optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=startup),
+            sampler=optuna.samplers.TPESampler(
+                seed=seed % 2**32, n_startup_trials=budget.num_random_trials
+            ),
             pruner=optuna.pruners.MedianPruner(
                 n_startup_trials=budget.startup_trials, n_warmup_steps=budget.warmup_epochs
             ),
@@ -175,7 +176,7 @@ class SlotQueue:
         return {k: d.default for k, d in self._definition.searched(self._system).items()}
 
     def _distributions(self) -> dict[str, BaseDistribution]:
-        return {k: _distribution(d) for k, d in self._definition.searched(self._system).items()}
+        return {k: distribution(d) for k, d in self._definition.searched(self._system).items()}
 
 
 def run_lock(folder: Path) -> FileLock:
@@ -213,7 +214,8 @@ def _num_begun(study: Study) -> int:
     return sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """`dimension` as Optuna calls it."""
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
     low, high = dimension.low, dimension.high
