@@ -3,7 +3,7 @@
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,3 +53,16 @@ def log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [float(f"{m}e{power}") for power in powers for m in (1, 2, 5)]
     return [tick for tick in ticks if low <= tick <= high]
+
+
+def evenly(number: int, limit: int) -> list[int]:
+    """At most `limit` of the places 0 … `number` - 1, evenly apart, the first and the last among
+    them."""
+    if number <= limit:
+        return list(range(number))
+    return [round(place * (number - 1) / (limit - 1)) for place in range(limit)]
+
+
+def short_numbers(values: Iterable[float]) -> list[float | None]:
+    """`values` to five significant figures, more than a chart can show; None, a gap, for NaN."""
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]

@@ -35,8 +35,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
         "message",
     ),
-    # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …).
-    "curves": ("run", "metric", "step", "epoch", "value"),
+    # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …). What
+    # the run had trained for (`seconds`, of steps alone) and on (`audio_hours`) by then, or NaN.
+    "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
     # One row a scored test utterance of a confirm run.
     "utterances": (
         "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
@@ -52,6 +53,20 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "audio_seconds_per_second", "ratio", "plain_ratio", "fraction_of_matmul_peak",
         "recurrent_fraction_of_matmul_peak", "padding_share", "peak_memory_bytes",
         "latency_seconds", "real_time_factor", "workers_ratio", "shares",
+    ),
+    # One row an ended trial of a variant, in the order they ended: training seconds spent by then,
+    # and the lowest valid WER of those that trained to the end.
+    "budget_curves": ("variant", "num_trials", "train_seconds", "best_valid_wer"),
+    # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
+    # many independent ones ended; NaN where all n may lack a WER.
+    "expected_best": ("variant", "num_trials", "valid_wer"),
+    # One row a variant and searched key: its share in what tells good trials from bad ones.
+    "importances": ("variant", "key", "importance"),
+    # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
+    # "real_time_factor"; `unbeaten`: none is as good in both and better in one. Of the cost's whole
+    # picture: the reference point, and the share of the rectangle from zero to it that is beaten.
+    "tradeoffs": (
+        "cost", "variant", "value", "unbeaten", "reference_wer", "reference_cost", "hypervolume",
     ),
 }  # fmt: skip
 
@@ -117,6 +132,18 @@ class ReportInput:
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
     """None if the user wants no recording in the page."""
+    budget_curves: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["budget_curves"]))
+    )
+    expected_best: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["expected_best"]))
+    )
+    importances: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["importances"]))
+    )
+    tradeoffs: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
+    )
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
     {"choices": […]}}}``."""

@@ -126,6 +126,31 @@ function setUpStage() {
   show();
 }
 
+// Learning curves: what they are drawn against, and whether the trials of the search are shown.
+function setUpCurves() {
+  const tool = document.getElementById("curves-tool");
+  if (!tool) return;
+  tool.hidden = false;
+  const axis = document.getElementById("curves-axis");
+  const trials = document.getElementById("curves-trials");
+  const places = [...document.querySelectorAll(".curves .chart")];
+  const begun = places.map((place) => place.data.map((trace) => trace.x));
+  const show = () => {
+    places.forEach((place, index) => {
+      const traces = place.data;
+      const x = traces.map((trace, t) => trace.meta[axis.value] ?? begun[index][t]);
+      const visible = traces.map((trace) => !trace.meta.is_trials || trials.checked);
+      const layout = {
+        "xaxis.title.text": axis.selectedOptions[0].textContent,
+        "xaxis.autorange": true,
+        "yaxis.autorange": true,
+      };
+      Plotly.update(place, { x, visible }, layout);
+    });
+  };
+  tool.addEventListener("change", show);
+}
+
 // What is folded away on the screen is part of the printed page.
 window.addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
@@ -135,3 +160,4 @@ setUpFilter();
 setUpPlayheads();
 setUpStage();
 drawCharts();
+setUpCurves();

@@ -33,6 +33,12 @@ def colour(tone: int) -> str:
     return COLOURS[tone % len(COLOURS)]
 
 
+def translucent(tone: int) -> str:
+    """That colour for an area which others shine through."""
+    red, green, blue = bytes.fromhex(colour(tone)[1:])
+    return f"rgba({red},{green},{blue},0.15)"
+
+
 def dash(tone: int) -> str:
     """Plotly's dash of the variant at place `tone`."""
     return DASHES[tone // len(COLOURS) % len(DASHES)]

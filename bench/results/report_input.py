@@ -4,11 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bench.core.config import digest, flatten, to_dict
-from bench.costs.ledger import measured
+from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.bootstrap import LEVEL, NUM_REPLICATES
@@ -16,7 +17,11 @@ from bench.results.comparison import Comparison, compare
 from bench.results.samples import gather_samples
 from bench.results.significance import ALPHA
 from bench.results.two_way import POWER
+from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.tradeoffs import tradeoffs
 from bench.study.definition import StudyDefinition, load
+from bench.study.importance import importances
+from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
 from reports import ReportInput
 
@@ -35,6 +40,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     tables = read_study(folder)
     comparison = compare(definition, tables)
     corpus = load_corpus(definition.corpus)
+    speed = measured({system.variant for system in definition.systems.values()})
     report_input = ReportInput(
         study=definition.name,
         verdict=comparison.verdict,
@@ -49,8 +55,12 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         curves=tables.curves,
         utterances=tables.utterances,
         watch=tables.watch,
-        speed=measured({system.variant for system in definition.systems.values()}),
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
+        speed=speed,
+        budget_curves=budget_curves(tables.runs),
+        expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
+        importances=_importances(definition, tables.runs),
+        tradeoffs=tradeoffs(comparison.variants, real_time_factors(definition, speed)),
         spaces={
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
@@ -136,6 +146,32 @@ def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> M
     if own.empty:
         return flatten(to_dict(definition.base_config(label)))
     return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
+
+
+def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:
+    """By label, of the systems that bench.speed measured at the width they have here; all under the
+    conditions that most of them were measured under."""
+    by_conditions: dict[tuple[Any, ...], dict[str, float]] = {}
+    for label, system in definition.systems.items():
+        width = flatten(to_dict(definition.base_config(label))).get(WIDTH)
+        own = speed[(speed["variant"] == system.variant) & (speed["width"] == width)]
+        for row in own[own["real_time_factor"].notna()].to_dict("records"):
+            conditions = tuple(row[key] for key in KIND if key not in ("variant", "width"))
+            by_conditions.setdefault(conditions, {})[label] = row["real_time_factor"]
+    return max(by_conditions.values(), key=len, default={})
+
+
+def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:
+    """See `importances`; a variant with too few trials has no rows."""
+    finished = runs[(runs["kind"] == "trial") & (runs["state"] == "finished")]
+    finished = finished[finished["valid_wer"].notna()]
+    rows = []
+    for label in definition.systems:
+        own = finished[finished["variant"] == label]
+        trials = list(zip(own["params"], own["valid_wer"], strict=True))
+        found = importances(definition.searched(label), trials)
+        rows += [(label, key, share) for key, share in found.items()]
+    return pd.DataFrame(rows, columns=["variant", "key", "importance"])
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:

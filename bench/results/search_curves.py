@@ -3,6 +3,7 @@
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy.stats import kendalltau
 
 from bench.results.bootstrap import Floats
@@ -43,3 +44,44 @@ def expected_best(
 def rank_agreement(a_N: Floats, b_N: Floats) -> float:
     """Kendall's tau-b: 1 if both put N trials into the same order, -1 if into the opposite."""
     return float(kendalltau(a_N, b_N).statistic)
+def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """What each variant's search had found and spent after each trial, in the order they ended:
+    ``variant, num_trials, train_seconds`` (of all trials so far) and ``best_valid_wer``.
+
+    Only a trial that trained to the end can win, as in the study itself; any other spends its time
+    and adds nothing.
+    """
+    rows = []
+    for variant, trials in _ended(runs).groupby("variant", sort=False):
+        values_N = trials["valid_wer"].where(trials["state"] == "finished").to_numpy(np.float64)
+        spent_N = trials["train_seconds"].fillna(0.0).cumsum()
+        found = zip(spent_N, best_so_far(values_N), strict=True)
+        rows += [(variant, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
+    columns = ["variant", "num_trials", "train_seconds", "best_valid_wer"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
+    """The expected lowest valid WER of n trials: ``variant, num_trials, valid_wer``.
+
+    Rests on slots 1 to `num_random` - 1 of each variant's search, the only ones that are drawn at
+    random and so independent: slot 0 has the defaults, and those after learn from what has ended.
+    One row for each n up to how many of these have ended; NaN where trials without a WER, which
+    count as worse than all others, can be all that is drawn.
+    """
+    rows = []
+    ended = _ended(runs)
+    for variant, trials in ended[ended["slot"].between(1, num_random - 1)].groupby("variant"):
+        values_N = trials["valid_wer"].where(trials["state"] == "finished").to_numpy(np.float64)
+        for n in range(1, len(values_N) + 1):
+            expected = expected_best(values_N, n)
+            rows.append((variant, n, expected if np.isfinite(expected) else np.nan))
+    return pd.DataFrame(rows, columns=["variant", "num_trials", "valid_wer"])
+
+
+def _ended(runs: pd.DataFrame) -> pd.DataFrame:
+    """The trials whose slot is used up, in the order they ended."""
+    over = (runs["kind"] == "trial") & runs["state"].isin(
+        ["finished", "pruned", "diverged", "failed"]
+    )
+    return runs[over].sort_values(["ended_at", "slot"], kind="stable")

@@ -3,7 +3,10 @@
 Legend: P points, each of two costs.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.results.bootstrap import Floats
@@ -26,3 +29,44 @@ def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
     front = np.unique(front, axis=0)
     ceilings = np.concatenate([[reference[1]], front[:-1, 1]])
     return float(((reference[0] - front[:, 0]) * (ceilings - front[:, 1])).sum())
+
+
+COSTS = ("num_parameters", "macs_per_second_of_audio", "train_seconds", "real_time_factor")
+"""What WER is set against; the last is measured by bench.speed, the others are of a study."""
+
+BEYOND_WORST = 1.1
+"""The reference point of a hypervolume, in units of the worst value of each axis."""
+
+
+def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) -> pd.DataFrame:
+    """WER against each cost: one row a cost and a variant that has both.
+
+    Args:
+        variants: with ``variant``, ``wer_mean`` and the costs that a study knows.
+        real_time_factors: by variant, of those that were measured under equal conditions.
+
+    Returns:
+        ``cost, variant, value, unbeaten``, and of the cost's whole picture ``reference_wer`` and
+        ``reference_cost``, a tenth beyond the worst of each axis, and ``hypervolume``, the share of
+        the rectangle between that point and zero in which some variant does better.
+    """
+    known = variants.assign(real_time_factor=variants["variant"].map(real_time_factors))
+    tables: list[pd.DataFrame] = []
+    for cost in COSTS:
+        costs_P2 = known[[cost, "wer_mean"]].to_numpy(np.float64)
+        shown = np.isfinite(costs_P2).all(axis=1)
+        costs_P2 = costs_P2[shown]
+        # The largest of no values is no number either; such a table has no rows.
+        reference = BEYOND_WORST * costs_P2.max(axis=0, initial=0.0)
+        with np.errstate(invalid="ignore"):
+            share = hypervolume(costs_P2, (reference[0], reference[1])) / reference.prod()
+        table = known.loc[shown, ["variant"]].assign(
+            cost=cost,
+            value=costs_P2[:, 0],
+            unbeaten=pareto_set(costs_P2),
+            reference_cost=reference[0],
+            reference_wer=reference[1],
+            hypervolume=share,
+        )
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -75,6 +75,12 @@ METRICS: dict[str, Metric] = {
             name="epoch", direction=None, unit="epochs", summary="passes over the training data"
         ),
         Metric(
+            name="audio_hours",
+            direction=None,
+            unit="h",
+            summary="of audio trained on so far, every pass counted",
+        ),
+        Metric(
             name="audio_seconds_per_second",
             direction="maximize",
             unit="s/s",

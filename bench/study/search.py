@@ -14,7 +14,7 @@ SAMPLERS: Mapping[str, Callable[[Budget, int], BaseSampler]] = {
     "random": lambda _budget, seed: optuna.samplers.RandomSampler(seed=seed),
     # Bergstra et al., NeurIPS 2011; the first quarter of the trials is drawn at random.
     "tpe": lambda budget, seed: optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=max(2, budget.num_trials // 4)
+        seed=seed, n_startup_trials=budget.num_random_trials
     ),
 }
 """The next setting, from the budget and a seed."""

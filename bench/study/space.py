@@ -47,6 +47,12 @@ class Budget:
             if not isinstance(value, str) and value < least:
                 raise ValueError(f"{field.name} must be at least {least}, got {value}")
 
+    @property
+    def num_random_trials(self) -> int:
+        """Trials that are drawn at random: those after them learn from what has ended. The first of
+        them has the defaults instead."""
+        return self.num_trials if self.sampler == "random" else max(2, self.num_trials // 4)
+
     def search_settings(self) -> dict[str, Any]:
         """The config values that the budget fixes in a trial."""
         return self._settings(self.search_epochs)

@@ -27,15 +27,20 @@ FROM_SUMMARY: Mapping[str, str] = {
 }
 """Columns of the runs table that are metrics of summary.json; NaN where a run has none."""
 
+CLOCKS: Mapping[str, str] = {"train/seconds": "seconds", "train/audio_hours": "audio_hours"}
+"""Metrics that stand beside all others of their step, and their columns in the curves table."""
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a run. `run` is its folder below runs/; `params` the searched settings, a dict;
-    # `error_kind` and `message` of a failure, else "".
+    # `error_kind` and `message` of a failure, else ""; `ended_at` is "" before the
+    # end.
     "runs": (
         "run", "name", "variant", "kind", "slot", "attempt", "seed", "state", *FROM_SUMMARY,
-        "params", "mlflow_run_id", "started_at", "error_kind", "message",
+        "params", "mlflow_run_id", "started_at", "ended_at", "error_kind", "message",
     ),
-    # One row a run, metric and step.
-    "curves": ("run", "metric", "step", "epoch", "value"),
+    # One row a run, metric and step; what the run had trained for and on by then (resumes
+    # included), NaN at steps where it logged neither.
+    "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
     # One row a scored test utterance.
     "utterances": (
         "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
@@ -91,6 +96,7 @@ def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]])
         **{column: metrics.get(metric, float("nan")) for column, metric in FROM_SUMMARY.items()},
         "error_kind": error.get("kind", ""),
         "message": error.get("message", ""),
+        "ended_at": summary.get("ended_at", ""),
     }
     if "best/" + OBJECTIVE not in metrics:
         # Killed by force or still running: what its curve has reached so far.
@@ -100,8 +106,13 @@ def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]])
 
 
 def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for point in read_lines(folder / METRICS):
-        yield {**point, "metric": point["key"], "run": run["run"]}
+    points = list(read_lines(folder / METRICS))
+    at: dict[int, dict[str, float]] = {}
+    for point in points:
+        if point["key"] in CLOCKS:
+            at.setdefault(point["step"], {})[CLOCKS[point["key"]]] = point["value"]
+    for point in points:
+        yield {**point, **at.get(point["step"], {}), "metric": point["key"], "run": run["run"]}
 
 
 def _joined(path: Path, run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -112,5 +123,5 @@ def _joined(path: Path, run: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS[name]))
     # Without rows, or with nothing but NaN, a column of numbers would be one of objects.
-    numbers = {column: float for column in FROM_SUMMARY if column in table}
-    return table.astype(numbers)
+    numbers = (*FROM_SUMMARY, *CLOCKS.values())
+    return table.astype({column: float for column in numbers if column in table})

@@ -193,7 +193,7 @@ def _train(
                 step=state.step,
                 epoch=epoch,
                 num_epochs=settings.num_epochs,
-                seconds=clocks.total,
+                seconds=clocks.train,
                 metrics=metrics,
                 evaluated=evaluated,
                 watch=watch,

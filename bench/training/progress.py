@@ -25,7 +25,7 @@ class Progress:
     num_epochs: int
     """Epochs that the run may take."""
     seconds: float
-    """Wall time of the run, over all resumes."""
+    """Of training steps alone, as the cap counts them, over all resumes."""
     metrics: dict[str, float]
     """By name, with prefix: "train/loss", "valid/wer"; rows of bench.scoring.METRICS. Losses may be
     infinite or NaN."""

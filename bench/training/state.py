@@ -81,6 +81,7 @@ def read_window(
     metrics = {
         "train/num_nonfinite": float(state.num_nonfinite),
         "train/audio_seconds_per_second": speed,
+        "train/audio_hours": state.audio_seconds / 3600,
     }
     if finite:
         losses, norms = zip(*finite, strict=True)

@@ -1,18 +1,21 @@
-"""Learning curves: one line a seed, and their mean."""
+"""Learning curves: one line a seed, their mean and the band they span; the search's trials on call.
+
+A line keeps three horizontal axes (`AXES`); page.js switches between them.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.charts import Chart, chart, log_ticks, plain
+from reports.charts import Chart, chart, evenly, log_ticks, plain, short_numbers
 from reports.format import plural
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import colour, dash, variant_names
+from reports.palette import colour, dash, translucent, variant_names
 
 TITLE = "Learning curves"
 
@@ -25,19 +28,42 @@ METRICS = (
 )
 """Name as logged, title, whether it is a rate; in the order of the page."""
 
+AXES = (
+    ("epochs", "epoch"),
+    ("seconds", "training seconds"),
+    ("audio_hours", "hours of audio trained on"),
+)
+"""What a line can be drawn against: the field of Line, and the axis in words. The first is what the
+page begins with."""
 
-@dataclass(frozen=True)
+MAX_TRIALS, MAX_POINTS = 40, 150
+"""A variant's trials and a line's points that are drawn at most, evenly chosen from all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
-    """One run's curve, or the mean of a variant's runs: one point an epoch."""
+    """One run's curve: one point an epoch."""
 
-    run: str
-    """Empty for the mean."""
     variant: str
     tone: int
     label: str
-    epochs: tuple[int, ...]
-    values: tuple[float, ...]
+    run: str = ""
+    is_trial: bool = False
     diverged: bool = False
+    epochs: tuple[int, ...]
+    seconds: tuple[float, ...]
+    """Trained for at the end of each epoch, NaN if unknown; so is `audio_hours`."""
+    audio_hours: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Line):
+    """The mean of a variant's runs at equal epochs, drawn at their mean seconds and hours."""
+
+    low: tuple[float, ...]
+    """The least and the greatest of the runs at each epoch."""
+    high: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -49,12 +75,19 @@ class Panel:
     is_rate: bool
     """Drawn in percent from zero; anything else on a logarithmic axis if its values allow one."""
     lines: tuple[Line, ...]
-    means: tuple[Line, ...]
+    means: tuple[Mean, ...]
+    trials: tuple[Line, ...]
+    """Of the search, hidden at first; none of a variant whose trials are all it has: see `lines`"""
+
+    @property
+    def values(self) -> list[float]:
+        """All that has to fit on the vertical axis."""
+        return [value for line in (*self.lines, *self.trials) for value in line.values]
 
     @property
     def is_log(self) -> bool:
         """Whether the axis is logarithmic."""
-        return not self.is_rate and all(v > 0 for line in self.lines for v in line.values)
+        return not self.is_rate and all(value > 0 for value in self.values)
 
 
 @dataclass(frozen=True)
@@ -64,95 +97,164 @@ class Numbers:
     panels: tuple[Panel, ...]
     sources: tuple[tuple[str, int, str], ...]
     """Each variant with curves: its name, its tone, and which runs are drawn."""
+    was_thinned: bool = False
+    """Whether trials or points were left out."""
+
+    @property
+    def axes(self) -> tuple[tuple[str, str], ...]:
+        """Those of AXES that some line has values of."""
+        lines = [line for panel in self.panels for line in (*panel.lines, *panel.trials)]
+        return tuple(
+            (field, words)
+            for field, words in AXES
+            if any(math.isfinite(at) for line in lines for at in getattr(line, field))
+        )
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether there are trials to show or hide."""
+        return any(panel.trials for panel in self.panels)
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The curves of each variant's confirm runs; of its trials, if it has no confirm run yet."""
+    """The curves of each variant's confirm runs, its trials apart; where there are none but trials,
+    these."""
     with_curves = set(report_input.curves["run"])
-    chosen, sources = [], []
+    chosen, sources, was_thinned = [], [], False
     for tone, variant in enumerate(variant_names(report_input)):
         own = report_input.runs
         own = own[(own["variant"] == variant) & own["run"].isin(with_curves)]
-        confirms = own[own["kind"] == "confirm"]
-        drawn = own if confirms.empty else confirms
+        own = own.sort_values(["kind", "slot", "run"]).assign(tone=tone)
+        trials, drawn = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
+        was_thinned |= len(trials) > MAX_TRIALS
+        trials = trials.iloc[evenly(len(trials), MAX_TRIALS)]
+        noun, aside = "confirm run", trials
+        if drawn.empty:
+            noun, drawn, aside = "trial", trials, trials[:0]
         if drawn.empty:
             continue
-        noun = "trial" if confirms.empty else "confirm run"
         sources.append((variant, tone, plural(len(drawn), noun)))
-        chosen.append(drawn.assign(tone=tone).sort_values(["kind", "slot", "run"]))
+        chosen += [drawn.assign(aside=False), aside.assign(aside=True)]
     if not chosen:
         return Numbers((), ())
     points = _by_epoch(report_input.curves)
-    runs = pd.concat(chosen)
-    panels = (_panel(metric, title, is_rate, runs, points) for metric, title, is_rate in METRICS)
-    return Numbers(tuple(panel for panel in panels if panel.lines), tuple(sources))
+    was_thinned |= any(len(curve) > MAX_POINTS for curve in points.values())
+    runs = pd.concat(chosen).to_dict("records")
+    panels = (_panel(*metric, runs, points) for metric in METRICS)
+    return Numbers(tuple(panel for panel in panels if panel.lines), tuple(sources), was_thinned)
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     charts = [(panel.title, _chart(panel)) for panel in numbers.panels]
-    return render("sections/curves.html", numbers=numbers, charts=charts)
+    return render(
+        "sections/curves.html",
+        numbers=numbers,
+        charts=charts,
+        max_trials=MAX_TRIALS,
+        max_points=MAX_POINTS,
+    )
 
 
-def _by_epoch(curves: pd.DataFrame) -> "pd.Series[Any]":
-    """One value a metric, run and epoch (1 is the first): the mean, if several were read in it."""
-    known = curves[pd.to_numeric(curves["value"]).map(math.isfinite)]
-    whole = known["epoch"].astype(float).map(math.ceil)
-    return known["value"].groupby([known["metric"], known["run"], whole]).mean()
+Curves = Mapping[tuple[str, str], pd.DataFrame]
+"""By metric and run: one row an epoch (1 is the first), its index."""
+
+
+def _by_epoch(curves: pd.DataFrame) -> Curves:
+    """The mean of what was read in an epoch, and what the run had trained for at its end."""
+    known = curves[curves["metric"].isin([metric for metric, _, _ in METRICS])]
+    known = known[pd.to_numeric(known["value"]).map(math.isfinite)]
+    keys = [known["metric"], known["run"], known["epoch"].astype(float).map(math.ceil)]
+    found = known.groupby(keys).agg({"value": "mean", "seconds": "max", "audio_hours": "max"})
+    return {
+        key: curve.droplevel([0, 1])  # type: ignore[misc]
+        for key, curve in found.groupby(level=[0, 1])
+    }
 
 
 def _panel(
-    metric: str, title: str, is_rate: bool, runs: pd.DataFrame, points: "pd.Series[Any]"
+    metric: str, title: str, is_rate: bool, runs: Iterable[Mapping[Any, Any]], points: Curves
 ) -> Panel:
-    of_metric = points[points.index.get_level_values(0) == metric].droplevel(0)
-    logged = set(of_metric.index.get_level_values(0))
-    lines = []
-    for run in runs.to_dict("records"):
-        if run["run"] not in logged:
-            continue
-        curve = of_metric.xs(run["run"])
-        lines.append(
-            Line(
-                run=run["run"],
-                variant=run["variant"],
-                tone=run["tone"],
-                label=f"{run['variant']}, {run['kind']} {run['slot']}, seed {run['seed']}",
-                epochs=tuple(curve.index),
-                values=tuple(curve),
-                diverged=run["state"] == "diverged",
-            )
-        )
-    return Panel(metric, title, is_rate, tuple(lines), _means(lines))
+    lines: list[Line] = []
+    trials: list[Line] = []
+    for run in runs:
+        curve = points.get((metric, run["run"]))
+        if curve is not None:
+            (trials if run["aside"] else lines).append(_line(run, curve))
+    return Panel(metric, title, is_rate, tuple(lines), _means(lines), tuple(trials))
 
 
-def _means(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """The mean of each variant with several runs, over the epochs that all its runs reached."""
+def _line(run: Mapping[Any, Any], curve: pd.DataFrame) -> Line:
+    curve = curve.iloc[evenly(len(curve), MAX_POINTS)]
+    return Line(
+        run=run["run"],
+        variant=run["variant"],
+        tone=run["tone"],
+        label=f"{run['variant']}, {run['kind']} {run['slot']}, seed {run['seed']}",
+        is_trial=run["kind"] == "trial",
+        diverged=run["state"] == "diverged",
+        epochs=tuple(curve.index),
+        seconds=tuple(curve["seconds"].astype(float)),
+        audio_hours=tuple(curve["audio_hours"].astype(float)),
+        values=tuple(curve["value"]),
+    )
+
+
+def _means(lines: Sequence[Line]) -> tuple[Mean, ...]:
+    """Of each variant with several confirm runs, over the epochs that all of them reached."""
     means = []
     for variant in dict.fromkeys(line.variant for line in lines):
-        own = [line for line in lines if line.variant == variant and not line.diverged]
+        own = [
+            line
+            for line in lines
+            if line.variant == variant and not (line.diverged or line.is_trial)
+        ]
         if len(own) < 2:
             continue
-        curves = [dict(zip(line.epochs, line.values, strict=True)) for line in own]
-        shared = sorted(set.intersection(*(set(curve) for curve in curves)))
-        values = tuple(sum(curve[e] for curve in curves) / len(curves) for e in shared)
-        label = f"{variant}, mean of {len(own)}"
-        means.append(Line("", variant, own[0].tone, label, tuple(shared), values))
+        tables = [
+            pd.DataFrame(
+                {"value": line.values, "seconds": line.seconds, "audio_hours": line.audio_hours},
+                index=pd.Index(line.epochs),
+            )
+            for line in own
+        ]
+        shared = sorted(set.intersection(*(set(line.epochs) for line in own)))
+        by_epoch = pd.concat([table.loc[shared] for table in tables]).groupby(level=0)
+        mean = by_epoch.mean()
+        means.append(
+            Mean(
+                variant=variant,
+                tone=own[0].tone,
+                label=f"{variant}, mean of {len(own)}",
+                epochs=tuple(shared),
+                seconds=tuple(mean["seconds"]),
+                audio_hours=tuple(mean["audio_hours"]),
+                values=tuple(mean["value"]),
+                low=tuple(by_epoch["value"].min()),
+                high=tuple(by_epoch["value"].max()),
+            )
+        )
     return tuple(means)
 
 
 def _chart(panel: Panel) -> Chart:
-    averaged = {line.variant for line in panel.means}
-    traces = [_trace(line, panel, faint=line.variant in averaged) for line in panel.lines]
-    traces += [_trace(line, panel, faint=False) for line in panel.means]
-    ends = [line for line in panel.lines if line.diverged]
-    if ends:
-        traces.append(_divergences(ends, panel))
+    averaged = {mean.variant for mean in panel.means}
+    traces = [_band(mean, panel) for mean in panel.means]
+    for variant in dict.fromkeys(line.variant for line in panel.trials):
+        own = [line for line in panel.trials if line.variant == variant]
+        traces.append(_joined(own, panel))
+        traces += _divergences(own, panel)
+    traces += [
+        _trace(line, panel, faint=line.is_trial or line.variant in averaged) for line in panel.lines
+    ]
+    traces += [_trace(mean, panel, faint=False) for mean in panel.means]
+    traces += _divergences(panel.lines, panel)
     layout = {
-        "xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": AXES[0][1]}, "rangemode": "tozero"},
         "yaxis": _vertical_axis(panel),
     }
     name = panel.metric.replace("/", "-")
-    label = f"{panel.title} by epoch: " + "; ".join(_told(line, panel) for line in panel.lines)
+    label = f"{panel.title}: " + "; ".join(_told(line, panel) for line in panel.lines)
     return chart(f"chart-{name}", label, traces, layout)
 
 
@@ -161,39 +263,102 @@ def _vertical_axis(panel: Panel) -> dict[str, Any]:
         return {"ticksuffix": " %", "rangemode": "tozero"}
     if not panel.is_log:
         return {"type": "linear"}
-    values = [value for line in panel.lines for value in line.values]
-    ticks = log_ticks(min(values) / 2, max(values) * 2)
+    ticks = log_ticks(min(panel.values) / 2, max(panel.values) * 2)
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
-def _scaled(line: Line, panel: Panel) -> list[float]:
-    return [100 * value if panel.is_rate else value for value in line.values]
+def _scaled(values: Sequence[float], panel: Panel) -> list[float | None]:
+    return short_numbers(100 * value if panel.is_rate else value for value in values)
+
+
+def _places(*lines: Line) -> dict[str, Any]:
+    """x and `meta` of a trace of `lines`, with a gap between two: where it stands on each axis."""
+    meta: dict[str, Any] = {}
+    for field, _ in AXES:
+        meta[field] = []
+        for line in lines:
+            gap = [None] if meta[field] else []
+            meta[field] += [*gap, *short_numbers(getattr(line, field))]
+    return {"x": meta.pop(AXES[0][0]), "meta": meta}
 
 
 def _trace(line: Line, panel: Panel, *, faint: bool) -> go.Scatter:
     unit = " %" if panel.is_rate else ""
     return go.Scatter(
-        x=list(line.epochs),
-        y=_scaled(line, panel),
+        **_places(line),
+        y=_scaled(line.values, panel),
         mode="lines" if len(line.epochs) > 1 else "markers",
         opacity=0.4 if faint else 1.0,
         line={"color": colour(line.tone), "dash": dash(line.tone), "width": 1.2 if faint else 2.2},
-        hovertemplate=f"{plain(line.label)}<br>epoch %{{x}}: %{{y:.4~g}}{unit}<extra></extra>",
+        hovertemplate=f"{plain(line.label)}<br>%{{x}}: %{{y:.4~g}}{unit}<extra></extra>",
     )
 
 
-def _divergences(lines: Sequence[Line], panel: Panel) -> go.Scatter:
-    """A cross where each diverged run ended."""
+def _band(mean: Mean, panel: Panel) -> go.Scatter:
+    """From the least to the greatest of the runs: along the one and back along the other."""
+    places = _places(mean)
     return go.Scatter(
-        x=[line.epochs[-1] for line in lines],
-        y=[_scaled(line, panel)[-1] for line in lines],
-        mode="markers",
-        marker={"symbol": "x", "size": 9, "color": [colour(line.tone) for line in lines]},
-        text=[f"{plain(line.label)}: diverged" for line in lines],
-        hovertemplate="%{text}<extra></extra>",
+        x=places["x"] + places["x"][::-1],
+        meta={field: at + at[::-1] for field, at in places["meta"].items()},
+        y=_scaled(mean.low, panel) + _scaled(mean.high, panel)[::-1],
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=translucent(mean.tone),
+        hoverinfo="skip",
     )
+
+
+def _joined(trials: Sequence[Line], panel: Panel) -> go.Scatter:
+    """A variant's trials as one trace, which costs the browser a fraction of many."""
+    values: list[float | None] = []
+    names: list[str | None] = []
+    for line in trials:
+        gap = [None] if values else []
+        values += [*gap, *_scaled(line.values, panel)]
+        names += [*gap, *[plain(line.label)] * len(line.values)]
+    places = _places(*trials)
+    unit = " %" if panel.is_rate else ""
+    return go.Scatter(
+        x=places["x"],
+        meta={**places["meta"], "is_trials": True},
+        y=values,
+        text=names,
+        mode="lines",
+        visible=False,
+        opacity=0.5,
+        line={"color": colour(trials[0].tone), "dash": dash(trials[0].tone), "width": 0.8},
+        hovertemplate=f"%{{text}}<br>%{{x}}: %{{y:.4~g}}{unit}<extra></extra>",
+    )
+
+
+def _divergences(lines: Sequence[Line], panel: Panel) -> list[go.Scatter]:
+    """A cross where each diverged run ended; no trace if none did."""
+    ends = [line for line in lines if line.diverged]
+    if not ends:
+        return []
+    aside = ends[0] in panel.trials
+    return [
+        go.Scatter(
+            x=[line.epochs[-1] for line in ends],
+            meta={
+                **{
+                    field: short_numbers(getattr(line, field)[-1] for line in ends)
+                    for field, _ in AXES[1:]
+                },
+                "is_trials": aside,
+            },
+            y=_scaled([line.values[-1] for line in ends], panel),
+            mode="markers",
+            visible=not aside,
+            marker={"symbol": "x", "size": 9, "color": [colour(line.tone) for line in ends]},
+            text=[f"{plain(line.label)}: diverged" for line in ends],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    ]
 
 
 def _told(line: Line, panel: Panel) -> str:
-    last = f"{_scaled(line, panel)[-1]:.4g}" + (" %" if panel.is_rate else "")
-    return f"{line.label} ends at {last}" + (", diverged" if line.diverged else "")
+    last = line.values[-1]
+    ends = f"{100 * last:.4g} %" if panel.is_rate else f"{last:.4g}"
+    return f"{line.label} ends at {ends}" + (", diverged" if line.diverged else "")

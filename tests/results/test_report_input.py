@@ -1,7 +1,9 @@
 """What the report is told about a study's design, and the command that repeats it."""
 
+import pandas as pd
+
 from bench.data.corpora import CorpusConfig
-from bench.results.report_input import command_of, describe_design
+from bench.results.report_input import command_of, describe_design, real_time_factors
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import load_study_file
@@ -46,3 +48,20 @@ def test_without_a_question_nothing_is_claimed() -> None:
 
 def test_nothing_held_equal_is_said_by_nothing() -> None:
     assert describe_design(definition_of("width"))["held_equal"] == ""
+
+
+def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() -> None:
+    plain = define(
+        ["ds-gru", "ds-lstm"], CorpusConfig(), BUDGET, seed=0, device="cpu",
+        settings={"model.width": 128},
+    )  # fmt: skip
+    rows = [
+        ("ds-gru", 128, "cpu", 0.04),
+        ("ds-lstm", 128, "cpu", 0.05),
+        ("ds-gru", 128, "cuda", 0.01),
+        ("ds-gru", 256, "cpu", 0.09),
+    ]
+    speed = pd.DataFrame(rows, columns=["variant", "width", "device", "real_time_factor"])
+    speed = speed.assign(utterance_seconds=3.0, batch_seconds=20.0)
+    assert real_time_factors(plain, speed) == {"ds-gru": 0.04, "ds-lstm": 0.05}
+    assert real_time_factors(plain, speed[:0]) == {}

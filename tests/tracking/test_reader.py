@@ -50,7 +50,19 @@ def test_runs_curves_utterances_and_watch(lab: Any) -> None:
     assert runs.loc["tiny/trial-001", "valid_wer"] == 1 / 21
     curves = tables.curves.query("run == 'tiny/confirm-0' and metric == 'train/loss'")
     assert curves[["step", "epoch", "value"]].to_numpy().tolist() == [[10, 1, 90], [20, 2, 80]]
+    assert curves["seconds"].tolist() == [5.0, 10.0]
+    assert curves["audio_hours"].isna().all(), "these runs did not log it"
+    assert runs["ended_at"].astype(bool).tolist() == [True, True, False]
     assert list(tables.utterances["id"]) == ["u00", "u01"]
     assert list(tables.utterances["seed"]) == [5000, 5000]
     assert list(tables.utterances["deletions"]) == [1, 1]
     assert list(tables.watch["hyp"]) == ["a" * 10, "a" * 20] * 2
+
+
+def test_each_point_knows_the_time_and_the_audio_of_its_step(lab: Any) -> None:
+    record = lab.record()
+    record.append(lab.progress(10, {"train/loss": 3.0, "train/audio_hours": 0.25}))
+    record.append(lab.progress(20, {"valid/wer": 0.5, "train/audio_hours": 0.5}))
+    curves = read_study(lab.study).curves.set_index(["metric", "step"])
+    assert curves.loc[("train/loss", 10), ["seconds", "audio_hours"]].tolist() == [5.0, 0.25]
+    assert curves.loc[("valid/wer", 20), ["seconds", "audio_hours"]].tolist() == [10.0, 0.5]
