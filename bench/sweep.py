@@ -21,6 +21,7 @@ from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
+from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, command_of, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.launcher import Launcher, Workers
@@ -75,6 +76,7 @@ def main(options: argparse.Namespace) -> None:
 
     report_input, comparison = gather(folder, audio=options.audio)
     report = build(report_input, folder / REPORT_FILE)
+    write_index()
     flush_unsent(folder)
     _summarise(tracker, definition, comparison, launcher, report)
     result = _as_json(definition, comparison, report, tracker.tracking_uri)

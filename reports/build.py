@@ -2,18 +2,19 @@
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from types import ModuleType
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from reports.files import write_page
 from reports.input import ReportInput
 from reports.markup import FOLDER, render
 from reports.palette import COLOURS
 from reports.sections import (
     accuracy,
+    budget,
     cost,
     curves,
     decodes,
@@ -27,13 +28,14 @@ from reports.sections import (
     runs,
     search,
     speakers,
+    tradeoffs,
     trust,
     verdict,
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, differences, accuracy, pairwise, curves, search, errors, decodes, hearing,
-    listening, speakers, cost, runs, redo, method,
+    verdict, trust, differences, accuracy, pairwise, curves, budget, search, tradeoffs, errors,
+    decodes, hearing, listening, speakers, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 
@@ -55,12 +57,7 @@ def build(report_input: ReportInput, path: Path) -> Path:
         scripts=[Markup(script) for script in scripts],
         script_hashes=[_content_hash(script) for script in scripts],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader, or a Ctrl-C, in the middle of writing must not find half a page.
-    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    written.write_text(page, encoding="utf-8", newline="\n")
-    written.replace(path)
-    return path
+    return write_page(page, path)
 
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:

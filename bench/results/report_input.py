@@ -15,10 +15,10 @@ from bench.data.utterance import SPLITS, Corpus
 from bench.results.bootstrap import LEVEL, NUM_REPLICATES
 from bench.results.comparison import Comparison, compare
 from bench.results.samples import gather_samples
-from bench.results.significance import ALPHA
-from bench.results.two_way import POWER
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.significance import ALPHA
 from bench.results.tradeoffs import tradeoffs
+from bench.results.two_way import POWER
 from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.match import WIDTH

@@ -44,6 +44,8 @@ def expected_best(
 def rank_agreement(a_N: Floats, b_N: Floats) -> float:
     """Kendall's tau-b: 1 if both put N trials into the same order, -1 if into the opposite."""
     return float(kendalltau(a_N, b_N).statistic)
+
+
 def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """What each variant's search had found and spent after each trial, in the order they ended:
     ``variant, num_trials, train_seconds`` (of all trials so far) and ``best_valid_wer``.

@@ -74,6 +74,9 @@ class VariantSearch:
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
+    importances: tuple[tuple[str, float], ...] = ()
+    """Each key's share in what tells good trials from bad ones, the largest first; empty where too
+    few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
 
     @property
     def placed(self) -> list[Trial]:
@@ -102,7 +105,16 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         alarms = _alarms(best, axes) if variant in report_input.spaces else ()
         found.append(
-            VariantSearch(variant, tone, trials, axes, best, _best_so_far(finished), alarms)
+            VariantSearch(
+                variant,
+                tone,
+                trials,
+                axes,
+                best,
+                _best_so_far(finished),
+                alarms,
+                _importances(variant, report_input),
+            )
         )
     return tuple(found)
 
@@ -116,6 +128,14 @@ def html(numbers: tuple[VariantSearch, ...]) -> str:
         parallels={s.variant: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
         num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
     )
+
+
+def _importances(variant: str, report_input: ReportInput) -> tuple[tuple[str, float], ...]:
+    table = report_input.importances
+    own = table[table["variant"] == variant].sort_values(
+        ["importance", "key"], ascending=[False, True]
+    )
+    return tuple(zip(own["key"].astype(str), own["importance"].astype(float), strict=True))
 
 
 def _trial(row: Mapping[Any, Any]) -> Trial:

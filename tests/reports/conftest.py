@@ -77,7 +77,8 @@ def sample(id: str, variants: tuple[str, ...]) -> Sample:
 class Study:
     """Rows of the tables, filled run by run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, num_utterances: int) -> None:
+        self.num_utterances = num_utterances
         self.rng = random.Random(seed)
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
 
@@ -159,11 +160,12 @@ class Study:
     def add_points(self, run: str, metric: str, points: list[tuple[float, float]]) -> None:
         self.rows["curves"] += [
             {"run": run, "metric": metric, "step": int(40 * e), "epoch": e, "value": v}
+            | {"seconds": 31.7 * e, "audio_hours": 0.75 * e}
             for e, v in points
         ]
 
     def add_utterances(self, run: str, variant: str, seed: int, skill: float) -> float:
-        for number in range(48):
+        for number in range(self.num_utterances):
             ref = SENTENCES[number % len(SENTENCES)]
             hyp = heard(ref, skill / 2.5, random.Random(f"{seed}{variant}{number}"))
             pairs = list(zip(ref.split(), hyp.split(), strict=False))
@@ -208,6 +210,26 @@ class Study:
             **{f"num_{state}": sum(t["state"] == state for t in trials) for state in set(STATES)},
         }
 
+    def add_search(self, variant: str) -> None:
+        """The search's table, and the trade-off by parameters and training time."""
+        trials = [r for r in self.rows["runs"] if (r["variant"], r["kind"]) == (variant, "trial")]
+        spent, best = 0.0, math.nan
+        for number, trial in enumerate(trials, start=1):
+            spent += 0.0 if math.isnan(trial["train_seconds"]) else trial["train_seconds"]
+            if trial["state"] == "finished":
+                best = min(trial["valid_wer"], best if best == best else math.inf)
+            self.rows["budget_curves"].append(
+                {"variant": variant, "num_trials": number, "train_seconds": spent}
+                | {"best_valid_wer": best}
+            )
+        self.rows["expected_best"] += [
+            {"variant": variant, "num_trials": n, "valid_wer": 0.3 - 0.02 * n} for n in (1, 2)
+        ]
+        self.rows["importances"] += [
+            {"variant": variant, "key": "model.dropout", "importance": 0.75},
+            {"variant": variant, "key": "optim.learning_rate", "importance": 0.25},
+        ]
+
     def tables(self) -> dict[str, pd.DataFrame]:
         tables = {
             name: pd.DataFrame(rows, columns=list(COLUMNS[name]))
@@ -223,11 +245,12 @@ def make_input(
     state: str = "",
     num_trials: int = 8,
     num_seeds: int = 3,
+    num_utterances: int = 48,
     seed: int = 0,
     **replaced: Any,
 ) -> ReportInput:
     """A study of `variants`; `state` is the end of every trial; `replaced` are fields."""
-    study = Study(seed)
+    study = Study(seed, num_utterances)
     for variant in variants:
         skill = SKILL.get(variant, 0.2)
         for slot in range(num_trials):
@@ -239,6 +262,14 @@ def make_input(
         for slot in range(num_seeds):
             study.add_run(variant, "confirm", slot, "finished", 12 - slot % 2, skill)
         study.rows["variants"].append(study.variant_row(variant))
+        if num_trials:
+            study.add_search(variant)
+        if num_seeds:
+            study.rows["tradeoffs"] += [
+                {"cost": cost, "variant": variant, "value": value, "unbeaten": variant == "ds-gru"}
+                | {"reference_wer": 0.2, "reference_cost": 1.5 * value, "hypervolume": 0.3}
+                for cost, value in (("num_parameters", 1_214_557.0), ("train_seconds", 380.0))
+            ]
     if len(variants) == 2 and num_seeds:
         study.rows["pairs"].append(
             {

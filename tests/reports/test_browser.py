@@ -56,9 +56,9 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 16
+    assert len(shown(browser, "main > section")) == 18
     charts = shown(browser, ".chart")
-    assert len(charts) == 8
+    assert len(charts) == 12
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
 
     # 2. The filter keeps the decodes that hold the word, and says how many.

@@ -14,6 +14,7 @@ MakeInput = Callable[..., ReportInput]
 def small(make_input: MakeInput, points: list[tuple[str, str, float, float]]) -> ReportInput:
     """The study with no curves but `points`: run, metric, epoch, value."""
     table = pd.DataFrame(points, columns=["run", "metric", "epoch", "value"]).assign(step=0)
+    table = table.assign(seconds=10.0 * table["epoch"].astype(float), audio_hours=math.nan)
     return make_input(curves=table)
 
 
@@ -37,6 +38,8 @@ def test_the_mean_covers_the_epochs_that_all_runs_reached(make_input: MakeInput)
     (mean,) = curves.numbers(small(make_input, rows)).panels[0].means
     assert mean.epochs == (1, 2)
     assert mean.values == pytest.approx((0.6, 0.3))
+    assert (mean.low, mean.high) == ((0.5, 0.25), (0.7, 0.35))
+    assert mean.seconds == (10.0, 20.0)
 
 
 def test_training_metrics_are_means_over_an_epoch(make_input: MakeInput) -> None:
@@ -44,6 +47,31 @@ def test_training_metrics_are_means_over_an_epoch(make_input: MakeInput) -> None
     rows = [(run, "train/loss", epoch, value) for epoch, value in ((0.5, 8), (1.0, 4), (1.5, 3))]
     (panel,) = curves.numbers(small(make_input, rows)).panels
     assert (panel.lines[0].epochs, panel.lines[0].values) == ((1, 2), (6.0, 3.0))
+
+
+def test_curves_stand_against_what_their_runs_logged(
+    study: ReportInput, make_input: MakeInput
+) -> None:
+    shown = curves.numbers(study)
+    assert [field for field, _ in shown.axes] == ["epochs", "seconds", "audio_hours"]
+    assert shown.has_trials
+    line = shown.panels[0].lines[0]
+    assert (line.seconds[0], line.audio_hours[0]) == (31.7, 0.75)
+    few = curves.numbers(small(make_input, [("ds-gru/confirm-0", "valid/wer", 1.0, 0.5)]))
+    assert [field for field, _ in few.axes] == ["epochs", "seconds"]
+    assert "did not log everything" in " ".join(curves.html(few).split())
+
+
+def test_many_points_and_trials_are_thinned_and_it_is_said(
+    make_input: MakeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "MAX_POINTS", 5)
+    monkeypatch.setattr(curves, "MAX_TRIALS", 2)
+    shown = curves.numbers(make_input())
+    assert shown.was_thinned
+    assert shown.panels[0].lines[0].epochs[:1] + shown.panels[0].lines[0].epochs[-1:] == (1, 12)
+    assert all(len(line.epochs) <= 5 for line in shown.panels[0].lines)
+    assert "evenly chosen" in curves.html(shown)
 
 
 def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
