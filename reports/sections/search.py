@@ -126,6 +126,7 @@ def html(numbers: tuple[VariantSearch, ...]) -> str:
         searches=numbers,
         history=_history(numbers) if numbers else None,
         parallels={s.variant: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
+        slices={s.variant: _slices(s) for s in numbers if len(s.placed) > 1 and s.axes},
         num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
     )
 
@@ -264,6 +265,38 @@ def _parallel(search: VariantSearch) -> Chart:
     name = f"Settings of the trials of {search.variant} against their valid WER"
     layout = {"margin": {"l": 64, "r": 48, "t": 48, "b": 20}}
     return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 320)
+
+
+def _slices(search: VariantSearch) -> Chart:
+    """One small drawing a searched key: its value against the trial's WER."""
+    share = 1 / len(search.axes)
+    traces: list[Any] = []
+    layout: dict[str, Any] = {"yaxis": {"ticksuffix": " %", "title": {"text": "valid WER"}}}
+    for place, axis in enumerate(search.axes):
+        shown = _dimension(axis, search.placed)
+        number = str(place + 1) if place else ""
+        traces.append(
+            go.Scatter(
+                x=shown["values"],
+                y=[100 * trial.valid_wer for trial in search.placed],
+                xaxis=f"x{number}",
+                mode="markers",
+                marker={
+                    "color": colour(search.tone),
+                    "symbol": [STATES[trial.state][0] for trial in search.placed],
+                    "size": 7,
+                },
+                text=[f"trial {trial.slot}, {trial.state}" for trial in search.placed],
+                hovertemplate="%{text}<br>%{y:.4~g} %<extra></extra>",
+            )
+        )
+        layout[f"xaxis{number}"] = {
+            "domain": [place * share, (place + 0.9) * share],
+            "title": {"text": shown["label"]},
+            **{key: shown[key] for key in ("range", "tickvals", "ticktext") if key in shown},
+        }
+    name = f"Each searched setting of {search.variant} against valid WER"
+    return chart(f"chart-slices-{search.tone}", name, traces, layout, 240)
 
 
 def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, Any]:

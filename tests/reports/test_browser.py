@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import axe_core_python
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -58,7 +60,7 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     # 1. Every section is there and every chart is drawn.
     assert len(shown(browser, "main > section")) == 18
     charts = shown(browser, ".chart")
-    assert len(charts) == 12
+    assert len(charts) == 14
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
 
     # 2. The filter keeps the decodes that hold the word, and says how many.
@@ -124,6 +126,28 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     complaints = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]
     assert complaints == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests(browser))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
+    """axe-core, Deque's accessibility checks, over the whole page."""
+    axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_script(axe)
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then(done, (error) => done(String(error)));"
+    )
+    serious = [
+        (rule["id"], node["html"][:200], node["failureSummary"])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"][:3]
+    ]
+    assert serious == []
 
 
 def test_without_javascript_it_reads(browser: Any) -> None:
