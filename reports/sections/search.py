@@ -283,7 +283,7 @@ def _slices(search: VariantSearch) -> Chart:
                 mode="markers",
                 marker={
                     "color": colour(search.tone),
-                    "symbol": [STATES[trial.state][0] for trial in search.placed],
+                    "symbol": [STATES.get(t.state, ("circle", ""))[0] for t in search.placed],
                     "size": 7,
                 },
                 text=[f"trial {trial.slot}, {trial.state}" for trial in search.placed],
