@@ -2,8 +2,11 @@
 
 import json
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from bench.core.errors import UnwritableError
 
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
@@ -21,16 +24,58 @@ def cache_root() -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON so that a reader sees the old file or the new one, never a half."""
+    """Write `value` as JSON so that a reader sees the old file or the new one, never a half.
+
+    Raises:
+        UnwritableError: as `write_text`.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` atomically: a temporary file beside `path`, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` atomically: a temporary file beside `path`, flushed to disk, then renamed.
+
+    Raises:
+        UnwritableError: the disk is full, or the folder cannot be written; the old file stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UnwritableError(path, error) from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text`, whole lines, to `path`; where there is no room for all of it, nothing is added.
+
+    Raises:
+        UnwritableError: the disk is full, or the file cannot be written.
+    """
+    try:
+        # Unbuffered: what did not go in must not be tried again when the file is closed.
+        with path.open("ab", buffering=0) as handle:
+            append_whole(handle, text.encode())
+    except OSError as error:
+        raise UnwritableError(path, error) from error
+
+
+def append_whole(handle: FileIO, data: bytes) -> None:
+    """Write `data` at the end of an unbuffered file that nobody else appends to meanwhile.
+
+    It is on disk when this returns; after an OSError the file ends where it ended before.
+    """
+    end = handle.seek(0, os.SEEK_END)
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[handle.write(left) :]
         os.fsync(handle.fileno())
-    temporary.replace(path)
+    except OSError:
+        handle.truncate(end)
+        raise
