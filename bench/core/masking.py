@@ -5,9 +5,7 @@ import re
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
 _SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
-_KEYWORD = re.compile(
-    r"""((?<![?&])\b(?:password|passwd)\s*=\s*)(?:'[^']*'|"[^"]*"|[^\s'"&]+)""", re.I
-)
+_KEYWORD = re.compile(r"""((?<![?&])\bpassw(?:or)?d\s*=\s*)('[^']*'|"[^"]*"|[^\s'"&]+)""", re.I)
 """As in libpq's "host=… password=…"."""
 
 

@@ -199,7 +199,7 @@ def newest_whole(last: Path, best: Path, device: torch.device) -> dict[str, Any]
             "time and changes no number",
             _listed(damaged),
         )
-        # Not even a whole one may stay: what comes now is another past than the one it goes on from.
+        # Not even a whole one may stay: its past is not that of the run that begins now.
         for path in (last, before(last), best):
             path.unlink(missing_ok=True)
     return None
