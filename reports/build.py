@@ -26,6 +26,9 @@ def build(report_input: ReportInput, path: Path) -> Path:
     The page opens from file:// without a network. Its content security policy refuses every request
     and every script but its own two, so that nothing in the data could run or call home even if it
     were not escaped.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the old page stays.
     """
     scripts = [get_plotlyjs(), (FOLDER / "page.js").read_text(encoding="utf-8")]
     page = render(
@@ -40,8 +43,12 @@ def build(report_input: ReportInput, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader, or a Ctrl-C, in the middle of writing must not find half a page.
     written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    written.write_text(page, encoding="utf-8", newline="\n")
-    written.replace(path)
+    try:
+        written.write_text(page, encoding="utf-8", newline="\n")
+        written.replace(path)
+    except OSError as error:
+        written.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return path
 
 

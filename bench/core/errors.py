@@ -22,9 +22,9 @@ class UnwritableError(UserError):
     from there once there is room. So such a run is stopped, never recorded as failed.
     """
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    def __init__(self, path: Path, error: OSError, way_out: str = "make room there") -> None:
         """`path` could not be written, for the reason in `error`."""
         super().__init__(
-            f"{path} cannot be written ({error.strerror or error}); make room there and run the "
-            "same command again: it goes on from what is there"
+            f"{path} cannot be written ({error.strerror or error}); {way_out} and run the same "
+            "command again: it goes on from what is there"
         )

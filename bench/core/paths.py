@@ -6,7 +6,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UnwritableError
+from bench.core.errors import UnwritableError, UserError
 
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
@@ -21,6 +21,19 @@ def cache_root() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepspeech-bench"
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a user's file; `what` says in errors what it is, such as "transcripts".
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{what} {path} cannot be read ({reason}); mend that first") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,8 +71,9 @@ def append_text(path: Path, text: str) -> None:
         UnwritableError: the disk is full, or the file cannot be written.
     """
     try:
+        path.touch()
         # Unbuffered: what did not go in must not be tried again when the file is closed.
-        with path.open("ab", buffering=0) as handle:
+        with path.open("r+b", buffering=0) as handle:
             append_whole(handle, text.encode())
     except OSError as error:
         raise UnwritableError(path, error) from error
@@ -79,3 +93,13 @@ def append_whole(handle: FileIO, data: bytes) -> None:
     except OSError:
         handle.truncate(end)
         raise
+
+
+def cut_torn_line(handle: FileIO) -> None:
+    """Cut off what stands behind the last line's end: a process died while it wrote that."""
+    end = handle.seek(0, os.SEEK_END)
+    handle.seek(max(0, end - 1))
+    if handle.read(1) in (b"", b"\n"):
+        return
+    handle.seek(0)
+    handle.truncate(handle.read().rfind(b"\n") + 1)
