@@ -46,6 +46,9 @@ def build(report_input: ReportInput, path: Path) -> Path:
     The page opens from file:// without a network. Its content security policy refuses every request
     and every script but its own two, so that nothing in the data could run or call home even if it
     were not escaped.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the old page stays.
     """
     scripts = [get_plotlyjs(), (FOLDER / "page.js").read_text(encoding="utf-8")]
     page = render(

@@ -6,20 +6,50 @@ file: enough for every count and test, and nobody's text is passed on.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.core.config import to_dict
+from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
+from bench.core.parsing import parse_json
+from bench.core.paths import write_text
 from bench.results.pairs import Outcome
 from bench.results.scored import ScoredSystem, aligned
 from bench.scoring import score
 
 FORMAT = "deepspeech-bench comparison 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    name: str
+    facts: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The first line."""
+
+    format: str
+    leakage: tuple[str, ...]
+    systems: tuple[_Facts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A further line: an utterance."""
+
+    id: str
+    speaker: str
+    ref: str
+    hyps: Mapping[str, tuple[str, ...]]
+    """By system, one a run."""
 
 
 def keep(
@@ -52,7 +82,7 @@ def keep(
     ):
         hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in outcomes}
         lines.append({"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps})
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def is_kept(path: Path) -> bool:
@@ -68,31 +98,37 @@ def read_kept(path: Path) -> list[ScoredSystem]:
         UserError: the file is damaged.
     """
     try:
-        head, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        first, *lines = map(parse_json, path.read_text(encoding="utf-8").splitlines())
+        head = from_dict(_Head, first)
+        rows = [from_dict(_Row, line) for line in lines]
+        if head.format != FORMAT or not head.systems or len({row.id for row in rows}) < len(rows):
+            raise ValueError("its format is another, no system is there, or an utterance twice")
         return [
             ScoredSystem(
-                outcome=Outcome(name=system["name"], runs=_runs(rows, system["name"])),
-                facts=system["facts"],
-                notes=tuple(system["notes"]),
-                leakage=tuple(head["leakage"]),
+                outcome=Outcome(name=system.name, runs=_runs(rows, system.name)),
+                facts=system.facts,
+                notes=system.notes,
+                leakage=head.leakage,
             )
-            for system in head["systems"]
+            for system in head.systems
         ]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, UserError) as error:
         raise UserError(
             f"{path} is a damaged comparison ({error}); write it again with bench.compare --save"
         ) from error
 
 
-def _runs(rows: Sequence[dict[str, Any]], system: str) -> tuple[pd.DataFrame, ...]:
+def _runs(rows: Sequence[_Row], system: str) -> tuple[pd.DataFrame, ...]:
     runs = []
-    for seed in range(len(rows[0]["hyps"][system])):
+    for hyps in zip(*(row.hyps[system] for row in rows), strict=True):
         scores = score(
-            ids=[row["id"] for row in rows],
-            refs=[row["ref"] for row in rows],
-            hyps=[row["hyps"][system][seed] for row in rows],
-            speakers=[row["speaker"] for row in rows],
+            ids=[row.id for row in rows],
+            refs=[row.ref for row in rows],
+            hyps=hyps,
+            speakers=[row.speaker for row in rows],
             seconds=[0.0] * len(rows),
         )
         runs.append(pd.DataFrame(map(to_dict, scores)))
+    if not runs:
+        raise ValueError(f"no run of {system!r} is there")
     return tuple(runs)

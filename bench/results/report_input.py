@@ -23,6 +23,7 @@ from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
+from bench.tracking.record import read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"
@@ -179,7 +180,7 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     digests."""
     gathered: dict[str, list[str]] = {}
     for path in sorted(folder.glob("runs/*/*/environment.json")):
-        for key, value in flatten(json.loads(path.read_text(encoding="utf-8"))).items():
+        for key, value in flatten(read_json(path)).items():
             values = gathered.setdefault(key, [])
             if str(value) not in values:
                 values.append(str(value))

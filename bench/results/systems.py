@@ -19,7 +19,7 @@ from bench.results.scored import ScoredSystem
 from bench.results.transcripts import Transcript, read_json_lines, read_trn
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
-from bench.tracking.record import ENVIRONMENT, RUN, read_json, read_lines, read_run
+from bench.tracking.record import ENVIRONMENT, RUN, SCORED, read_json, read_lines, read_run
 
 SCORES = "utterances-test.jsonl"
 NORMALISED = (
@@ -124,7 +124,7 @@ def _of_records(
             "features": str(definition.features_version),
             **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
         }
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES)) for folder in folders)
+    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
     return ScoredSystem(
         outcome=Outcome(name=name, runs=frames),
         facts=facts,

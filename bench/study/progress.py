@@ -10,7 +10,7 @@ from typing import Any
 from bench.study.definition import StudyDefinition, load
 from bench.study.worker import confirm_folder
 from bench.tracking.reader import OBJECTIVE
-from bench.tracking.record import METRICS, RUN, SUMMARY, read_json, read_lines, read_run
+from bench.tracking.record import METRICS, POINT, RUN, SUMMARY, read_json, read_lines, read_run
 
 WAITING, SECONDS = "waiting", "train/seconds"
 
@@ -185,7 +185,7 @@ def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
     """What metrics.jsonl says; the time since its last line if it may yet grow (`now` is given)."""
     wers: list[float] = []
     seen: dict[str, Any] = {}
-    for point in read_lines(folder / METRICS):
+    for point in read_lines(folder / METRICS, POINT):
         if point["key"] == OBJECTIVE:
             wers.append(point["value"])
         elif point["key"] == "train/loss":

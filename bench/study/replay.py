@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
+from bench.core.paths import write_text
 from bench.core.seeding import derive
 from bench.study.search import distribution, make_pruner, make_sampler
 from bench.study.space import Budget, Dimension
@@ -65,7 +66,7 @@ class Recording:
                 self.trials, self.wers_NE.round(5), self.losses_NE.round(4), strict=True
             )
         ]
-        path.write_text("".join(json.dumps(row) + "\n" for row in (head, *rows)), encoding="utf-8")
+        write_text(path, "".join(json.dumps(row) + "\n" for row in (head, *rows)))
 
     @classmethod
     def load(cls, path: Path) -> "Recording":

@@ -23,13 +23,16 @@ from bench.tracking.record import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
+    HEARD,
     METRICS,
     RUN,
+    SCORED,
     SUMMARY,
     WATCH,
     read_json,
     read_lines,
     read_run,
+    read_summary,
     to_milliseconds,
 )
 from bench.tracking.store import PARENT_TAG, MlflowStore
@@ -60,7 +63,7 @@ def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -
         run = read_run(folder)
     run_id: str = run["mlflow_run_id"]
     cursor = _send_metrics(folder, run_id, cursor, store)
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     if summary is not None and cursor.closed != summary["ended_at"]:
         _send_end(folder, run, summary, store)
         replace(cursor, closed=summary["ended_at"]).save(folder)
@@ -143,7 +146,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     Its page that sets runs side by side groups by the first column and compares the second.
     """
     made = {}
-    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl"))
+    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORED))
     if not scores.empty:
         step = -(-len(scores) // NUM_DECODES)
         sample = scores.sort_values("id", kind="stable").iloc[::step]
@@ -153,7 +156,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
             wer=(words / sample["num_ref_words"]).round(4),
         )
         made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
-    watched = pd.DataFrame(read_lines(folder / WATCH))
+    watched = pd.DataFrame(read_lines(folder / WATCH, HEARD))
     if not watched.empty:
         epochs = watched["epoch"].map("{:g}".format)
         moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]

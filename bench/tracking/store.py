@@ -3,7 +3,6 @@
 import getpass
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
+from bench.tracking.record import timestamp, to_milliseconds
 from bench.tracking.uri import VARIABLE, display_uri, first_line, is_remote, sqlite_file
 from bench.tracking.views import view_tags
 
@@ -123,7 +123,7 @@ class MlflowStore:
 
     def log_changed_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Log of the finite `metrics` those that `run` has not, or with another value."""
-        now = int(time.time() * 1000)
+        now = to_milliseconds(timestamp())
         known = run.data.metrics
         new = {k: v for k, v in metrics.items() if math.isfinite(v) and known.get(k) != v}
         at = {"step": 0, "timestamp_ms": now}

@@ -19,6 +19,7 @@ from typing import Any
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.parsing import parse_json
 from bench.core.paths import cache_root, write_text
 from bench.data.audio import chosen_channel, probe
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
@@ -50,9 +51,8 @@ def validate(
     rows = tuple(replace(row, audio=row.audio.absolute()) for row in listing.rows)
     _check_ids(rows)
     kept = cache_root() / "corpora" / f"{config.name}-{_key(rows, config)}.json"
-    if kept.is_file():
-        corpus = _from_json(json.loads(kept.read_text("utf-8")), listing.notes)
-    else:
+    corpus = _kept(kept, listing.notes)
+    if corpus is None:
         corpus = _validate(rows, listing.notes, config, progress)
         write_text(kept, json.dumps(_to_json(corpus), ensure_ascii=False))
     _report(corpus)
@@ -118,9 +118,10 @@ def _key(rows: Iterable[Row], config: CorpusConfig) -> str:
     for row in rows:
         try:
             status = row.audio.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no path at all, with a NUL in it
+            reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"audio of utterance {row.id!r} does not exist: {row.audio} ({error.strerror}); "
+                f"audio of utterance {row.id!r} does not exist: {str(row.audio)!r} ({reason}); "
                 "correct the path or restore the file"
             ) from error
         fields = [row.id, str(row.audio), row.text, row.speaker, row.split]
@@ -225,6 +226,14 @@ def _to_json(corpus: Corpus) -> dict[str, Any]:
         "leakage": corpus.leakage,
         "digest": corpus.digest,
     }
+
+
+def _kept(path: Path, notes: tuple[str, ...]) -> Corpus | None:
+    """What an earlier command found; None if there is nothing, or the disk has damaged it."""
+    try:
+        return _from_json(parse_json(path.read_bytes()), notes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _from_json(plain: dict[str, Any], notes: tuple[str, ...]) -> Corpus:
