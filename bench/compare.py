@@ -12,9 +12,11 @@ from bench.core import cli
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.seeding import numpy_generator
+from bench.results.kept import keep
 from bench.results.pairs import Outcome, compare_pairs, rank_over_speakers, summarise
 from bench.results.refusal import check_comparable, leaks, unknown_facts
-from bench.results.systems import aligned, read_systems
+from bench.results.scored import aligned
+from bench.results.systems import read_systems
 from bench.results.tables import (
     Cells,
     Comparison,
@@ -45,6 +47,8 @@ def main(options: argparse.Namespace) -> None:
     rng = numpy_generator(options.seed, "bootstrap")
     with counting("corpus") as progress:
         leakage = leaks(systems, progress)
+    if options.save is not None:
+        keep(systems, options.save, leakage=leakage, common=options.common)
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     comparison = Comparison(
         systems=summarise(outcomes, rng),
@@ -105,7 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "compare",
         "Compare systems on the same test utterances: studies (each variant is a system), runs (a "
-        "folder or an MLflow run id), JSON lines of any recogniser (text, pred_text), trn files.",
+        "folder or an MLflow run id), JSON lines of any recogniser (text, pred_text), trn "
+        "files, or a comparison that --save kept.",
         "out/cells.an4.quick.1a2b3c4d",
         "ours.jsonl theirs.jsonl --markdown",
         "--ref ref.trn a.trn b.trn",
@@ -121,6 +126,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--force",
         action="store_true",
         help="compare what differs in data, budget or scoring too; the numbers are stamped",
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="keep the comparison in a small file that this command reads: words as numbers",
     )
     form = parser.add_mutually_exclusive_group()
     for name in FORMS:

@@ -6,6 +6,7 @@ from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import find_study, studies_newest_first
 from reports import build
@@ -20,14 +21,16 @@ def main(options: argparse.Namespace) -> None:
         )
     written = []
     for folder in folders:
-        report_input, comparison = gather(folder)
+        report_input, comparison = gather(folder, audio=options.audio)
         report = build(report_input, folder / REPORT_FILE)
         written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
+    index = write_index()
     if options.json:
         cli.print_json(written)
         return
     for row in written:
         STDOUT.print(f"{row['verdict']}\n{row['report']}", markup=False)
+    STDOUT.print(f"every study: {index}", markup=False)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "report", "Write the HTML report of studies (all of out/ by default).", "STUDY"
     )
     parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
+    cli.add_audio(parser)
     return parser
 
 

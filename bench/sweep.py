@@ -21,6 +21,7 @@ from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
+from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, command_of, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.launcher import Launcher, Workers
@@ -29,7 +30,7 @@ from bench.study.question import load_study_file
 from bench.study.queue import best_slot
 from bench.study.run import datasets
 from bench.study.space import load_budget
-from bench.tracking import StudyTracker, flush_unsent
+from bench.tracking import Findings, StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
@@ -48,11 +49,12 @@ def main(options: argparse.Namespace) -> None:
     definition = definition_of(options, device)
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
-    if not corpus.split("test"):
-        raise UserError(
-            f"a study scores a test split, corpus {corpus.name} has none; supply one, or tune on "
-            "valid with python -m bench.train"
-        )
+    for split in ("valid", "test"):
+        if not corpus.split(split):
+            raise UserError(
+                f"a study needs a {split} split, corpus {corpus.name} has none; supply one, or "
+                "train without it by python -m bench.train"
+            )
     definition = replace(
         definition, data_digest=corpus.digest, excluded=_common_subset(corpus, definition)
     )
@@ -72,10 +74,11 @@ def main(options: argparse.Namespace) -> None:
         tracker.stop("killed" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
 
-    report_input, comparison = gather(folder)
+    report_input, comparison = gather(folder, audio=options.audio)
     report = build(report_input, folder / REPORT_FILE)
-    _summarise(tracker, definition, comparison, launcher, report)
+    write_index()
     flush_unsent(folder)
+    _summarise(tracker, definition, comparison, launcher, report)
     result = _as_json(definition, comparison, report, tracker.tracking_uri)
     if options.json:
         cli.print_json(result)
@@ -151,23 +154,24 @@ def _summarise(
     report: Path,
 ) -> None:
     """One summary run a system, so that comparing k systems in the MLflow UI takes k runs."""
-    for row in comparison.variants.to_dict("records"):
-        label = str(row["variant"])
-        best = best_slot(launcher.queues[label].slots())
+    params = {}
+    for label, queue in launcher.queues.items():
+        best = best_slot(queue.slots())
         config = (
             definition.base_config(label)
             if best is None
-            else (definition.confirm_config(label, 0, best.params))
+            else definition.confirm_config(label, 0, best.params)
         )
-        metrics = {str(k): float(v) for k, v in row.items() if isinstance(v, (int, float))}
-        tracker.summarise(
-            label,
-            params=flatten(to_dict(config)),
-            metrics=metrics,
-            verdict=comparison.verdict,
-            command=command_of(definition),
-            report=report,
-        )
+        params[label] = flatten(to_dict(config))
+    findings = Findings(
+        verdict=comparison.verdict,
+        command=command_of(definition),
+        report=report,
+        baseline=definition.baseline,
+        variants=comparison.variants,
+        pairs=comparison.pairs,
+    )
+    tracker.summarise(findings, params)
 
 
 def _as_json(
@@ -247,6 +251,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_device(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
     parser.add_argument("--storage", metavar="URL", help="of the queue (default: a journal file)")
+    cli.add_audio(parser)
     parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
     return parser
 

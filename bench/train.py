@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import math
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
 
@@ -48,18 +50,18 @@ class _Watcher:
     def __call__(self, progress: Progress) -> bool:
         self._bars.update(self._task, completed=progress.epoch, total=progress.num_epochs)
         if progress.evaluated:
-            metrics = progress.metrics
-            _logger.info(
-                "epoch %.0f: valid loss %.3f, WER %.1f %%, CER %.1f %%",
-                progress.epoch,
-                metrics["valid/loss"],
-                100 * metrics["valid/wer"],
-                100 * metrics["valid/cer"],
-            )
+            _logger.info("epoch %.0f: %s", progress.epoch, _told(progress.metrics))
             for transcript in progress.watch[:1]:
                 _logger.info("  truth:      %s", transcript.ref)
                 _logger.info("  prediction: %s", transcript.hyp)
         return self.stopped
+
+
+def _told(metrics: Mapping[str, float]) -> str:
+    if "valid/wer" not in metrics:
+        return f"training loss {metrics.get('train/loss', math.nan):.3f} (there is no valid split)"
+    loss, wer, cer = (metrics[f"valid/{name}"] for name in ("loss", "wer", "cer"))
+    return f"valid loss {loss:.3f}, WER {100 * wer:.1f} %, CER {100 * cer:.1f} %"
 
 
 def main(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
-"""The page a study is told in: plain tables in, one self-contained HTML file out."""
+"""The pages a study is told in: plain tables in, self-contained HTML files out."""
 
 from reports.build import build
+from reports.index import StudyRow, build_index
 from reports.input import ReportInput
 
-__all__ = ["ReportInput", "build"]
+__all__ = ["ReportInput", "StudyRow", "build", "build_index"]

@@ -2,20 +2,40 @@
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from types import ModuleType
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from reports.files import write_page
 from reports.input import ReportInput
 from reports.markup import FOLDER, render
 from reports.palette import COLOURS
-from reports.sections import cost, curves, decodes, listening, redo, runs, search, trust, verdict
+from reports.sections import (
+    accuracy,
+    budget,
+    cost,
+    curves,
+    decodes,
+    differences,
+    errors,
+    hearing,
+    listening,
+    method,
+    pairwise,
+    redo,
+    runs,
+    search,
+    speakers,
+    tradeoffs,
+    trust,
+    verdict,
+)
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, curves, search, decodes, listening, cost, runs, redo,
+    verdict, trust, differences, accuracy, pairwise, curves, budget, search, tradeoffs, errors,
+    decodes, hearing, listening, speakers, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 
@@ -26,6 +46,9 @@ def build(report_input: ReportInput, path: Path) -> Path:
     The page opens from file:// without a network. Its content security policy refuses every request
     and every script but its own two, so that nothing in the data could run or call home even if it
     were not escaped.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the old page stays.
     """
     scripts = [get_plotlyjs(), (FOLDER / "page.js").read_text(encoding="utf-8")]
     page = render(
@@ -37,12 +60,7 @@ def build(report_input: ReportInput, path: Path) -> Path:
         scripts=[Markup(script) for script in scripts],
         script_hashes=[_content_hash(script) for script in scripts],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader, or a Ctrl-C, in the middle of writing must not find half a page.
-    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    written.write_text(page, encoding="utf-8", newline="\n")
-    written.replace(path)
-    return path
+    return write_page(page, path)
 
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:

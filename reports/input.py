@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
@@ -12,15 +14,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
-        "search_seconds", "num_trials", "num_finished", "num_pruned", "num_diverged", "num_failed",
-        "num_seeds", "unbeaten",
+        "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_pruned",
+        "num_diverged", "num_failed", "num_seeds", "unbeaten",
     ),
     # One row an unordered pair of variants: WER of b minus WER of a (above zero, a is better), its
     # 95 % interval, p and Holm-adjusted p, the probability that a random seed of a beats one of b,
-    # and the verdict ("a better", "b better" or "not separated").
+    # and the verdict ("a better", "b better" or "not separated"). `smallest_gap`: what would have
+    # been found with 80 % power. The shares split the variance of `delta_wer`; NaN where a source
+    # cannot be seen. The three tests are of the first run of each.
     "pairs": (
         "a", "b", "delta_wer", "low", "high", "p", "p_adjusted", "probability_of_improvement",
-        "verdict",
+        "smallest_gap", "share_seeds", "share_test_set", "share_interaction", "share_search",
+        "mapsswe_p", "mcnemar_p", "wilcoxon_p", "verdict",
     ),
     # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed or
     # running. `params`: the searched settings as a dict. `valid_wer`: best over epochs. `slot`: the
@@ -66,6 +71,32 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Letter:
+    """A symbol that CTC emitted."""
+
+    symbol: str
+    seconds: float
+    """When, from the beginning of the utterance."""
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """An utterance to be heard."""
+
+    id: str
+    speaker: str
+    ref: str
+    seconds: float
+    flac: bytes
+    """The recording, mono."""
+    spectrogram: NDArray[np.uint8]
+    """(bins, frames), the lowest bin last."""
+    letters: Mapping[str, tuple[Letter, ...]]
+    """By variant; without those whose checkpoint is gone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -88,12 +119,19 @@ class ReportInput:
     curves: pd.DataFrame
     utterances: pd.DataFrame
     watch: pd.DataFrame
-    design: Mapping[str, Any] = field(default_factory=dict)
-    """`held_equal` (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
+    design: Mapping[str, Any]
+    """`method` with `level, alpha, power, num_replicates`; `held_equal` (such as "2,000,000
+    parameters", or ""); `question` with `name, summary, claim,
     source, base` and `better`, pairs of which the first is claimed to have the lower WER;
     `findings`, pairs of a matter and what was found about it; per row of the study `systems:
     {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The flat config of each variant's confirm runs, or of its base before there is one."""
+    train_words: Mapping[str, int] = field(default_factory=dict)
+    """How often each word is said in train."""
+    samples: tuple[Sample, ...] | None = ()
+    """None if the user wants no recording in the page."""
     budget_curves: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["budget_curves"]))
     )

@@ -51,20 +51,50 @@ DARK.addEventListener("change", () => {
   }
 });
 
-// Sample decodes: show those that hold what was typed.
+// Sample decodes: those that hold what was typed, right by one variant, wrong by another.
 function setUpFilter() {
   const field = document.getElementById("filter");
   if (!field) return;
   field.parentElement.hidden = false;
   const decodes = [...document.querySelectorAll(".decode")];
   const groups = [...document.querySelectorAll(".decodes")];
-  field.addEventListener("input", () => {
-    const wanted = field.value.trim().toLowerCase();
-    for (const decode of decodes) decode.hidden = !decode.dataset.searched.includes(wanted);
+  const right = document.getElementById("filter-right");
+  const wrong = document.getElementById("filter-wrong");
+  const errors = (decode, select) => decode.dataset.errors.split(" ")[select.value];
+  const isWanted = (decode) =>
+    decode.dataset.searched.includes(field.value.trim().toLowerCase()) &&
+    (!right?.value || errors(decode, right) === "0") &&
+    (!wrong?.value || errors(decode, wrong) !== "0");
+  const show = (wanted, isFiltered) => {
+    for (const decode of decodes) decode.hidden = !wanted.includes(decode);
+    for (const more of document.querySelectorAll(".more")) more.open = isFiltered;
     for (const group of groups) group.hidden = !group.querySelector(".decode:not([hidden])");
-    const shown = decodes.filter((decode) => !decode.hidden).length;
-    document.getElementById("filter-count").value = wanted && `${shown} of ${decodes.length}`;
+    const count = document.getElementById("filter-count");
+    count.value = isFiltered ? `${wanted.length} of ${decodes.length}` : "";
+  };
+  const filter = () =>
+    show(decodes.filter(isWanted), Boolean(field.value.trim() || right?.value || wrong?.value));
+  field.addEventListener("input", filter);
+  for (const select of [right, wrong]) select?.addEventListener("change", filter);
+  document.getElementById("filter-random").addEventListener("click", () => {
+    const wanted = decodes.filter(isWanted);
+    show(wanted.length ? [wanted[Math.floor(Math.random() * wanted.length)]] : [], true);
   });
+}
+
+// Hear and see: a line runs over spectrogram and letters while the recording plays.
+function setUpPlayheads() {
+  for (const sample of document.querySelectorAll(".sample")) {
+    const audio = sample.querySelector("audio");
+    const head = sample.querySelector(".playhead");
+    const move = () => {
+      const x = audio.duration ? (100 * audio.currentTime) / audio.duration : 0;
+      head.style.left = `${x}%`;
+      head.hidden = audio.currentTime === 0;
+      if (!audio.paused) requestAnimationFrame(move);
+    };
+    for (const event of ["play", "seeked", "pause", "ended"]) audio.addEventListener(event, move);
+  }
 }
 
 // Learning to hear: the slider copies, of each table column, the last cell up to the epoch.
@@ -127,6 +157,7 @@ window.addEventListener("beforeprint", () => {
 });
 
 setUpFilter();
+setUpPlayheads();
 setUpStage();
 drawCharts();
 setUpCurves();

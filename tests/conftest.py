@@ -13,6 +13,10 @@ from bench.data.utterance import Corpus, Utterance
 
 torch.set_num_threads(1)
 RATE = 16_000
+RUN_JSON = {
+    "schema_version": 1, "name": "n", "study": "s", "variant": "v", "kind": "confirm", "slot": 0,
+    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +74,9 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
                 )
             )
     return Corpus(name="tones", utterances=tuple(utterances), digest="tones-1")
+
+
+@pytest.fixture(scope="session")
+def run_json() -> dict[str, object]:
+    """What run.json holds, but for the ids of MLflow and of the data."""
+    return RUN_JSON

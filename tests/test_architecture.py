@@ -20,6 +20,7 @@ LAYERS = (
 )
 ONLY_IN = {
     "mlflow": "bench/tracking",
+    "matplotlib": "bench/tracking",
     "optuna": "bench/study",
     "plotly": "reports",
     "jinja2": "reports",

@@ -16,7 +16,7 @@ from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
 from variants import VARIANTS
 
-VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "compare", "ls", "speed")
+VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "compare", "ls", "speed", "watch")
 
 
 @pytest.fixture
@@ -130,7 +130,8 @@ def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
         "empty.wav": [*good, row(str(empty), "a", "train")],
         "'7'": [*good, row(first, "a 7", "train", id="seven")],
         "same": [*good, row(first, "a", "train", id="same"), row(first, "b", "train", id="same")],
-        "scores a test split": [line for line in good if '"test"' not in line],
+        "a study needs a test split": [line for line in good if '"test"' not in line],
+        "a study needs a valid split": [line for line in good if '"valid"' not in line],
     }
     for message, rows in cases.items():
         code, _, err = run("sweep", "--variant", "ds-gru", "--corpus", manifest(tmp_path, rows))

@@ -15,6 +15,7 @@ from bench.core.paths import write_json
 from bench.results.systems import read_systems
 
 GOLDEN = Path(__file__).parent / "golden"
+RunOfOurs = Callable[..., str]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -100,18 +101,26 @@ def test_a_system_against_itself_is_not_separated(run: Run, tmp_path: Path) -> N
     assert (pair["delta_wer"], pair["verdict"], pair["p"]) == (0, "not separated", 1)
 
 
-def run_of_ours(folder: Path, hyps: str, **recorded: str) -> str:
+@pytest.fixture
+def run_of_ours(run_json: dict[str, object]) -> Callable[..., str]:
     """A run outside any study, which has read golden utterances as `hyps` says."""
-    (system,) = read_systems([str(GOLDEN / f"{hyps}.trn")], GOLDEN / "ref.trn")
-    write_json(folder / "run.json", {"mlflow_run_id": "m", "data_digest": recorded["data"]})
-    write_json(folder / "environment.json", {"cpu": recorded["cpu"]})
-    rows = system.outcome.runs[0].drop(columns="seconds").to_dict("records")
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "utterances-test.jsonl").write_text(lines)
-    return str(folder)
+
+    def write(folder: Path, hyps: str, **recorded: str) -> str:
+        (system,) = read_systems([str(GOLDEN / f"{hyps}.trn")], GOLDEN / "ref.trn")
+        ids = {"mlflow_run_id": "m", "data_digest": recorded["data"]}
+        write_json(folder / "run.json", run_json | ids)
+        write_json(folder / "environment.json", {"cpu": recorded["cpu"]})
+        rows = system.outcome.runs[0].drop(columns="seconds").to_dict("records")
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "utterances-test.jsonl").write_text(lines)
+        return str(folder)
+
+    return write
 
 
-def test_what_differs_is_refused_or_stamped_in_every_form(run: Run, tmp_path: Path) -> None:
+def test_what_differs_is_refused_or_stamped_in_every_form(
+    run: Run, tmp_path: Path, run_of_ours: RunOfOurs
+) -> None:
     ours = run_of_ours(tmp_path / "ours", "a", data="d1", cpu="x")
     other = run_of_ours(tmp_path / "other", "b", data="d2", cpu="x")
     code, out, err = run(ours, other)
@@ -131,7 +140,7 @@ def test_what_differs_is_refused_or_stamped_in_every_form(run: Run, tmp_path: Pa
     assert "NOT COMPARABLE" not in out
 
 
-def test_ours_beside_a_file_of_others(run: Run, tmp_path: Path) -> None:
+def test_ours_beside_a_file_of_others(run: Run, tmp_path: Path, run_of_ours: RunOfOurs) -> None:
     ours = run_of_ours(tmp_path / "ours", "a", data="d1", cpu="x")
     rows = map(json.loads, Path(ours, "utterances-test.jsonl").read_text().splitlines())
     theirs = tmp_path / "theirs.jsonl"
@@ -177,3 +186,12 @@ def test_one_system_is_no_comparison(run: Run) -> None:
     code, out, err = run("--ref", "ref.trn", "a.trn")
     assert (code, out) == (2, "")
     assert "a comparison needs two systems, got 1 (a)" in err
+
+
+def test_what_is_saved_compares_again(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    code, before, _ = run(*TRN, "--save", str(kept), "--json")
+    assert code == 0
+    code, after, _ = run(str(kept), "--json")
+    assert code == 0
+    assert json.loads(after) == json.loads(before)

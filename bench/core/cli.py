@@ -4,13 +4,16 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
-from bench.core.errors import UserError
+from bench.core.errors import DISK_IS_FULL, UserError
+from bench.core.masking import mask
 
+EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -69,6 +72,16 @@ def add_device(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_audio(command: argparse.ArgumentParser) -> None:
+    """``--no-audio``."""
+    command.add_argument(
+        "--no-audio",
+        action="store_false",
+        dest="audio",
+        help="put no recording into the report (default: a few test utterances)",
+    )
+
+
 def add_settings(command: argparse.ArgumentParser) -> None:
     """``--set``, ``--deterministic`` and ``--seed``."""
     command.add_argument(
@@ -98,15 +111,15 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
     for.
 
-    0: done; 2: the user's mistake, one line on stderr; 130: interrupted. A bug keeps its traceback.
+    0: done; 2: the user's mistake or a full disk, one line on stderr; 130: interrupted. A bug keeps
+    its traceback and ends with 1. What is printed is masked.
     """
     options = verb.parse_args()
     set_up_logging(-1 if options.quiet else options.verbose)
     try:
         main(options)
     except UserError as error:
-        STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(EXIT_USER_ERROR)
+        _stop_with(str(error))
     except KeyboardInterrupt:
         STDERR.print("interrupted", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
@@ -114,3 +127,15 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays
         # silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            what = error.filename or "a file"
+            _stop_with(f"{what} cannot be written ({error.strerror}); make room and run it again")
+        # Some library may quote the address that it was given, password and all.
+        sys.stderr.write(mask(traceback.format_exc()))
+        sys.exit(EXIT_BUG)
+
+
+def _stop_with(message: str) -> NoReturn:
+    STDERR.print(f"error: {mask(message)}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(EXIT_USER_ERROR)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import types
 import typing
+from collections import abc
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -32,8 +33,11 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     """Build `cls` from nested mappings, defaults for the keys that are missing.
 
     Raises:
-        UserError: unknown key (with near names), wrong type, or a value that the class refuses.
+        UserError: no mapping, unknown key (with near names), wrong type, or a value that the class
+            refuses.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where.rstrip('. ') or 'config'}: holds keys and values, got {values!r}")
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
@@ -161,8 +165,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     )
     for option in options:
         origin = typing.get_origin(option)
-        if option is type(None) and value is None:
-            return None
+        if option is typing.Any or (option is type(None) and value is None):
+            return value
         if origin is typing.Literal and value in typing.get_args(option):
             return value
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
@@ -170,6 +174,9 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         if origin is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_convert(inner, item, key) for item in value)
+        if origin is abc.Mapping and isinstance(value, Mapping):
+            inner = typing.get_args(option)[1]
+            return {name: _convert(inner, item, f"{key}.{name}") for name, item in value.items()}
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):

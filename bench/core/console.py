@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.core.masking import MaskingFormatter
+
 STDERR = Console(stderr=True)
 STDOUT = Console(soft_wrap=True, highlight=False)
 
@@ -31,9 +33,10 @@ def set_up_logging(verbosity: int) -> None:
     handler: logging.Handler
     if STDERR.is_terminal:
         handler = RichHandler(console=STDERR, show_path=False, show_level=verbosity > 0)
+        handler.setFormatter(MaskingFormatter())
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(MaskingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.DEBUG if verbosity >= 2 else logging.WARNING)
     logging.getLogger("bench").setLevel(level)

@@ -1,4 +1,10 @@
-"""The one exception that is the user's to mend."""
+"""The exceptions that are the user's to mend."""
+
+import errno
+from pathlib import Path
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room, no quota left, or a file as large as this process may make one."""
 
 
 class UserError(Exception):
@@ -7,3 +13,18 @@ class UserError(Exception):
     The message is one line that states the rule, the value got and the way out. Commands print it
     on stderr and exit with status 2; every other exception is a bug and keeps its traceback.
     """
+
+
+class UnwritableError(UserError):
+    """The disk is full, or a folder cannot be written.
+
+    No fault of the run that met it: what is on disk already is whole, and the same command goes on
+    from there once there is room. So such a run is stopped, never recorded as failed.
+    """
+
+    def __init__(self, path: Path, error: OSError, way_out: str = "make room there") -> None:
+        """`path` could not be written, for the reason in `error`."""
+        super().__init__(
+            f"{path} cannot be written ({error.strerror or error}); {way_out} and run the same "
+            "command again: it goes on from what is there"
+        )

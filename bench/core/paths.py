@@ -2,8 +2,11 @@
 
 import json
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from bench.core.errors import UnwritableError, UserError
 
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
@@ -20,17 +23,83 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepspeech-bench"
 
 
+def read_text(path: Path, what: str) -> str:
+    """The text of a user's file; `what` says in errors what it is, such as "transcripts".
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{what} {path} cannot be read ({reason}); mend that first") from error
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON so that a reader sees the old file or the new one, never a half."""
+    """Write `value` as JSON so that a reader sees the old file or the new one, never a half.
+
+    Raises:
+        UnwritableError: as `write_text`.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` atomically: a temporary file beside `path`, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` atomically: a temporary file beside `path`, flushed to disk, then renamed.
+
+    Raises:
+        UnwritableError: the disk is full, or the folder cannot be written; the old file stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UnwritableError(path, error) from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text`, whole lines, to `path`; where there is no room for all of it, nothing is added.
+
+    Raises:
+        UnwritableError: the disk is full, or the file cannot be written.
+    """
+    try:
+        path.touch()
+        # Unbuffered: what did not go in must not be tried again when the file is closed.
+        with path.open("r+b", buffering=0) as handle:
+            append_whole(handle, text.encode())
+    except OSError as error:
+        raise UnwritableError(path, error) from error
+
+
+def append_whole(handle: FileIO, data: bytes) -> None:
+    """Write `data` at the end of an unbuffered file that nobody else appends to meanwhile.
+
+    It is on disk when this returns; after an OSError the file ends where it ended before.
+    """
+    end = handle.seek(0, os.SEEK_END)
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[handle.write(left) :]
         os.fsync(handle.fileno())
-    temporary.replace(path)
+    except OSError:
+        handle.truncate(end)
+        raise
+
+
+def cut_torn_line(handle: FileIO) -> None:
+    """Cut off what stands behind the last line's end: a process died while it wrote that."""
+    end = handle.seek(0, os.SEEK_END)
+    handle.seek(max(0, end - 1))
+    if handle.read(1) in (b"", b"\n"):
+        return
+    handle.seek(0)
+    handle.truncate(handle.read().rfind(b"\n") + 1)

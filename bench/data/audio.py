@@ -4,6 +4,7 @@ RAW has no header to tell what it holds: it is taken as 16 kHz, one channel, 16 
 as in the "littleendian" archives of CMU's AN4.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ _RAW = {
     "subtype": "PCM_16",
     "endian": "LITTLE",
 }
+_RATES_HZ = range(1_000, 768_001)
+"""What recordings have; a header can claim any, and memory is taken as it says."""
+_MAX_RESAMPLING_TAPS = 50_000_000
+"""The filter from one rate to another grows with both over their common divisor: 44.1 to 16 kHz
+takes 0.1 million numbers, 44.101 to 16 kHz 700 million."""
 _NIST_MAGIC = b"NIST_1A"
 _NIST_HEADER_BYTES = 1024
 
@@ -81,6 +87,9 @@ def read_audio(path: Path, *, channel: int | None, sample_rate_hz: int) -> Tenso
         raise _unreadable(path, "holds samples that are not finite numbers")
     audio_N = torch.from_numpy(samples_N)
     if rate != sample_rate_hz:
+        common = math.gcd(rate, sample_rate_hz)
+        if (rate // common) * (sample_rate_hz // common) > _MAX_RESAMPLING_TAPS:
+            raise _unreadable(path, f"has {rate} samples per second, of no use at {sample_rate_hz}")
         audio_N = torchaudio.functional.resample(audio_N, rate, sample_rate_hz)
     return audio_N
 
@@ -114,6 +123,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise _unreadable(path, "has zero length")
     try:
         with soundfile.SoundFile(path, **_RAW if path.suffix.lower() == ".raw" else {}) as sound:
+            if sound.samplerate not in _RATES_HZ:
+                raise _unreadable(path, f"claims {sound.samplerate} samples per second")
             if sound.frames <= 0:
                 raise _unreadable(path, "holds no samples (zero length)")
             yield sound

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
+from bench.core.errors import UnwritableError, UserError
 from bench.core.paths import CACHE_VARIABLE, cache_root, write_json
 from bench.data.audio import read_audio
 from bench.data.features import (
@@ -113,7 +113,8 @@ def open_store(
     or damaged is built anew.
 
     Raises:
-        UserError: audio that cannot be read, a cache that cannot be written, too little disk space.
+        UserError: audio that cannot be read, too little disk space.
+        UnwritableError: a cache that cannot be written, or that was full before all was written.
     """
     key = digest([corpus.digest, to_dict(config), FEATURES_VERSION])
     folder = cache_root() / "features" / key
@@ -129,10 +130,8 @@ def open_store(
                 build_store(folder, corpus, config, progress)
                 store = _open(folder, corpus)
     except OSError as error:
-        raise UserError(
-            f"features cannot be written to {folder} ({error.strerror or error}); free space there "
-            f"or set {CACHE_VARIABLE} to a folder that can be written"
-        ) from error
+        way_out = f"make room there or set {CACHE_VARIABLE} to another folder,"
+        raise UnwritableError(folder, error, way_out) from error
     assert store is not None, f"the store just built in {folder} cannot be opened"
     return store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.study.definition import find_study, studies_newest_first
-from bench.tracking import read_study
+from bench.tracking import confirmed, read_study
 
 
 def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
@@ -33,11 +33,7 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
 
 
 def _best_of(folder: Path) -> Path | None:
-    """The checkpoint of the confirm run with the lowest valid WER: the test split chooses
-    nothing."""
-    runs = read_study(folder).runs
-    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
-    for _, run in ended.sort_values(["valid_wer", "run"], kind="stable").iterrows():
+    for _, run in confirmed(read_study(folder).runs).iterrows():
         path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
         if path.exists():
             return path

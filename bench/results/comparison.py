@@ -103,7 +103,12 @@ def _variant_row(
         "num_trials": len(trials),
         "num_seeds": len(scored),
     }
-    for column in ("num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second"):
+    for column in (
+        "num_parameters",
+        "macs_per_second_of_audio",
+        "audio_seconds_per_second",
+        "peak_memory_bytes",
+    ):
         row[column] = scored[column].mean()
     for state in ("finished", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())

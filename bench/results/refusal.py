@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.data.corpora import load_corpus
-from bench.results.systems import ScoredSystem
+from bench.results.scored import ScoredSystem
 
 STAMP = "NOT COMPARABLE"
 EXPECTED = ("data", "text", "decoder", "budget", "precision", "hardware", "metric")
@@ -58,12 +58,13 @@ def _examples(values: Mapping[str, str]) -> str:
 def leaks(
     systems: Sequence[ScoredSystem], progress: ProgressCallback | None = None
 ) -> tuple[str, ...]:
-    """One sentence for each corpus whose splits share speakers, recordings or texts.
+    """One sentence for each corpus whose splits share speakers, recordings or texts; those that a
+    kept comparison brings along come first.
 
     A corpus that is not here any more, or not as it was, leaves the matter open, and is said too.
     """
     corpora = dict.fromkeys((s.corpus, s.facts.get("data")) for s in systems)
-    found = []
+    found = list(dict.fromkeys(sentence for system in systems for sentence in system.leakage))
     for config, digest in corpora:
         if config is None:
             continue

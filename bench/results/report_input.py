@@ -1,6 +1,8 @@
 """A study's records, gathered into what the report draws."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,27 @@ from bench.core.config import digest, flatten, to_dict
 from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
+from bench.results.bootstrap import LEVEL, NUM_REPLICATES
 from bench.results.comparison import Comparison, compare
+from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.significance import ALPHA
 from bench.results.tradeoffs import tradeoffs
+from bench.results.two_way import POWER
 from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
+from bench.tracking.record import read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"
 
 
-def gather(folder: Path) -> tuple[ReportInput, Comparison]:
+def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
+
+    `audio` lets a few test utterances be heard in the page.
 
     Raises:
         UserError: no study in `folder`, or its corpus cannot be read any more.
@@ -47,6 +56,7 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
         curves=tables.curves,
         utterances=tables.utterances,
         watch=tables.watch,
+        samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         speed=speed,
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
@@ -56,6 +66,8 @@ def gather(folder: Path) -> tuple[ReportInput, Comparison]:
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
+        train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design={**describe_design(definition), "findings": comparison.findings},
     )
     return report_input, comparison
@@ -85,6 +97,12 @@ def describe_design(definition: StudyDefinition) -> dict[str, object]:
     """What the report says about the design; the same keys as ReportInput.design."""
     question, match = definition.question, definition.match
     return {
+        "method": {
+            "level": LEVEL,
+            "alpha": ALPHA,
+            "power": POWER,
+            "num_replicates": NUM_REPLICATES,
+        },
         "held_equal": "" if match is None else match.title,
         "question": {} if question is None else to_dict(question),
         "systems": {
@@ -123,6 +141,14 @@ def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, ob
     }
 
 
+def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Mapping[str, object]:
+    """The flat config of the confirm runs of `label`, or of its base before there is one."""
+    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
+    if own.empty:
+        return flatten(to_dict(definition.base_config(label)))
+    return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
+
+
 def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:
     """By label, of the systems that bench.speed measured at the width they have here; all under the
     conditions that most of them were measured under."""
@@ -154,7 +180,7 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     digests."""
     gathered: dict[str, list[str]] = {}
     for path in sorted(folder.glob("runs/*/*/environment.json")):
-        for key, value in flatten(json.loads(path.read_text(encoding="utf-8"))).items():
+        for key, value in flatten(read_json(path)).items():
             values = gathered.setdefault(key, [])
             if str(value) not in values:
                 values.append(str(value))

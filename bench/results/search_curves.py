@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
 
 from bench.results.bootstrap import Floats
 
@@ -38,6 +39,11 @@ def expected_best(
         reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
     weights = reached[:-1] - reached[1:]
     return float((values_N[weights > 0] * weights[weights > 0]).sum())
+
+
+def rank_agreement(a_N: Floats, b_N: Floats) -> float:
+    """Kendall's tau-b: 1 if both put N trials into the same order, -1 if into the opposite."""
+    return float(kendalltau(a_N, b_N).statistic)
 
 
 def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@ trn files of anybody's."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,37 +12,19 @@ import pandas as pd
 from bench.core.config import flatten, to_dict
 from bench.core.errors import UserError
 from bench.core.paths import OUT
-from bench.data.corpora import CorpusConfig
 from bench.data.text import normalize, text_digest
+from bench.results.kept import is_kept, read_kept
 from bench.results.pairs import Outcome
+from bench.results.scored import ScoredSystem
 from bench.results.transcripts import Transcript, read_json_lines, read_trn
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
-from bench.tracking.record import ENVIRONMENT, RUN, read_json, read_lines, read_run
+from bench.tracking.record import ENVIRONMENT, RUN, SCORED, read_json, read_lines, read_run
 
 SCORES = "utterances-test.jsonl"
 NORMALISED = (
     "texts of files were normalised before they were scored: lower case, punctuation as space"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredSystem:
-    """An outcome, and what is known of how it came about."""
-
-    outcome: Outcome
-    """A speaker is "" where the file names none; `aligned` finds one."""
-    facts: Mapping[str, str]
-    """By key, such as ``data`` or ``budget.num_trials``; what nobody recorded has no key."""
-    notes: tuple[str, ...] = ()
-    """What a reader of the comparison should know."""
-    study: str = ""
-    corpus: CorpusConfig | None = None
-
-    @property
-    def name(self) -> str:
-        """As tables show it."""
-        return self.outcome.name
 
 
 def read_systems(names: Iterable[str], ref: Path | None = None) -> list[ScoredSystem]:
@@ -52,7 +34,8 @@ def read_systems(names: Iterable[str], ref: Path | None = None) -> list[ScoredSy
 
     Args:
         names: of studies (each of whose variants is a system), folders of runs, MLflow run ids,
-            JSON-lines files of scored utterances; or trn files, if there is a `ref`.
+            JSON-lines files of scored utterances, comparisons that were kept; or trn files, if
+            there is a `ref`.
         ref: the reference, a trn file.
 
     Raises:
@@ -74,69 +57,6 @@ def read_systems(names: Iterable[str], ref: Path | None = None) -> list[ScoredSy
     return systems
 
 
-def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
-    """The outcomes, with the same utterances, references and speakers in every run, ids sorted.
-
-    Args:
-        systems: at least one.
-        common: leave out what some run lacks, instead of refusing it.
-
-    Raises:
-        UserError: different utterances, none in common, or different references or speakers for
-            the same one.
-    """
-    ids = _shared_ids(systems, common=common)
-    _agreed(systems, ids, "ref")
-    named = _agreed(systems, ids, "speaker")
-    # An utterance without a speaker is a cluster of its own.
-    speakers = [named.get(id, id) for id in ids]
-    outcomes = []
-    for system in systems:
-        runs = (run.set_index("id").loc[ids].reset_index() for run in system.outcome.runs)
-        ordered = tuple(run.assign(speaker=speakers) for run in runs)
-        outcomes.append(replace(system.outcome, runs=ordered))
-    return outcomes
-
-
-def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
-    found = [(system.name, set(run["id"])) for system in systems for run in system.outcome.runs]
-    shared = set.intersection(*(ids for _, ids in found))
-    if not shared:
-        examples = ", ".join(f"{min(ids)!r} of {name}" for name, ids in dict(found).items())
-        raise UserError(
-            "systems are compared on the same utterances, these have none in common (such as "
-            f"{examples}); make the ids alike"
-        )
-    for name, ids in found:
-        if (extra := sorted(ids - shared)) and not common:
-            shown = ", ".join(map(repr, extra[:3]))
-            raise UserError(
-                f"systems are compared on the same utterances, but {len(extra)} of the {len(ids)} "
-                f"of {name} ({shown}{', …' if extra[3:] else ''}) are not in every other; add "
-                "--common to leave them out"
-            )
-    return sorted(shared)
-
-
-def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) -> dict[str, str]:
-    """What the systems have in `column`, by id; without those for which none has anything."""
-    said: dict[str, tuple[str, str]] = {}
-    wanted = set(ids)
-    for system in systems:
-        for run in system.outcome.runs:
-            for id, value in zip(run["id"], run[column], strict=True):
-                if not value or id not in wanted:
-                    continue
-                name, other = said.setdefault(id, (system.name, value))
-                if other != value:
-                    what = "reference" if column == "ref" else column
-                    raise UserError(
-                        f"an utterance has one {what} for all systems, but that of {id!r} is "
-                        f"{other!r} in {name} and {value!r} in {system.name}; correct one"
-                    )
-    return {id: value for id, (_, value) in said.items()}
-
-
 def _of_name(name: str) -> list[ScoredSystem]:
     path = Path(name)
     for folder in (OUT / name, path):
@@ -145,6 +65,8 @@ def _of_name(name: str) -> list[ScoredSystem]:
     run = path.parent if path.name == SCORES else path
     if (run / RUN).is_file():
         return [_of_run(run)]
+    if path.is_file() and is_kept(path):
+        return read_kept(path)
     if path.is_file():
         return [_scored(path, read_json_lines(path))]
     for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):
@@ -202,7 +124,7 @@ def _of_records(
             "features": str(definition.features_version),
             **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
         }
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES)) for folder in folders)
+    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
     return ScoredSystem(
         outcome=Outcome(name=name, runs=frames),
         facts=facts,

@@ -1,6 +1,5 @@
 """Transcripts that other recognisers wrote: JSON lines, and NIST's trn files."""
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.core.errors import UserError
+from bench.core.parsing import parse_json
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
@@ -99,7 +99,7 @@ def _id(row: Mapping[str, Any]) -> str:
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, line in _lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             row = None
         if not isinstance(row, dict):
@@ -144,7 +144,8 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def _seconds(row: Mapping[str, Any]) -> float:
     value = row.get("seconds", row.get("duration"))
-    return float(value) if isinstance(value, int | float) else math.nan
+    # An int may be too large for a float; no recording is that long.
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e9 else math.nan
 
 
 def _some(path: Path, texts: dict[str, T]) -> dict[str, T]:

@@ -1,6 +1,5 @@
 """What a study is, written down: begun once, compared at every return, never mixed."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Any
 
 from bench.core.config import digest, flatten, from_dict, to_dict, updated
 from bench.core.errors import UserError
+from bench.core.parsing import parse_json
 from bench.core.paths import OUT, write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
 from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
-from bench.study.question import Question, System
+from bench.study.question import Question, System, check_label
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig, default_run_config
 
@@ -47,6 +47,19 @@ class StudyDefinition:
     excluded: tuple[str, ...]
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
+
+    def __post_init__(self) -> None:
+        """Check what other methods count on."""
+        for label in self.systems:
+            check_label(label)
+            if label not in self.spaces:
+                raise ValueError(f"each system has a space, {label} has none")
+
+    @property
+    def baseline(self) -> str:
+        """The label of the system that the others are held against: the question's, else the
+        first."""
+        return self.question.base if self.question else next(iter(self.systems))
 
     def base_config(self, label: str) -> RunConfig:
         """The config that all runs of the system `label` share: defaults, its space's fixed values,
@@ -221,29 +234,13 @@ def load(folder: Path) -> StudyDefinition:
         UserError: no study is there, or its file is damaged or of another version.
     """
     try:
-        plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        plain["spaces"] = {
-            label: Space(
-                fixed=space["fixed"],
-                search={k: from_dict(Dimension, d) for k, d in space["search"].items()},
-            )
-            for label, space in plain["spaces"].items()
-        }
-        match, question = plain["match"], plain["question"]
-        return StudyDefinition(
-            **{
-                **plain,
-                "systems": {label: System(**row) for label, row in plain["systems"].items()},
-                "match": match and from_dict(Match, match),
-                "question": question and from_dict(Question, question),
-                "excluded": tuple(plain["excluded"]),
-                "corpus": from_dict(CorpusConfig, plain["corpus"]),
-                "budget": from_dict(Budget, plain["budget"]),
-            }
-        )
+        definition = from_dict(StudyDefinition, parse_json((folder / FILE).read_bytes()))
+        for label in definition.systems:
+            definition.base_config(label)
+        return definition
     except FileNotFoundError as error:
         raise UserError(f"no study in {folder}; `python -m bench.ls studies` lists them") from error
-    except (UserError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (UserError, ValueError) as error:
         raise UserError(
             f"{folder / FILE} is damaged or was written by another version ({error}); move the "
             "folder away"

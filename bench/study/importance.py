@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from bench.study.queue import distribution
+from bench.study.search import distribution
 from bench.study.space import Dimension
 
 MIN_TRIALS = 10

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from bench.core.console import progress_bars
+from bench.core.errors import UserError
 from bench.study.definition import StudyDefinition
 from bench.study.queue import SlotQueue, best_slot, is_over, open_storage
 from bench.study.run import is_recorded
@@ -191,6 +192,9 @@ class Launcher:
 
     def _hear(self, running: _Running, message: dict[str, object], bars: Bars) -> None:
         running.said.update(message)
+        if "unwritable" in message:
+            # Every other worker would meet the full disk too.
+            raise UserError(str(message["unwritable"]))
         slot, fraction, wer = message.get("slot"), message.get("fraction"), message.get("wer")
         if isinstance(slot, int):
             running.slot = slot

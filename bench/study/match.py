@@ -1,5 +1,6 @@
 """Equal size: the width at which a network has so many parameters, or multiply-adds."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ class Match:
         """
         name, _, number = text.partition("=")
         found = _NUMBER.fullmatch(number)
-        target = 0 if found is None else round(float(found[1]) * _SUFFIXES[found[2]])
+        asked = 0.0 if found is None else float(found[1]) * _SUFFIXES[found[2]]
+        target = round(asked) if math.isfinite(asked) else 0
         if target < 1:
             raise UserError(
                 f"--match reads params=NUMBER or macs=NUMBER, got {text!r}; "

@@ -76,11 +76,13 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
     path = look_up(files, name, "study")
     content = read_toml(path)
     rows = content.pop("systems", {})
-    held = {"match": content.pop("match", None)}
-    for key in ("corpus", "budget"):
+    if not isinstance(rows, Mapping):
+        raise UserError(f"{path.name}: systems are tables, got {rows!r}; write [systems.NAME]")
+    held = {"match": content.pop("match", "")}
+    for key in ("match", "corpus", "budget"):
         if not isinstance(held.setdefault(key, content.pop(key, None)), str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
-    question = from_dict(Question, {"name": name, **content}, f"{path.name} ")
+    question = from_dict(Question, {**content, "name": name}, f"{path.name} ")
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):
         look_up(systems, label, f"system of {path.name}")
@@ -90,7 +92,7 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
     return StudyFile(
         question=question,
         systems=systems,
-        match=None if held["match"] is None else Match.parse(held["match"]),
+        match=Match.parse(held["match"]) if held["match"] else None,
         corpus=held["corpus"],
         budget=held["budget"],
     )
@@ -102,12 +104,25 @@ def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     return {name: load_study_file(name, folder) for name in names}
 
 
+def check_label(label: str) -> None:
+    """Refuse what could not be the name of a folder, or would climb out of one.
+
+    Raises:
+        ValueError: it is no label.
+    """
+    if not _LABEL.fullmatch(label):
+        raise ValueError(
+            "a system is called by small letters, digits, dots and dashes, got "
+            f"{label!r}; rename it"
+        )
+
+
 def _system(label: str, row: Any, path: Path) -> System:
     where = f"{path.name} [systems.{label}]"
-    if not _LABEL.fullmatch(label):
-        raise UserError(
-            f"{where}: a system is called by small letters, digits, dots and dashes; rename it"
-        )
+    try:
+        check_label(label)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
     if not isinstance(row, Mapping) or not isinstance(row.get("variant"), str):
         raise UserError(f'{where}: a system is a variant and its settings; write variant = "…"')
     look_up(VARIANTS, row["variant"], "variant")

@@ -17,14 +17,16 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bench.core.errors import UserError
+from bench.core.masking import mask
 from bench.core.seeding import derive
 from bench.study.definition import StudyDefinition
-from bench.study.space import Dimension, Value
+from bench.study.journal import WholeLinesBackend
+from bench.study.search import distribution, make_pruner, make_sampler
+from bench.study.space import Value
 
 JOURNAL = "optuna.journal"
 SLOT = "slot"
@@ -40,7 +42,7 @@ def open_storage(url: str | None, folder: Path, *, num_workers: int) -> BaseStor
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        return JournalStorage(WholeLinesBackend(folder / JOURNAL))
     if url.startswith("sqlite") and num_workers > 1:
         raise UserError(
             f"SQLite holds a study of one worker only, got --workers {num_workers}; leave "
@@ -50,9 +52,7 @@ def open_storage(url: str | None, folder: Path, *, num_workers: int) -> BaseStor
         return RDBStorage(url)
     except Exception as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"storage {_masked(url)} cannot be opened: {reason}; check the URL"
-        ) from error
+        raise UserError(mask(f"storage {url} cannot be opened: {reason}; check the URL")) from error
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,8 @@ class SlotQueue:
         return optuna.load_study(
             study_name=self._name,
             storage=self._storage,
-            sampler=optuna.samplers.TPESampler(
-                seed=seed % 2**32, n_startup_trials=budget.num_random_trials
-            ),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=budget.startup_trials, n_warmup_steps=budget.warmup_epochs
-            ),
+            sampler=make_sampler(budget, seed),
+            pruner=make_pruner(budget),
         )
 
     @contextmanager
@@ -212,20 +208,3 @@ def _slot(trial: FrozenTrial) -> Slot:
 
 def _num_begun(study: Study) -> int:
     return sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """`dimension` as Optuna calls it."""
-    if dimension.choices:
-        return optuna.distributions.CategoricalDistribution(dimension.choices)
-    low, high = dimension.low, dimension.high
-    assert low is not None
-    assert high is not None
-    if isinstance(low, int) and isinstance(high, int):
-        return optuna.distributions.IntDistribution(low, high, log=dimension.log)
-    return optuna.distributions.FloatDistribution(float(low), float(high), log=dimension.log)
-
-
-def _masked(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if "@" in rest else url

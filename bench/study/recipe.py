@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.study.space import SWEEPS, read_toml
@@ -40,4 +41,4 @@ def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
             f"{path} must have the keys {', '.join(sorted(expected))}, has "
             f"{', '.join(sorted(values))}; correct it"
         )
-    return Recipe(name=name, **values)
+    return from_dict(Recipe, {"name": name, **values}, f"{path.name} ")

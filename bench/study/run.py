@@ -3,7 +3,6 @@
 Trials and confirm runs of a study and single runs of `bench.train` all pass through `perform`.
 """
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,15 @@ import torch
 
 from bench.core.config import to_dict
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
+from bench.core.errors import UnwritableError, UserError
+from bench.core.paths import append_text
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
+from bench.tracking.record import read_json
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -62,6 +63,7 @@ def perform(
         one.
 
     Raises:
+        UnwritableError: the disk is full; the run goes on when it is performed again.
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
@@ -86,6 +88,10 @@ def perform(
         metrics = _summary(result) | _costs(model, plan.config)
         if outcome == "finished":
             metrics |= _score(plan, sets, device, tracker)
+    except UnwritableError:
+        # No end of the run: it goes on from its last checkpoint once there is room.
+        tracker.close("killed")
+        raise
     except Exception as error:
         tracker.close("failed", error_kind=type(error).__name__, error_message=str(error))
         raise
@@ -115,14 +121,16 @@ def datasets(
         for split, listed in utterances.items()
     }
     if not sets["watch"].utterances:
-        sets["watch"] = Dataset(_spread(sets["valid"]), store)
+        sets["watch"] = Dataset(
+            _spread(sets["valid"] if len(sets["valid"]) else sets["train"]), store
+        )
     return sets
 
 
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     run, summary = _read(folder / "run.json"), _read(folder / "summary.json")
-    attempts = int(run.get("attempt", 0))
+    attempts: int = run.get("attempt", 0)
     return attempts - 1 if summary.get("state") == "killed" else attempts
 
 
@@ -156,6 +164,8 @@ def _score(
     best, _ = load_model(plan.folder / "checkpoints" / "best.pt", device)
     metrics: dict[str, float] = {}
     for split in ("valid", "test") if plan.open_test else ("valid",):
+        if not len(sets[split]):
+            continue
         if split == "test":
             metrics["test/num_opened"] = _count_opening(plan.folder)
         evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])
@@ -175,8 +185,7 @@ def _count_opening(folder: Path) -> int:
     opening."""
     path = folder / "test-opened.txt"
     count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
-    with path.open("a") as handle:
-        handle.write(f"{count}\n")
+    append_text(path, f"{count}\n")
     return count
 
 
@@ -207,8 +216,6 @@ def _costs(model: AcousticModel, config: RunConfig) -> dict[str, float]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_json(path) or {}
+    except UserError:  # damaged: the run is done again
         return {}
-    assert isinstance(value, dict)
-    return value

@@ -1,6 +1,6 @@
 """Search spaces and budgets: the TOML files under ``sweeps/``, read and checked."""
 
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from bench.core.config import dotted, from_dict, updated
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
+from bench.core.parsing import parse_toml
 from bench.training.config import RunConfig
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -35,19 +36,23 @@ class Budget:
     """Trials that must have finished before one may be pruned."""
     warmup_epochs: int
     """Epochs that every trial may train before it can be pruned."""
+    sampler: str = "tpe"
+    """How the next setting is chosen; a name of SAMPLERS in bench/study/search.py."""
+    pruner: str = "median"
+    """When a trial is given up; a name of PRUNERS there."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("startup_trials", "warmup_epochs") else 1
-            if not isinstance(value, str) and value < least:
+            if not isinstance(value, str) and not value >= least:
                 raise ValueError(f"{field.name} must be at least {least}, got {value}")
 
     @property
     def num_random_trials(self) -> int:
         """Trials that are drawn at random: those after them learn from what has ended. The first of
         them has the defaults instead."""
-        return max(2, self.num_trials // 4)
+        return self.num_trials if self.sampler == "random" else max(2, self.num_trials // 4)
 
     def search_settings(self) -> dict[str, Any]:
         """The config values that the budget fixes in a trial."""
@@ -87,6 +92,8 @@ class Dimension:
             return
         if self.low is None or self.high is None:
             raise ValueError("give low and high, or choices")
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"low and high are finite, got {self.low} and {self.high}")
         if not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError(f"needs low < high (above 0 if log), got {self.low} and {self.high}")
         if isinstance(self.default, str) or not self.low <= self.default <= self.high:
@@ -112,9 +119,19 @@ class Space:
 
 
 def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
-    """Every budget of ``budgets.toml``, by name."""
-    rows = read_toml(folder / "budgets.toml")
-    return {name: from_dict(Budget, {"name": name} | row, f"{name}.") for name, row in rows.items()}
+    """Every budget of ``budgets.toml``, by name.
+
+    Raises:
+        UserError: as `read_toml`; no table; a value missing or out of range.
+    """
+    path = folder / "budgets.toml"
+    rows = read_toml(path)
+    for name, row in rows.items():
+        if not isinstance(row, Mapping):
+            raise UserError(f"{path.name}: {name} is a budget, a table, got {row!r}; correct it")
+    return {
+        name: from_dict(Budget, {**row, "name": name}, f"{name}.") for name, row in rows.items()
+    }
 
 
 def load_budget(name: str, folder: Path = SWEEPS) -> Budget:
@@ -141,8 +158,11 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     own = read_toml(path) if path.exists() else {}
     shared = read_toml(folder / f"{BASE}.toml")
     where = path.name if own else f"{BASE}.toml"
-    for part in sorted({*own, *shared} - {"fixed", "search"}):
-        raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+    for part, value in (*own.items(), *shared.items()):
+        if part not in ("fixed", "search"):
+            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
     fixed = {**dotted(shared.get("fixed", {})), **dotted(own.get("fixed", {}))}
     tables = {**shared.get("search", {}), **own.get("search", {})}
     search = {
@@ -153,6 +173,7 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     fixed = {key: value for key, value in fixed.items() if key not in search}
     for key in (*fixed, *search):
         check_not_of_study(key, where)
+    updated(base, fixed, f"{where}: ")
     for key, dimension in search.items():
         for value in dimension.values():
             updated(base, {**fixed, key: value}, f"{where}: ")
@@ -179,8 +200,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: no such file, or it is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; the sweeps folder must hold it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}; mend that line") from error

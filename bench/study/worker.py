@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 from optuna.trial import Trial
 
 from bench.core.config import flatten
-from bench.core.errors import UserError
+from bench.core.errors import UnwritableError, UserError
+from bench.core.masking import MaskingFormatter
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.queue import SlotQueue, best_slot, open_storage, run_lock
@@ -50,7 +51,8 @@ class Assignment:
     kind: str
     """"trial" takes the next waiting slot; "confirm" runs `slot`."""
     slot: int | None
-    storage_url: str | None
+    storage_url: str | None = field(repr=False)
+    """May hold a password."""
     num_workers: int
     num_threads: int
     target: TrackingTarget
@@ -90,10 +92,14 @@ def work(assignment: Assignment, connection: Connection) -> None:
         assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
     )
     queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
-    if assignment.kind == "trial":
-        over = _work_on_trial(assignment, definition, queue, stop)
-    else:
-        over = _work_on_confirm(assignment, definition, queue, stop)
+    try:
+        if assignment.kind == "trial":
+            over = _work_on_trial(assignment, definition, queue, stop)
+        else:
+            over = _work_on_confirm(assignment, definition, queue, stop)
+    except UnwritableError as error:
+        stop.tell({"unwritable": str(error)})
+        over = False
     sys.exit(0 if over else EXIT_START_AGAIN)
 
 
@@ -190,11 +196,13 @@ class _TrialReport(_Report):
 def _perform(plan: RunPlan, stop: _StopRequest, report: _Report) -> tuple[str, float | None]:
     """Run the plan; a failure is recorded, not raised, so that the slot counts as used."""
     handler = logging.FileHandler(plan.folder / "run.log")
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(MaskingFormatter(LOG_FORMAT))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.INFO)
     try:
         return perform(plan, report, killed=lambda: bool(stop), pruned=lambda: report.pruned)
+    except UnwritableError:
+        raise
     except UserError as error:
         _logger.error("%s", error)
         stop.tell({"failed": str(error)})

@@ -4,24 +4,28 @@ The run folder is the truth: it is written as training goes, without a server. M
 it, from a thread while the run lasts and from `flush_unsent` afterwards, by the same function
 (`bench.tracking.mirror`). Sending twice changes nothing.
 
-Only `store` and `mirror` import mlflow (1.5 s); the other modules import these two when needed.
+Only `store`, `mirror`, `model` and `direct` import mlflow (1.5 s), and `plots` matplotlib; the
+other modules import these when needed.
 """
 
 import os
 
-from bench.tracking.reader import Tables, read_study
+from bench.tracking.notes import Findings
+from bench.tracking.reader import Tables, confirmed, read_study
 from bench.tracking.record import RunIdentity, RunRecord
 from bench.tracking.study import StudyTracker, flush_unsent
 from bench.tracking.tracker import Tracker, TrackingTarget
 from bench.tracking.uri import display_uri, tracking_uri
 
 __all__ = [
+    "Findings",
     "RunIdentity",
     "RunRecord",
     "StudyTracker",
     "Tables",
     "Tracker",
     "TrackingTarget",
+    "confirmed",
     "display_uri",
     "flush_unsent",
     "read_study",

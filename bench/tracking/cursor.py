@@ -4,8 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.core.config import from_dict
 from bench.core.paths import write_json
-from bench.tracking.record import SUMMARY, read_json
+from bench.tracking.record import read_json, read_summary
 from bench.tracking.uri import display_uri
 
 FILE = "sent.json"
@@ -29,10 +30,14 @@ class Cursor:
 
     @classmethod
     def load(cls, folder: Path, uri: str) -> "Cursor":
-        """The cursor of the run in `folder` for the store at `uri`."""
-        saved = read_json(folder / FILE)
+        """The cursor of the run in `folder` for the store at `uri`.
+
+        Raises:
+            UserError: its file is damaged.
+        """
+        saved = read_json(folder / FILE) or {}
         shown = display_uri(uri)
-        return cls(**saved) if saved is not None and saved["uri"] == shown else cls(uri=shown)
+        return from_dict(cls, saved) if saved.get("uri") == shown else cls(uri=shown)
 
     def save(self, folder: Path) -> None:
         """Replace the cursor in `folder`."""
@@ -41,5 +46,5 @@ class Cursor:
 
 def is_behind(folder: Path, uri: str) -> bool:
     """Whether the run in `folder` has ended and the store at `uri` does not know all of it."""
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     return summary is not None and Cursor.load(folder, uri).closed != summary["ended_at"]

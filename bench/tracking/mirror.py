@@ -17,17 +17,22 @@ import pandas as pd
 from bench.core.config import flatten
 from bench.core.paths import write_json
 from bench.tracking.cursor import Cursor
+from bench.tracking.names import metric_name
+from bench.tracking.notes import NOTE_TAG, describe_run
 from bench.tracking.record import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
+    HEARD,
     METRICS,
     RUN,
+    SCORED,
     SUMMARY,
     WATCH,
     read_json,
     read_lines,
     read_run,
+    read_summary,
     to_milliseconds,
 )
 from bench.tracking.store import PARENT_TAG, MlflowStore
@@ -58,7 +63,7 @@ def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -
         run = read_run(folder)
     run_id: str = run["mlflow_run_id"]
     cursor = _send_metrics(folder, run_id, cursor, store)
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     if summary is not None and cursor.closed != summary["ended_at"]:
         _send_end(folder, run, summary, store)
         replace(cursor, closed=summary["ended_at"]).save(folder)
@@ -104,7 +109,8 @@ def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: MlflowStore)
         whole = handle.read().rpartition(b"\n")[0]
     if not whole:
         return cursor
-    store.log_metrics(run_id, map(json.loads, whole.splitlines()))
+    points = map(json.loads, whole.splitlines())
+    store.log_metrics(run_id, ({**p, "key": metric_name(p["key"])} for p in points))
     cursor = replace(cursor, metrics_bytes=cursor.metrics_bytes + len(whole) + 1)
     cursor.save(folder)
     return cursor
@@ -116,10 +122,12 @@ def _send_end(
     """Send how the run ended, status first: it shall be true even if artifacts cannot be stored."""
     run_id, ended = run["mlflow_run_id"], to_milliseconds(summary["ended_at"])
     state, error = summary["state"], summary["error"] or {}
-    store.set_tags(run_id, {"state": state, **{f"error.{k}": v for k, v in error.items()}})
+    tags = {"state": state, NOTE_TAG: describe_run(run, summary)}
+    store.set_tags(run_id, tags | {f"error.{k}": v for k, v in error.items()})
     if state != "killed":  # a killed run goes on later: its final values are not known yet
+        at = {"step": 0, "timestamp_ms": ended}
         finals = summary["metrics"].items()
-        points = [{"key": k, "value": v, "step": 0, "timestamp_ms": ended} for k, v in finals]
+        points = [{"key": metric_name(k), "value": v, **at} for k, v in finals]
         store.log_metrics(run_id, points)
     store.client.set_terminated(run_id, STATUS[state], end_time=ended)
     scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
@@ -132,21 +140,28 @@ def _send_end(
 
 
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """What MLflow shows as tables, by file name.
+    """What MLflow shows as tables, by file name: decodes, of the same utterances in every run of a
+    study, and the watch transcripts.
 
-    Decodes, of the same utterances in every run of a study, and the watch transcripts.
+    Its page that sets runs side by side groups by the first column and compares the second.
     """
     made = {}
-    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl"))
+    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORED))
     if not scores.empty:
         step = -(-len(scores) // NUM_DECODES)
         sample = scores.sort_values("id", kind="stable").iloc[::step]
         words = sample["substitutions"] + sample["deletions"] + sample["insertions"]
-        shown = sample[["id", "speaker", "seconds", "ref", "hyp"]]
-        made["decodes.json"] = shown.assign(wer=(words / sample["num_ref_words"]).round(4))
-    watched = pd.DataFrame(read_lines(folder / WATCH))
+        shown = sample.assign(
+            utterance=sample["id"] + ": " + sample["ref"],
+            wer=(words / sample["num_ref_words"]).round(4),
+        )
+        made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
+    watched = pd.DataFrame(read_lines(folder / WATCH, HEARD))
     if not watched.empty:
-        made["watch.json"] = watched[["id", "epoch", "step", "ref", "hyp"]]
+        epochs = watched["epoch"].map("{:g}".format)
+        moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]
+        shown = watched.assign(moment=moments)
+        made["watch.json"] = shown[["moment", "hyp", "id", "epoch", "step", "ref"]]
     return made
 
 
@@ -162,5 +177,6 @@ def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: run[key] for key in named},
         "state": "running",
+        NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),
     }

@@ -14,12 +14,15 @@ from pathlib import Path
 import psutil
 import torch
 
+from bench.core.masking import mask
+
 ROOT = Path(__file__).resolve().parents[2]
 """The source tree whose commit is recorded."""
 
 DEPENDENCIES = (
-    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "optuna", "pandas", "scipy",
-    "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil", "espeakng-loader",
+    "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
+    "pandas", "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil",
+    "espeakng-loader",
 )  # fmt: skip
 
 MAX_DIFF_BYTES = 1_000_000
@@ -46,11 +49,11 @@ def environment(root: Path = ROOT) -> dict[str, str]:
 
 
 def git_diff(root: Path = ROOT) -> str:
-    """What differs from the commit in tracked files; empty outside a repository.
+    """What differs from the commit in tracked files, passwords masked; empty outside a repository.
 
     Cut at MAX_DIFF_BYTES, with a last line that says so.
     """
-    diff = _git(root, "diff", "HEAD")
+    diff = mask(_git(root, "diff", "HEAD"))
     if len(diff.encode()) <= MAX_DIFF_BYTES:
         return diff
     kept = diff.encode()[:MAX_DIFF_BYTES].decode(errors="ignore")

@@ -3,11 +3,22 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import pandas as pd
 
-from bench.tracking.record import METRICS, RUN, SUMMARY, WATCH, read_json, read_lines, read_run
+from bench.tracking.record import (
+    HEARD,
+    METRICS,
+    POINT,
+    RUN,
+    SCORED,
+    WATCH,
+    read_lines,
+    read_run,
+    read_summary,
+)
 
 OBJECTIVE = "valid/wer"
 
@@ -74,13 +85,20 @@ def read_study(folder: Path) -> Tables:
         curves = list(_curves(path.parent, run))
         rows["curves"] += curves
         rows["runs"].append(_run_row(path.parent, run, curves))
-        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", run)
-        rows["watch"] += _joined(path.parent / WATCH, run)
+        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", run, SCORED)
+        rows["watch"] += _joined(path.parent / WATCH, run, HEARD)
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 
 
+def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished confirm runs, that with the lowest valid WER first: the test split chooses
+    nothing."""
+    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    return ended.sort_values(["valid_wer", "run"], kind="stable")
+
+
 def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
-    summary = read_json(folder / SUMMARY) or {"state": "running", "metrics": {}, "error": None}
+    summary = read_summary(folder) or {"state": "running", "metrics": {}, "error": None}
     metrics, error = summary["metrics"], summary["error"] or {}
     row = {
         **run,
@@ -99,7 +117,7 @@ def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]])
 
 
 def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    points = list(read_lines(folder / METRICS))
+    points = list(read_lines(folder / METRICS, POINT))
     at: dict[int, dict[str, float]] = {}
     for point in points:
         if point["key"] in CLOCKS:
@@ -108,9 +126,11 @@ def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**point, **at.get(point["step"], {}), "metric": point["key"], "run": run["run"]}
 
 
-def _joined(path: Path, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _joined(
+    path: Path, run: Mapping[str, Any], keys: Mapping[str, type | UnionType]
+) -> list[dict[str, Any]]:
     of_run = {key: run[key] for key in ("run", "variant", "kind", "seed")}
-    return [{**line, **of_run} for line in read_lines(path)]
+    return [{**line, **of_run} for line in read_lines(path, keys)]
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:

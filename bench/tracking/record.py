@@ -18,10 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.core.paths import write_json, write_text
+from bench.core.parsing import parse_json
+from bench.core.paths import append_text, cut_torn_line, write_json, write_text
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
@@ -30,6 +32,23 @@ STATES = ("running", "finished", "pruned", "diverged", "failed", "killed")
 
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
+
+_RUN_KEYS: Mapping[str, type | UnionType] = {
+    "study": str, "variant": str, "kind": str, "slot": int, "attempt": int, "seed": int,
+    "name": str, "params": dict, "data_digest": str, "uid": str, "started_at": str,
+    "opened_at": str, "mlflow_run_id": str | None,
+}  # fmt: skip
+# What each line of a JSON-lines file has, those that matter to readers.
+POINT: Mapping[str, type | UnionType] = {
+    "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
+}  # fmt: skip
+HEARD: Mapping[str, type | UnionType] = {
+    "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
+}  # fmt: skip
+SCORED: Mapping[str, type | UnionType] = {
+    **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
+    **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
+}
 
 NONFINITE = "num_nonfinite_values"
 """Our own curve: how many values so far were no finite number, and so are in no other curve."""
@@ -66,11 +85,11 @@ class RunRecord:
         self._last_step: dict[str, int] = {}
         self._last_watched: dict[str, int] = {}
         self._num_nonfinite = 0
-        for point in read_lines(folder / METRICS):
+        for point in read_lines(folder / METRICS, POINT):
             self._last_step[point["key"]] = point["step"]
             if point["key"] == NONFINITE:
                 self._num_nonfinite = round(point["value"])
-        for line in read_lines(folder / WATCH):
+        for line in read_lines(folder / WATCH, HEARD):
             self._last_watched[line["id"]] = line["step"]
 
     @classmethod
@@ -114,7 +133,11 @@ class RunRecord:
         return cls(folder)
 
     def append(self, progress: Progress) -> None:
-        """Log a point of each metric and the watch transcripts, unless logged before a resume."""
+        """Log a point of each metric and the watch transcripts, unless logged before a resume.
+
+        Raises:
+            UnwritableError: the disk is full; no half point is left.
+        """
         values = dict(progress.metrics)
         if values:
             values["train/seconds"] = progress.seconds
@@ -160,40 +183,86 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What run.json holds.
 
     Raises:
-        UserError: it was written by a newer version.
+        UserError: it was written by a newer version, is damaged, or there is none.
     """
     run = read_json(folder / RUN)
-    assert run is not None, f"{folder} holds no run"
-    if run.get("schema_version", 0) > SCHEMA_VERSION:
+    if run is None:
+        raise UserError(f"{folder} holds no run, it has no {RUN}; name another folder")
+    if not isinstance(run.get("schema_version"), int):
+        raise _damaged(folder / RUN, "schema_version is no number")
+    if run["schema_version"] > SCHEMA_VERSION:
         raise UserError(
             f"records up to version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
             f"{run['schema_version']}; use the program that wrote it, or a newer one"
         )
+    for key, kind in _RUN_KEYS.items():
+        if not isinstance(run.get(key), kind):
+            raise _damaged(folder / RUN, f"{key} is {run.get(key)!r}")
     return run
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`; None if there is no such file."""
+    """The object in `path`; None if there is no such file.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    assert isinstance(value, dict), f"{path} holds no JSON object"
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, "it holds no JSON object")
     return value
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What summary.json holds; None while the run has not ended.
 
     Raises:
-        UserError: a whole line that is not JSON.
+        UserError: it is damaged.
+    """
+    summary = read_json(folder / SUMMARY)
+    if summary is not None:
+        metrics, error = summary.get("metrics"), summary.get("error") or {}
+        numbers = metrics.values() if isinstance(metrics, dict) else [None]
+        if (
+            summary.get("state") not in STATES
+            or not all(isinstance(value, int | float) for value in numbers)
+            or not isinstance(error, dict)
+            or not isinstance(summary.get("ended_at"), str)
+        ):
+            raise _damaged(folder / SUMMARY, "it does not say how the run ended")
+    return summary
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} is damaged ({reason}); move the run's folder away, and the same command makes it "
+        "again"
+    )
+
+
+def read_lines(path: Path, keys: Mapping[str, type | UnionType]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
+
+    Each must have `keys` with values of these types: POINT, HEARD or SCORED.
+
+    Raises:
+        UserError: a whole line that is no such object.
     """
     if not path.exists():
         return
     whole, _, _torn = path.read_bytes().rpartition(b"\n")
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            yield json.loads(line)
+            row = parse_json(line)
+            for key, kind in keys.items():
+                if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+                    raise ValueError(f"it has no {key}")
+            yield row
         except ValueError as error:
             raise UserError(
                 f"each line of {path} is a JSON object, line {number} is not ({error}); "
@@ -214,13 +283,12 @@ def to_milliseconds(when: str) -> int:
 def _append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if text:
-        with path.open("a", encoding="utf-8") as handle:
-            handle.write(text)
+        # On disk before the checkpoint that follows, or a power cut would leave a gap in a curve.
+        append_text(path, text)
 
 
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    with path.open("r+b") as handle:
-        content = handle.read()
-        handle.truncate(content.rfind(b"\n") + 1)
+    with path.open("r+b", buffering=0) as handle:
+        cut_torn_line(handle)

@@ -3,7 +3,6 @@
 import getpass
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +15,16 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
+from bench.tracking.record import timestamp, to_milliseconds
 from bench.tracking.uri import VARIABLE, display_uri, first_line, is_remote, sqlite_file
+from bench.tracking.views import view_tags
 
 T = TypeVar("T")
 
 # Limits of one log_batch call and of one value, as MLflow states them.
 MAX_METRICS, MAX_PARAMS, MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 1000, 100, 6000, 5000
 
-# What MLflow's UI reads for its tree of runs and its tables.
+# What MLflow's UI reads: its tree of runs, its tables.
 PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
 
 
@@ -41,7 +42,7 @@ class MlflowStore:
         self._parents: dict[tuple[str, str], str] = {}
 
     def experiment(self, study: str) -> str:
-        """The id of the experiment of `study`, made if there is none.
+        """The id of the experiment of `study`, made if there is none, with its saved views.
 
         Artifacts of a SQLite store lie beside its file, in mlartifacts/.
         """
@@ -51,11 +52,13 @@ class MlflowStore:
                 if found is None:
                     where = str(self._artifacts / study) if self._artifacts else None
                     made = self.client.create_experiment(study, artifact_location=where)
-                    self._experiments[study] = str(made)
-                else:
-                    if found.lifecycle_stage == LifecycleStage.DELETED:
-                        self.client.restore_experiment(found.experiment_id)
-                    self._experiments[study] = found.experiment_id
+                    found = self.client.get_experiment(made)
+                elif found.lifecycle_stage == LifecycleStage.DELETED:
+                    self.client.restore_experiment(found.experiment_id)
+                for key, value in view_tags(found.creation_time or 0).items():
+                    if found.tags.get(key) != value:
+                        self.client.set_experiment_tag(found.experiment_id, key, value)
+                self._experiments[study] = found.experiment_id
         return self._experiments[study]
 
     def parent(self, study: str, variant: str) -> str:
@@ -120,7 +123,7 @@ class MlflowStore:
 
     def log_changed_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Log of the finite `metrics` those that `run` has not, or with another value."""
-        now = int(time.time() * 1000)
+        now = to_milliseconds(timestamp())
         known = run.data.metrics
         new = {k: v for k, v in metrics.items() if math.isfinite(v) and known.get(k) != v}
         at = {"step": 0, "timestamp_ms": now}

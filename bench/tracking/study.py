@@ -1,26 +1,30 @@
 """A study in MLflow: its experiment, and per variant a parent and a summary run."""
 
 import logging
+import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.tracking.cursor import is_behind
+from bench.tracking.names import metric_name
+from bench.tracking.notes import NOTE_TAG, Findings, describe_parent, in_markdown
 from bench.tracking.provenance import environment
-from bench.tracking.reader import read_study
+from bench.tracking.reader import Tables, confirmed, read_study
 from bench.tracking.record import RUN
 from bench.tracking.tracker import TrackingTarget
 from bench.tracking.uri import display_uri, first_line, tracking_uri
+from bench.tracking.views import COLOR_TAG, COLORS
 
 if TYPE_CHECKING:
     from bench.tracking.store import MlflowStore
 
 T = TypeVar("T")
-
-NOTE_TAG = "mlflow.note.content"
-"""What MLflow shows, as Markdown, for a run's description."""
 
 _logger = logging.getLogger(__name__)
 
@@ -61,54 +65,86 @@ class StudyTracker:
 
         def begin(store: "MlflowStore") -> str:
             run_id = store.parent(self._study, variant)
-            store.set_tags(run_id, self._tags(variant, "parent", "running"))
+            note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
+            store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
             store.client.update_run(run_id, status="RUNNING")
             return run_id
 
         self._begun.add(variant)
         return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
 
-    def summarise(
-        self,
-        variant: str,
-        *,
-        params: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        verdict: str,
-        command: str,
-        report: Path,
-    ) -> None:
-        """Close the sweep of `variant`: its summary run, its parent's description and report.
+    def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
+        """Close the sweep of each variant: its summary run, its model, its parent's description,
+        report and pictures.
 
         Args:
-            variant: one of the study.
-            params: the flat config of the winner.
-            metrics: `wer_mean` and the like become ``test/wer_mean``; only finite ones are sent.
-            verdict: one sentence.
-            command: repeats the study.
-            report: the HTML file.
+            findings: of the study; of its numbers the finite ones are sent.
+            params: by variant, the flat config of its winner.
         """
-        note = (
-            f"**{verdict}**\n\nRedo: `{command}`\n\n"
-            f"Report: `{report}`, also the artifact `{report.name}` of the parent run"
+        tables = read_study(OUT / self._study)
+        for variant, config in params.items():
+            summary = partial(self._send_summary, variant, config, findings, tables)
+            self._try(f"summary of {variant}", summary)
+            # Apart, and last: what does not fit into the store is most likely this.
+            self._try(f"model of {variant}", partial(self._send_model, variant, tables.runs))
+
+    def _send_summary(
+        self,
+        variant: str,
+        params: Mapping[str, Any],
+        findings: Findings,
+        tables: Tables,
+        store: "MlflowStore",
+    ) -> None:
+        color = {COLOR_TAG: COLORS[list(findings.variants["variant"]).index(variant) % len(COLORS)]}
+        tags = self._tags(variant, "summary", "finished") | color
+        tags[NOTE_TAG] = describe_parent(variant, findings, self._links(store, variant, findings))
+        run = store.run_with_params(self._study, f"{variant} summary", tags, params)
+        seeds = tables.runs.query("variant == @variant and kind == 'confirm'")
+        memory = {"peak_memory_bytes": float(seeds["peak_memory_bytes"].max())}
+        metrics = findings.metrics(variant) | memory
+        store.log_changed_metrics(run, {metric_name(k): v for k, v in metrics.items()})
+        store.log_tables(run.info.run_id, {"confirm.json": seeds.drop(columns="params")})
+        store.end(run.info.run_id, tags)
+        for run_id in (store.parent(self._study, variant), *filter(None, seeds["mlflow_run_id"])):
+            store.set_tags(run_id, color)
+        self._send_parent(store, variant, findings, tables)
+
+    def _send_model(self, variant: str, runs: pd.DataFrame, store: "MlflowStore") -> None:
+        """The best of the fresh seeds, for ``mlflow.pyfunc.load_model``."""
+        from bench.tracking.model import log_model
+
+        for run in confirmed(runs[runs["variant"] == variant]).to_dict("records"):
+            best = OUT / self._study / "runs" / run["run"] / "checkpoints" / "best.pt"
+            if best.exists():
+                log_model(store, run["mlflow_run_id"], variant, best)
+                return
+
+    def _send_parent(
+        self, store: "MlflowStore", variant: str, findings: Findings, tables: Tables
+    ) -> None:
+        from bench.tracking.plots import plots
+
+        parent = store.parent(self._study, variant)
+        if findings.report.exists():
+            store.client.log_artifact(parent, str(findings.report))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, png in plots(variant, tables, findings.variants).items():
+                (Path(folder) / name).write_bytes(png)
+            store.client.log_artifacts(parent, folder, "plots")
+        note = describe_parent(variant, findings, self._links(store, variant, findings))
+        store.end(parent, {**self._tags(variant, "parent", "finished"), NOTE_TAG: note})
+        self._begun.discard(variant)
+
+    def _links(self, store: "MlflowStore", variant: str, findings: Findings) -> tuple[str, ...]:
+        """Into the pages of MLflow, wherever they are served."""
+        experiment, parent = store.experiment(self._study), store.parent(self._study, variant)
+        files = f"#/experiments/{experiment}/runs/{parent}/artifacts"
+        return (
+            f"[Open the report]({files}/{findings.report.name})",
+            f"[Pictures]({files}/plots/learning_curves.png)",
+            f"[One row a variant](#/experiments/{experiment}/runs?viewStateShareKey=variants)",
         )
-
-        def send(store: "MlflowStore") -> None:
-            tags = self._tags(variant, "summary", "finished")
-            run = store.run_with_params(self._study, f"{variant} summary", tags, params)
-            named = {_metric_name(key): value for key, value in metrics.items()}
-            store.log_changed_metrics(run, named)
-            runs = read_study(OUT / self._study).runs
-            confirmed = runs[(runs["variant"] == variant) & (runs["kind"] == "confirm")]
-            store.log_tables(run.info.run_id, {"confirm.json": confirmed.drop(columns="params")})
-            store.end(run.info.run_id, {**tags, NOTE_TAG: note})
-            parent = store.parent(self._study, variant)
-            if report.exists():
-                store.client.log_artifact(parent, str(report))
-            store.end(parent, {**self._tags(variant, "parent", "finished"), NOTE_TAG: note})
-            self._begun.discard(variant)
-
-        self._try(f"summary of {variant}", send)
 
     def stop(self, state: str = "killed") -> None:
         """Say of the sweeps that were begun and not summarised: "killed" or "failed"."""
@@ -181,8 +217,3 @@ def flush_unsent(folder: Path) -> int:
             reason,
         )
     return left
-
-
-def _metric_name(column: str) -> str:
-    """Rates are of the test split, and so named that MLflow groups them with those of runs."""
-    return f"test/{column}" if column.startswith(("wer_", "cer_")) else column

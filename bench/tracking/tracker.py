@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.core.masking import mask
 from bench.scoring.score import UtteranceScore
 from bench.tracking.provenance import environment, git_diff
 from bench.tracking.record import RunIdentity, RunRecord
@@ -82,7 +83,7 @@ class Tracker:
         """Record how the run ended, and wait within limits until that is sent; the last call."""
         error = None
         if error_kind is not None:
-            error = {"kind": error_kind, "message": error_message or ""}
+            error = {"kind": error_kind, "message": mask(error_message or "")}
         self._record.close(state, metrics or {}, error)
         self._closing.set()
         self._thread.join(CLOSE_SECONDS_IF_DOWN if self._is_down else CLOSE_SECONDS)

@@ -1,14 +1,12 @@
 """Which tracking server is meant, and how its address is shown."""
 
 import os
-import re
 from pathlib import Path
+
+from bench.core.masking import mask
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT = "sqlite:///mlflow.db"
-
-_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
-_SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
 
 
 def tracking_uri() -> str:
@@ -19,11 +17,6 @@ def tracking_uri() -> str:
 def display_uri(uri: str | None = None) -> str:
     """`uri` (default: the one in use) as it may be shown, logged and stored."""
     return mask(uri or tracking_uri())
-
-
-def mask(text: str) -> str:
-    """`text` with ``***`` for the passwords of all addresses in it."""
-    return _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def first_line(error: Exception) -> str:

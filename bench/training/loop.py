@@ -67,7 +67,8 @@ def train(
     report: Callable[[Progress], bool],
     precision: torch.dtype | None = None,
 ) -> TrainResult:
-    """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off.
+    """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off, or the checkpoint
+    before it if that is damaged.
 
     A run that the device's memory is too small for goes on once from its last checkpoint, with
     twice the number of micro-batches.
@@ -83,7 +84,8 @@ def train(
 
     Raises:
         UserError: an empty split, an utterance too short for its text, a checkpoint in `directory`
-            of another config or other data, a disk that is full.
+            of another config or other data.
+        UnwritableError: the disk is full; the last checkpoint stays.
         torch.OutOfMemoryError: the smaller parts were too large as well.
     """
     with deterministic(config.training.deterministic):
@@ -110,7 +112,7 @@ def _train(
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    state = _resume(last, config, data, model, optimizer, device)
+    state = _resume(last, best, config, data, model, optimizer, device)
     clocks = Clocks(state.seconds)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
@@ -211,9 +213,8 @@ def _train(
 
 def _check_data(data: TrainingData, model: AcousticModel) -> None:
     """Refuse what would end in an infinite loss or in no rate at all."""
-    for name, dataset in (("train", data.train), ("valid", data.valid)):
-        if not len(dataset):
-            raise UserError(f"training needs utterances in split {name!r}, got none; add some")
+    if not len(data.train):
+        raise UserError("training needs utterances in split 'train', got none; add some")
 
     _, left_out = feasible_subset(data.train, model.output_lengths)
     if left_out:
@@ -225,21 +226,23 @@ def _check_data(data: TrainingData, model: AcousticModel) -> None:
 
 
 def _resume(
-    path: Path,
+    last: Path,
+    best: Path,
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
-    """Put the checkpoint at `path` into model and optimizer; without one, write that of step 0."""
-    if not path.exists():
+    """Put the newest whole checkpoint into model and optimizer; without one, write that of step
+    0."""
+    content = checkpoint.newest_whole(last, best, device)
+    if content is None:
         state = LoopState(num_micro_batches=config.training.num_micro_batches)
-        _save_last(path, config, data, model, optimizer, state)
+        _save_last(last, config, data, model, optimizer, state)
         return state
-    content = checkpoint.load(path, device)
-    checkpoint.check_same_run(path, content, config, data.digest)
-    checkpoint.load_weights(path, content, config, model)
+    checkpoint.check_same_run(last, content, config, data.digest)
+    checkpoint.load_weights(last, content, config, model)
     optimizer.load_state_dict(content["optimizer"])
     return LoopState(**content["loop"])
 
@@ -293,15 +296,17 @@ def _evaluate(
     device: torch.device,
     precision: torch.dtype,
 ) -> tuple[dict[str, float], tuple[WatchTranscript, ...]]:
-    """Metrics on valid, and what is heard of the watch utterances."""
-    valid = evaluate(model, data.valid, config.batches, device, precision=precision)
-    metrics = {
-        "valid/loss": valid.loss,
-        "valid/wer": valid.totals.wer,
-        "valid/cer": valid.totals.cer,
-        "valid/blank_share": valid.blank_share,
-        "valid/empty_share": valid.empty_share,
-    }
+    """Metrics on valid (none without such a split), and what is heard of the watch utterances."""
+    metrics = {}
+    if len(data.valid):
+        valid = evaluate(model, data.valid, config.batches, device, precision=precision)
+        metrics = {
+            "valid/loss": valid.loss,
+            "valid/wer": valid.totals.wer,
+            "valid/cer": valid.totals.cer,
+            "valid/blank_share": valid.blank_share,
+            "valid/empty_share": valid.empty_share,
+        }
     if not len(data.watch):
         return metrics, ()
     heard = evaluate(model, data.watch, config.batches, device, precision=precision).scores
@@ -309,7 +314,8 @@ def _evaluate(
 
 
 def _is_better(new: dict[str, float], best: dict[str, float]) -> bool:
-    """By WER, of equals by CER; equal in both is not better."""
+    """By WER, of equals by CER; equal in both is not better. Without a valid split the newest is
+    best."""
     keys = ("valid/wer", "valid/cer")
     return not best or [new[key] for key in keys] < [best[key] for key in keys]
 

@@ -13,7 +13,9 @@ from reports.palette import variant_names
 
 TITLE = "Sample decodes"
 
-NUM_SHOWN = 30
+NUM_SHOWN = 200
+NUM_OPEN = 10
+"""Of each group; the others fold away."""
 MAX_WORDS = 200
 """Of a longer transcript only the beginning is aligned and shown."""
 LINE_LETTERS = 68
@@ -58,7 +60,8 @@ class Numbers:
     """What the section shows."""
 
     groups: tuple[tuple[str, tuple[Decode, ...]], ...]
-    """ "worst", "median" and "best", or one without a name if all utterances are shown."""
+    """ "apart" (where variants differ most), "worst", "median" and "best", or one without a name
+    if all utterances are shown."""
     seeds: tuple[tuple[str, int, int], ...]
     """Each variant shown: its name, tone and the seed of the confirm run."""
     num_utterances: int
@@ -90,31 +93,29 @@ def numbers(report_input: ReportInput) -> Numbers:
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     num_shown = sum(len(decodes) for _, decodes in numbers.groups)
-    return render("sections/decodes.html", numbers=numbers, num_shown=num_shown)
+    return render("sections/decodes.html", numbers=numbers, num_shown=num_shown, num_open=NUM_OPEN)
 
 
 def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
     """Which utterances are shown: ids by group, the hardest first.
 
-    Ranked by the errors of all variants together, so that no variant's bad luck chooses; ties by
-    id.
+    Those about which variants differ most; of the others the worst, the middle and the best by the
+    errors of all variants together, so that no variant's bad luck chooses; ties by id.
     """
     ids = sorted(shared)
-    errors = sum(
-        (t.loc[ids, ["substitutions", "deletions", "insertions"]].sum(axis=1) for t in tables),
-        start=pd.Series(0, index=ids),
-    )
-    rates = errors / tables[0].loc[ids, "num_ref_words"].clip(lower=1)
-    hardest_first = list(rates.sort_values(kind="stable").index)[::-1]
-    if len(hardest_first) <= NUM_SHOWN:
+    kinds = ["substitutions", "deletions", "insertions"]
+    errors = pd.concat([t.loc[ids, kinds].sum(axis=1) for t in tables], axis=1)
+    words = tables[0].loc[ids, "num_ref_words"].clip(lower=1)
+    hardest_first = list((errors.sum(axis=1) / words).sort_values(kind="stable").index)[::-1]
+    if len(ids) <= NUM_SHOWN:
         return {"": hardest_first}
-    size = NUM_SHOWN // 3
-    middle = (len(hardest_first) - size) // 2
-    return {
-        "worst": hardest_first[:size],
-        "median": hardest_first[middle : middle + size],
-        "best": hardest_first[-size:],
-    }
+    size = NUM_SHOWN // 4
+    spread = (errors.max(axis=1) - errors.min(axis=1)) / words
+    apart = [id for id in spread.sort_values(kind="stable").index[::-1][:size] if spread[id]]
+    rest = [id for id in hardest_first if id not in apart]
+    middle = (len(rest) - size) // 2
+    groups = {"worst": rest[:size], "median": rest[middle : middle + size], "best": rest[-size:]}
+    return {"apart": apart, **groups}
 
 
 def columns_of(ref: Sequence[str], alignments: Sequence[Sequence[Step]]) -> list[tuple[Cell, ...]]:

@@ -74,6 +74,9 @@ class VariantSearch:
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
+    importances: tuple[tuple[str, float], ...] = ()
+    """Each key's share in what tells good trials from bad ones, the largest first; empty where too
+    few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
 
     @property
     def placed(self) -> list[Trial]:
@@ -102,7 +105,16 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         alarms = _alarms(best, axes) if variant in report_input.spaces else ()
         found.append(
-            VariantSearch(variant, tone, trials, axes, best, _best_so_far(finished), alarms)
+            VariantSearch(
+                variant,
+                tone,
+                trials,
+                axes,
+                best,
+                _best_so_far(finished),
+                alarms,
+                _importances(variant, report_input),
+            )
         )
     return tuple(found)
 
@@ -114,8 +126,17 @@ def html(numbers: tuple[VariantSearch, ...]) -> str:
         searches=numbers,
         history=_history(numbers) if numbers else None,
         parallels={s.variant: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
+        slices={s.variant: _slices(s) for s in numbers if len(s.placed) > 1 and s.axes},
         num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
     )
+
+
+def _importances(variant: str, report_input: ReportInput) -> tuple[tuple[str, float], ...]:
+    table = report_input.importances
+    own = table[table["variant"] == variant].sort_values(
+        ["importance", "key"], ascending=[False, True]
+    )
+    return tuple(zip(own["key"].astype(str), own["importance"].astype(float), strict=True))
 
 
 def _trial(row: Mapping[Any, Any]) -> Trial:
@@ -244,6 +265,38 @@ def _parallel(search: VariantSearch) -> Chart:
     name = f"Settings of the trials of {search.variant} against their valid WER"
     layout = {"margin": {"l": 64, "r": 48, "t": 48, "b": 20}}
     return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 320)
+
+
+def _slices(search: VariantSearch) -> Chart:
+    """One small drawing a searched key: its value against the trial's WER."""
+    share = 1 / len(search.axes)
+    traces: list[Any] = []
+    layout: dict[str, Any] = {"yaxis": {"ticksuffix": " %", "title": {"text": "valid WER"}}}
+    for place, axis in enumerate(search.axes):
+        shown = _dimension(axis, search.placed)
+        number = str(place + 1) if place else ""
+        traces.append(
+            go.Scatter(
+                x=shown["values"],
+                y=[100 * trial.valid_wer for trial in search.placed],
+                xaxis=f"x{number}",
+                mode="markers",
+                marker={
+                    "color": colour(search.tone),
+                    "symbol": [STATES.get(t.state, ("circle", ""))[0] for t in search.placed],
+                    "size": 7,
+                },
+                text=[f"trial {trial.slot}, {trial.state}" for trial in search.placed],
+                hovertemplate="%{text}<br>%{y:.4~g} %<extra></extra>",
+            )
+        )
+        layout[f"xaxis{number}"] = {
+            "domain": [place * share, (place + 0.9) * share],
+            "title": {"text": shown["label"]},
+            **{key: shown[key] for key in ("range", "tickvals", "ticktext") if key in shown},
+        }
+    name = f"Each searched setting of {search.variant} against valid WER"
+    return chart(f"chart-slices-{search.tone}", name, traces, layout, 240)
 
 
 def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, Any]:

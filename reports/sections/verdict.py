@@ -1,5 +1,6 @@
 """Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,16 @@ FEW_SEEDS = 3
 
 
 @dataclass(frozen=True)
+class AgainstBaseline:
+    """WER of a variant minus that of the baseline, and how sure that is."""
+
+    difference: Estimate
+    p_adjusted: float
+    probability_of_improvement: float
+    """That a random seed of the variant makes fewer errors than one of the baseline."""
+
+
+@dataclass(frozen=True)
 class VariantRow:
     """One variant: accuracy with its interval, and cost. Rates are fractions; unknown is NaN."""
 
@@ -24,29 +35,19 @@ class VariantRow:
     tone: int
     summary: str
     wer: Estimate
+    against: AgainstBaseline | None
+    """None of the baseline itself, and where one of the two has no WER."""
     cer: float
     num_parameters: float
     macs_per_second_of_audio: float
     audio_seconds_per_second: float
     train_seconds: float
     search_seconds: float
+    peak_memory_bytes: float
+    real_time_factor: float
+    """Of greedy recognition, one utterance at a time; NaN unless bench.speed measured it."""
     num_trials: int
     num_seeds: int
-
-
-@dataclass(frozen=True)
-class PairRow:
-    """WER of `b` minus WER of `a`: above zero, `a` is better."""
-
-    a: str
-    b: str
-    tone_a: int
-    tone_b: int
-    difference: Estimate
-    p_adjusted: float
-    probability_of_improvement: float
-    """That a random seed of `a` makes fewer errors than one of `b`."""
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -56,42 +57,34 @@ class Numbers:
     sentence: str
     cautions: tuple[str, ...]
     """What keeps the sentence from being the whole truth."""
+    baseline: str
+    """What the differences are against: the question's base, else the first variant."""
     variants: tuple[VariantRow, ...]
     scale: Scale | None
-    pairs: tuple[PairRow, ...]
-    pair_scale: Scale | None
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The verdict, its tables, and the axes of their drawings."""
     tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    baseline = baseline_of(report_input)
     variants = tuple(
-        _variant_row(row, tones[str(row["variant"])], report_input.runs)
+        _variant_row(row, tones[str(row["variant"])], report_input, baseline)
         for _, row in report_input.variants.iterrows()
     )
-    pairs = tuple(
-        PairRow(
-            a=row["a"],
-            b=row["b"],
-            tone_a=tones[row["a"]],
-            tone_b=tones[row["b"]],
-            difference=Estimate(row["delta_wer"], row["low"], row["high"]),
-            p_adjusted=row["p_adjusted"],
-            probability_of_improvement=row["probability_of_improvement"],
-            verdict=row["verdict"],
-        )
-        for _, row in report_input.pairs.iterrows()
-    )
-    differences = [value for pair in pairs for value in pair.difference.values()]
     return Numbers(
         sentence=report_input.verdict,
         cautions=cautions(report_input),
+        baseline=baseline,
         variants=variants,
         scale=scale_of(value for row in variants for value in row.wer.values()),
-        pairs=pairs,
-        # Zero, no difference, is on the axis whatever was measured.
-        pair_scale=scale_of([0.0, *differences]) if differences else None,
     )
+
+
+def baseline_of(report_input: ReportInput) -> str:
+    """The question's base, else the first variant, else nothing."""
+    names = variant_names(report_input)
+    base = str(report_input.design.get("question", {}).get("base", ""))
+    return base if base in names else next(iter(names), "")
 
 
 def cautions(report_input: ReportInput) -> tuple[str, ...]:
@@ -129,20 +122,41 @@ def _ended(state: str) -> str:
     return {"failed": "failed", "diverged": "diverged", "killed": "was killed"}[state]
 
 
-def _variant_row(row: "pd.Series[Any]", tone: int, runs: pd.DataFrame) -> VariantRow:
-    own = runs[(runs["variant"] == row["variant"]) & (runs["kind"] == "confirm")]
+def _variant_row(
+    row: "pd.Series[Any]", tone: int, report_input: ReportInput, baseline: str
+) -> VariantRow:
+    name, runs, speed = str(row["variant"]), report_input.runs, report_input.speed
+    own = runs[(runs["variant"] == name) & (runs["kind"] == "confirm")]
     singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
+    measured = speed[speed["variant"] == name]["real_time_factor"].dropna()
     return VariantRow(
-        variant=str(row["variant"]),
+        variant=name,
         tone=tone,
         summary=". ".join(part for part in (text(row["summary"]), text(row["source"])) if part),
         wer=Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles),
+        against=_against(name, baseline, report_input.pairs),
         cer=row["cer_mean"],
         num_parameters=row["num_parameters"],
         macs_per_second_of_audio=row["macs_per_second_of_audio"],
         audio_seconds_per_second=row["audio_seconds_per_second"],
         train_seconds=row["train_seconds"],
         search_seconds=row["search_seconds"],
+        peak_memory_bytes=row["peak_memory_bytes"],
+        real_time_factor=float(measured.iloc[-1]) if len(measured) else math.nan,
         num_trials=0 if is_missing(row["num_trials"]) else int(row["num_trials"]),
         num_seeds=0 if is_missing(row["num_seeds"]) else int(row["num_seeds"]),
     )
+
+
+def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:
+    for _, pair in pairs.iterrows():
+        better = float(pair["probability_of_improvement"])
+        delta, low, high = (float(pair[key]) for key in ("delta_wer", "low", "high"))
+        if (pair["a"], pair["b"]) == (baseline, name):
+            difference, probability = Estimate(delta, low, high), 1 - better
+        elif (pair["b"], pair["a"]) == (baseline, name):
+            difference, probability = Estimate(-delta, -high, -low), better
+        else:
+            continue
+        return AgainstBaseline(difference, float(pair["p_adjusted"]), probability)
+    return None

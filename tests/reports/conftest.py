@@ -1,15 +1,18 @@
 """A study that never was: two variants, eight trials and three seeds each, believable curves."""
 
+import io
 import math
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from reports import ReportInput
-from reports.input import COLUMNS
+from reports.input import COLUMNS, Letter, Sample
 
 MakeInput = Callable[..., ReportInput]
 SENTENCES = (
@@ -35,6 +38,7 @@ SPACE = {
     "optim.weight_decay": {"low": 1e-3, "high": 0.1, "log": True, "choices": []},
     "features.num_bins": {"low": None, "high": None, "log": False, "choices": [40, 64, 80]},
 }
+METHOD = {"level": 0.95, "alpha": 0.05, "power": 0.8, "num_replicates": 10_000}
 STATES = ("finished", "pruned", "finished", "diverged", "finished", "pruned", "failed", "finished")
 SKILL = {"ds-gru": 0.11, "ds-lstm": 0.16}
 
@@ -53,10 +57,28 @@ def heard(text: str, error: float, rng: random.Random) -> str:
     return " ".join("".join(letters).split())
 
 
+def sample(id: str, variants: tuple[str, ...]) -> Sample:
+    """A second and a half of a tone."""
+    sound = io.BytesIO()
+    tone = 0.1 * np.sin(np.arange(24_000) / 10)
+    soundfile.write(sound, tone, 16_000, format="FLAC", subtype="PCM_16")
+    letters = (Letter("h", 0.3, 0.9), Letter(" ", 0.75, 0.8), Letter("i", 1.2, 0.3))
+    return Sample(
+        id=id,
+        speaker="voice-1",
+        ref="h i",
+        seconds=1.5,
+        flac=sound.getvalue(),
+        spectrogram=np.arange(40 * 150, dtype=np.uint16).astype(np.uint8).reshape(40, 150),
+        letters=dict.fromkeys(variants, letters),
+    )
+
+
 class Study:
     """Rows of the tables, filled run by run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, num_utterances: int) -> None:
+        self.num_utterances = num_utterances
         self.rng = random.Random(seed)
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
 
@@ -137,20 +159,13 @@ class Study:
 
     def add_points(self, run: str, metric: str, points: list[tuple[float, float]]) -> None:
         self.rows["curves"] += [
-            {
-                "run": run,
-                "metric": metric,
-                "step": int(40 * e),
-                "epoch": e,
-                "seconds": 31.7 * e,
-                "audio_hours": 0.75 * e,
-                "value": v,
-            }
+            {"run": run, "metric": metric, "step": int(40 * e), "epoch": e, "value": v}
+            | {"seconds": 31.7 * e, "audio_hours": 0.75 * e}
             for e, v in points
         ]
 
     def add_utterances(self, run: str, variant: str, seed: int, skill: float) -> float:
-        for number in range(48):
+        for number in range(self.num_utterances):
             ref = SENTENCES[number % len(SENTENCES)]
             hyp = heard(ref, skill / 2.5, random.Random(f"{seed}{variant}{number}"))
             pairs = list(zip(ref.split(), hyp.split(), strict=False))
@@ -188,11 +203,32 @@ class Study:
             "audio_seconds_per_second": 213.0,
             "train_seconds": 380.0,
             "search_seconds": 1893.0,
+            "peak_memory_bytes": 3.1e8,
             "num_trials": len(trials),
             "num_seeds": len(wers),
             "unbeaten": bool(wers) and variant == "ds-gru",
             **{f"num_{state}": sum(t["state"] == state for t in trials) for state in set(STATES)},
         }
+
+    def add_search(self, variant: str) -> None:
+        """The search's table, and the trade-off by parameters and training time."""
+        trials = [r for r in self.rows["runs"] if (r["variant"], r["kind"]) == (variant, "trial")]
+        spent, best = 0.0, math.nan
+        for number, trial in enumerate(trials, start=1):
+            spent += 0.0 if math.isnan(trial["train_seconds"]) else trial["train_seconds"]
+            if trial["state"] == "finished":
+                best = min(trial["valid_wer"], best if best == best else math.inf)
+            self.rows["budget_curves"].append(
+                {"variant": variant, "num_trials": number, "train_seconds": spent}
+                | {"best_valid_wer": best}
+            )
+        self.rows["expected_best"] += [
+            {"variant": variant, "num_trials": n, "valid_wer": 0.3 - 0.02 * n} for n in (1, 2)
+        ]
+        self.rows["importances"] += [
+            {"variant": variant, "key": "model.dropout", "importance": 0.75},
+            {"variant": variant, "key": "optim.learning_rate", "importance": 0.25},
+        ]
 
     def tables(self) -> dict[str, pd.DataFrame]:
         tables = {
@@ -209,11 +245,12 @@ def make_input(
     state: str = "",
     num_trials: int = 8,
     num_seeds: int = 3,
+    num_utterances: int = 48,
     seed: int = 0,
     **replaced: Any,
 ) -> ReportInput:
     """A study of `variants`; `state` is the end of every trial; `replaced` are fields."""
-    study = Study(seed)
+    study = Study(seed, num_utterances)
     for variant in variants:
         skill = SKILL.get(variant, 0.2)
         for slot in range(num_trials):
@@ -225,6 +262,14 @@ def make_input(
         for slot in range(num_seeds):
             study.add_run(variant, "confirm", slot, "finished", 12 - slot % 2, skill)
         study.rows["variants"].append(study.variant_row(variant))
+        if num_trials:
+            study.add_search(variant)
+        if num_seeds:
+            study.rows["tradeoffs"] += [
+                {"cost": cost, "variant": variant, "value": value, "unbeaten": variant == "ds-gru"}
+                | {"reference_wer": 0.2, "reference_cost": 1.5 * value, "hypervolume": 0.3}
+                for cost, value in (("num_parameters", 1_214_557.0), ("train_seconds", 380.0))
+            ]
     if len(variants) == 2 and num_seeds:
         study.rows["pairs"].append(
             {
@@ -236,6 +281,14 @@ def make_input(
                 "p": 0.0004,
                 "p_adjusted": 0.0004,
                 "probability_of_improvement": 0.987,
+                "smallest_gap": 0.031,
+                "share_seeds": 0.25,
+                "share_test_set": 0.7,
+                "share_interaction": 0.05,
+                "share_search": math.nan,
+                "mapsswe_p": 0.0002,
+                "mcnemar_p": 0.021,
+                "wilcoxon_p": 0.03125,
                 "verdict": f"{variants[0]} better",
             }
         )
@@ -279,6 +332,13 @@ def make_input(
             "digest.spaces": "77ab01c2d3e4f566",
         },
         "tracking_uri": "sqlite:///mlflow.db",
+        "design": {"method": METHOD},
+        "samples": (sample("test-000", variants),) if num_seeds else (),
+        "configs": {
+            name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
+            for place, name in enumerate(variants)
+        },
+        "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(variants, SPACE),
     }
     return ReportInput(**{**fields, **study.tables(), **replaced})

@@ -1,16 +1,19 @@
 """The page in headless Chromium, from file://, in one session."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import axe_core_python
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reports import ReportInput, build
 
@@ -55,9 +58,9 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 9
+    assert len(shown(browser, "main > section")) == 18
     charts = shown(browser, ".chart")
-    assert len(charts) == 8
+    assert len(charts) == 14
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
 
     # 2. The filter keeps the decodes that hold the word, and says how many.
@@ -68,9 +71,32 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     field.send_keys("Test-003")
     (decode,) = shown(browser, ".decode")
     assert "test-003" in decode.text
-    assert browser.find_element(By.ID, "filter-count").text == "1 of 30"
+    count = browser.find_element(By.ID, "filter-count")
+    assert count.text == "1 of 48"
     field.send_keys(Keys.CONTROL + "a", Keys.DELETE)
-    assert len(shown(browser, ".decode")) == 30
+    assert len(shown(browser, ".decode")) == 10
+    browser.execute_script("document.querySelector('.more summary').click()")
+    assert len(shown(browser, ".decode")) == 48
+    right, wrong = (Select(browser.find_element(By.ID, f"filter-{w}")) for w in ("right", "wrong"))
+    right.select_by_visible_text("ds-gru")
+    wrong.select_by_visible_text("ds-lstm")
+    assert (right.first_selected_option.text, wrong.first_selected_option.text) == (
+        "ds-gru",
+        "ds-lstm",
+    )
+    kept = {decode.get_attribute("data-errors") for decode in shown(browser, ".decode")}
+    assert kept
+    assert all(re.fullmatch("0 [1-9].*", errors or "") for errors in kept), kept
+    browser.execute_script("document.getElementById('filter-random').click()")
+    assert len(shown(browser, ".decode")) == 1
+    for select in (right, wrong):
+        select.select_by_index(0)
+    assert len(shown(browser, ".decode")) == 10
+
+    # 2b. The recording is whole.
+    length = "return document.querySelector('.sample audio').duration"
+    WebDriverWait(browser, 10).until(lambda page: page.execute_script(length))
+    assert browser.execute_script(length) == pytest.approx(1.5, abs=0.01)
 
     # 3. The slider shows the transcripts of its epoch.
     slider = browser.find_element(By.ID, "epoch")
@@ -102,12 +128,36 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests(browser))
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
+    """axe-core, Deque's accessibility checks, over the whole page."""
+    axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_script(axe)
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then(done, (error) => done(String(error)));"
+    )
+    serious = [
+        (rule["id"], node["html"][:200], node["failureSummary"])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"][:3]
+    ]
+    assert serious == []
+
+
 def test_without_javascript_it_reads(browser: Any) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.refresh()
     try:
-        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 3
-        assert len(shown(browser, ".decode")) == 30
+        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 2
+        for section in ("trust", "differences", "accuracy", "pairwise"):
+            assert shown(browser, f"#{section} table"), section
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".decode")) == 48
         assert not shown(browser, "#filter, #stage")
         assert len(shown(browser, "details.history")) == 3
     finally:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pandas as pd
+import pytest
 
 from reports import ReportInput
 from reports.alignment import align
@@ -37,16 +38,19 @@ def test_alignments_with_one_reference_share_columns() -> None:
     ]
 
 
-def test_every_variant_shows_the_same_utterances(study: ReportInput) -> None:
+def test_every_variant_shows_the_same_utterances(
+    study: ReportInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decodes, "NUM_SHOWN", 40)
     shown = decodes.numbers(study)
-    assert [group for group, _ in shown.groups] == ["worst", "median", "best"]
+    assert [group for group, _ in shown.groups] == ["apart", "worst", "median", "best"]
     ids = [decode.id for _, group in shown.groups for decode in group]
-    assert len(ids) == len(set(ids)) == decodes.NUM_SHOWN
+    assert len(ids) == len(set(ids)) == 40
     assert shown.num_utterances == 48
     for _, group in shown.groups:
         assert all([row.variant for row in d.rows] == ["ds-gru", "ds-lstm"] for d in group)
-    errors = [[sum(row.num_errors for row in d.rows) for d in group] for _, group in shown.groups]
-    assert min(errors[0]) >= max(errors[2])
+    errors = {g: [sum(r.num_errors for r in d.rows) for d in ds] for g, ds in shown.groups}
+    assert min(errors["worst"]) >= max(errors["best"])
 
 
 def test_the_choice_is_by_the_errors_of_all_variants(make_input: MakeInput) -> None:
@@ -89,3 +93,19 @@ def test_long_transcripts_are_cut_and_broken_into_lines(make_input: MakeInput) -
 
 def test_no_decodes_are_told_in_words(make_input: MakeInput) -> None:
     assert "no decodes to show" in decodes.html(decodes.numbers(make_input(num_seeds=0)))
+
+
+def test_those_that_differ_most_come_first(
+    make_input: MakeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decodes, "NUM_SHOWN", 4)
+    table = utterances(
+        {
+            "ds-gru": ["we eat well", "we ate welt", "he ate welt", "we ate well", "we eat well"],
+            "ds-lstm": ["he ate welt", "we ate welt", "he ate welt", "we ate well", "we eat well"],
+        }
+    )
+    groups = dict(decodes.numbers(make_input(utterances=table)).groups)
+    assert [decode.id for decode in groups["apart"]] == ["u00"]
+    assert [decode.id for decode in groups["worst"]] == ["u02"]
+    assert [decode.id for decode in groups["best"]] == ["u04"]

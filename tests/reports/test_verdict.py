@@ -21,20 +21,29 @@ def test_rows_hold_what_was_measured(study: ReportInput) -> None:
     assert all(shown.scale.low <= v <= shown.scale.high for v in gru.wer.values())
 
 
-def test_the_axis_of_differences_holds_zero(study: ReportInput) -> None:
-    shown = verdict.numbers(study)
-    (pair,) = shown.pairs
-    assert (pair.a, pair.b, pair.difference.mean) == ("ds-gru", "ds-lstm", 0.051)
-    assert shown.pair_scale
-    assert 0.0 in shown.pair_scale.ticks
+def test_differences_are_against_the_questions_base_or_the_first(
+    study: ReportInput, make_input: MakeInput
+) -> None:
+    gru, lstm = verdict.numbers(study).variants
+    assert gru.against is None
+    assert lstm.against
+    assert lstm.against.difference.mean == 0.051
+    assert lstm.against.probability_of_improvement == pytest.approx(0.013)
+    asked = {**study.design, "question": {"base": "ds-lstm"}}
+    shown = verdict.numbers(make_input(design=asked))
+    assert shown.baseline == "ds-lstm"
+    turned = shown.variants[0].against
+    assert turned
+    assert (turned.difference.low, turned.difference.high) == (-0.066, -0.036)
+    assert turned.probability_of_improvement == 0.987
 
 
 def test_the_page_says_the_figures(study: ReportInput) -> None:
     page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     mean = 100 * float(study.variants.loc[0, "wer_mean"])
-    for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "5.1", "3.6 to 6.6", "&lt; 0.001", "98.7"):
+    for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt; 0.001", "1.3"):
         assert shown in page
-    assert page.count("<circle") == 3
+    assert page.count("<circle") == 2
     assert "<script" not in page
 
 

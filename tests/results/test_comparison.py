@@ -51,7 +51,14 @@ def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Table
     return Tables(**frames)
 
 
-EXTRA = {"runs": ("num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second")}
+EXTRA = {
+    "runs": (
+        "num_parameters",
+        "macs_per_second_of_audio",
+        "audio_seconds_per_second",
+        "peak_memory_bytes",
+    )
+}
 
 
 def test_a_clear_difference_is_found_and_stated(definition: StudyDefinition) -> None:

@@ -11,7 +11,7 @@ from bench.data.utterance import Corpus
 from bench.results import refusal
 from bench.results.pairs import Outcome
 from bench.results.refusal import check_comparable, differing_facts, leaks, unknown_facts
-from bench.results.systems import ScoredSystem
+from bench.results.scored import ScoredSystem
 
 FACTS = {
     "data": "d1", "text": "t1", "decoder": "greedy", "budget.num_trials": "8",

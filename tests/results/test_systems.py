@@ -13,7 +13,8 @@ from bench.core.errors import UserError
 from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
-from bench.results.systems import NORMALISED, ScoredSystem, aligned, read_systems
+from bench.results.scored import ScoredSystem, aligned
+from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
 from bench.study.definition import FILE, define
 from bench.study.space import load_budget
@@ -29,7 +30,9 @@ def nemo(path: Path, hyps: dict[str, str], **more: Any) -> Path:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]
+) -> Callable[..., Path]:
     """``study(name, budget, data)`` writes a study of ds-gru with two confirm runs."""
     monkeypatch.chdir(tmp_path)
 
@@ -42,7 +45,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
         write_json(folder / FILE, to_dict(definition))
         for seed, last in enumerate(("six", "sex")):
             run = folder / "runs" / "ds-gru" / f"confirm-{seed}"
-            write_json(run / "run.json", {"mlflow_run_id": f"{name}{seed}", "data_digest": data})
+            ids = {"mlflow_run_id": f"{name}{seed}", "data_digest": data}
+            write_json(run / "run.json", run_json | ids)
             environment = {"cpu": hardware, "gpu": "unused", "version.jiwer": "4.0.0"}
             write_json(run / "environment.json", environment)
             hyps = ["one two", "four five", last]

@@ -1,5 +1,6 @@
 """Every shipped question holds its contract; a damaged one says what is wrong with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_every_system_of_a_study_gets_the_same_budget(name: str) -> None:
         assert trial.num_epochs == budget.search_epochs
         assert confirm.num_epochs == budget.confirm_epochs
         assert trial.patience is None
+
+
+def test_the_baseline_is_the_questions_else_the_first_system() -> None:
+    asked = defined(load_study_file("depth"))
+    assert asked.question is not None
+    assert asked.baseline == asked.question.base
+    reversed_ = dict(reversed(asked.systems.items()))
+    assert replace(asked, systems=reversed_).baseline == asked.baseline
+    assert replace(asked, systems=reversed_, question=None).baseline == next(iter(reversed_))
 
 
 def test_settings_may_be_dotted_with_or_without_quotes(tmp_path: Path) -> None:

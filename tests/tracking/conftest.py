@@ -47,8 +47,11 @@ class Lab:
         return RunIdentity(**(values | changes))
 
     def record(self, name: str = "trial-003", **changes: object) -> RunRecord:
+        return self.record_in(self.folder(name), **changes)
+
+    def record_in(self, folder: Path, **changes: object) -> RunRecord:
         environment = {"git.commit": "c1"}
-        return RunRecord.open(self.folder(name), self.identity(**changes), self.config, environment)
+        return RunRecord.open(folder, self.identity(**changes), self.config, environment)
 
     def tracker(
         self, name: str = "trial-003", target: TrackingTarget = STORE, **changes: object

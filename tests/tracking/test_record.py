@@ -6,11 +6,21 @@ from typing import Any
 import pytest
 
 from bench.core.errors import UserError
-from bench.tracking.record import METRICS, NONFINITE, RUN, SUMMARY, WATCH, read_lines, read_run
+from bench.tracking.record import (
+    HEARD,
+    METRICS,
+    NONFINITE,
+    POINT,
+    RUN,
+    SUMMARY,
+    WATCH,
+    read_lines,
+    read_run,
+)
 
 
 def points(lab: Any, key: str) -> list[tuple[int, float]]:
-    lines = read_lines(lab.folder() / METRICS)
+    lines = read_lines(lab.folder() / METRICS, POINT)
     return [(line["step"], line["value"]) for line in lines if line["key"] == key]
 
 
@@ -23,7 +33,7 @@ def test_a_resumed_run_logs_no_step_twice(lab: Any) -> None:
         resumed.append(lab.progress(step))
     assert points(lab, "train/loss") == [(1, 99.0), (2, 98.0), (3, 97.0), (4, 96.0)]
     assert points(lab, "train/seconds") == [(1, 0.5), (2, 1.0), (3, 1.5), (4, 2.0)]
-    assert [line["step"] for line in read_lines(lab.folder() / WATCH)] == [1, 2, 3, 4]
+    assert [line["step"] for line in read_lines(lab.folder() / WATCH, HEARD)] == [1, 2, 3, 4]
 
 
 def test_a_metric_that_a_kill_cut_off_is_logged_by_the_resumed_run(lab: Any) -> None:
@@ -34,7 +44,7 @@ def test_a_metric_that_a_kill_cut_off_is_logged_by_the_resumed_run(lab: Any) -> 
         "train/loss", "valid/wer", "train/seconds"
     ]  # fmt: skip
     path.write_text(lines[0] + lines[1][:20])
-    assert len(list(read_lines(path))) == 1
+    assert len(list(read_lines(path, POINT))) == 1
     lab.record().append(lab.progress(1))
     assert points(lab, "train/loss") == [(1, 99.0)]
     assert points(lab, "valid/wer") == [(1, 0.5)]
@@ -81,4 +91,4 @@ def test_a_whole_line_that_is_not_json_is_named(lab: Any) -> None:
     path = lab.record().folder / METRICS
     path.write_text('{"key": "a"}\n{"key\n')
     with pytest.raises(UserError, match=r"metrics.jsonl .* line 2 is not .* delete that line"):
-        list(read_lines(path))
+        list(read_lines(path, {"key": str}))

@@ -1,24 +1,38 @@
 """Parents and summaries are found again, not made twice."""
 
+import math
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from bench.tracking import StudyTracker, TrackingTarget
+from bench.tracking import Findings, StudyTracker, TrackingTarget, flush_unsent
 
 PARAMS = {"optim.learning_rate": 0.001}
-METRICS = {"wer_mean": 0.25, "wer_low": 0.2, "wer_high": float("nan"), "num_parameters": 9.0}
+VARIANTS = {
+    "variant": ["tiny", "other"], "summary": ["", ""], "wer_mean": [0.25, 0.375],
+    "wer_low": [0.2, 0.3], "wer_high": [math.nan, 0.4], "num_parameters": [9.0, 7.0],
+    "num_seeds": [1, 2], "unbeaten": [True, False],
+}  # fmt: skip
+PAIRS = {
+    "a": ["tiny"], "b": ["other"], "delta_wer": [0.125], "low": [0.0625], "high": [0.25],
+    "p_adjusted": [0.5],
+}  # fmt: skip
 
 
-def summarise(lab: Any, tracker: StudyTracker, **changes: Any) -> None:
+def summarise(lab: Any, tracker: StudyTracker, variant: str = "tiny", **params: Any) -> None:
     report = lab.study / "report.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("<p>")
-    given = {
-        "params": PARAMS, "metrics": METRICS, "verdict": "tiny wins.", "command": "python -m x",
-        "report": report,
-    }  # fmt: skip
-    tracker.summarise("tiny", **(given | changes))
+    findings = Findings(
+        verdict="tiny wins.",
+        command="python -m x",
+        report=report,
+        baseline="other",
+        variants=pd.DataFrame(VARIANTS),
+        pairs=pd.DataFrame(PAIRS),
+    )
+    tracker.summarise(findings, {variant: PARAMS | params})
 
 
 def test_a_variant_has_one_parent_and_one_summary_however_often_it_is_run(lab: Any) -> None:
@@ -29,6 +43,7 @@ def test_a_variant_has_one_parent_and_one_summary_however_often_it_is_run(lab: A
         assert lab.run("parent").info.status == "RUNNING"
         confirm = lab.record("confirm-0", kind="confirm", slot=0)
         confirm.close("finished", {"test/wer": 0.25})
+        assert flush_unsent(lab.study) == 0
         summarise(lab, tracker)
     assert targets[0] == targets[1]
     assert targets[0].parent_run_id == lab.run("parent").info.run_id
@@ -40,11 +55,18 @@ def test_a_variant_has_one_parent_and_one_summary_however_often_it_is_run(lab: A
         note = run.data.tags["mlflow.note.content"]
         assert "**tiny wins.**" in note
         assert "`python -m x`" in note
-    assert lab.artifacts(parent) == {"report.html"}
+    assert "| **tiny**" in note
+    link = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts"
+    assert f"[Open the report]({link}/report.html)" in note
+    assert lab.artifacts(parent) == {"report.html", "plots"}
     assert summary.data.params == {"optim.learning_rate": "0.001"}
     assert summary.data.metrics == {
-        "test/wer_mean": 0.25, "test/wer_low": 0.2, "num_parameters": 9.0
+        "test/wer_mean": 0.25, "test/wer_low": 0.2, "cost/num_parameters": 9.0,
+        "run/num_seeds": 1.0, "test/wer_delta": -0.125, "test/wer_delta_low": -0.25,
+        "test/wer_delta_high": -0.0625, "test/wer_delta_p": 0.5,
     }  # fmt: skip
+    colors = {run.data.tags["mlflow.runColor"] for run in (parent, summary, lab.run("confirm"))}
+    assert colors == {"#0072b2"}
     assert lab.history(summary, "test/wer_mean") == [(0, 0.25)]
     table = lab.client.load_table(summary.info.experiment_id, "confirm.json")
     assert list(table["test_wer"]) == [0.25]
@@ -53,7 +75,7 @@ def test_a_variant_has_one_parent_and_one_summary_however_often_it_is_run(lab: A
 def test_a_summary_of_another_winner_replaces_the_old_one(lab: Any) -> None:
     tracker = StudyTracker.open("s")
     summarise(lab, tracker)
-    summarise(lab, tracker, params={"optim.learning_rate": 0.002})
+    summarise(lab, tracker, **{"optim.learning_rate": 0.002})
     assert lab.run("summary").data.params == {"optim.learning_rate": "0.002"}
 
 
@@ -89,3 +111,32 @@ def test_a_dead_server_costs_a_warning(
     tracker.stop()
     assert "experiment not sent to http://bench:***@127.0.0.1:9" in caplog.text
     assert "hunter2" not in caplog.text + tracker.tracking_uri + repr(tracker.target)
+
+
+def test_only_the_best_of_the_fresh_seeds_becomes_a_model(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logged = []
+    monkeypatch.setattr(
+        "bench.tracking.model.log_model", lambda store, run, name, file: logged.append((name, file))
+    )
+    for slot, wer in enumerate((0.5, 0.25, 0.75)):
+        record = lab.record(f"confirm-{slot}", kind="confirm", slot=slot, seed=5000 + slot)
+        checkpoint = record.folder / "checkpoints" / "best.pt"
+        checkpoint.parent.mkdir()
+        checkpoint.write_bytes(b"weights")
+        record.close("finished", {"best/valid/wer": wer, "best/epoch": 1, "num_epochs": 2})
+    lab.record("trial-000", slot=0).close("finished", {"best/valid/wer": 0.125})
+    tracker = StudyTracker.open("s")
+    summarise(lab, tracker)
+    ((name, file),) = logged
+    assert name == "tiny"
+    assert file.parts[-3:] == ("confirm-1", "checkpoints", "best.pt")
+
+    def refuse(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("bench.tracking.model.log_model", refuse)
+    summarise(lab, tracker)
+    assert "model of tiny not sent" in caplog.text
+    assert lab.run("parent").info.status == "FINISHED"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.masking import mask
 from bench.tracking.uri import (
     DEFAULT,
     display_uri,
     first_line,
     is_remote,
-    mask,
     sqlite_file,
     tracking_uri,
 )

@@ -254,12 +254,21 @@ def test_nothing_infeasible_reaches_the_loss(run: MakeRun) -> None:
     assert not short.directory.exists()
 
 
-@pytest.mark.parametrize("name", ["train", "valid"])
-def test_an_empty_split_is_refused(run: MakeRun, name: str) -> None:
+def test_nothing_to_train_on_is_refused(run: MakeRun) -> None:
     empty = run()
-    empty.data = replace(empty.data, **{name: Dataset((), empty.data.train.store)})
-    with pytest.raises(UserError, match=f"training needs utterances in split '{name}', got none"):
+    empty.data = replace(empty.data, train=Dataset((), empty.data.train.store))
+    with pytest.raises(UserError, match="training needs utterances in split 'train', got none"):
         empty()
+
+
+def test_without_a_valid_split_the_last_weights_are_kept(run: MakeRun) -> None:
+    blind = run(**{"training.num_epochs": 2})
+    blind.data = replace(blind.data, valid=Dataset((), blind.data.train.store))
+    result = blind()
+    assert result.state == "finished"
+    assert (result.best, result.best_epoch) == ({}, 2)
+    assert not any(name.startswith("valid/") for p in blind.reports for name in p.metrics)
+    assert blind.left("best.pt")["model"] == blind.left("last.pt")["model"]
 
 
 def test_a_corpus_without_a_watch_split_is_trained_on(run: MakeRun) -> None:

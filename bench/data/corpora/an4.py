@@ -8,10 +8,12 @@ raw anywhere beside it.
 """
 
 import hashlib
+import lzma
 import os
 import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,8 +22,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
-from bench.core.paths import cache_root
+from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
+from bench.core.paths import cache_root, read_text
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 
 PLACES_VARIABLE = "BENCH_CORPORA"
@@ -30,7 +32,9 @@ PLACES_VARIABLE = "BENCH_CORPORA"
 _DEFAULT_PLACES = os.pathsep.join(("data", "../shared/corpora"))
 _AUDIO_SUFFIXES = (".raw", ".sph", ".wav", ".flac")
 """From the least to the most wanted, where a recording is there in several forms."""
-_LINE = re.compile(r"(?:<s>)?\s*(?P<text>.*?)\s*(?:</s>)?\s*\((?P<id>\S+)\)\s*")
+_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^\s()]+)\)")
+_MAX_UNPACKED_BYTES = 2**30
+"""CMU's archives unpack to 0.1 GB; a few kB of a stranger's could unpack to a full disk."""
 _TEST_SHARE, _VALID_SHARE = 7, 10
 """One in so many training speakers is held out where the corpus names none: 10 and 7 of 74."""
 _NO_TEST = (
@@ -39,17 +43,19 @@ _NO_TEST = (
 )
 
 _TUNING = "no test split: for choosing a setting on valid, with every other training speaker"
+_WHOLE = "no valid and no test split: for training a setting that was chosen before"
+
+
+def _read_whole(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
+    root = _root(config.path)
+    return Listing(rows=tuple(_part(root, "train", _recordings(root))), notes=(_WHOLE,))
 
 
 def _read(
     config: CorpusConfig, progress: ProgressCallback | None, *, with_test: bool = True
 ) -> Listing:
     root = _root(config.path)
-    audio = {
-        path.stem: path
-        for suffix in _AUDIO_SUFFIXES
-        for path in sorted(root.rglob(f"*{suffix}"))
-    }  # fmt: skip
+    audio = _recordings(root)
     rows = _part(root, "train", audio)
     held_out = dict.fromkeys(_valid_speakers(root, rows), "valid")
     official_test: list[Row] = []
@@ -68,6 +74,15 @@ def _read(
     return Listing(rows=(*dealt, *official_test), notes=notes)
 
 
+def _recordings(root: Path) -> dict[str, Path]:
+    """Files by name, of several forms of one recording the most wanted."""
+    return {
+        path.stem: path
+        for suffix in _AUDIO_SUFFIXES
+        for path in sorted(root.rglob(f"*{suffix}"))
+    }  # fmt: skip
+
+
 def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
     """The utterances of ``etc/an4_PART``; a file id reads ``…/SPEAKER/ID``."""
     names = root / "etc" / f"an4_{part}.fileids"
@@ -76,7 +91,7 @@ def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
     if not names.is_file():
         raise UserError(f"an4 needs {names}, which does not exist; restore CMU's etc folder")
     rows = []
-    for line in names.read_text("utf-8").split():
+    for line in read_text(names, "file ids").split():
         name, speaker = Path(line).name, Path(line).parent.name
         if name not in texts:
             raise UserError(f"{names} lists {name!r}, but {transcripts} has no line for it; add it")
@@ -91,21 +106,22 @@ def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
 
 def _transcripts(path: Path) -> dict[str, str]:
     texts = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        match = _LINE.fullmatch(line)
+    for number, line in enumerate(read_text(path, "transcripts").splitlines(), start=1):
+        match = _LINE.fullmatch(line.strip())
         if match is None:
             raise UserError(
                 f"{path}:{number}: a line reads `<s> WORDS </s> (ID)`, got {line[:60]!r}; correct "
                 "the line"
             )
-        texts[match["id"]] = match["text"]
+        words = match["words"].strip().removeprefix("<s>").removesuffix("</s>")
+        texts[match["id"]] = words.strip()
     return texts
 
 
 def _valid_speakers(root: Path, train: Sequence[Row]) -> list[str]:
     listed = root / "dev_speakers.txt"
     if listed.is_file():
-        return listed.read_text("utf-8").split()
+        return read_text(listed, "speakers").split()
     order = _in_hash_order(train)
     return order[: max(1, len(order) // _VALID_SHARE)]
 
@@ -158,10 +174,23 @@ def _unpacked(archives: Sequence[Path]) -> Path:
 
 
 def _extract(archive: Path, folder: Path) -> None:
+    unpacked = 0
+
+    def sound(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+        nonlocal unpacked
+        unpacked += member.size
+        if unpacked > _MAX_UNPACKED_BYTES:
+            raise tarfile.FilterError(f"it unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
+        if not (member.isfile() or member.isdir()):
+            raise tarfile.FilterError(f"{member.name!r} is no file and no folder")
+        return tarfile.data_filter(member, path)
+
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(folder / "unpacked", filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+            tar.extractall(folder / "unpacked", filter=sound)
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            raise UnwritableError(folder, error) from error
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise UserError(
             f"archive {archive} cannot be unpacked ({reason}); fetch it again"
@@ -179,4 +208,10 @@ AN4_DEV = CorpusSpec(
     summary="an4's training part alone, without a test split: for tuning with bench.train",
     source=AN4.source,
     read=partial(_read, with_test=False),
+)
+AN4_ALL = CorpusSpec(
+    name="an4-all",
+    summary="an4's training part whole: for training a setting chosen on an4-dev once more",
+    source=AN4.source,
+    read=_read_whole,
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.paths import read_text
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 
 _FOLDER = "LibriSpeech"
@@ -36,8 +37,12 @@ def _rows(folder: Path, split: str) -> list[Row]:
     """The utterances of one set: SPEAKER/CHAPTER/*.trans.txt, whose lines read ``ID TEXT``."""
     rows = []
     for transcripts in sorted(folder.glob("*/*/*.trans.txt")):
-        for line in transcripts.read_text("utf-8").splitlines():
+        for line in read_text(transcripts, "transcripts").splitlines():
             name, _, text = line.partition(" ")
+            if not name or "/" in name:
+                raise UserError(
+                    f"{transcripts}: a line reads `ID TEXT`, got {line[:60]!r}; correct the line"
+                )
             rows.append(
                 Row(
                     id=name,

@@ -7,7 +7,6 @@ split: train.jsonl, valid.jsonl, test.jsonl, and perhaps watch.jsonl.
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
+from bench.core.parsing import parse_json
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 from bench.data.utterance import SPLITS
 
@@ -66,19 +66,19 @@ def _file_of(split: str, folder: Path) -> Path | None:
 def _rows(file: Path, split: str | None) -> Iterator[Row]:
     for where, fields in _fields(file):
         audio = _text_of(fields, "audio_filepath", where)
-        if not audio:
-            raise UserError(f"{where}: audio_filepath is empty; name the recording")
+        if not Path(audio).stem.strip("."):
+            raise UserError(f"{where}: audio_filepath {audio!r} names no file; name the recording")
         if fields.get("offset") not in (None, "", 0, "0", "0.0"):
             raise UserError(
                 f"{where}: rows are whole recordings, got offset {fields['offset']}; cut the "
                 "audio first"
             )
-        name = str(fields.get("id") or Path(audio).with_suffix(""))
+        name = _name_of(fields, "id", where) or str(Path(audio).with_suffix(""))
         yield Row(
             id=name,
-            audio=file.parent / Path(audio).expanduser(),
+            audio=file.parent / _expanded(audio, where),
             text=_text_of(fields, "text", where),
-            speaker=str(fields.get("speaker") or f"{_UNKNOWN}{name}"),
+            speaker=_name_of(fields, "speaker", where) or f"{_UNKNOWN}{name}",
             split=split or _split_of(fields, where),
         )
 
@@ -95,6 +95,10 @@ def _fields(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for number, line in enumerate(handle, start=1):
                 if line.strip():
                     yield f"{file}:{number}", _parsed(line, f"{file}:{number}")
+    except OSError as error:
+        raise UserError(
+            f"manifest {file} cannot be read ({error.strerror}); mend that first"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"manifest {file} is not UTF-8 text ({error.reason}); convert it"
@@ -107,11 +111,11 @@ def _fields(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _parsed(line: str, where: str) -> Mapping[str, Any]:
     try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
+        fields = parse_json(line)
+    except ValueError as error:
         raise UserError(
             f"{where}: each row of a manifest is one JSON object, got {line.strip()[:60]!r} "
-            f"({error.msg}); correct the row"
+            f"({error}); correct the row"
         ) from error
     if not isinstance(fields, dict):
         raise UserError(
@@ -129,6 +133,21 @@ def _text_of(fields: Mapping[str, Any], key: str, where: str) -> str:
             f"{where}: a row needs {key!r} as text, got {value!r}; its fields are {have}"
         )
     return value
+
+
+def _name_of(fields: Mapping[str, Any], key: str, where: str) -> str:
+    """A name, "" where there is none; some tools count instead of naming."""
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise UserError(f"{where}: {key} is a name or a number, got {value!r}; correct the row")
+    return "" if value is None else str(value)
+
+
+def _expanded(audio: str, where: str) -> Path:
+    try:
+        return Path(audio).expanduser()
+    except (RuntimeError, ValueError) as error:  # no such user; no name of a user
+        raise UserError(f"{where}: {audio!r}: {error}; write the whole path") from error
 
 
 def _split_of(fields: Mapping[str, Any], where: str) -> str:

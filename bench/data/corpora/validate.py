@@ -19,6 +19,7 @@ from typing import Any
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.parsing import parse_json
 from bench.core.paths import cache_root, write_text
 from bench.data.audio import chosen_channel, probe
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
@@ -28,8 +29,6 @@ from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
 VALIDATION_VERSION = "1"
 """Raised when the rules here change, so that no cached result of the old ones is used."""
 
-REQUIRED_SPLITS = ("train", "valid")
-"""What training needs; a sweep needs test too, and says so itself."""
 _NUM_READERS = 4
 
 _log = logging.getLogger(__name__)
@@ -45,16 +44,15 @@ def validate(
 
     Raises:
         UserError: two rows with one id, audio that is missing or cannot be read, symbols outside
-            the alphabet (unless they are to be dropped), several channels, or a required split
+            the alphabet (unless they are to be dropped), several channels, or a train split
             without utterances.
     """
     # Absolute, so that what is kept holds from any working folder.
     rows = tuple(replace(row, audio=row.audio.absolute()) for row in listing.rows)
     _check_ids(rows)
     kept = cache_root() / "corpora" / f"{config.name}-{_key(rows, config)}.json"
-    if kept.is_file():
-        corpus = _from_json(json.loads(kept.read_text("utf-8")), listing.notes)
-    else:
+    corpus = _kept(kept, listing.notes)
+    if corpus is None:
         corpus = _validate(rows, listing.notes, config, progress)
         write_text(kept, json.dumps(_to_json(corpus), ensure_ascii=False))
     _report(corpus)
@@ -120,9 +118,10 @@ def _key(rows: Iterable[Row], config: CorpusConfig) -> str:
     for row in rows:
         try:
             status = row.audio.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no path at all, with a NUL in it
+            reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"audio of utterance {row.id!r} does not exist: {row.audio} ({error.strerror}); "
+                f"audio of utterance {row.id!r} does not exist: {str(row.audio)!r} ({reason}); "
                 "correct the path or restore the file"
             ) from error
         fields = [row.id, str(row.audio), row.text, row.speaker, row.split]
@@ -188,15 +187,15 @@ def _examine(row: Row, text: str, config: CorpusConfig) -> Utterance | LeftOut:
 
 
 def _check_splits(name: str, utterances: list[Utterance], left_out: list[LeftOut]) -> None:
+    """Training needs a train split; a sweep needs valid and test too, and says so itself."""
     found = Counter(u.split for u in utterances)
-    for split in REQUIRED_SPLITS:
-        if not found[split]:
-            refused = sum(item.split == split for item in left_out)
-            counts = ", ".join(f"{s} {found[s]}" for s in REQUIRED_SPLITS)
-            raise UserError(
-                f"a corpus needs the splits train and valid, but {split} of {name!r} is empty "
-                f"({counts}; left out of {split}: {refused}); supply utterances for it"
-            )
+    if not found["train"]:
+        refused = sum(item.split == "train" for item in left_out)
+        counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
+        raise UserError(
+            f"a corpus needs utterances to train on, but split train of {name!r} is empty (got "
+            f"{counts}; left out of train: {refused}); supply utterances for it"
+        )
 
 
 def _report(corpus: Corpus) -> None:
@@ -227,6 +226,14 @@ def _to_json(corpus: Corpus) -> dict[str, Any]:
         "leakage": corpus.leakage,
         "digest": corpus.digest,
     }
+
+
+def _kept(path: Path, notes: tuple[str, ...]) -> Corpus | None:
+    """What an earlier command found; None if there is nothing, or the disk has damaged it."""
+    try:
+        return _from_json(parse_json(path.read_bytes()), notes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _from_json(plain: dict[str, Any], notes: tuple[str, ...]) -> Corpus:

@@ -74,6 +74,11 @@ def test_for_tuning_no_training_speaker_is_held_out_for_test(
     }
 
 
+def test_whole_every_training_speaker_is_trained_on(root: Path) -> None:
+    corpus = load(root, "an4-all")
+    assert Counter(u.split for u in corpus.utterances) == {"train": 14}
+
+
 def test_places_are_looked_through_and_archives_unpacked_once(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

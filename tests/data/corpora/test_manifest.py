@@ -65,7 +65,7 @@ def test_a_folder_with_one_file_per_split(folder: Path) -> None:
         ("not json", r"all\.jsonl:2: each row .* is one JSON object, got 'not json' .*; correct"),
         ("[1, 2]", r"all\.jsonl:2: each row .* is one JSON object, got '\[1, 2\]'"),
         ('{"text": "a"}', r":2: a row needs 'audio_filepath' as text, got None; its fields are te"),
-        ('{"audio_filepath": "", "text": "a"}', ":2: audio_filepath is empty"),
+        ('{"audio_filepath": "", "text": "a"}', ":2: audio_filepath '' names no file"),
         ('{"audio_filepath": "a.wav", "text": 5}', ":2: a row needs 'text' as text, got 5"),
         ('{"audio_filepath": "a.wav", "text": "a"}', ":2: the row names no split; add a field"),
         (

@@ -6,7 +6,15 @@ from bench.data.corpora import CORPORA, CorpusConfig, load_corpus
 
 
 def test_table_lists_the_corpora_once() -> None:
-    assert list(CORPORA) == ["spoken", "spoken-tiny", "an4", "an4-dev", "librispeech", "manifest"]
+    assert list(CORPORA) == [
+        "spoken",
+        "spoken-tiny",
+        "an4",
+        "an4-dev",
+        "an4-all",
+        "librispeech",
+        "manifest",
+    ]
     for spec in CORPORA.values():
         assert spec.summary
         assert spec.source

@@ -1,0 +1,23 @@
+"""Passwords are masked wherever text leaves the program: terminal, logs, records, tags, reports."""
+
+import logging
+import re
+
+_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
+_KEYWORD = re.compile(r"""((?<![?&])\bpassw(?:or)?d\s*=\s*)('[^']*'|"[^"]*"|[^\s'"&]+)""", re.I)
+"""As in libpq's "host=… password=…"."""
+
+
+def mask(text: str) -> str:
+    """`text` with ``***`` for the passwords of all addresses in it."""
+    masked = _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
+    return _KEYWORD.sub(r"\1***", masked)
+
+
+class MaskingFormatter(logging.Formatter):
+    """A formatter of log lines, tracebacks included, without passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, masked."""
+        return mask(super().format(record))

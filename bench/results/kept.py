@@ -1,0 +1,134 @@
+"""A comparison kept in one small file: every run's words on the test set, as numbers.
+
+The first line names the systems and what is known of them; each further line is an utterance with
+its reference and each run's hypothesis. A word is written as its number, the same in the whole
+file: enough for every count and test, and nobody's text is passed on.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.core.config import from_dict, to_dict
+from bench.core.errors import UserError
+from bench.core.parsing import parse_json
+from bench.core.paths import write_text
+from bench.results.pairs import Outcome
+from bench.results.scored import ScoredSystem, aligned
+from bench.scoring import score
+
+FORMAT = "deepspeech-bench comparison 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    name: str
+    facts: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The first line."""
+
+    format: str
+    leakage: tuple[str, ...]
+    systems: tuple[_Facts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A further line: an utterance."""
+
+    id: str
+    speaker: str
+    ref: str
+    hyps: Mapping[str, tuple[str, ...]]
+    """By system, one a run."""
+
+
+def keep(
+    systems: Sequence[ScoredSystem],
+    path: Path,
+    *,
+    leakage: Sequence[str],
+    common: bool,
+) -> None:
+    """Write the runs of `systems` to `path`, and what `leakage` was found in their corpora.
+
+    Raises:
+        UserError: they were not scored on the same utterances, and `common` does not allow it.
+    """
+    outcomes = aligned(systems, common=common)
+    codes: dict[str, int] = {}
+    number = count()
+
+    def coded(text: str) -> str:
+        return " ".join(str(codes.setdefault(word, next(number))) for word in text.split())
+
+    facts = [
+        {"name": system.name, "facts": dict(system.facts), "notes": list(system.notes)}
+        for system in systems
+    ]
+    lines: list[dict[str, Any]] = [{"format": FORMAT, "leakage": list(leakage), "systems": facts}]
+    utterances = outcomes[0].runs[0]
+    for place, (id, speaker, ref) in enumerate(
+        zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)
+    ):
+        hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in outcomes}
+        lines.append({"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps})
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def is_kept(path: Path) -> bool:
+    """Whether `keep` wrote the file."""
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        return FORMAT in handle.read(len(FORMAT) + 20)
+
+
+def read_kept(path: Path) -> list[ScoredSystem]:
+    """The systems that `keep` wrote, scored anew.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        first, *lines = map(parse_json, path.read_text(encoding="utf-8").splitlines())
+        head = from_dict(_Head, first)
+        rows = [from_dict(_Row, line) for line in lines]
+        if head.format != FORMAT or not head.systems or len({row.id for row in rows}) < len(rows):
+            raise ValueError("its format is another, no system is there, or an utterance twice")
+        return [
+            ScoredSystem(
+                outcome=Outcome(name=system.name, runs=_runs(rows, system.name)),
+                facts=system.facts,
+                notes=system.notes,
+                leakage=head.leakage,
+            )
+            for system in head.systems
+        ]
+    except (OSError, ValueError, KeyError, UserError) as error:
+        raise UserError(
+            f"{path} is a damaged comparison ({error}); write it again with bench.compare --save"
+        ) from error
+
+
+def _runs(rows: Sequence[_Row], system: str) -> tuple[pd.DataFrame, ...]:
+    runs = []
+    for hyps in zip(*(row.hyps[system] for row in rows), strict=True):
+        scores = score(
+            ids=[row.id for row in rows],
+            refs=[row.ref for row in rows],
+            hyps=hyps,
+            speakers=[row.speaker for row in rows],
+            seconds=[0.0] * len(rows),
+        )
+        runs.append(pd.DataFrame(map(to_dict, scores)))
+    if not runs:
+        raise ValueError(f"no run of {system!r} is there")
+    return tuple(runs)

@@ -1,0 +1,133 @@
+"""A few test utterances to be heard: their sound, their features, and the letters that each system
+puts into time.
+
+Legend: T frames, F feature bins, U output frames, V symbols.
+"""
+
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.data.audio import read_audio
+from bench.data.features import compute
+from bench.data.text import BLANK, decode
+from bench.data.utterance import Corpus, Utterance
+from bench.training.checkpoint import load_model, load_stats
+from reports.input import Letter, Sample
+from variants.spec import AcousticModel
+
+NUM_SAMPLES = 6
+MAX_SECONDS = 30.0
+"""A longer utterance is not embedded: the page is to be mailed."""
+
+_logger = logging.getLogger("bench.results")
+
+
+def gather_samples(
+    folder: Path, corpus: Corpus, runs: pd.DataFrame, scored: pd.DataFrame
+) -> tuple[Sample, ...]:
+    """What the report lets its reader hear of the study in `folder`.
+
+    Each system is heard through the confirm run with the lowest valid WER. A recording or a
+    checkpoint that is gone costs a warning: then its sample, or its letters, are missing.
+    """
+    networks = dict(_checkpoints(folder, runs))
+    utterances = {u.id: u for u in corpus.split("test") if u.seconds <= MAX_SECONDS}
+    made = []
+    for id in choose(scored[scored["id"].isin(utterances)]):
+        try:
+            made.append(_sample(utterances[id], networks))
+        except UserError as error:
+            _logger.warning("report: %s cannot be heard: %s", id, error)
+    return tuple(made)
+
+
+def choose(scored: pd.DataFrame) -> list[str]:
+    """The ids of NUM_SAMPLES utterances: half of them those about which systems differ most, the
+    others the worst for all; of equals the first by id."""
+    if scored.empty:
+        return []
+    kinds = ["substitutions", "deletions", "insertions"]
+    rates = scored[kinds].sum(axis=1) / scored["num_ref_words"]
+    table = rates.groupby([scored["id"], scored["variant"]]).mean().unstack()
+    spread = (table.max(axis=1) - table.min(axis=1)).sort_values(ascending=False, kind="stable")
+    worst = table.mean(axis=1).sort_values(ascending=False, kind="stable")
+    ids = dict.fromkeys([*spread.index[: NUM_SAMPLES // 2], *worst.index])
+    return [str(id) for id in ids][:NUM_SAMPLES]
+
+
+def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, Path]]:
+    """Each system's best checkpoint that is still there."""
+    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("variant")
+    found = []
+    for system, run in zip(ranked["variant"], ranked["run"], strict=True):
+        path = folder / "runs" / str(run) / "checkpoints" / "best.pt"
+        if path.exists():
+            found.append((str(system), path))
+        else:
+            _logger.warning("report: %s is gone, so no letters of %s are shown", path, system)
+    return found
+
+
+def _sample(utterance: Utterance, networks: dict[str, Path]) -> Sample:
+    letters, feats_TF, waveform_N, rate = {}, torch.zeros(1, 1), torch.zeros(0), 16_000
+    for system, path in networks.items():
+        model, config = load_model(path, torch.device("cpu"))
+        rate = config.features.sample_rate_hz
+        waveform_N = read_audio(utterance.audio, channel=utterance.channel, sample_rate_hz=rate)
+        feats_TF = compute(waveform_N, config.features, load_stats(path))
+        letters[system] = emissions(model, feats_TF, len(waveform_N) / rate)
+    if not networks:
+        waveform_N = read_audio(utterance.audio, channel=utterance.channel, sample_rate_hz=rate)
+    sound = io.BytesIO()
+    soundfile.write(sound, waveform_N.numpy(), rate, format="FLAC", subtype="PCM_16")
+    return Sample(
+        id=utterance.id,
+        speaker=utterance.speaker,
+        ref=utterance.text,
+        seconds=len(waveform_N) / rate,
+        flac=sound.getvalue(),
+        spectrogram=_grey(feats_TF),
+        letters=letters,
+    )
+
+
+@torch.inference_mode()
+def emissions(model: AcousticModel, feats_TF: Tensor, seconds: float) -> tuple[Letter, ...]:
+    """The symbols of the best path, each where it begins (Graves et al. 2006, section 3.2).
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        feats_TF: of one utterance.
+        seconds: how long it lasts; output frames divide it evenly.
+    """
+    log_probs_BUV, out_lens_B = model(feats_TF[None], torch.tensor([len(feats_TF)]))
+    num_frames = int(out_lens_B[0])
+    best_U = log_probs_BUV[0, :num_frames].max(dim=-1)
+    found, before = [], BLANK
+    for frame, (value, symbol) in enumerate(
+        zip(best_U.values.tolist(), best_U.indices.tolist(), strict=True)
+    ):
+        if symbol not in (BLANK, before):
+            at = (frame + 0.5) / num_frames * seconds
+            found.append(Letter(decode([symbol]), round(at, 3), round(float(np.exp(value)), 3)))
+        before = symbol
+    return tuple(found)
+
+
+def _grey(feats_TF: Tensor) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+    """Features as grey levels (F, T), the lowest bin last; 2nd to 99.5th percentile."""
+    levels = feats_TF.numpy().T[::-1]
+    low, high = np.percentile(levels, [2, 99.5])
+    grey: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.clip(
+        255 * (levels - low) / max(high - low, 1e-6), 0, 255
+    ).astype(np.uint8)
+    return grey

@@ -1,0 +1,49 @@
+"""The queue's journal file, which a full disk cannot tear.
+
+Optuna appends to its journal and leaves there what went in before the disk was full. The next line
+then joins that half one, and from there on nobody can read the study.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+
+from bench.core.errors import UnwritableError
+from bench.core.paths import append_whole, cut_torn_line
+
+
+class WholeLinesBackend(BaseJournalBackend):
+    """Optuna's journal file and its lock, with lines that are written whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._reader = JournalFileBackend(str(path))
+        except OSError as error:
+            raise UnwritableError(path, error) from error
+        self._lock = JournalFileSymlinkLock(str(path))
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """The entries from that number on; as Optuna reads them, without a torn last line."""
+        return self._reader.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add entries.
+
+        Raises:
+            UnwritableError: there is no room for all of them; then none is added.
+        """
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        try:
+            self._lock.acquire()
+            try:
+                with self._path.open("r+b", buffering=0) as handle:
+                    cut_torn_line(handle)
+                    append_whole(handle, lines.encode())
+            finally:
+                self._lock.release()
+        except OSError as error:
+            raise UnwritableError(self._path, error) from error

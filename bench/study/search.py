@@ -1,0 +1,63 @@
+"""How a search proposes settings and when it gives one up: what Optuna offers, by name."""
+
+from collections.abc import Callable, Mapping
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from bench.core.lookup import look_up
+from bench.study.space import Budget, Dimension
+
+SAMPLERS: Mapping[str, Callable[[Budget, int], BaseSampler]] = {
+    "random": lambda _budget, seed: optuna.samplers.RandomSampler(seed=seed),
+    # Bergstra et al., NeurIPS 2011; the first quarter of the trials is drawn at random.
+    "tpe": lambda budget, seed: optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=budget.num_random_trials
+    ),
+}
+"""The next setting, from the budget and a seed."""
+
+PRUNERS: Mapping[str, Callable[[Budget], BasePruner]] = {
+    "none": lambda _budget: optuna.pruners.NopPruner(),
+    # Golovin et al., KDD 2017, section 3.2.2: worse than the median of earlier trials at its epoch.
+    "median": lambda budget: optuna.pruners.MedianPruner(
+        n_startup_trials=budget.startup_trials, n_warmup_steps=budget.warmup_epochs
+    ),
+    # Li et al., MLSys 2020: only the best third goes on at each rung.
+    "halving": lambda budget: optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=max(1, budget.warmup_epochs), reduction_factor=3
+    ),
+}
+"""Whether a trial goes on after an evaluation."""
+
+
+def make_sampler(budget: Budget, seed: int) -> BaseSampler:
+    """The sampler that `budget` names.
+
+    Raises:
+        UserError: it names none of SAMPLERS.
+    """
+    return look_up(SAMPLERS, budget.sampler, "sampler")(budget, seed % 2**32)
+
+
+def make_pruner(budget: Budget) -> BasePruner:
+    """The pruner that `budget` names.
+
+    Raises:
+        UserError: it names none of PRUNERS.
+    """
+    return look_up(PRUNERS, budget.pruner, "pruner")(budget)
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """What Optuna draws a value of `dimension` from."""
+    if dimension.choices:
+        return optuna.distributions.CategoricalDistribution(dimension.choices)
+    low, high = dimension.low, dimension.high
+    assert low is not None
+    assert high is not None
+    if isinstance(low, int) and isinstance(high, int):
+        return optuna.distributions.IntDistribution(low, high, log=dimension.log)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=dimension.log)

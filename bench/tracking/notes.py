@@ -1,0 +1,166 @@
+"""The descriptions, in Markdown, that MLflow shows above a run's numbers."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+GAP = 2 * "\N{NO-BREAK SPACE}"
+NOTE_TAG = "mlflow.note.content"
+"""The tag that MLflow shows, as Markdown, for a run's description."""
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %" if math.isfinite(rate) else "–"
+
+
+ENDS: Mapping[str, Callable[[float], str]] = {
+    "best/valid/wer": lambda wer: f"valid WER {_percent(wer)}",
+    "best/epoch": lambda epoch: f"best epoch {epoch:.0f}",
+    "num_epochs": lambda epochs: f"{epochs:.0f} epochs",
+    "test/wer": lambda wer: f"test WER {_percent(wer)}",
+    "test/cer": lambda cer: f"test CER {_percent(cer)}",
+    "train_seconds": lambda seconds: f"{seconds:,.0f} s of training",
+}
+"""What a description says of a run that has ended, by the metric of its record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a study has found; tables as `bench.results.comparison` makes them."""
+
+    verdict: str
+    """One sentence."""
+    command: str
+    """Repeats the study."""
+    report: Path
+    """The HTML file."""
+    baseline: str
+    """The variant that the others are held against."""
+    variants: pd.DataFrame
+    pairs: pd.DataFrame
+
+    def metrics(self, variant: str) -> dict[str, float]:
+        """The numbers of one variant, and its difference of WER to the baseline (above zero: worse
+        than that)."""
+        row = self.variants.set_index("variant").loc[variant]
+        numbers = {
+            str(key): float(value)
+            for key, value in row.items()
+            if isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        }
+        return numbers | self.difference(variant)
+
+    def difference(self, variant: str) -> dict[str, float]:
+        """`wer_delta` to the baseline, with its interval and adjusted p; nothing if unknown.
+
+        The baseline has none to itself, where MLflow would show NaN.
+        """
+        if variant == self.baseline:
+            return _delta(0.0, 0.0, 0.0, 1.0)
+        pairs = self.pairs
+        for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == variant)].to_dict(
+            "records"
+        ):
+            return _delta(row["delta_wer"], row["low"], row["high"], row["p_adjusted"])
+        for row in pairs[(pairs["a"] == variant) & (pairs["b"] == self.baseline)].to_dict(
+            "records"
+        ):
+            return _delta(-row["delta_wer"], -row["high"], -row["low"], row["p_adjusted"])
+        return {}
+
+
+def describe_run(run: Mapping[str, Any], summary: Mapping[str, Any] | None) -> str:
+    """What a run is, how it ended, what was searched for it: MLflow folds all but the first lines.
+
+    Args:
+        run: as run.json holds it.
+        summary: as summary.json holds it; None while the run lasts.
+    """
+    rows = [(f"`{key}`", _setting(value)) for key, value in sorted(run["params"].items())]
+    settings = markdown_table(("setting", "value"), rows) if rows else ""
+    return "\n\n".join(filter(None, (_what(run), _end(summary), settings)))
+
+
+def describe_parent(variant: str, findings: Findings, links: Iterable[str] = ()) -> str:
+    """The verdict, links, a row a variant, how to redo it, where the report is.
+
+    Args:
+        variant: whose sweep the run holds; its row is bold.
+        findings: of the study.
+        links: Markdown links to what is stored with the run.
+    """
+    header = ("variant", "test WER", "95 % interval", "to the baseline", "seeds")
+    rows = []
+    for row in findings.variants.to_dict("records"):
+        name = str(row["variant"])
+        shown = f"**{in_markdown(name)}**" if name == variant else in_markdown(name)
+        interval = f"{_percent(row['wer_low'])} to {_percent(row['wer_high'])}"
+        known = math.isfinite(row["wer_mean"])
+        to_base = "baseline" if name == findings.baseline else _points(findings.difference(name))
+        seeds = f"{row['num_seeds']:.0f}"
+        rows.append((shown, _percent(row["wer_mean"]), interval if known else "–", to_base, seeds))
+    verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
+    redo = f"Redo: `{findings.command}` · Report: `{findings.report}`"
+    return "\n\n".join(filter(None, (verdict, " · ".join(links), table, redo)))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of GitHub's Markdown; the cells are Markdown already."""
+    rule = f"|{' --- |' * len(header)}"
+    # MLflow leaves no room between columns.
+    head, *body = (f"| {f'{GAP} | '.join(row)} |" for row in (header, *rows))
+    return "\n".join((head, rule, *body))
+
+
+def in_markdown(text: str) -> str:
+    """`text` on one line, shown as it is."""
+    return "".join(f"\\{c}" if c in "\\|*_`<>[]#" else c for c in " ".join(text.split()))
+
+
+def _what(run: Mapping[str, Any]) -> str:
+    variant, slot, seed = f"**{in_markdown(run['variant'])}**", run["slot"], run["seed"]
+    if run["kind"] == "trial":
+        chosen = (
+            "the defaults of its search space" if slot == 0 else "settings that the search chose"
+        )
+        return f"Trial {slot} of {variant}: {chosen}, seed {seed}. The test split stays closed."
+    if run["kind"] == "confirm":
+        return (
+            f"Confirm run {slot} of {variant}: the best settings of its search, retrained with the "
+            f"fresh seed {seed}; the test split is scored once."
+        )
+    return f"A single run of {variant}, seed {seed}."
+
+
+def _end(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "Running."
+    metrics, error = summary["metrics"], summary["error"] or {}
+    parts = [f"**{summary['state'].capitalize()}**"]
+    if error:
+        parts.append(f"{error['kind']}: {in_markdown(error['message'])}")
+    # Only what is there: a record leaves out what was no finite number.
+    for key, shown in ENDS.items():
+        if key in metrics:
+            parts.append(shown(metrics[key]))
+    return " · ".join(parts)
+
+
+def _delta(delta: float, low: float, high: float, p: float) -> dict[str, float]:
+    return {"wer_delta": delta, "wer_delta_low": low, "wer_delta_high": high, "wer_delta_p": p}
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else in_markdown(str(value))
+
+
+def _points(difference: Mapping[str, float]) -> str:
+    if not difference:
+        return "–"
+    delta, low, high = (100 * difference[f"wer_delta{end}"] for end in ("", "_low", "_high"))
+    return f"{delta:+.1f} ({low:+.1f} to {high:+.1f})"

@@ -1,0 +1,160 @@
+"""Watch a study in progress, from any terminal."""
+
+import argparse
+import time
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bench.core import cli
+from bench.core.console import STDOUT
+from bench.core.errors import UserError
+from bench.core.paths import OUT
+from bench.study.definition import find_study, studies_newest_first
+from bench.study.progress import ProgressReader, RunProgress, StudyProgress
+
+EVERY_SECONDS = 1.0
+SILENT_SECONDS = 120.0
+"""A run that says nothing for so long may have lost its worker."""
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+CURVE_WIDTH = 16
+MAX_MARKS = 40
+SYMBOLS = {
+    "finished": "●", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶", "killed": "‖",
+    "waiting": "·",
+}  # fmt: skip
+
+
+def main(options: argparse.Namespace) -> None:
+    """Show the study until it has ended; once, with ``--once`` or ``--json``."""
+    newest = studies_newest_first()
+    if options.study is None and not newest:
+        raise UserError(
+            f"there is no study in {OUT}/ to watch; begin one with python -m bench.sweep"
+        )
+    folder = newest[0] if options.study is None else find_study(options.study)
+    reader = ProgressReader(folder)
+    progress = reader.read()
+    if options.json:
+        cli.print_json(progress.as_json())
+        return
+    if options.once:
+        STDOUT.print(draw(progress))
+        return
+    with Live(draw(progress), console=STDOUT, auto_refresh=False) as live:
+        while not progress.is_over:
+            time.sleep(EVERY_SECONDS)
+            progress = reader.read()
+            live.update(draw(progress), refresh=True)
+
+
+def draw(progress: StudyProgress) -> RenderableType:
+    """A frame: how far, the slots of each variant, the runs in progress."""
+    running = progress.running
+    parts: list[RenderableType] = [_headline(progress), _variants(progress)]
+    if running:
+        parts.append(_runs(running))
+    if running and all((run.silent_seconds or 0) > SILENT_SECONDS for run in running):
+        parts.append(Text("Nothing moves: was the sweep stopped? Its command resumes it.", "bold"))
+    parts.append(Text("  ".join(f"{mark} {state}" for state, mark in SYMBOLS.items()), "dim"))
+    return Group(*parts)
+
+
+def curve(values: tuple[float, ...], width: int = CURVE_WIDTH) -> str:
+    """`values` as blocks, from nothing at zero to a full one at the highest; at most `width`.
+
+    Where there are more values, each block is the last of a stretch of equal length.
+    """
+    num_shown = min(width, len(values))
+    shown = [values[(i + 1) * len(values) // num_shown - 1] for i in range(num_shown)]
+    top = max(shown, default=0.0) or 1.0
+    return "".join(BLOCKS[round(value / top * (len(BLOCKS) - 1))] for value in shown)
+
+
+def duration(seconds: float | None) -> str:
+    """Such as ``1 h 05 min``, ``12 min``, ``40 s``; a dash if unknown."""
+    if seconds is None:
+        return "–"
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _headline(progress: StudyProgress) -> Text:
+    text = Text(progress.study, "bold")
+    text.append(f"  {progress.num_ended} of {progress.num_planned} runs ended", "not bold")
+    left = "over" if progress.is_over else f"about {duration(progress.seconds_left)} left"
+    if progress.seconds_left is None:
+        left = "time left is not known yet"
+    return text.append(f", {left}", "not bold")
+
+
+def _variants(progress: StudyProgress) -> Table:
+    table = _table("variant", "search", "best valid WER", "fresh seeds", "best valid WER")
+    for variant in dict.fromkeys(run.variant for run in progress.runs):
+        cells: list[str] = []
+        for kind in ("trial", "confirm"):
+            runs = progress.of(variant, kind)
+            cells += [_marks([run.state for run in runs]), _percent(progress.best(variant, kind))]
+        table.add_row(*(Text(cell) for cell in (variant, *cells)))
+    return table
+
+
+def _marks(states: list[str]) -> str:
+    """A mark a run, in order; of many, how many have which."""
+    if len(states) <= MAX_MARKS:
+        return "".join(SYMBOLS[state] for state in states) or "nothing to confirm"
+    counts = ((states.count(state), mark) for state, mark in SYMBOLS.items())
+    return " ".join(f"{count}{mark}" for count, mark in counts if count)
+
+
+def _runs(runs: list[RunProgress]) -> Table:
+    table = _table("in progress", "epoch", "loss", "valid WER", "its curve", "time", "last sign")
+    for run in runs:
+        cells = (
+            f"{run.variant} {run.kind} {run.slot}",
+            f"{run.epoch:.1f} of {run.num_epochs}",
+            "–" if run.loss is None else f"{run.loss:.2f}",
+            _percent(run.valid_wers[-1] if run.valid_wers else None),
+            curve(run.valid_wers),
+            duration(run.seconds),
+            f"{duration(run.silent_seconds)} ago",
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        numeric = column in ("epoch", "loss", "valid WER", "best valid WER", "time", "last sign")
+        table.add_column(column, justify="right" if numeric else "left")
+    return table
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.watch`."""
+    parser = cli.parser(
+        "watch",
+        "Show a study in progress, once a second until it ends or Ctrl-C: slots and their states, "
+        "the best so far, the runs in progress, the time left. Only reads; any number may watch.",
+        "",
+        "STUDY --once",
+    )
+    parser.add_argument(
+        "study", nargs="?", metavar="STUDY", help="name or folder (default: the newest)"
+    )
+    parser.add_argument("--once", action="store_true", help="print how it stands now, and leave")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

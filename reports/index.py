@@ -1,0 +1,32 @@
+"""The page that lists studies, in the reports' style."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from reports.files import write_page
+from reports.markup import FOLDER, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """One study of the list."""
+
+    name: str
+    asked: str
+    """The question, or the variants that are compared."""
+    corpus: str
+    budget: str
+    state: str
+    """How many of the planned confirm runs are scored, in words."""
+    verdict: str
+    report: str
+    """Relative to the list; empty if it is not written."""
+
+
+def build_index(rows: Sequence[StudyRow], path: Path) -> Path:
+    """Write the list of studies to `path`; the same rows give the same bytes."""
+    css = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
+    return write_page(render("index.html", rows=rows, css=css), path)

@@ -1,0 +1,120 @@
+"""What the budget bought: the best so far against trials and against training time."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.charts import Chart, chart, plain
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import colour, dash, variant_names
+
+TITLE = "What the budget bought"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The search of one variant, a point a trial in the order they ended."""
+
+    variant: str
+    tone: int
+    num_trials: tuple[int, ...]
+    train_seconds: tuple[float, ...]
+    """Spent by all trials so far."""
+    best: tuple[float, ...]
+    """Lowest valid WER so far; NaN before the first trial that trained to its end."""
+    expected: tuple[float, ...]
+    """Of 1, 2, … independent trials; empty where there are none."""
+
+    @property
+    def last_gain(self) -> int:
+        """The trial that found the best setting, 0 without one."""
+        known = [best for best in self.best if not math.isnan(best)]
+        return self.num_trials[self.best.index(known[-1])] if known else 0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    curves: tuple[Curve, ...]
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The curves of each variant whose search has an ended trial."""
+    found, expected = report_input.budget_curves, report_input.expected_best
+    curves = []
+    for tone, variant in enumerate(variant_names(report_input)):
+        own = found[found["variant"] == variant].sort_values("num_trials")
+        if own.empty:
+            continue
+        independent = expected[expected["variant"] == variant].sort_values("num_trials")
+        curves.append(
+            Curve(
+                variant=variant,
+                tone=tone,
+                num_trials=tuple(own["num_trials"].astype(int)),
+                train_seconds=tuple(own["train_seconds"].astype(float)),
+                best=tuple(own["best_valid_wer"].astype(float)),
+                expected=tuple(independent["valid_wer"].astype(float)),
+            )
+        )
+    return Numbers(tuple(curves))
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    charts = []
+    if numbers.curves:
+        charts = [
+            _chart(numbers, "num_trials", "trials"),
+            _chart(numbers, "train_seconds", "training seconds of the search"),
+        ]
+    return render("sections/budget.html", numbers=numbers, charts=charts)
+
+
+def _chart(numbers: Numbers, field: str, words: str) -> Chart:
+    traces = []
+    for curve in numbers.curves:
+        line = {"color": colour(curve.tone), "dash": dash(curve.tone), "shape": "hv"}
+        traces.append(
+            go.Scatter(
+                x=list(getattr(curve, field)),
+                y=_percent(curve.best),
+                mode="lines+markers",
+                line=line,
+                marker={"size": 5},
+                hovertemplate=f"{plain(curve.variant)}<br>%{{x:.4~g}} {words}: %{{y:.4~g}} %"
+                "<extra></extra>",
+            )
+        )
+        if field == "num_trials" and curve.expected:
+            traces.append(_expected(curve))
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": words}, "rangemode": "tozero"},
+        "yaxis": {"ticksuffix": " %", "title": {"text": "best valid WER"}},
+    }
+    label = f"Best valid WER against {words}: " + "; ".join(
+        f"{curve.variant} ends at {100 * curve.best[-1]:.1f} %" for curve in numbers.curves
+    )
+    return chart(f"chart-budget-{field.replace('_', '-')}", label, traces, layout)
+
+
+def _expected(curve: Curve) -> go.Scatter:
+    return go.Scatter(
+        x=list(range(1, 1 + len(curve.expected))),
+        y=_percent(curve.expected),
+        mode="markers",
+        marker={"color": colour(curve.tone), "symbol": "diamond-open", "size": 9},
+        hovertemplate=f"{plain(curve.variant)}<br>expected best of %{{x}} random trials: "
+        "%{y:.4~g} %<extra></extra>",
+    )
+
+
+def _percent(values: tuple[float, ...]) -> list[float | None]:
+    return [
+        None if math.isnan(value) else 100 * value for value in pd.Series(values, dtype=float)
+    ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""What differs: the configuration keys in which variants are not alike, and why they are not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reports.format import setting
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+
+TITLE = "What differs"
+
+OWN = frozenset({"variant", "seed"})
+"""Keys that differ by their nature."""
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """One key that is not the same for all."""
+
+    key: str
+    values: tuple[str, ...]
+    """In the order of the variants; a dash where one has no such key."""
+    origin: str
+    """Why it differs: "searched", "the question", "matched" or "the variant"."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    variants: tuple[tuple[str, int], ...]
+    rows: tuple[KeyRow, ...]
+    num_equal: int
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The keys whose values differ between the settings that were confirmed."""
+    configs = report_input.configs
+    tones = [(n, t) for t, n in enumerate(variant_names(report_input)) if n in configs]
+    keys = sorted({key for name, _ in tones for key in configs[name]} - OWN)
+    rows, num_equal = [], 0
+    for key in keys:
+        values = [configs[name].get(key) for name, _ in tones]
+        if all(value == values[0] for value in values):
+            num_equal += 1
+            continue
+        shown = tuple(_shown(value) for value in values)
+        rows.append(KeyRow(key, shown, _origin(key, report_input)))
+    return Numbers(tuple(tones), tuple(rows), num_equal)
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/differences.html", numbers=numbers)
+
+
+def _shown(value: Any) -> str:
+    return setting(value) if not isinstance(value, (list, tuple, dict)) else str(value)
+
+
+def _origin(key: str, report_input: ReportInput) -> str:
+    if any(key in space for space in report_input.spaces.values()):
+        return "searched"
+    systems = report_input.design.get("systems", {}).values()
+    if any(key in system["changes"] for system in systems):
+        return "the question"
+    if any(key in system["settings"] for system in systems):
+        return "matched"
+    return "the variant"

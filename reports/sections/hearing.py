@@ -1,0 +1,112 @@
+"""Hear and see: a few test utterances with their sound, their spectrogram, and the letters that
+each variant puts into time."""
+
+import base64
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.input import Letter, ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+
+TITLE = "Hear and see"
+
+UNSURE = 0.5
+"""A letter of less probability is drawn faint."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A letter and where it stands, in percent of the utterance."""
+
+    symbol: str
+    left: float
+    is_unsure: bool
+    said: str
+    """For the reader who points at it."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An utterance as the page plays it."""
+
+    id: str
+    speaker: str
+    ref: str
+    seconds: float
+    audio: str
+    """A data: address, as is `image`."""
+    image: str
+    rows: tuple[tuple[str, int, str, tuple[Placed, ...]], ...]
+    """Each variant: name, tone, its text, its letters."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    samples: tuple[Heard, ...]
+    wanted: bool
+    """False if the user left recordings out."""
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The samples with every letter placed on the axis of time."""
+    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    if report_input.samples is None:
+        return Numbers((), wanted=False)
+    heard = []
+    for sample in report_input.samples:
+        rows = tuple(
+            (name, tones[name], "".join(letter.symbol for letter in letters),
+             tuple(_placed(letter, sample.seconds) for letter in letters))
+            for name in tones
+            if (letters := sample.letters.get(name)) is not None
+        )  # fmt: skip
+        heard.append(
+            Heard(
+                id=sample.id,
+                speaker=sample.speaker,
+                ref=sample.ref,
+                seconds=sample.seconds,
+                audio=_address("audio/flac", sample.flac),
+                image=_address("image/png", png(sample.spectrogram)),
+                rows=rows,
+            )
+        )
+    return Numbers(tuple(heard), wanted=True)
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/hearing.html", numbers=numbers)
+
+
+def png(grey: NDArray[np.uint8]) -> bytes:
+    """A picture of 8-bit grey levels (rows, columns), dark where they are high (RFC 2083)."""
+    height, width = grey.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in 255 - grey)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def _placed(letter: Letter, seconds: float) -> Placed:
+    return Placed(
+        symbol="␣" if letter.symbol == " " else letter.symbol,
+        left=round(100 * letter.seconds / seconds, 2),
+        is_unsure=letter.probability < UNSURE,
+        said=f"{letter.seconds:.2f} s, probability {letter.probability:.2f}",
+    )
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

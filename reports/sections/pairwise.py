@@ -1,0 +1,109 @@
+"""Pair by pair: differences with their intervals, all against all, and tests of single runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+from reports.scale import Estimate, Scale, scale_of
+
+TITLE = "Pair by pair"
+
+NOT_SEPARATED = "not separated"
+MAX_OPEN = 15
+"""More pairs than these fold away."""
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """WER of `b` minus WER of `a`: above zero, `a` is better."""
+
+    a: str
+    b: str
+    tone_a: int
+    tone_b: int
+    difference: Estimate
+    p_adjusted: float
+    probability_of_improvement: float
+    """That a random seed of `a` makes fewer errors than one of `b`."""
+    verdict: str
+    mapsswe_p: float
+    mcnemar_p: float
+    wilcoxon_p: float
+
+    @property
+    def separated(self) -> bool:
+        """Whether the verdict tells the two apart."""
+        return self.verdict != NOT_SEPARATED
+
+
+@dataclass(frozen=True)
+class Cell:
+    """WER of the row's variant minus that of the column's; NaN on the diagonal and if unknown."""
+
+    difference: float
+    separated: bool
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    variants: tuple[tuple[str, int], ...]
+    """Names and tones, in the order of rows and columns."""
+    matrix: tuple[tuple[Cell, ...], ...]
+    pairs: tuple[PairRow, ...]
+    scale: Scale | None
+
+    @property
+    def folded(self) -> bool:
+        """Whether the table of pairs is too long to be open."""
+        return len(self.pairs) > MAX_OPEN
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The pairs as rows and as a matrix, and the axis of their drawing."""
+    names = variant_names(report_input)
+    tones = {name: tone for tone, name in enumerate(names)}
+    pairs = tuple(_row(row, tones) for _, row in report_input.pairs.iterrows())
+    differences = [value for pair in pairs for value in pair.difference.values()]
+    return Numbers(
+        variants=tuple(tones.items()),
+        matrix=_matrix(names, pairs) if pairs else (),
+        pairs=pairs,
+        # Zero, no difference, is on the axis whatever was measured.
+        scale=scale_of([0.0, *differences]) if differences else None,
+    )
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/pairwise.html", numbers=numbers)
+
+
+def _row(row: "pd.Series[Any]", tones: dict[str, int]) -> PairRow:
+    return PairRow(
+        a=row["a"],
+        b=row["b"],
+        tone_a=tones[row["a"]],
+        tone_b=tones[row["b"]],
+        difference=Estimate(row["delta_wer"], row["low"], row["high"]),
+        p_adjusted=row["p_adjusted"],
+        probability_of_improvement=row["probability_of_improvement"],
+        verdict=row["verdict"],
+        mapsswe_p=row["mapsswe_p"],
+        mcnemar_p=row["mcnemar_p"],
+        wilcoxon_p=row["wilcoxon_p"],
+    )
+
+
+def _matrix(names: list[str], pairs: tuple[PairRow, ...]) -> tuple[tuple[Cell, ...], ...]:
+    unknown = Cell(float("nan"), separated=False)
+    cells = {}
+    for pair in pairs:
+        cells[pair.b, pair.a] = Cell(pair.difference.mean, pair.separated)
+        cells[pair.a, pair.b] = Cell(-pair.difference.mean, pair.separated)
+    return tuple(tuple(cells.get((row, column), unknown) for column in names) for row in names)

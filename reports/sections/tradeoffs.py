@@ -1,0 +1,149 @@
+"""Trade-offs: error rate against size, arithmetic, training time and speed of recognition."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.charts import Chart, chart, plain
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import colour, variant_names
+
+TITLE = "Trade-offs"
+
+COSTS = {
+    "num_parameters": "parameters",
+    "macs_per_second_of_audio": "multiply-adds per second of audio",
+    "train_seconds": "training seconds of a confirm run",
+    "real_time_factor": "real-time factor of greedy recognition",
+}
+"""Column of the input, and what it is called."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One variant: what it costs and what it errs."""
+
+    variant: str
+    tone: int
+    cost: float
+    wer: float
+    low: float
+    high: float
+    is_unbeaten: bool
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """WER against one cost."""
+
+    cost: str
+    words: str
+    points: tuple[Point, ...]
+    hypervolume: float
+    """Share of the rectangle from zero to the reference point that some variant beats."""
+    reference_cost: float
+    reference_wer: float
+
+    @property
+    def unbeaten(self) -> tuple[str, ...]:
+        """The variants that no other beats, by cost."""
+        ordered = sorted(self.points, key=lambda point: (point.cost, point.variant))
+        return tuple(point.variant for point in ordered if point.is_unbeaten)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    tradeoffs: tuple[Tradeoff, ...]
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """Each cost that at least two variants have."""
+    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    table = report_input.tradeoffs.merge(
+        report_input.variants[["variant", "wer_mean", "wer_low", "wer_high"]], on="variant"
+    )
+    made = []
+    for cost, words in COSTS.items():
+        own = table[table["cost"] == cost]
+        if len(own) > 1:
+            made.append(_tradeoff(cost, words, own, tones))
+    return Numbers(tuple(made))
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    charts = [_chart(tradeoff) for tradeoff in numbers.tradeoffs]
+    return render(
+        "sections/tradeoffs.html", pairs=list(zip(numbers.tradeoffs, charts, strict=True))
+    )
+
+
+def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+    rows = own.to_dict("records")
+    return Tradeoff(
+        cost=cost,
+        words=words,
+        points=tuple(
+            Point(
+                variant=row["variant"],
+                tone=tones[row["variant"]],
+                cost=row["value"],
+                wer=row["wer_mean"],
+                low=row["wer_low"],
+                high=row["wer_high"],
+                is_unbeaten=bool(row["unbeaten"]),
+            )
+            for row in rows
+        ),
+        hypervolume=rows[0]["hypervolume"],
+        reference_cost=rows[0]["reference_cost"],
+        reference_wer=rows[0]["reference_wer"],
+    )
+
+
+def _chart(tradeoff: Tradeoff) -> Chart:
+    front = sorted((p for p in tradeoff.points if p.is_unbeaten), key=lambda point: point.cost)
+    traces: list[Any] = [
+        go.Scatter(
+            x=[point.cost for point in front],
+            y=[100 * point.wer for point in front],
+            mode="lines",
+            line={"shape": "hv", "width": 1, "dash": "dot", "color": "#8C8C8C"},
+            hoverinfo="skip",
+        )
+    ]
+    traces += [_marker(point, tradeoff.words) for point in tradeoff.points]
+    label = f"WER against {tradeoff.words}: " + "; ".join(
+        f"{p.variant} {100 * p.wer:.1f} % at {p.cost:.4g}" for p in tradeoff.points
+    )
+    layout = {
+        "xaxis": {"title": {"text": tradeoff.words}, "rangemode": "tozero"},
+        "yaxis": {"ticksuffix": " %", "title": {"text": "test WER"}},
+    }
+    return chart(f"chart-tradeoff-{tradeoff.cost.replace('_', '-')}", label, traces, layout)
+
+
+def _marker(point: Point, words: str) -> go.Scatter:
+    return go.Scatter(
+        x=[point.cost],
+        y=[100 * point.wer],
+        error_y={
+            "array": [100 * (point.high - point.wer)],
+            "arrayminus": [100 * (point.wer - point.low)],
+            "thickness": 1,
+            "width": 3,
+        },
+        mode="markers",
+        marker={
+            "color": colour(point.tone),
+            "symbol": "diamond" if point.is_unbeaten else "circle",
+            "size": 11 if point.is_unbeaten else 8,
+        },
+        hovertemplate=f"{plain(point.variant)}<br>%{{y:.4~g}} % at %{{x:.4~g}} {words}"
+        "<extra></extra>",
+    )

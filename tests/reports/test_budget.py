@@ -1,0 +1,37 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from reports import ReportInput
+from reports.sections import budget
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_a_curve_is_the_search_in_the_order_it_ran(study: ReportInput) -> None:
+    gru, lstm = budget.numbers(study).curves
+    assert (gru.variant, gru.tone, lstm.tone) == ("ds-gru", 0, 1)
+    assert gru.num_trials == tuple(range(1, 9))
+    assert list(gru.train_seconds) == sorted(gru.train_seconds)
+    assert list(gru.best) == sorted(gru.best, reverse=True)
+    assert gru.best[gru.last_gain - 1] == gru.best[-1]
+    assert gru.last_gain == 1 or gru.best[gru.last_gain - 2] > gru.best[-1]
+    assert gru.expected == pytest.approx((0.28, 0.26))
+
+
+def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> None:
+    rows = [("ds-gru", 1, 10.0, math.nan), ("ds-gru", 2, 20.0, 0.5)]
+    table = pd.DataFrame(rows, columns=list(study.budget_curves))
+    (curve,) = budget.numbers(replace(study, budget_curves=table)).curves
+    assert curve.last_gain == 2
+    (curve,) = budget.numbers(replace(study, budget_curves=table[:1])).curves
+    assert curve.last_gain == 0
+    assert "null" in budget.html(budget.numbers(replace(study, budget_curves=table)))
+
+
+def test_no_trial_is_said(make_input: MakeInput) -> None:
+    page = budget.html(budget.numbers(make_input(num_trials=0)))
+    assert "No trial of the search has ended" in page

@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+from reports import ReportInput
+from reports.sections import differences
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_only_keys_that_differ_are_listed_with_their_reason(study: ReportInput) -> None:
+    configs = {
+        name: {**config, "model.width": width, "model.convs": ((32, 11),), "optim.name": "adamw"}
+        for (name, config), width in zip(study.configs.items(), (256, 224), strict=True)
+    }
+    systems = {name: {"settings": {"model.width": 1}, "changes": []} for name in configs}
+    asked = replace(study, configs=configs, design={**study.design, "systems": systems})
+    shown = differences.numbers(asked)
+    assert [(row.key, row.values, row.origin) for row in shown.rows] == [
+        ("model.cell", ("gru", "lstm"), "the variant"),
+        ("model.dropout", ("0.1", "0.2"), "searched"),
+        ("model.width", ("256", "224"), "matched"),
+    ]
+    assert shown.num_equal == 2
+    changed = {name: {"settings": {}, "changes": ["model.cell"]} for name in configs}
+    asked = replace(asked, design={**study.design, "systems": changed})
+    assert differences.numbers(asked).rows[0].origin == "the question"
+
+
+def test_a_key_that_one_lacks_is_a_dash(study: ReportInput) -> None:
+    configs = dict(study.configs)
+    configs["ds-lstm"] = {**configs["ds-lstm"], "model.lookahead": 20}
+    rows = {row.key: row for row in differences.numbers(replace(study, configs=configs)).rows}
+    assert rows["model.lookahead"].values == ("–", "20")
+
+
+def test_twins_and_one_variant_are_told(study: ReportInput, make_input: MakeInput) -> None:
+    twins = {name: {"model.cell": "gru"} for name in study.configs}
+    page = differences.html(differences.numbers(replace(study, configs=twins)))
+    assert "Nothing differs but the seeds" in page
+    alone = make_input(variants=("ds-gru",))
+    assert "There is one variant" in differences.html(differences.numbers(alone))

@@ -1,0 +1,48 @@
+import base64
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from reports import ReportInput
+from reports.sections import hearing
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_letters_stand_where_they_were_emitted(study: ReportInput) -> None:
+    (heard,) = hearing.numbers(study).samples
+    assert [name for name, *_ in heard.rows] == ["ds-gru", "ds-lstm"]
+    _, tone, text, letters = heard.rows[1]
+    assert (tone, text) == (1, "h i")
+    assert [(x.symbol, x.left, x.is_unsure) for x in letters] == [
+        ("h", 20.0, False),
+        ("␣", 50.0, False),
+        ("i", 80.0, True),
+    ]
+    content = base64.b64decode(heard.audio.removeprefix("data:audio/flac;base64,"))
+    assert content.startswith(b"fLaC")
+
+
+def test_the_picture_holds_the_levels() -> None:
+    grey = np.array([[0, 128, 255], [1, 2, 3]], dtype=np.uint8)
+    picture = hearing.png(grey)
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", picture[16:24]) == (3, 2)
+    (length,) = struct.unpack(">I", picture[33:37])
+    assert picture[37:41] == b"IDAT"
+    assert zlib.decompress(picture[41 : 41 + length]) == bytes([0, 255, 127, 0, 0, 254, 253, 252])
+
+
+def test_no_sound_is_told_from_unwanted_sound(study: ReportInput) -> None:
+    assert "nothing to hear" in hearing.html(hearing.numbers(replace(study, samples=())))
+    assert "--no-audio" in hearing.html(hearing.numbers(replace(study, samples=None)))
+
+
+def test_hostile_texts_are_text(study: ReportInput) -> None:
+    assert study.samples
+    evil = '"><script>x</script>' + "y" * 10_000
+    samples = (replace(study.samples[0], id=evil, speaker=evil, ref=evil),)
+    assert "<script" not in hearing.html(hearing.numbers(replace(study, samples=samples)))

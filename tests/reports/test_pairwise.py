@@ -1,0 +1,41 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+
+from reports import ReportInput
+from reports.sections import pairwise
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_the_axis_of_differences_holds_zero(study: ReportInput) -> None:
+    shown = pairwise.numbers(study)
+    (pair,) = shown.pairs
+    assert (pair.a, pair.b, pair.difference.mean) == ("ds-gru", "ds-lstm", 0.051)
+    assert (pair.mapsswe_p, pair.mcnemar_p, pair.wilcoxon_p) == (0.0002, 0.021, 0.03125)
+    assert shown.scale
+    assert 0.0 in shown.scale.ticks
+
+
+def test_the_matrix_is_row_minus_column(study: ReportInput) -> None:
+    (own, gru_minus_lstm), (lstm_minus_gru, _) = pairwise.numbers(study).matrix
+    assert math.isnan(own.difference)
+    assert (gru_minus_lstm.difference, lstm_minus_gru.difference) == (-0.051, 0.051)
+    assert gru_minus_lstm.separated
+    open_pair = study.pairs.assign(verdict="not separated")
+    shown = pairwise.numbers(replace(study, pairs=open_pair))
+    assert not shown.matrix[0][1].separated
+    assert "*<" not in pairwise.html(shown)
+
+
+def test_many_pairs_fold_away(study: ReportInput) -> None:
+    pairs = pd.concat([study.pairs] * 16)
+    assert "<details>" in pairwise.html(pairwise.numbers(replace(study, pairs=pairs)))
+    assert "<details>" not in pairwise.html(pairwise.numbers(study))
+
+
+def test_one_variant_has_nothing_to_compare(make_input: MakeInput) -> None:
+    page = pairwise.html(pairwise.numbers(make_input(variants=("ds-gru",))))
+    assert "nothing to compare" in page

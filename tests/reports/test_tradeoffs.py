@@ -1,0 +1,28 @@
+from collections.abc import Callable
+
+from reports import ReportInput
+from reports.sections import tradeoffs
+
+MakeInput = Callable[..., ReportInput]
+
+
+def test_points_hold_cost_and_wer(study: ReportInput) -> None:
+    by_size, by_time = tradeoffs.numbers(study).tradeoffs
+    assert (by_size.cost, by_time.cost) == ("num_parameters", "train_seconds")
+    gru, lstm = by_size.points
+    row = study.variants.set_index("variant").loc["ds-gru"]
+    assert (gru.cost, gru.wer, gru.low) == (1_214_557, row["wer_mean"], row["wer_low"])
+    assert (gru.is_unbeaten, lstm.is_unbeaten) == (True, False)
+    assert by_size.unbeaten == ("ds-gru",)
+
+
+def test_the_page_names_the_unbeaten_and_marks_them_by_shape(study: ReportInput) -> None:
+    page = tradeoffs.html(tradeoffs.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "By parameters, unbeaten: <b>ds-gru</b>. Hypervolume 30.0 %" in page
+    assert page.count('"diamond"') == 2
+    assert page.count('"circle"') == 2
+
+
+def test_one_variant_has_nothing_to_trade(make_input: MakeInput) -> None:
+    page = tradeoffs.html(tradeoffs.numbers(make_input(variants=("ds-gru",))))
+    assert "nothing can be traded" in page

@@ -1,0 +1,90 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from bench.core.config import updated
+from bench.data.corpora import CorpusConfig
+from bench.data.text import encode
+from bench.data.utterance import Corpus
+from bench.results.samples import NUM_SAMPLES, choose, emissions, gather_samples
+from bench.training import checkpoint
+from bench.training.config import build_model, default_run_config
+
+
+class Dictated(nn.Module):
+    """Says what it was told, one symbol a frame; 0 is the blank."""
+
+    def __init__(self, symbols: list[int]) -> None:
+        super().__init__()
+        self.symbols = symbols
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        log_probs_UV = torch.full((len(self.symbols) + 2, 29), -9.0)
+        for frame, symbol in enumerate(self.symbols):
+            log_probs_UV[frame, symbol] = -0.1
+        log_probs_UV[len(self.symbols) :, 5] = 0.0  # beyond its length: not to be read
+        return log_probs_UV[None], torch.tensor([len(self.symbols)])
+
+
+def test_a_letter_stands_where_its_run_of_frames_begins() -> None:
+    a, b = encode("ab")
+    model: Any = Dictated([0, a, a, 0, a, b, 0, 1, 0, 0])
+    found = emissions(model, torch.zeros(20, 3), seconds=2.0)
+    assert "".join(letter.symbol for letter in found) == "aab "
+    assert [letter.seconds for letter in found] == [0.3, 0.9, 1.1, 1.5]
+    assert found[0].probability == pytest.approx(np.exp(-0.1), abs=1e-3)
+
+
+def scored(errors: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    rows = [
+        {"id": id, "variant": variant, "num_ref_words": 4, "substitutions": count}
+        for id, counts in errors.items()
+        for variant, count in zip(("ds-gru", "ds-lstm"), counts, strict=True)
+    ]
+    return pd.DataFrame(rows).assign(deletions=0, insertions=0)
+
+
+def test_the_most_different_come_first_then_the_worst() -> None:
+    errors = {f"same-{n}": (n, n) for n in range(5)} | {"apart": (0, 3), "near": (1, 3)}
+    chosen = choose(scored(errors))
+    assert chosen[:2] == ["apart", "near"]
+    assert len(chosen) == NUM_SAMPLES
+    assert chosen[-1] in ("same-2", "same-3", "same-4")
+    assert choose(pd.DataFrame()) == []
+
+
+def test_what_is_gathered_plays_and_is_spelled(tone_corpus: Corpus, tmp_path: Path) -> None:
+    config = updated(
+        default_run_config("ds-gru", CorpusConfig()),
+        {"model.width": 8, "model.convs": [[8, 5, 2]], "model.num_layers": 1},
+    )
+    torch.manual_seed(0)
+    path = tmp_path / "runs" / "ds-gru" / "confirm-0" / "checkpoints" / "best.pt"
+    checkpoint.save(path, config, build_model(config), None)
+    runs = pd.DataFrame(
+        {
+            "run": ["ds-gru/confirm-0", "ds-lstm/confirm-0"],
+            "variant": ["ds-gru", "ds-lstm"],
+            "kind": "confirm",
+            "state": "finished",
+            "valid_wer": [0.4, 0.5],
+        }
+    )
+    test = tone_corpus.split("test")
+    table = scored({u.id: (1, 2) for u in test})
+    samples = gather_samples(tmp_path, tone_corpus, runs, table)
+    assert {sample.id for sample in samples} <= {u.id for u in test}
+    for sample in samples:
+        sound = soundfile.info(io.BytesIO(sample.flac))
+        assert sound.duration == pytest.approx(sample.seconds)
+        assert set(sample.letters) == {"ds-gru"}  # the other's checkpoint is gone
+        assert sample.spectrogram.dtype == np.uint8
+        assert sample.spectrogram.shape[0] == config.features.num_bins
+        assert all(0 <= letter.seconds <= sample.seconds for letter in sample.letters["ds-gru"])
