@@ -48,6 +48,7 @@ class Line:
     tone: int
     label: str
     run: str = ""
+    slot: int = 0
     is_trial: bool = False
     diverged: bool = False
     epochs: tuple[int, ...]
@@ -188,6 +189,7 @@ def _line(run: Mapping[Any, Any], curve: pd.DataFrame) -> Line:
     curve = curve.iloc[evenly(len(curve), MAX_POINTS)]
     return Line(
         run=run["run"],
+        slot=run["slot"],
         variant=run["variant"],
         tone=run["tone"],
         label=f"{run['variant']}, {run['kind']} {run['slot']}, seed {run['seed']}",
@@ -312,23 +314,24 @@ def _band(mean: Mean, panel: Panel) -> go.Scatter:
 def _joined(trials: Sequence[Line], panel: Panel) -> go.Scatter:
     """A variant's trials as one trace, which costs the browser a fraction of many."""
     values: list[float | None] = []
-    names: list[str | None] = []
+    slots: list[int | None] = []
     for line in trials:
         gap = [None] if values else []
         values += [*gap, *_scaled(line.values, panel)]
-        names += [*gap, *[plain(line.label)] * len(line.values)]
+        slots += [*gap, *[line.slot] * len(line.values)]
     places = _places(*trials)
     unit = " %" if panel.is_rate else ""
     return go.Scatter(
         x=places["x"],
         meta={**places["meta"], "is_trials": True},
         y=values,
-        text=names,
+        customdata=slots,
         mode="lines",
         visible=False,
         opacity=0.5,
         line={"color": colour(trials[0].tone), "dash": dash(trials[0].tone), "width": 0.8},
-        hovertemplate=f"%{{text}}<br>%{{x}}: %{{y:.4~g}}{unit}<extra></extra>",
+        hovertemplate=f"{plain(trials[0].variant)}, trial %{{customdata}}<br>%{{x}}: "
+        f"%{{y:.4~g}}{unit}<extra></extra>",
     )
 
 

@@ -74,9 +74,25 @@ def test_many_points_and_trials_are_thinned_and_it_is_said(
     assert "evenly chosen" in curves.html(shown)
 
 
+def test_the_trials_of_the_search_wait_to_be_asked_for(study: ReportInput) -> None:
+    shown = curves.numbers(study)
+    assert not any(line.is_trial for line in shown.panels[0].lines)
+    page = curves.html(shown)
+    assert 'id="curves-trials"' in page
+    figure = json.loads(page.split('data-chart="chart-valid-wer">')[1].split("</script>")[0])
+    hidden = [trace for trace in figure["data"] if trace.get("visible") is False]
+    assert {slot for trace in hidden for slot in trace.get("customdata", ())} >= {0, 7, None}
+    assert all(trace["meta"]["is_trials"] for trace in hidden)
+    for trace in figure["data"]:
+        for at in (trace["x"], trace["meta"]["seconds"], trace["meta"]["audio_hours"]):
+            assert len(at) == len(trace["y"])
+
+
 def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
     shown = curves.numbers(make_input(num_seeds=0))
     assert shown.sources[0][2].endswith("trials")
+    assert not shown.panels[0].means, "trials have different settings: no mean"
+    assert not shown.has_trials
     diverged = [line for line in shown.panels[3].lines if line.diverged]
     assert [line.run for line in diverged] == ["ds-gru/trial-003", "ds-lstm/trial-003"]
     assert all(math.isfinite(value) for line in diverged for value in line.values)
