@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -166,3 +167,14 @@ def test_rates_that_are_not_numbers(make_input: MakeInput, tmp_path: Path) -> No
     told = Page(build(broken, tmp_path / "report.html")).words
     assert not re.search(r"\bnan\b", told)
     assert "not scored" in told
+
+
+def test_a_full_disk_leaves_the_old_page(
+    study: ReportInput, tmp_path: Path, little_room: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("old")
+    with little_room(100_000), pytest.raises(OSError, match=r"File too large: .*report\.html"):
+        build(study, page)
+    assert page.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [page]
