@@ -60,7 +60,9 @@ def test_nothing_is_loaded_from_anywhere(page: Path) -> None:
     for tag, attributes in Page(page).tags:
         assert tag not in ("link", "iframe", "base", "object", "embed")
         assert (attributes.get("src") or "data:").startswith("data:")
-        assert re.match("#|data:text/csv", attributes.get("href") or "#")
+        assert re.match(
+            "#|data:(text|application)/(csv|json|markdown|plain);", attributes.get("href") or "#"
+        )
     text = page.read_text(encoding="utf-8")
     assert text.count("* plotly.js v") == 1
     style = text.partition("<style>")[2].partition("</style>")[0]
