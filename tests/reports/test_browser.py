@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from reports import ReportInput, build
+from reports import ReportInput, StudyRow, build, build_index
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -34,6 +34,7 @@ def browser(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Ite
     options.add_argument("--disable-background-networking")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(300)  # axe takes over 30 seconds where every core has other work
     try:
         report = build(study, tmp_path_factory.mktemp("browser") / "report.html")
         driver.get(report.as_uri())
@@ -128,10 +129,8 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests(browser))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
-    """axe-core, Deque's accessibility checks, over the whole page."""
+def serious(browser: Any, theme: str, width: int) -> list[tuple[str, str, str]]:
+    """What axe-core, Deque's accessibility checks, holds against the page that is open."""
     axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -141,13 +140,51 @@ def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None
     found = browser.execute_async_script(
         "const done = arguments[0]; axe.run().then(done, (error) => done(String(error)));"
     )
-    serious = [
+    return [
         (rule["id"], node["html"][:200], node["failureSummary"])
         for rule in found["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"][:3]
     ]
-    assert serious == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
+    assert serious(browser, theme, width) == []
+
+
+def test_what_is_wider_than_its_place_scrolls_from_the_keyboard(browser: Any) -> None:
+    metrics = {"width": WIDTHS["phone"], "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    unreachable = (
+        "return [...document.querySelectorAll('.scroll')].filter("
+        "(place) => place.checkVisibility({ contentVisibilityAuto: true })"
+        " && place.scrollWidth > place.clientWidth && place.tabIndex < 0).length"
+    )
+    WebDriverWait(browser, 10).until(lambda page: page.execute_script(unreachable) == 0)
+
+
+def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) -> None:
+    report = browser.current_url
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "report.html").write_text("<title>cells</title>")
+    row = StudyRow(
+        name="cells", asked="Which cell?", corpus="an4", budget="quick", state="no run ended",
+        changed="2026-11-23 09:38", verdict="Nothing can be said yet. " * 9,
+        report="cells/report.html",
+    )  # fmt: skip
+    try:
+        browser.get(build_index([row], tmp_path / "index.html").as_uri())
+        for theme in ("light", "dark"):
+            for width in WIDTHS.values():
+                assert serious(browser, theme, width) == []
+                wide = browser.execute_script("return document.documentElement.scrollWidth")
+                assert wide <= width
+        browser.find_element(By.LINK_TEXT, "cells").click()
+        assert browser.title == "cells"
+    finally:
+        browser.get(report)
 
 
 def test_without_javascript_it_reads(browser: Any) -> None:
