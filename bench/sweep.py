@@ -16,6 +16,7 @@ from bench.core import cli
 from bench.core.config import flatten, parse_settings, to_dict
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
+from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus
@@ -44,6 +45,11 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 def main(options: argparse.Namespace) -> None:
     """Run the sweep that `options` ask for, write its report, print its verdict."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if options.storage and mask(options.storage) != options.storage:
+        _logger.warning(
+            "ps shows the password in --storage to everyone on this machine; leave it out there "
+            "and put it into ~/.pgpass or PGPASSWORD"
+        )
     device = resolve_device(options.device).type
     workers = share_cores(options.workers, device)
     definition = definition_of(options, device)

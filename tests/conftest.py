@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +83,20 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def run_json() -> dict[str, object]:
     """What run.json holds, but for the ids of MLflow and of the data."""
     return RUN_JSON
+
+
+@pytest.fixture(scope="session")
+def little_room() -> Callable[[int], AbstractContextManager[None]]:
+    """``with little_room(num_bytes):`` no file grows beyond that: the kernel takes what fits of a
+    write and then refuses, as it does when a disk is full."""
+
+    @contextmanager
+    def limit(num_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

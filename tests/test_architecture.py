@@ -1,6 +1,7 @@
 """The layers of DESIGN.md section 2, read off the imports."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,18 @@ def test_commands_name_their_loggers() -> None:
     """Run with -m a command's __name__ is "__main__", whose log lines nobody hears."""
     for path in (ROOT / "bench").glob("*.py"):
         assert "getLogger(__name__)" not in path.read_text(), path
+
+
+def test_the_wall_clock_is_read_in_one_place() -> None:
+    """It may jump: a duration comes from a monotonic clock."""
+    reads = re.compile(r"time\.time(_ns)?\b|datetime\.now|utcnow|date\.today|localtime|gmtime")
+    found = [path.relative_to(ROOT) for path in source_files() if reads.search(path.read_text())]
+    assert found == [Path("bench/tracking/record.py")]
+
+
+def test_no_command_of_ours_opens_a_server_to_the_network() -> None:
+    texts = [*source_files(), *(ROOT / "reports").rglob("*.html"), ROOT / "README.md"]
+    for path in texts:
+        assert not re.search(r"0\.0\.0\.0|--host(?!name)[ =](?!127\.0\.0\.1)", path.read_text()), (
+            path
+        )

@@ -9,6 +9,7 @@ UserError that names the key.
 import dataclasses
 import hashlib
 import json
+import sys
 import types
 import typing
 from collections import abc
@@ -178,6 +179,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             inner = typing.get_args(option)[1]
             return {name: _convert(inner, item, f"{key}.{name}") for name, item in value.items()}
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, int) and abs(value) > sys.float_info.max:
+                continue
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value

@@ -11,8 +11,13 @@ class UserError(Exception):
     """A mistake in what the user asked for or supplied.
 
     The message is one line that states the rule, the value got and the way out. Commands print it
-    on stderr and exit with status 2; every other exception is a bug and keeps its traceback.
+    on stderr and exit with status 2; every other exception is a bug and keeps its traceback. What a
+    stranger's file brought into it is escaped, so that it stays one line and moves no cursor.
     """
+
+    def __init__(self, message: str) -> None:
+        escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        super().__init__("".join(escaped))
 
 
 class UnwritableError(UserError):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from bench.tracking.record import (
     RUN,
     SCORED,
     WATCH,
+    Keys,
     read_lines,
     read_run,
     read_summary,
@@ -126,9 +126,7 @@ def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**point, **at.get(point["step"], {}), "metric": point["key"], "run": run["run"]}
 
 
-def _joined(
-    path: Path, run: Mapping[str, Any], keys: Mapping[str, type | UnionType]
-) -> list[dict[str, Any]]:
+def _joined(path: Path, run: Mapping[str, Any], keys: Keys) -> list[dict[str, Any]]:
     of_run = {key: run[key] for key in ("run", "variant", "kind", "seed")}
     return [{**line, **of_run} for line in read_lines(path, keys)]
 

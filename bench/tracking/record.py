@@ -33,19 +33,23 @@ STATES = ("running", "finished", "pruned", "diverged", "failed", "killed")
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
-_RUN_KEYS: Mapping[str, type | UnionType] = {
+Keys = Mapping[str, type | UnionType]
+"""What a reader counts on in an object of JSON: keys, and the types of their values."""
+
+_SUMMARY_KEYS: Keys = {"state": str, "metrics": dict, "error": dict | None, "ended_at": str}
+_RUN_KEYS: Keys = {
     "study": str, "variant": str, "kind": str, "slot": int, "attempt": int, "seed": int,
     "name": str, "params": dict, "data_digest": str, "uid": str, "started_at": str,
     "opened_at": str, "mlflow_run_id": str | None,
 }  # fmt: skip
 # What each line of a JSON-lines file has, those that matter to readers.
-POINT: Mapping[str, type | UnionType] = {
+POINT: Keys = {
     "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
 }  # fmt: skip
-HEARD: Mapping[str, type | UnionType] = {
+HEARD: Keys = {
     "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
 }  # fmt: skip
-SCORED: Mapping[str, type | UnionType] = {
+SCORED: Keys = {
     **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
     **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
 }
@@ -195,9 +199,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"records up to version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
             f"{run['schema_version']}; use the program that wrote it, or a newer one"
         )
-    for key, kind in _RUN_KEYS.items():
-        if not isinstance(run.get(key), kind):
-            raise _damaged(folder / RUN, f"{key} is {run.get(key)!r}")
+    _check(folder / RUN, run, _RUN_KEYS)
     return run
 
 
@@ -224,18 +226,21 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: it is damaged.
     """
-    summary = read_json(folder / SUMMARY)
-    if summary is not None:
-        metrics, error = summary.get("metrics"), summary.get("error") or {}
-        numbers = metrics.values() if isinstance(metrics, dict) else [None]
-        if (
-            summary.get("state") not in STATES
-            or not all(isinstance(value, int | float) for value in numbers)
-            or not isinstance(error, dict)
-            or not isinstance(summary.get("ended_at"), str)
-        ):
-            raise _damaged(folder / SUMMARY, "it does not say how the run ended")
+    path = folder / SUMMARY
+    summary = read_json(path)
+    if summary is None:
+        return None
+    _check(path, summary, _SUMMARY_KEYS)
+    _check(path, summary["metrics"], dict.fromkeys(summary["metrics"], int | float))
+    if summary["state"] not in STATES:
+        raise _damaged(path, f"state is {summary['state']!r}")
     return summary
+
+
+def _check(path: Path, row: Mapping[str, Any], keys: Keys) -> None:
+    for key, kind in keys.items():
+        if key not in row or not isinstance(row[key], kind):
+            raise _damaged(path, f"{key} is {row.get(key)!r}")
 
 
 def _damaged(path: Path, reason: str) -> UserError:
@@ -245,7 +250,7 @@ def _damaged(path: Path, reason: str) -> UserError:
     )
 
 
-def read_lines(path: Path, keys: Mapping[str, type | UnionType]) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, keys: Keys) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
 
     Each must have `keys` with values of these types: POINT, HEARD or SCORED.

@@ -92,9 +92,13 @@ def write(path: Path, content: dict[str, Any], *, keep_before: bool = False) -> 
         if keep_before and path.exists():
             path.replace(before(path))
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise UnwritableError(path, error) from error
+        # torch closes its zip even so, finds that something is missing, and says only that.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise UnwritableError(path, reason) from error
 
 
 def before(path: Path) -> Path:

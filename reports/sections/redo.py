@@ -1,13 +1,13 @@
 """What it takes to do it again: command, code, versions, budget, spaces; tables to take along."""
 
 import base64
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from reports.format import duration, setting
+from reports.format import bare_percent, count, duration, setting, short
 from reports.input import ReportInput
 from reports.markup import render
 
@@ -20,9 +20,10 @@ MAX_DOWNLOAD_BYTES = 300_000
 
 @dataclass(frozen=True)
 class Download:
-    """A table as a CSV file; no `uri` if it is too large to be embedded."""
+    """A file in the page; no `uri` if it is too large to be embedded."""
 
     name: str
+    """Of the file."""
     num_rows: int
     uri: str
 
@@ -52,7 +53,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             variant: tuple((key, range_text(dimension)) for key, dimension in space.items())
             for variant, space in report_input.spaces.items()
         },
-        downloads=tuple(_download(name, getattr(report_input, name)) for name in DOWNLOADS),
+        downloads=(*_results(report_input), *_tables(report_input)),
     )
 
 
@@ -97,7 +98,54 @@ def _browse(tracking_uri: str) -> str:
     return f"mlflow ui --workers 1 --backend-store-uri {tracking_uri}"
 
 
-def _download(name: str, table: pd.DataFrame) -> Download:
-    csv = table.to_csv(index=False, lineterminator="\n").encode()
-    uri = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(csv).decode()}"
-    return Download(name, len(table), uri if len(csv) <= MAX_DOWNLOAD_BYTES else "")
+def _tables(report_input: ReportInput) -> Iterator[Download]:
+    for name in DOWNLOADS:
+        table = getattr(report_input, name)
+        csv = table.to_csv(index=False, lineterminator="\n")
+        yield _download(f"{name}.csv", len(table), "text/csv", csv)
+
+
+def _results(report_input: ReportInput) -> Iterator[Download]:
+    """What is pasted elsewhere: variants and pairs as JSON, the variants as Markdown and LaTeX."""
+    variants, pairs = report_input.variants, report_input.pairs
+    tables = {
+        name: json.loads(table.to_json(orient="records"))
+        for name, table in (("variants", variants), ("pairs", pairs))
+    }
+    told = json.dumps({"study": report_input.study, "verdict": report_input.verdict, **tables})
+    yield _download("results.json", len(variants) + len(pairs), "application/json", told)
+    header = ["variant", "WER %", "95 %", "CER %", "parameters", "seeds"]
+    rows = [
+        [
+            str(row["variant"]),
+            bare_percent(row["wer_mean"]),
+            f"{bare_percent(row['wer_low'])} to {bare_percent(row['wer_high'])}",
+            bare_percent(row["cer_mean"]),
+            short(row["num_parameters"]),
+            count(row["num_seeds"]),
+        ]
+        for row in variants.to_dict("records")
+    ]
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
+    yield _download("results.md", len(rows), "text/markdown", markdown)
+    body = "".join(" & ".join(map(_in_latex, line)) + " \\\\\n" for line in (header, *rows))
+    columns = "l" + "r" * (len(header) - 1)
+    latex = f"\\begin{{tabular}}{{{columns}}}\n{body}\\end{{tabular}}\n"
+    yield _download("results.tex", len(rows), "text/plain", latex)
+
+
+def _download(name: str, num_rows: int, kind: str, content: str) -> Download:
+    encoded = content.encode()
+    uri = f"data:{kind};charset=utf-8;base64,{base64.b64encode(encoded).decode()}"
+    return Download(name, num_rows, uri if len(encoded) <= MAX_DOWNLOAD_BYTES else "")
+
+
+def _in_markdown(text: str) -> str:
+    return re.sub(r"([\\|*`<_])", r"\\\1", " ".join(text.split()))
+
+
+def _in_latex(text: str) -> str:
+    """Its own symbols as text; a backslash, a tilde and a caret have no short form."""
+    plain = " ".join(text.replace("\\", "/").replace("~", "-").replace("^", "-").split())
+    return re.sub(r"([&%$#_{}])", r"\\\1", plain)

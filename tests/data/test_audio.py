@@ -117,3 +117,15 @@ def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     soundfile.write(path, np.array([0.0, np.nan, 0.1] * 100), RATE, subtype="FLOAT")
     with pytest.raises(UserError, match=r"nan\.wav holds samples that are not finite"):
         read_audio(path, channel=None, sample_rate_hz=RATE)
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [(999, "claims 999 samples"), (44_101, "has 44101 samples per second, of no use at 16000")],
+)
+def test_a_rate_that_would_take_all_memory_is_named(
+    tmp_path: Path, rate: int, message: str
+) -> None:
+    soundfile.write(tmp_path / "odd.wav", tone(), rate)
+    with pytest.raises(UserError, match=rf"odd\.wav {message}"):
+        read_audio(tmp_path / "odd.wav", channel=None, sample_rate_hz=RATE)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_nothing_is_loaded_from_anywhere(page: Path) -> None:
     for tag, attributes in Page(page).tags:
         assert tag not in ("link", "iframe", "base", "object", "embed")
         assert (attributes.get("src") or "data:").startswith("data:")
-        assert re.match("#|data:text/csv", attributes.get("href") or "#")
+        assert re.match(
+            "#|data:(text|application)/(csv|json|markdown|plain);", attributes.get("href") or "#"
+        )
     text = page.read_text(encoding="utf-8")
     assert text.count("* plotly.js v") == 1
     style = text.partition("<style>")[2].partition("</style>")[0]
@@ -186,3 +189,14 @@ def test_rates_that_are_not_numbers(make_input: MakeInput, tmp_path: Path) -> No
     told = Page(build(broken, tmp_path / "report.html")).words
     assert not re.search(r"\bnan\b", told)
     assert "not scored" in told
+
+
+def test_a_full_disk_leaves_the_old_page(
+    study: ReportInput, tmp_path: Path, little_room: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("old")
+    with little_room(100_000), pytest.raises(OSError, match=r"File too large: .*report\.html"):
+        build(study, page)
+    assert page.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [page]

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 from collections.abc import Callable
 
 import pandas as pd
@@ -40,13 +41,36 @@ def test_how_to_look_at_mlflow(make_input: MakeInput, uri: str, browse: str) -> 
 
 def test_downloads_hold_the_tables(study: ReportInput) -> None:
     downloads = {d.name: d for d in redo.numbers(study).downloads}
-    csv = base64.b64decode(downloads["utterances"].uri.partition("base64,")[2]).decode()
+    csv = base64.b64decode(downloads["utterances.csv"].uri.partition("base64,")[2]).decode()
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(csv)), study.utterances)
-    assert downloads["runs"].num_rows == 22
+    assert downloads["runs.csv"].num_rows == 22
 
 
 def test_a_large_table_stays_out(study: ReportInput, make_input: MakeInput) -> None:
     large = pd.concat([study.utterances] * 20)
     shown = redo.numbers(make_input(utterances=large))
-    assert [d.name for d in shown.downloads if not d.uri] == ["utterances"]
+    assert [d.name for d in shown.downloads if not d.uri] == ["utterances.csv"]
     assert "too large for this page" in redo.html(shown)
+
+
+def content(study: ReportInput, name: str) -> str:
+    (found,) = [d for d in redo.numbers(study).downloads if d.name == name]
+    return base64.b64decode(found.uri.partition("base64,")[2]).decode()
+
+
+def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
+    told = json.loads(content(study, "results.json"))
+    assert told["verdict"] == study.verdict
+    assert told["pairs"][0]["delta_wer"] == 0.051
+    assert told["pairs"][0]["share_search"] is None
+    mean = f"{100 * study.variants['wer_mean'][0]:.1f}"
+    header, rule, gru, lstm = content(study, "results.md").splitlines()
+    assert gru.startswith(f"| ds-gru | {mean} | ")
+    assert header.count("|") == rule.count("|") == lstm.count("|")
+    assert f"ds-gru & {mean} & " in content(study, "results.tex")
+
+
+def test_names_do_not_break_the_tables(make_input: MakeInput) -> None:
+    odd = make_input(variants=("a|b_50%&", "ds-gru"))
+    assert "| a\\|b\\_50%& |" in content(odd, "results.md")
+    assert "a|b\\_50\\%\\& & " in content(odd, "results.tex")

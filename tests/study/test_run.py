@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.core.config import updated
-from bench.core.errors import UserError
+from bench.core.errors import UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.study.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
@@ -12,14 +13,11 @@ from bench.tracking.record import read_json
 from bench.training.config import default_run_config
 
 
-def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreadable(config: CorpusConfig) -> None:
-        raise UserError("the corpus is gone")
-
-    monkeypatch.setattr("bench.study.run.load_corpus", unreadable)
-    plan = RunPlan(
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return RunPlan(
         identity=RunIdentity(
             study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
         ),
@@ -31,10 +29,46 @@ def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
         open_test=True,
         target=TrackingTarget(uri="http://127.0.0.1:9"),
     )
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def begin(plan: RunPlan) -> None:
+    perform(plan, lambda progress: False, killed=lambda: False, pruned=lambda: False)
+
+
+def failing(error: Exception) -> Callable[[CorpusConfig], None]:
+    def load(_: CorpusConfig) -> None:
+        raise error
+
+    return load
+
+
+def test_a_run_that_meets_a_full_disk_is_to_go_on(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = UnwritableError(plan.folder / "last.pt", OSError(28, "No space left on device"))
+    monkeypatch.setattr("bench.study.run.load_corpus", failing(full))
+    with pytest.raises(UnwritableError, match=r"last\.pt cannot be written \(No space left"):
+        begin(plan)
+    assert not is_recorded(plan.folder)
+    assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
+
+
+def test_an_error_is_recorded_without_its_password(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.study.run.load_corpus", failing(ValueError("a://b:hunter2@c")))
+    with pytest.raises(ValueError, match="hunter2"):
+        begin(plan)
+    assert "hunter2" not in (plan.folder / "summary.json").read_text()
+
+
+def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = UserError("the corpus is gone")
+    monkeypatch.setattr("bench.study.run.load_corpus", failing(gone))
     with pytest.raises(UserError, match="gone"):
-        perform(plan, lambda progress: False, killed=lambda: False, pruned=lambda: False)
+        begin(plan)
     assert is_recorded(plan.folder)
     assert attempts_so_far(plan.folder) == 1
     summary = read_json(plan.folder / "summary.json")

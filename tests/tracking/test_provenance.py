@@ -35,6 +35,11 @@ def test_commit_and_diff(repository: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(git_diff(repository).encode()) < 250
 
 
+def test_a_password_in_the_diff_is_masked(repository: Path) -> None:
+    (repository / "code.py").write_text('STORAGE = "postgresql://ann:hunter2@host/db"\n')
+    assert '+STORAGE = "postgresql://ann:***@host/db"' in git_diff(repository)
+
+
 def test_outside_a_repository_and_without_git(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,12 @@
 """Checkpoints that the disk has damaged: what is noticed, and what a run goes on from."""
 
+import itertools
 import json
 import logging
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.core.errors import UserError
+from bench.core.errors import UnwritableError, UserError
 from bench.tracking import RunIdentity, RunRecord
 from bench.training import checkpoint
 from bench.training.checkpoint import DamagedCheckpointError
@@ -129,6 +132,33 @@ def test_steps_logged_before_are_not_logged_twice(run: MakeRun, tmp_path: Path) 
     points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [point["step"] for point in points if point["key"] == "train/loss"]
     assert losses == sorted(set(steps))
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(
+    run: MakeRun, little_room: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    undisturbed, full = run(**EACH_STEP), run(**EACH_STEP)
+    undisturbed()
+    full(stop=lambda progress: progress.step == 6)
+    before = {path: path.read_bytes() for path in checkpoints(full)}
+    with little_room(10_000), pytest.raises(UnwritableError, match=r"last\.pt cannot be written"):
+        full()
+    assert {path: path.read_bytes() for path in checkpoints(full)} == before
+    assert sorted(checkpoints(full)[0].parent.iterdir()) == sorted(before), "no half file"
+    full()
+    assert full.left() == undisturbed.left()
+
+
+def test_wall_clocks_that_jump_change_no_duration(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, hours = time.perf_counter(), itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 1e9 + 3600 * (-1) ** next(hours) * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    result = run()()
+    took = time.perf_counter() - begun
+    assert all(0 <= seconds <= took for seconds in result.seconds.values())
+    assert 0 < result.train_seconds <= took
 
 
 @pytest.mark.parametrize("lost", [(0, 1), (2,)])

@@ -121,6 +121,26 @@ def test_bad_archives_are_refused(tmp_path: Path) -> None:
         load(broken)
 
 
+def test_archives_of_strangers_unpack_to_files_and_no_more_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "an4.tar"
+    with tarfile.open(planted, "w") as archive:
+        link = tarfile.TarInfo("an4/etc")
+        link.type, link.linkname = tarfile.SYMTYPE, "wav"
+        archive.addfile(link)
+    with pytest.raises(UserError, match=r"an4\.tar cannot be unpacked \('an4/etc' is no file and"):
+        load(planted)
+    with tarfile.open(planted, "w:gz") as archive:
+        member = tarfile.TarInfo("an4/zeros.raw")
+        member.size = 300_000
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    assert planted.stat().st_size < 1000
+    monkeypatch.setattr("bench.data.corpora.an4._MAX_UNPACKED_BYTES", 200_000)
+    with pytest.raises(UserError, match=r"an4\.tar cannot be unpacked .*more than 200,000 bytes"):
+        load(planted)
+
+
 def test_faults_of_the_lists_are_named(root: Path) -> None:
     transcripts = root / "etc" / "an4_train.transcription"
     lines = transcripts.read_text().splitlines()
