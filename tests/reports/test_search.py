@@ -103,6 +103,8 @@ def test_a_value_at_the_end_of_its_range_is_seen_whole(study: ReportInput) -> No
     layout = figure(search.html(search.numbers(study)), "chart-slices-0")["layout"]
     low, high = layout["xaxis"]["range"]
     assert low < 0.0 < 0.3 < high
+    assert layout["xaxis2"]["ticktext"] == ["0.0005", "0.002", "0.005"]
+    assert layout["xaxis3"]["ticktext"] == ["40", "64", "80"]
 
 
 def test_every_trial_is_in_the_history(study: ReportInput) -> None:
