@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `unbeaten`: none has a lower WER at as few multiply-adds.
+    # 12 %), NaN if unknown. `unbeaten`: none has a lower WER at as few multiply-adds. The parts of
+    # the standard error of the mean WER add up in squares; NaN where a source cannot be seen.
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_pruned",
-        "num_diverged", "num_failed", "num_seeds", "unbeaten",
+        "num_diverged", "num_failed", "num_seeds", "unbeaten", "real_time_factor", "se_from_seeds",
+        "se_from_test_set", "se_from_interaction", "se_from_search",
     ),
     # One row an unordered pair of variants: WER of b minus WER of a (above zero, a is better), its
     # 95 % interval, p and Holm-adjusted p, the probability that a random seed of a beats one of b,
@@ -33,7 +35,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": (
         "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
         "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
-        "message",
+        "message", "num_test_openings",
     ),
     # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …). What
     # the run had trained for (`seconds`, of steps alone) and on (`audio_hours`) by then, or NaN.
@@ -128,6 +130,10 @@ class ReportInput:
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The flat config of each variant's confirm runs, or of its base before there is one."""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
+    hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,
+    values joined by " | " are of runs that do not agree."""
     train_words: Mapping[str, int] = field(default_factory=dict)
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()

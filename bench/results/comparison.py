@@ -24,6 +24,8 @@ from bench.tracking import Tables
 from variants import VARIANTS
 
 SHARE = "batches.train_share"
+SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction", "se_from_search")
+"""Parts of the standard error of a mean WER, see `summarise`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def _variant_row(
         "wer_mean": np.nan,
         "wer_low": np.nan,
         "wer_high": np.nan,
+        **dict.fromkeys(SOURCES, np.nan),
         "cer_mean": scored["test_cer"].mean(),
         "train_seconds": scored["train_seconds"].mean(),
         "search_seconds": trials["train_seconds"].sum(),
@@ -115,6 +118,7 @@ def _variant_row(
     if variant in outcomes.index:
         found = outcomes.loc[variant]
         row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
+        row |= {column: found[column] for column in SOURCES}
     return row
 
 

@@ -39,7 +39,7 @@ NOT_SEPARATED = "not separated"
 
 SYSTEM_COLUMNS = (
     "name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers", "low", "high",
-    "num_seeds",
+    "num_seeds", "se_from_seeds", "se_from_test_set", "se_from_interaction", "se_from_search",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "a", "b", "delta_wer", "low", "high", "p", "p_adjusted", "probability_of_improvement",
@@ -67,7 +67,9 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
 
     `wer` is the mean over runs, `errors` and `num_ref_words` are sums over them. `se_utterances`
     and `se_speakers` are plain bootstrap standard errors of these very runs over utterances and
-    over speakers. `low, high` is the 95 % interval over seeds and speakers together.
+    over speakers. `low, high` is the 95 % interval over seeds and speakers together; the parts of
+    the standard error behind it, `se_from_seeds` and its like, add up in squares, and are NaN where
+    a source cannot be seen: the seeds of a single run, the luck of a single search.
 
     Raises:
         UserError: fewer than two utterances.
@@ -92,6 +94,7 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
                 "low": max(0.0, interval.low),
                 "high": interval.high,
                 "num_seeds": len(outcome.runs),
+                **_parts(interval, len(outcome.runs)),
             }
         )
     return pd.DataFrame(rows, columns=list(SYSTEM_COLUMNS))
@@ -150,6 +153,17 @@ def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], 
     """Word errors [S, C] of each system, and the reference words [C] of each speaker."""
     counts = _counts(outcomes)
     return counts.errors_by_speaker(), counts.words_by_speaker()
+
+
+def _parts(found: Estimate, num_runs: int) -> dict[str, float]:
+    """The standard error by its sources."""
+    shares = {
+        "se_from_seeds": found.from_seeds if num_runs > 1 else np.nan,
+        "se_from_test_set": found.from_test_set,
+        "se_from_interaction": found.from_interaction if num_runs > 1 else np.nan,
+        "se_from_search": found.from_search,
+    }
+    return {key: float(np.sqrt(s * found.total.variance)) for key, s in shares.items()}
 
 
 def _columns(found: Estimate, a: Recipe, b: Recipe) -> dict[str, float]:

@@ -17,13 +17,14 @@ from bench.results.comparison import Comparison, compare
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.significance import ALPHA
+from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.two_way import POWER
 from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
-from bench.tracking.record import read_json
+from bench.tracking.record import DIFF, ENVIRONMENT, read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"
@@ -42,6 +43,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     comparison = compare(definition, tables)
     corpus = load_corpus(definition.corpus)
     speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
+    rtf = real_time_factors(definition, speed)
     report_input = ReportInput(
         study=definition.name,
         verdict=comparison.verdict,
@@ -50,7 +52,9 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         budget=to_dict(definition.budget),
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
-        variants=comparison.variants,
+        variants=comparison.variants.assign(
+            real_time_factor=comparison.variants["variant"].map(rtf)
+        ),
         pairs=comparison.pairs,
         runs=tables.runs,
         curves=tables.curves,
@@ -61,12 +65,15 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
         importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(comparison.variants, real_time_factors(definition, speed)),
+        tradeoffs=tradeoffs(comparison.variants, rtf),
         spaces={
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
         configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
+        facts={
+            label: _facts(folder, definition, label, tables.runs) for label in definition.systems
+        },
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design={**describe_design(definition), "findings": comparison.findings},
     )
@@ -149,11 +156,34 @@ def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> M
     return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
 
 
+def _facts(
+    folder: Path, definition: StudyDefinition, label: str, runs: pd.DataFrame
+) -> dict[str, str]:
+    """What is known of how the scored confirm runs of `label` came about, their code included;
+    several values where they do not agree."""
+    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
+    folders = [folder / "runs" / run for run in own["run"]]
+    code = sorted({version for run in folders if (version := _code(run))})
+    facts = recorded_facts(folders, definition) if folders else {}
+    return facts | ({"code": " | ".join(code)} if code else {})
+
+
+def _code(run: Path) -> str:
+    """The commit that `run` was made with, and a digest of changes since; "" if unknown."""
+    commit = str((read_json(run / ENVIRONMENT) or {}).get("git.commit", ""))[:12]
+    diff = run / DIFF
+    changed = digest(diff.read_text(encoding="utf-8"))[:8] if commit and diff.exists() else ""
+    return f"{commit} with changes {changed}" if changed else commit
+
+
 def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:
-    """By label, of the systems that bench.speed measured at the width they have here; all under the
-    conditions that most of them were measured under."""
+    """By label, of the systems whose network bench.speed measured, that of a variant at some width;
+    all under the conditions that most of them were measured under."""
     by_conditions: dict[tuple[Any, ...], dict[str, float]] = {}
     for label, system in definition.systems.items():
+        pinned = {*definition.settings, *system.settings} - {WIDTH}
+        if any(key.startswith(("model.", "features.")) for key in pinned):
+            continue
         width = flatten(to_dict(definition.base_config(label))).get(WIDTH)
         own = speed[(speed["variant"] == system.variant) & (speed["width"] == width)]
         for row in own[own["real_time_factor"].notna()].to_dict("records"):

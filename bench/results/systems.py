@@ -113,24 +113,28 @@ def _of_run(folder: Path) -> ScoredSystem:
 def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
-    """Runs of ours, one per seed; of a run outside a study less is known."""
-    facts = _recorded(folders, None if definition is None else definition.device)
-    if definition is not None:
-        budget = flatten(to_dict(definition.budget))
-        facts |= {
-            "text": definition.text_digest,
-            "decoder": "greedy",
-            "precision": "bfloat16 autocast" if definition.device == "cuda" else "float32",
-            "features": str(definition.features_version),
-            **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
-        }
+    """Runs of ours, one per seed."""
     frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
     return ScoredSystem(
         outcome=Outcome(name=name, runs=frames),
-        facts=facts,
+        facts=recorded_facts(folders, definition),
         study=study,
         corpus=None if definition is None else definition.corpus,
     )
+
+
+def recorded_facts(folders: Sequence[Path], definition: StudyDefinition | None) -> dict[str, str]:
+    """What is known of how runs of ours came about; of a run outside a study it is less."""
+    if definition is None:
+        return _recorded(folders, None)
+    budget = flatten(to_dict(definition.budget))
+    return _recorded(folders, definition.device) | {
+        "text": definition.text_digest,
+        "decoder": "greedy",
+        "precision": "bfloat16 autocast" if definition.device == "cuda" else "float32",
+        "features": str(definition.features_version),
+        **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
+    }
 
 
 def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:

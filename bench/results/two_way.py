@@ -310,7 +310,8 @@ def _estimate(
         value=value,
         total=total,
         from_seeds=from_seeds,
-        from_test_set=1 - from_runs - from_interaction,
+        # Rounded below zero where the interaction is all that clusters bring.
+        from_test_set=max(0.0, 1 - from_runs - from_interaction),
         from_interaction=from_interaction,
         from_search=np.nan if np.isnan(seeds) else from_runs - from_seeds,
     )

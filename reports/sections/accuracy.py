@@ -1,7 +1,7 @@
 """Accuracy with its uncertainty: every seed, the interval, and where the variance comes from."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 from typing import Any
@@ -14,12 +14,18 @@ from reports.scale import Estimate, Scale, scale_of
 TITLE = "Accuracy and its uncertainty"
 
 SOURCES = {
-    "share_seeds": ("seeds", "more seeds"),
-    "share_test_set": ("the test set", "more test speakers"),
-    "share_interaction": ("seeds by test set", "more of either"),
-    "share_search": ("the search", "repeated searches"),
+    "seeds": "more seeds",
+    "test_set": "more test speakers",
+    "interaction": "more seeds or more test speakers",
+    "search": "repeated searches",
 }
-"""Column of the pairs: what it is called, and what would make it smaller."""
+"""What makes a WER uncertain, as in the columns `se_from_…` and `share_…`: what would shrink it."""
+
+NAMES = ("Seeds", "Test speakers", "Seeds by speakers", "Search")
+"""Of SOURCES, as table headers."""
+
+MAX_OPEN = 15
+"""More pairs than these fold away."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,14 @@ class SeedRow:
     wer: Estimate
     spread: float
     """Standard deviation over seeds; NaN of fewer than two."""
+    parts: tuple[float, ...]
+    """Of the standard error, in the order of SOURCES; NaN if a source cannot be seen."""
+
+    @property
+    def standard_error(self) -> float:
+        """What the parts add up to, in squares."""
+        known = [part for part in self.parts if not math.isnan(part)]
+        return math.hypot(*known) if known else math.nan
 
 
 @dataclass(frozen=True)
@@ -54,9 +68,14 @@ class Numbers:
 
     seeds: tuple[SeedRow, ...]
     scale: Scale | None
+    dominant: str
+    """The source that most of the variance comes from, over all variants; "" if none is known."""
+    dominant_share: float
     variances: tuple[VarianceRow, ...]
-    one_search: bool
-    """Whether each variant was searched once, so that the luck of a search cannot be seen."""
+    smallest_gaps: tuple[float, float] | None
+    """Of the pair that can be told best and of that which can be told worst."""
+    unseen: tuple[str, ...]
+    """Sources that cannot be seen in any variant: "seeds", "search"."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -70,30 +89,57 @@ def numbers(report_input: ReportInput) -> Numbers:
         singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
         wer = Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles)
         spread = stdev(singles) if len(singles) > 1 else math.nan
-        seeds.append(SeedRow(str(row["variant"]), tones[str(row["variant"])], wer, spread))
+        parts = tuple(float(row[f"se_from_{source}"]) for source in SOURCES)
+        seeds.append(SeedRow(str(row["variant"]), tones[str(row["variant"])], wer, spread, parts))
     variances = tuple(
         _variance(row, tones)
         for row in report_input.pairs.to_dict("records")
         if not math.isnan(row["share_seeds"])
     )
+    dominant, share = _dominant(seeds)
+    gaps = [gap for row in variances if not math.isnan(gap := row.smallest_gap)]
+    unseen = [s for i, s in enumerate(SOURCES) if all(math.isnan(row.parts[i]) for row in seeds)]
     return Numbers(
         seeds=tuple(seeds),
         scale=scale_of(value for row in seeds for value in row.wer.values()),
+        dominant=dominant,
+        dominant_share=share,
         variances=variances,
-        one_search=all(math.isnan(row.shares[-1]) for row in variances),
+        smallest_gaps=(min(gaps), max(gaps)) if gaps else None,
+        unseen=tuple(source for source in unseen if source in ("seeds", "search")),
     )
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    sources = [name for name, _ in SOURCES.values()]
     most = max((len(row.wer.singles) for row in numbers.seeds), default=0)
-    return render("sections/accuracy.html", numbers=numbers, sources=sources, num_seeds=most)
+    return render(
+        "sections/accuracy.html",
+        numbers=numbers,
+        names=NAMES,
+        dominant=dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
+        remedy=SOURCES.get(numbers.dominant, ""),
+        num_seeds=most,
+        folded=len(numbers.variances) > MAX_OPEN,
+    )
+
+
+def _dominant(rows: Sequence[SeedRow]) -> tuple[str, float]:
+    """The source with the largest part of the variances of all rows together, and its share."""
+    sums = {
+        source: sum(row.parts[i] ** 2 for row in rows if not math.isnan(row.parts[i]))
+        for i, source in enumerate(SOURCES)
+    }
+    total = sum(sums.values())
+    if not total:
+        return "", math.nan
+    largest = max(sums, key=lambda source: sums[source])
+    return largest, sums[largest] / total
 
 
 def _variance(row: Mapping[Any, Any], tones: dict[str, int]) -> VarianceRow:
     a, b = str(row["a"]), str(row["b"])
-    shares = {key: float(str(row[key])) for key in SOURCES}
+    shares = {source: float(str(row[f"share_{source}"])) for source in SOURCES}
     largest = max(shares, key=lambda key: -1.0 if math.isnan(shares[key]) else shares[key])
     return VarianceRow(
         a=a,
@@ -101,6 +147,6 @@ def _variance(row: Mapping[Any, Any], tones: dict[str, int]) -> VarianceRow:
         tone_a=tones[a],
         tone_b=tones[b],
         shares=tuple(shares.values()),
-        remedy=SOURCES[largest][1],
+        remedy=SOURCES[largest],
         smallest_gap=float(str(row["smallest_gap"])),
     )

@@ -15,6 +15,18 @@ OWN = frozenset({"variant", "seed"})
 
 
 @dataclass(frozen=True)
+class SystemRow:
+    """What one row of the study is, as it was declared."""
+
+    label: str
+    tone: int
+    variant: str
+    settings: tuple[tuple[str, str], ...]
+    difference: str
+    """From the study's base: "base", the one key, or how many; "" where nothing was asked."""
+
+
+@dataclass(frozen=True)
 class KeyRow:
     """One key that is not the same for all."""
 
@@ -29,6 +41,11 @@ class KeyRow:
 class Numbers:
     """What the section shows."""
 
+    systems: tuple[SystemRow, ...]
+    asked: bool
+    """Whether a question says what the base is."""
+    held_equal: str
+    """What the widths were solved for, if they were."""
     variants: tuple[tuple[str, int], ...]
     rows: tuple[KeyRow, ...]
     num_equal: int
@@ -47,12 +64,33 @@ def numbers(report_input: ReportInput) -> Numbers:
             continue
         shown = tuple(_shown(value) for value in values)
         rows.append(KeyRow(key, shown, _origin(key, report_input)))
-    return Numbers(tuple(tones), tuple(rows), num_equal)
+    return Numbers(
+        systems=_systems(report_input),
+        asked=bool(report_input.design.get("question")),
+        held_equal=str(report_input.design.get("held_equal", "")),
+        variants=tuple(tones),
+        rows=tuple(rows),
+        num_equal=num_equal,
+    )
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     return render("sections/differences.html", numbers=numbers)
+
+
+def _systems(report_input: ReportInput) -> tuple[SystemRow, ...]:
+    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    base = report_input.design.get("question", {}).get("base", "")
+    rows = []
+    for label, row in report_input.design.get("systems", {}).items():
+        changes = row["changes"]
+        difference = changes[0] if len(changes) == 1 else f"{len(changes)} things at once"
+        if not changes:
+            difference = "base" if label == base else "nothing" if base else ""
+        settings = tuple((key, setting(value)) for key, value in row["settings"].items())
+        rows.append(SystemRow(label, tones[label], row["variant"], settings, difference))
+    return tuple(rows)
 
 
 def _shown(value: Any) -> str:

@@ -1,26 +1,16 @@
-"""May it be trusted: the claim, what differs, what was held equal; the data; how the runs ended."""
+"""Comparable? The conditions of a fair comparison, one by one; the claim; the data; how the runs
+ended."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from reports.format import plural, setting
+from reports.comparable import Check, checks
+from reports.format import plural
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import STATES, variant_names
 
-TITLE = "Data and trust"
-
-
-@dataclass(frozen=True)
-class SystemRow:
-    """What one row of the study is."""
-
-    label: str
-    tone: int
-    variant: str
-    settings: tuple[tuple[str, str], ...]
-    difference: str
-    """From the study's base: "base", the one key, or how many; "" where nothing was asked."""
+TITLE = "Comparable?"
 
 
 @dataclass(frozen=True)
@@ -48,20 +38,18 @@ class StateRow:
 class Numbers:
     """What the section shows."""
 
+    checks: tuple[Check, ...]
     claim: str
     """Empty, like its source, if the study tests none."""
     source: str
     answers: tuple[tuple[str, str], ...]
     """For each pair of the claim, "a below b" and what was found; then what else was."""
-    held_equal: str
-    systems: tuple[SystemRow, ...]
     corpus: str
     digest: str
     notes: tuple[str, ...]
     splits: tuple[SplitRow, ...]
-    left_out: tuple[tuple[str, int], ...]
-    leakage: tuple[tuple[str, int], ...]
-    """What a later split shares with an earlier one, and in how many utterances; no zeros."""
+    left_out: tuple[tuple[str, int], ...] | None
+    """None if unknown."""
     states: tuple[StateRow, ...]
 
 
@@ -70,6 +58,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     corpus, design = report_input.corpus, report_input.design
     question = design.get("question", {})
     return Numbers(
+        checks=checks(report_input),
         claim=str(question.get("claim", "")),
         source=str(question.get("source", "")),
         answers=tuple(
@@ -77,8 +66,6 @@ def numbers(report_input: ReportInput) -> Numbers:
             for better, worse in question.get("better", ())
         )
         + tuple((str(matter), str(found)) for matter, found in design.get("findings", ())),
-        held_equal=str(design.get("held_equal", "")),
-        systems=_systems(report_input, str(question.get("base", ""))),
         corpus=str(corpus.get("name", "unknown")),
         digest=str(corpus.get("digest", "unknown")),
         notes=tuple(str(note) for note in corpus.get("notes", ())),
@@ -86,15 +73,28 @@ def numbers(report_input: ReportInput) -> Numbers:
             SplitRow(split, row["utterances"], row["speakers"], row["seconds"])
             for split, row in corpus.get("splits", {}).items()
         ),
-        left_out=_counts(corpus.get("left_out", {})),
-        leakage=_counts(corpus.get("leakage", {})),
+        left_out=_counts(corpus["left_out"]) if "left_out" in corpus else None,
         states=_states(report_input),
     )
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/trust.html", numbers=numbers, num_left_out=_total(numbers.left_out))
+    return render(
+        "sections/trust.html",
+        numbers=numbers,
+        summary=_summary(numbers.checks),
+        num_left_out=_total(numbers.left_out or ()),
+    )
+
+
+def _summary(found: tuple[Check, ...]) -> str:
+    """How many conditions hold, in words."""
+    good, bad = (sum(check.outcome == outcome for check in found) for outcome in ("good", "bad"))
+    unknown = len(found) - good - bad
+    told = f"Of {len(found)} conditions of a fair comparison {good} hold"
+    told += f", {bad} {'does' if bad == 1 else 'do'} not" if bad else ""
+    return told + (f"; {unknown} cannot be told." if unknown else ".")
 
 
 def _counts(found: dict[str, Any]) -> tuple[tuple[str, int], ...]:
@@ -113,19 +113,6 @@ def _answer(report_input: ReportInput, better: str, worse: str) -> str:
         return "not compared yet"
     verdict = str(about["verdict"].iloc[0])
     return {f"{better} better": "found", f"{worse} better": "contradicted"}.get(verdict, verdict)
-
-
-def _systems(report_input: ReportInput, base: str) -> tuple[SystemRow, ...]:
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
-    rows = []
-    for label, row in report_input.design.get("systems", {}).items():
-        changes = row["changes"]
-        difference = changes[0] if len(changes) == 1 else f"{len(changes)} things at once"
-        if not changes:
-            difference = "base" if label == base else "nothing" if base else ""
-        settings = tuple((key, setting(value)) for key, value in row["settings"].items())
-        rows.append(SystemRow(label, tones[label], row["variant"], settings, difference))
-    return tuple(rows)
 
 
 def _states(report_input: ReportInput) -> tuple[StateRow, ...]:

@@ -1,11 +1,11 @@
 """Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from reports.comparable import broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -57,6 +57,8 @@ class Numbers:
     sentence: str
     cautions: tuple[str, ...]
     """What keeps the sentence from being the whole truth."""
+    broken: tuple[str, ...]
+    """The conditions of a fair comparison that do not hold."""
     baseline: str
     """What the differences are against: the question's base, else the first variant."""
     variants: tuple[VariantRow, ...]
@@ -74,6 +76,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(
         sentence=report_input.verdict,
         cautions=cautions(report_input),
+        broken=broken(checks(report_input)),
         baseline=baseline,
         variants=variants,
         scale=scale_of(value for row in variants for value in row.wer.values()),
@@ -115,7 +118,8 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/verdict.html", numbers=numbers)
+    unmeasured = [row.variant for row in numbers.variants if is_missing(row.real_time_factor)]
+    return render("sections/verdict.html", numbers=numbers, unmeasured=unmeasured)
 
 
 def _ended(state: str) -> str:
@@ -125,10 +129,9 @@ def _ended(state: str) -> str:
 def _variant_row(
     row: "pd.Series[Any]", tone: int, report_input: ReportInput, baseline: str
 ) -> VariantRow:
-    name, runs, speed = str(row["variant"]), report_input.runs, report_input.speed
+    name, runs = str(row["variant"]), report_input.runs
     own = runs[(runs["variant"] == name) & (runs["kind"] == "confirm")]
     singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
-    measured = speed[speed["variant"] == name]["real_time_factor"].dropna()
     return VariantRow(
         variant=name,
         tone=tone,
@@ -142,7 +145,7 @@ def _variant_row(
         train_seconds=row["train_seconds"],
         search_seconds=row["search_seconds"],
         peak_memory_bytes=row["peak_memory_bytes"],
-        real_time_factor=float(measured.iloc[-1]) if len(measured) else math.nan,
+        real_time_factor=row["real_time_factor"],
         num_trials=0 if is_missing(row["num_trials"]) else int(row["num_trials"]),
         num_seeds=0 if is_missing(row["num_seeds"]) else int(row["num_seeds"]),
     )

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import stdev
 
+import pandas as pd
 import pytest
 
 from reports import ReportInput
@@ -26,11 +27,43 @@ def test_the_largest_source_says_what_would_help(study: ReportInput) -> None:
     assert row.shares[:3] == (0.25, 0.7, 0.05)
     assert math.isnan(row.shares[3])
     assert (row.remedy, row.smallest_gap) == ("more test speakers", 0.031)
-    assert accuracy.numbers(study).one_search
     searched = study.pairs.assign(share_search=0.9)
     shown = accuracy.numbers(replace(study, pairs=searched))
     assert shown.variances[0].remedy == "repeated searches"
-    assert not shown.one_search
+
+
+def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> None:
+    shown = accuracy.numbers(study)
+    assert shown.seeds[0].standard_error == pytest.approx(math.sqrt(0.004**2 + 0.007**2 + 0.001**2))
+    assert shown.dominant == "test_set"
+    assert shown.dominant_share == pytest.approx(49 / 66)
+    assert (shown.unseen, shown.smallest_gaps) == (("search",), (0.031, 0.031))
+    page = accuracy.html(shown).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Most of it comes from <strong>test speakers</strong> (74 % of the variance" in page
+    assert "more test speakers would shrink it most" in page
+    assert "searched once" in page
+
+
+def test_single_runs_hide_the_luck_of_their_seeds(study: ReportInput) -> None:
+    single = study.variants.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
+    shown = accuracy.numbers(replace(study, variants=single))
+    assert shown.unseen == ("seeds", "search")
+    assert "has a single run" in accuracy.html(shown)
+
+
+def test_no_variance_at_all_is_blamed_on_nothing(study: ReportInput) -> None:
+    parts = [column for column in study.variants if column.startswith("se_from_")]
+    for value in (0.0, math.nan):
+        even = study.variants.assign(**dict.fromkeys(parts, value))
+        shown = accuracy.numbers(replace(study, variants=even))
+        assert shown.dominant == ""
+        assert "Most of it comes from" not in accuracy.html(shown)
+
+
+def test_many_pairs_fold_away(study: ReportInput) -> None:
+    many = replace(study, pairs=pd.concat([study.pairs] * 16))
+    assert "<details>" in accuracy.html(accuracy.numbers(many))
+    assert "<details>" not in accuracy.html(accuracy.numbers(study))
 
 
 def test_nothing_scored_is_said(make_input: MakeInput) -> None:

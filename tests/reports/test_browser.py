@@ -196,7 +196,7 @@ def test_without_javascript_it_reads(browser: Any) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.refresh()
     try:
-        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 2
+        assert len(shown(browser, "#verdict .sentence, #verdict table")) == 3
         for section in ("trust", "differences", "accuracy", "pairwise"):
             assert shown(browser, f"#{section} table"), section
         assert len(browser.find_elements(By.CSS_SELECTOR, ".decode")) == 48

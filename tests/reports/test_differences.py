@@ -12,7 +12,9 @@ def test_only_keys_that_differ_are_listed_with_their_reason(study: ReportInput) 
         name: {**config, "model.width": width, "model.convs": ((32, 11),), "optim.name": "adamw"}
         for (name, config), width in zip(study.configs.items(), (256, 224), strict=True)
     }
-    systems = {name: {"settings": {"model.width": 1}, "changes": []} for name in configs}
+    systems = {
+        name: {"variant": name, "settings": {"model.width": 1}, "changes": []} for name in configs
+    }
     asked = replace(study, configs=configs, design={**study.design, "systems": systems})
     shown = differences.numbers(asked)
     assert [(row.key, row.values, row.origin) for row in shown.rows] == [
@@ -21,7 +23,9 @@ def test_only_keys_that_differ_are_listed_with_their_reason(study: ReportInput) 
         ("model.width", ("256", "224"), "matched"),
     ]
     assert shown.num_equal == 2
-    changed = {name: {"settings": {}, "changes": ["model.cell"]} for name in configs}
+    changed = {
+        name: {"variant": name, "settings": {}, "changes": ["model.cell"]} for name in configs
+    }
     asked = replace(asked, design={**study.design, "systems": changed})
     assert differences.numbers(asked).rows[0].origin == "the question"
 
@@ -39,3 +43,27 @@ def test_twins_and_one_variant_are_told(study: ReportInput, make_input: MakeInpu
     assert "Nothing differs but the seeds" in page
     alone = make_input(variants=("ds-gru",))
     assert "There is one variant" in differences.html(differences.numbers(alone))
+
+
+SYSTEMS = {
+    "ds-gru": {"variant": "ds-gru", "settings": {"model.width": 306}, "changes": []},
+    "ds-lstm": {"variant": "ds-lstm", "settings": {}, "changes": ["model.cell"]},
+}
+
+
+def test_systems_are_listed_as_they_were_declared(study: ReportInput) -> None:
+    design = {"held_equal": "2,000,000 parameters", "question": {"base": "ds-gru"}}
+    shown = differences.numbers(replace(study, design={**design, "systems": SYSTEMS}))
+    gru, lstm = shown.systems
+    assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
+    assert (lstm.settings, lstm.difference) == ((), "model.cell")
+    page = differences.html(shown)
+    assert "2,000,000 parameters, to within 1 %" in page
+    assert "Differs from the base in" in page
+    assert "Differs from the base in" not in differences.html(differences.numbers(study))
+
+
+def test_several_differences_are_counted(study: ReportInput) -> None:
+    both = {**SYSTEMS["ds-lstm"], "changes": ["model.cell", "model.norm"]}
+    shown = differences.numbers(replace(study, design={"systems": {**SYSTEMS, "ds-lstm": both}}))
+    assert [row.difference for row in shown.systems] == ["", "2 things at once"]

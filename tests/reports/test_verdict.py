@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,27 @@ def test_the_page_says_the_figures(study: ReportInput) -> None:
         assert shown in page
     assert page.count("<circle") == 2
     assert "<script" not in page
+
+
+def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
+    assert verdict.numbers(study).broken == ()
+    assert "fair comparison" not in verdict.html(verdict.numbers(study))
+    facts = {**study.facts, "ds-lstm": {**study.facts["ds-lstm"], "budget.num_trials": "9"}}
+    shown = verdict.numbers(make_input(facts=facts))
+    assert shown.broken == ("Budget",)
+    page = verdict.html(shown)
+    assert page.index("</strong> budget.") < page.index("<table")
+    assert '<a href="#trust">' in page
+
+
+def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput) -> None:
+    page = verdict.html(verdict.numbers(study))
+    assert "python -m bench.speed" in page
+    assert "not of ds-gru, ds-lstm" in page
+    timed = replace(study, variants=study.variants.assign(real_time_factor=0.0123))
+    page = verdict.html(verdict.numbers(timed))
+    assert "0.0123" in page
+    assert "python -m bench.speed" not in page
 
 
 @pytest.mark.parametrize(

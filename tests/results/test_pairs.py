@@ -48,6 +48,20 @@ def test_golden_systems(golden: list[Outcome]) -> None:
     assert (found["wer"] < found["high"]).all()
 
 
+def test_parts_of_the_standard_error_add_up_to_the_interval() -> None:
+    rng = np.random.default_rng(4)
+    outcomes = [made("many", rng.uniform(0.1, 0.3, 5)), made("one", [0.2])]
+    many, one = summarise(outcomes, np.random.default_rng(0)).to_dict("records")
+    parts = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
+    assert all(many[part] > 0 for part in parts), "rates this far apart differ by seed"
+    standard_error = np.sqrt(sum(many[part] ** 2 for part in parts))
+    # Student's t of so few runs is wider than the normal's 1.96, but not without bound.
+    assert 1.96 < (many["high"] - many["wer"]) / standard_error < 4.4
+    assert np.isnan(many["se_from_search"]), "one search"
+    assert np.isnan([one["se_from_seeds"], one["se_from_interaction"]]).all(), "one seed"
+    assert one["se_from_test_set"] > 0
+
+
 def test_golden_pairs(golden: list[Outcome]) -> None:
     found = compare_pairs(golden, np.random.default_rng(0))
     assert tuple(found.columns) == PAIR_COLUMNS

@@ -6,7 +6,7 @@ from bench.data.corpora import CorpusConfig
 from bench.results.report_input import command_of, describe_design, real_time_factors
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
-from bench.study.question import load_study_file
+from bench.study.question import System, load_study_file
 from bench.study.space import load_budget
 
 BUDGET = load_budget("smoke")
@@ -65,3 +65,11 @@ def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() ->
     speed = speed.assign(utterance_seconds=3.0, batch_seconds=20.0)
     assert real_time_factors(plain, speed) == {"ds-gru": 0.04, "ds-lstm": 0.05}
     assert real_time_factors(plain, speed[:0]) == {}
+
+
+def test_no_real_time_factor_of_a_network_that_was_not_measured() -> None:
+    deaf = {"deaf": System(variant="ds-gru", settings={"model.convs": [[8, 1, 3]]})}
+    study = define(deaf, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
+    width = study.base_config("deaf").model.width
+    speed = pd.DataFrame({"variant": ["ds-gru"], "width": [width], "real_time_factor": [0.1]})
+    assert real_time_factors(study, speed.assign(device="cpu", utterance_seconds=3.0)) == {}
