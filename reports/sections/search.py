@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.charts import Chart, chart, log_ticks, plain
+from reports.charts import Chart, chart, evenly, log_ticks, plain
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -294,8 +294,14 @@ def _slices(search: VariantSearch) -> Chart:
         layout[f"xaxis{number}"] = {
             "domain": [place * share, (place + 0.86) * share],
             "title": {"text": shown["label"]},
-            **{key: shown[key] for key in ("tickvals", "ticktext") if key in shown},
         }
+        if "tickvals" in shown:
+            # Three names of values have room side by side; choices are all named.
+            ticks = shown["tickvals"]
+            kept = evenly(len(ticks), len(ticks) if axis.choices else 3)
+            layout[f"xaxis{number}"] |= {
+                key: [shown[key][tick] for tick in kept] for key in ("tickvals", "ticktext")
+            }
         if "range" in shown:
             # A value at an end of its range, which is what the alarm is about, is seen whole.
             low, high = shown["range"]

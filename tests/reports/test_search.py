@@ -101,8 +101,13 @@ def test_parallel_coordinates_draw_the_best_last(study: ReportInput) -> None:
 
 def test_a_value_at_the_end_of_its_range_is_seen_whole(study: ReportInput) -> None:
     layout = figure(search.html(search.numbers(study)), "chart-slices-0")["layout"]
-    low, high = layout["xaxis"]["range"]
-    assert low < 0.0 < 0.3 < high
+    assert [layout[f"xaxis{n}"]["title"]["text"] for n in ("", "2", "3")] == [
+        "num_bins", "dropout", "learning_rate",
+    ]  # fmt: skip
+    low, high = layout["xaxis2"]["range"]
+    assert -0.1 < low < 0.0 < 0.3 < high < 0.4
+    assert layout["xaxis"]["ticktext"] == ["40", "64", "80"]
+    assert layout["xaxis3"]["ticktext"] == ["0.0005", "0.002", "0.005"]
 
 
 def test_every_trial_is_in_the_history(study: ReportInput) -> None:
