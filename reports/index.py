@@ -20,7 +20,9 @@ class StudyRow:
     corpus: str
     budget: str
     state: str
-    """How many of the planned confirm runs are scored, in words."""
+    """How many of the planned runs have ended, in words."""
+    changed: str
+    """When a run last began or ended, "" if none has: as recorded, not when the list is written."""
     verdict: str
     report: str
     """Relative to the list; empty if it is not written."""

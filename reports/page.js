@@ -151,6 +151,17 @@ function setUpCurves() {
   tool.addEventListener("change", show);
 }
 
+// What is wider than its place can be scrolled from the keyboard; what fits is no stop on the way.
+function setUpScrolling() {
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const place of document.querySelectorAll(".scroll:not([tabindex])")) observer.observe(place);
+}
+
 // What is folded away on the screen is part of the printed page.
 window.addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
@@ -161,3 +172,4 @@ setUpPlayheads();
 setUpStage();
 drawCharts();
 setUpCurves();
+setUpScrolling();

@@ -3,11 +3,13 @@
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
+
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.results.comparison import compare
 from bench.results.report_input import REPORT_FILE
-from bench.study.definition import load, studies_newest_first
+from bench.study.definition import StudyDefinition, load, studies_newest_first
 from bench.tracking import read_study
 from reports import StudyRow, build_index
 
@@ -29,18 +31,32 @@ def _row(folder: Path) -> StudyRow:
     except UserError as error:
         return StudyRow(
             name=folder.name, asked="", corpus="", budget="", state="cannot be read",
-            verdict=str(error), report=link,
+            changed="", verdict=str(error), report=link,
         )  # fmt: skip
-    runs = tables.runs
-    scored = int(((runs["kind"] == "confirm") & runs["test_wer"].notna()).sum())
-    planned = definition.budget.num_seeds * len(definition.systems)
     question = definition.question
     return StudyRow(
         name=definition.name,
         asked=question.summary if question else ", ".join(definition.systems),
         corpus=definition.corpus.name,
         budget=definition.budget.name,
-        state=f"{scored} of {planned} confirm runs scored",
+        state=_state(definition, tables.runs),
+        changed=_last_change(tables.runs),
         verdict=verdict,
         report=link,
     )
+
+
+def _state(definition: StudyDefinition, runs: pd.DataFrame) -> str:
+    budget, num_systems = definition.budget, len(definition.systems)
+    trials = (runs["kind"] == "trial") & ~runs["state"].isin(["running", "killed"])
+    scored = (runs["kind"] == "confirm") & runs["test_wer"].notna()
+    return (
+        f"{trials.sum()} of {budget.num_trials * num_systems} trials ended, "
+        f"{scored.sum()} of {budget.num_seeds * num_systems} confirm runs scored"
+    )
+
+
+def _last_change(runs: pd.DataFrame) -> str:
+    """To the minute, in UTC."""
+    latest = max([*runs["started_at"], *runs["ended_at"]], default="")
+    return latest[: len("2026-11-23T09:38")].replace("T", " ")

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
+from reports.format import percent
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import colour, dash, variant_names
@@ -27,7 +28,7 @@ class Curve:
     best: tuple[float, ...]
     """Lowest valid WER so far; NaN before the first trial that trained to its end."""
     expected: tuple[float, ...]
-    """Of 1, 2, … independent trials; empty where there are none."""
+    """Of 1, 2, … independent trials; empty where fewer than two ended."""
 
     @property
     def last_gain(self) -> int:
@@ -41,6 +42,11 @@ class Numbers:
     """What the section shows."""
 
     curves: tuple[Curve, ...]
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """The variants without an expected best."""
+        return tuple(curve.variant for curve in self.curves if not curve.expected)
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -59,7 +65,10 @@ def numbers(report_input: ReportInput) -> Numbers:
                 num_trials=tuple(own["num_trials"].astype(int)),
                 train_seconds=tuple(own["train_seconds"].astype(float)),
                 best=tuple(own["best_valid_wer"].astype(float)),
-                expected=tuple(independent["valid_wer"].astype(float)),
+                # One trial alone has no distribution to expect anything from.
+                expected=tuple(independent["valid_wer"].astype(float))
+                if len(independent) > 1
+                else (),
             )
         )
     return Numbers(tuple(curves))
@@ -98,7 +107,7 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
         "yaxis": {"ticksuffix": " %", "title": {"text": "best valid WER"}},
     }
     label = f"Best valid WER against {words}: " + "; ".join(
-        f"{curve.variant} ends at {100 * curve.best[-1]:.1f} %" for curve in numbers.curves
+        f"{curve.variant} ends at {percent(curve.best[-1])}" for curve in numbers.curves
     )
     return chart(f"chart-budget-{field.replace('_', '-')}", label, traces, layout)
 

@@ -263,8 +263,9 @@ def _parallel(search: VariantSearch) -> Chart:
         tickfont={"size": 11},
     )
     name = f"Settings of the trials of {search.variant} against their valid WER"
-    layout = {"margin": {"l": 64, "r": 48, "t": 48, "b": 20}}
-    return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 320)
+    # The upper margin keeps the names of the axes clear of plotly's buttons.
+    layout = {"margin": {"l": 64, "r": 48, "t": 76, "b": 20}}
+    return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 348)
 
 
 def _slices(search: VariantSearch) -> Chart:
@@ -291,10 +292,15 @@ def _slices(search: VariantSearch) -> Chart:
             )
         )
         layout[f"xaxis{number}"] = {
-            "domain": [place * share, (place + 0.9) * share],
+            "domain": [place * share, (place + 0.86) * share],
             "title": {"text": shown["label"]},
-            **{key: shown[key] for key in ("range", "tickvals", "ticktext") if key in shown},
+            **{key: shown[key] for key in ("tickvals", "ticktext") if key in shown},
         }
+        if "range" in shown:
+            # A value at an end of its range, which is what the alarm is about, is seen whole.
+            low, high = shown["range"]
+            margin = 0.06 * (high - low)
+            layout[f"xaxis{number}"]["range"] = [low - margin, high + margin]
     name = f"Each searched setting of {search.variant} against valid WER"
     return chart(f"chart-slices-{search.tone}", name, traces, layout, 240)
 

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from reports import ReportInput, build
+from reports import ReportInput, StudyRow, build, build_index
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 PATIENCE_SECONDS = 120
 """On a busy machine a browser takes its time."""
 WIDTHS = {"phone": 390, "desktop": 1280}
+THEMES = [("light", WIDTHS["desktop"]), ("dark", WIDTHS["phone"])]
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +134,9 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests(browser))
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
-    """axe-core, Deque's accessibility checks, over the whole page but the insides of charts."""
+def serious(browser: Any, theme: str, width: int) -> list[tuple[str, str, str]]:
+    """What axe-core, Deque's accessibility checks, holds against the page that is open; the insides
+    of charts are plotly's."""
     axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -146,13 +147,49 @@ def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None
         "const done = arguments[0]; axe.run({exclude: ['.svg-container']})"
         ".then(done, (error) => done(String(error)));"
     )
-    serious = [
+    return [
         (rule["id"], node["html"][:200], node["failureSummary"])
         for rule in found["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"][:3]
     ]
-    assert serious == []
+
+
+@pytest.mark.parametrize(("theme", "width"), THEMES)
+def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None:
+    assert serious(browser, theme, width) == []
+
+
+def test_what_is_wider_than_its_place_scrolls_from_the_keyboard(browser: Any) -> None:
+    metrics = {"width": WIDTHS["phone"], "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    unreachable = (
+        "return [...document.querySelectorAll('.scroll')].filter("
+        "(place) => place.checkVisibility({ contentVisibilityAuto: true })"
+        " && place.scrollWidth > place.clientWidth && place.tabIndex < 0).length"
+    )
+    WebDriverWait(browser, 10).until(lambda page: page.execute_script(unreachable) == 0)
+
+
+def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) -> None:
+    report = browser.current_url
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "report.html").write_text("<title>cells</title>")
+    row = StudyRow(
+        name="cells", asked="Which cell?", corpus="an4", budget="quick", state="no run ended",
+        changed="2026-11-23 09:38", verdict="Nothing can be said yet. " * 9,
+        report="cells/report.html",
+    )  # fmt: skip
+    try:
+        browser.get(build_index([row], tmp_path / "index.html").as_uri())
+        for theme, width in THEMES:
+            assert serious(browser, theme, width) == []
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= width
+        browser.find_element(By.LINK_TEXT, "cells").click()
+        assert browser.title == "cells"
+    finally:
+        browser.get(report)
 
 
 def test_without_javascript_it_reads(browser: Any) -> None:

@@ -30,6 +30,20 @@ def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> N
     (curve,) = budget.numbers(replace(study, budget_curves=table[:1])).curves
     assert curve.last_gain == 0
     assert "null" in budget.html(budget.numbers(replace(study, budget_curves=table)))
+    assert "nan" not in budget.html(budget.numbers(replace(study, budget_curves=table[:1])))
+
+
+def test_one_random_trial_expects_nothing_and_it_is_said(study: ReportInput) -> None:
+    table = study.expected_best
+    one = table[(table["variant"] == "ds-gru") | (table["num_trials"] == 1)]
+    found = budget.numbers(replace(study, expected_best=one))
+    assert [bool(curve.expected) for curve in found.curves] == [True, False]
+    page = budget.html(found)
+    assert "Open diamonds" in page
+    assert "Fewer than two random trials of ds-lstm have ended" in page
+    none = budget.html(budget.numbers(replace(study, expected_best=table[:0])))
+    assert "Open diamonds" not in none
+    assert "Fewer than two" not in budget.html(budget.numbers(study))
 
 
 def test_no_trial_is_said(make_input: MakeInput) -> None:

@@ -1,7 +1,10 @@
 """The page as a whole: one file, nothing from outside, nothing from the data that runs."""
 
 import html
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -82,6 +85,21 @@ def test_same_input_same_bytes(page: Path, make_input: MakeInput, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["again.html"]
 
 
+def test_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """Text hashes differently in each: no order may come from a set."""
+    script = (
+        "import sys; from pathlib import Path; from conftest import make_input; "
+        "from reports import build; names = tuple('ds-' + letter for letter in 'abcdefg'); "
+        "build(make_input(variants=names, num_trials=4, num_seeds=2), Path(sys.argv[1]))"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
+        command = [sys.executable, "-c", script, str(tmp_path / f"{seed}.html")]
+        subprocess.run(command, env=environment, check=True)
+    assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
+
+
 def poisoned(make_input: MakeInput) -> ReportInput:
     """A study in which every text that comes from outside is hostile."""
     base = make_input(variants=(EVIL, "ds-gru"))
@@ -142,6 +160,8 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         ({"state": "failed", "num_seeds": 0}, ["Every run of the study failed"]),
         ({"state": "diverged", "num_seeds": 0}, ["Every run of the study diverged"]),
         ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
+        ({"state": "running", "num_seeds": 0}, ["have not ended", "No confirm run has been"]),
+        ({"state": "running", "num_seeds": 1}, ["have not ended", "take it as a first look"]),
         ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
         ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
         ({"corpus": {}, "budget": {}, "environment": {}}, ["Nothing is known of its splits"]),

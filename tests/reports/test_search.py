@@ -99,6 +99,12 @@ def test_parallel_coordinates_draw_the_best_last(study: ReportInput) -> None:
     assert "The best optim.learning_rate, 0.0078, lies at the upper edge" in page
 
 
+def test_a_value_at_the_end_of_its_range_is_seen_whole(study: ReportInput) -> None:
+    layout = figure(search.html(search.numbers(study)), "chart-slices-0")["layout"]
+    low, high = layout["xaxis"]["range"]
+    assert low < 0.0 < 0.3 < high
+
+
 def test_every_trial_is_in_the_history(study: ReportInput) -> None:
     drawn = figure(search.html(search.numbers(study)), "chart-history")
     assert drawn["layout"]["xaxis"]["dtick"] == 1, "no tick between two trials"

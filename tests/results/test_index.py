@@ -1,0 +1,57 @@
+"""The list of studies, from their folders."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.data.corpora import CorpusConfig
+from bench.results.index import write_index
+from bench.study.definition import FILE, begin_or_return, define
+from bench.study.space import load_budget
+from bench.tracking import RunIdentity, RunRecord
+
+RUN = RunIdentity(study="s", variant="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of studies, with one that has begun."""
+    monkeypatch.chdir(tmp_path)
+    study = define(
+        ["ds-gru", "ds-lstm"], CorpusConfig(), load_budget("smoke"), seed=0, device="cpu",
+        settings={}, name="cells",
+    )  # fmt: skip
+    begin_or_return(Path("out/cells"), study)
+    return tmp_path / "out"
+
+
+def test_a_study_without_runs_is_listed(out: Path) -> None:
+    page = write_index().read_text("utf-8")
+    assert "ds-gru, ds-lstm" in page
+    assert "0 of 4 trials ended, 0 of 4 confirm runs scored" in page
+    assert "href" not in page, "no report is written yet"
+
+
+def test_state_and_last_change_come_from_the_records(out: Path) -> None:
+    for slot, state in enumerate(("finished", "failed", "killed")):
+        folder = out / "cells" / "runs" / "ds-gru" / f"trial-00{slot}"
+        record = RunRecord.open(folder, replace(RUN, slot=slot), {}, {})
+        record.close(state, {})
+        summary = folder / "summary.json"
+        now = summary.read_text().partition('"ended_at": "')[2][:16]
+        summary.write_text(summary.read_text().replace(now, f"2031-05-0{slot + 1}T10:00"))
+    (out / "cells" / "report.html").touch()
+    page = write_index().read_text("utf-8")
+    assert "2 of 4 trials ended" in page
+    assert "<td>2031-05-03 10:00</td>" in page
+    assert '<a href="cells/report.html">cells</a>' in page
+    assert write_index().read_text("utf-8") == page
+
+
+def test_a_study_that_cannot_be_read_does_not_hide_the_others(out: Path) -> None:
+    (out / "broken").mkdir()
+    (out / "broken" / FILE).write_text("{")
+    page = write_index().read_text("utf-8")
+    assert "cannot be read" in page
+    assert "ds-gru, ds-lstm" in page
