@@ -72,7 +72,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         },
         configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
         facts={
-            label: _facts(folder, definition, label, tables.runs) for label in definition.systems
+            label: describe_facts(folder, definition, label, tables.runs)
+            for label in definition.systems
         },
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design={**describe_design(definition), "findings": comparison.findings},
@@ -156,7 +157,7 @@ def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> M
     return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
 
 
-def _facts(
+def describe_facts(
     folder: Path, definition: StudyDefinition, label: str, runs: pd.DataFrame
 ) -> dict[str, str]:
     """What is known of how the scored confirm runs of `label` came about, their code included;

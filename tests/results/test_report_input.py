@@ -1,13 +1,23 @@
 """What the report is told about a study's design, and the command that repeats it."""
 
+from pathlib import Path
+
 import pandas as pd
 
+from bench.core.config import to_dict
+from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
-from bench.results.report_input import command_of, describe_design, real_time_factors
+from bench.results.report_input import (
+    command_of,
+    describe_design,
+    describe_facts,
+    real_time_factors,
+)
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file
 from bench.study.space import load_budget
+from bench.tracking.record import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION, RunIdentity
 
 BUDGET = load_budget("smoke")
 
@@ -73,3 +83,28 @@ def test_no_real_time_factor_of_a_network_that_was_not_measured() -> None:
     width = study.base_config("deaf").model.width
     speed = pd.DataFrame({"variant": ["ds-gru"], "width": [width], "real_time_factor": [0.1]})
     assert real_time_factors(study, speed.assign(device="cpu", utterance_seconds=3.0)) == {}
+
+
+def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_path: Path) -> None:
+    study = define(["ds-gru"], CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
+    rows = []
+    for slot, cpu in enumerate(("old", "new", "unscored")):
+        run = f"ds-gru/confirm-{slot}"
+        folder = tmp_path / "runs" / run
+        identity = RunIdentity(
+            study="x", variant="ds-gru", kind="confirm", slot=slot, attempt=1, seed=slot, params={},
+            data_digest="d1",
+        )  # fmt: skip
+        opened = {"uid": "u", "mlflow_run_id": None, "started_at": "", "opened_at": "", "host": "h"}
+        recorded = {"schema_version": SCHEMA_VERSION, "name": identity.name, **opened}
+        write_json(folder / RUN, {**recorded, **to_dict(identity)})
+        write_json(folder / ENVIRONMENT, {"cpu": cpu, "git.commit": 40 * "a"})
+        test_wer = float("nan") if cpu == "unscored" else 0.2
+        rows.append({"run": run, "variant": "ds-gru", "kind": "confirm", "test_wer": test_wer})
+    (tmp_path / "runs/ds-gru/confirm-1" / DIFF).write_text("+ a line")
+    facts = describe_facts(tmp_path, study, "ds-gru", pd.DataFrame(rows))
+    assert (facts["hardware"], facts["data"], facts["decoder"]) == ("new | old", "d1", "greedy")
+    assert facts["budget.num_seeds"] == str(BUDGET.num_seeds)
+    clean, changed = facts["code"].split(" | ")
+    assert (clean, changed.partition(" with changes ")[0]) == (12 * "a", 12 * "a")
+    assert describe_facts(tmp_path, study, "ds-gru", pd.DataFrame(rows[2:])) == {}
