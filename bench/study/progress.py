@@ -3,14 +3,23 @@ so that it may be asked at any time, from any process."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.study.definition import StudyDefinition, load
 from bench.study.worker import confirm_folder
 from bench.tracking.reader import OBJECTIVE
-from bench.tracking.record import METRICS, POINT, RUN, SUMMARY, read_json, read_lines, read_run
+from bench.tracking.record import (
+    METRICS,
+    POINT,
+    RUN,
+    SUMMARY,
+    read_json,
+    read_lines,
+    read_run,
+    timestamp,
+)
 
 WAITING, SECONDS = "waiting", "train/seconds"
 
@@ -105,7 +114,7 @@ class ProgressReader:
         Raises:
             UserError: a record of a newer version, or a line that is not JSON.
         """
-        runs = tuple(self._runs(now or datetime.now(UTC)))
+        runs = tuple(self._runs(now or datetime.fromisoformat(timestamp())))
         return StudyProgress(
             study=self._definition.name,
             num_ended=sum(run.has_ended for run in runs),
