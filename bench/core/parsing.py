@@ -1,6 +1,7 @@
 """JSON and TOML that anybody may have written: a value comes out, or a ValueError, nothing else."""
 
 import json
+import sys
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ def parse_json(text: str | bytes) -> Any:
     """The value that `text` holds; numbers may be NaN or infinite, as Python writes them.
 
     Raises:
-        ValueError: no JSON, no UTF-8, a number of thousands of digits, halves of a surrogate pair
-            (text that no file can hold), too deeply nested.
+        ValueError: no JSON, no UTF-8, an integer beyond the largest float, halves of a surrogate
+            pair (text that no file can hold), too deeply nested.
     """
     return _checked(json.loads, text.decode() if isinstance(text, bytes) else text)
 
@@ -32,6 +33,8 @@ def _checked(parse: Callable[[str], Any], text: str) -> Any:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
     level = [value]
     for _ in range(MAX_DEPTH):
+        if any(isinstance(item, int) and abs(item) > sys.float_info.max for item in level):
+            raise ValueError(f"it holds an integer beyond {sys.float_info.max:.0e}")
         level = [item for outer in level for item in _items(outer)]
         if not level:
             break

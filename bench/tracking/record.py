@@ -51,7 +51,10 @@ HEARD: Keys = {
 }  # fmt: skip
 SCORED: Keys = {
     **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
+    "seconds": int | float,
     **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
+    **dict.fromkeys(("char_substitutions", "char_deletions", "char_insertions"), int),
+    "num_ref_chars": int,
 }
 
 NONFINITE = "num_nonfinite_values"

@@ -19,6 +19,7 @@ def test_values_are_those_of_the_text() -> None:
         "{",
         b"\xff",
         "9" * 5000,
+        "[1" + "0" * 400 + "]",
         '{"a": "\\ud800"}',
         "[" * 5000,
         "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),

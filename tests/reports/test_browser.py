@@ -28,8 +28,8 @@ THEMES = [("light", WIDTHS["desktop"]), ("dark", WIDTHS["phone"])]
 
 
 @pytest.fixture(scope="module")
-def browser(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with the report open and its charts drawn."""
+def driver() -> Iterator[Any]:
+    """Chromium, one for all tests: it costs seconds to start."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "enable-unsafe-swiftshader"):
@@ -39,11 +39,34 @@ def browser(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Ite
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
         driver.set_script_timeout(PATIENCE_SECONDS)
-        report = build(study, tmp_path_factory.mktemp("browser") / "report.html")
-        driver.get(report.as_uri())
         yield driver
     finally:
         driver.quit()
+
+
+@pytest.fixture(scope="module")
+def report(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report."""
+    return build(study, tmp_path_factory.mktemp("browser") / "report.html").as_uri()
+
+
+@pytest.fixture
+def browser(driver: Any, report: str) -> Any:
+    """Chromium with the report just opened and its charts drawn: light, on a desktop."""
+    show_in(driver, "light", WIDTHS["desktop"])
+    driver.get(report)
+    return driver
+
+
+def show_in(browser: Any, theme: str, width: int) -> None:
+    """As a reader has it who likes `theme`, once it is painted."""
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_async_script(
+        "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+    )
 
 
 def requests(browser: Any) -> list[str]:
@@ -115,17 +138,14 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     assert heard.text != first
 
     # 4. No page is wider than its window, and the dark theme reaches the charts.
+    colour = "return document.getElementById('chart-valid-wer').layout.template.layout.font.color"
+    light = browser.execute_script(colour)
     for width in WIDTHS.values():
-        metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        show_in(browser, "dark", width)
         wide = browser.execute_script("return document.documentElement.scrollWidth")
         assert wide <= width
-    template = "return document.getElementById('chart-valid-wer').layout.template.layout.font.color"
-    light = browser.execute_script(template)
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
     WebDriverWait(browser, PATIENCE_SECONDS).until(
-        lambda page: page.execute_script(template) != light
+        lambda page: page.execute_script(colour) != light
     )
 
     # 5. Nothing complained, and nothing but the file was asked for.
@@ -138,10 +158,7 @@ def serious(browser: Any, theme: str, width: int) -> list[tuple[str, str, str]]:
     """What axe-core, Deque's accessibility checks, holds against the page that is open; the insides
     of charts are plotly's."""
     axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    show_in(browser, theme, width)
     browser.execute_script(axe)
     found = browser.execute_async_script(
         "const done = arguments[0]; axe.run({exclude: ['.svg-container']})"
@@ -161,8 +178,7 @@ def test_axe_finds_nothing_serious(browser: Any, theme: str, width: int) -> None
 
 
 def test_what_is_wider_than_its_place_scrolls_from_the_keyboard(browser: Any) -> None:
-    metrics = {"width": WIDTHS["phone"], "height": 844, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    show_in(browser, "light", WIDTHS["phone"])
     unreachable = (
         "return [...document.querySelectorAll('.scroll')].filter("
         "(place) => place.checkVisibility({ contentVisibilityAuto: true })"
@@ -172,7 +188,6 @@ def test_what_is_wider_than_its_place_scrolls_from_the_keyboard(browser: Any) ->
 
 
 def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) -> None:
-    report = browser.current_url
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "report.html").write_text("<title>cells</title>")
     row = StudyRow(
@@ -180,16 +195,13 @@ def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) 
         changed="2026-11-23 09:38", verdict="Nothing can be said yet. " * 9,
         report="cells/report.html",
     )  # fmt: skip
-    try:
-        browser.get(build_index([row], tmp_path / "index.html").as_uri())
-        for theme, width in THEMES:
-            assert serious(browser, theme, width) == []
-            wide = browser.execute_script("return document.documentElement.scrollWidth")
-            assert wide <= width
-        browser.find_element(By.LINK_TEXT, "cells").click()
-        assert browser.title == "cells"
-    finally:
-        browser.get(report)
+    browser.get(build_index([row], tmp_path / "index.html").as_uri())
+    for theme, width in THEMES:
+        assert serious(browser, theme, width) == []
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+    browser.find_element(By.LINK_TEXT, "cells").click()
+    assert browser.title == "cells"
 
 
 def test_without_javascript_it_reads(browser: Any) -> None:
@@ -204,4 +216,3 @@ def test_without_javascript_it_reads(browser: Any) -> None:
         assert len(shown(browser, "details.history")) == 3
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-        browser.refresh()
