@@ -110,7 +110,7 @@ def run_of_ours(run_json: dict[str, object]) -> Callable[..., str]:
         ids = {"mlflow_run_id": "m", "data_digest": recorded["data"]}
         write_json(folder / "run.json", run_json | ids)
         write_json(folder / "environment.json", {"cpu": recorded["cpu"]})
-        rows = system.outcome.runs[0].drop(columns="seconds").to_dict("records")
+        rows = system.outcome.runs[0].assign(seconds=3.0).to_dict("records")
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "utterances-test.jsonl").write_text(lines)
         return str(folder)
