@@ -15,7 +15,7 @@ from typing import Any
 from bench.core import cli
 from bench.core.config import flatten, parse_settings, to_dict
 from bench.core.console import STDOUT, counting
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UserError
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
@@ -25,12 +25,15 @@ from bench.results.comparison import Comparison
 from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, command_of, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
-from bench.study.launcher import Launcher, Workers
+from bench.study.engine import Engine, share_host
+from bench.study.launcher import Launcher
+from bench.study.lease import GRACE_SECONDS
 from bench.study.match import MATCH_FORM, Match
 from bench.study.question import load_study_file
 from bench.study.queue import best_slot
 from bench.study.run import datasets
 from bench.study.space import load_budget
+from bench.study.storage import QueueStorage
 from bench.tracking import Findings, StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
@@ -43,16 +46,64 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 
 
 def main(options: argparse.Namespace) -> None:
-    """Run the sweep that `options` ask for, write its report, print its verdict."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    if options.storage and mask(options.storage) != options.storage:
-        _logger.warning(
-            "ps shows the password in --storage to everyone on this machine; leave it out there "
-            "and put it into ~/.pgpass or PGPASSWORD"
-        )
+    """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
+    verdict."""
+    signal.signal(signal.SIGTERM, _stop)
+    _warn_of_password(options.storage)
     device = resolve_device(options.device).type
-    workers = share_cores(options.workers, device)
+    engine = make_engine(options, device)
     definition = definition_of(options, device)
+    corpus, definition = _with_data(definition)
+    folder = OUT / definition.name
+    storage = QueueStorage(options.storage, folder, num_workers=engine.num_workers)
+    with storage.alone(grace_seconds=options.grace):
+        begin_or_return(folder, definition)
+        tracker = StudyTracker.open(definition.name, data_digest=corpus.digest)
+        flush_unsent(folder)
+        parents = {label: tracker.parent(label) for label in definition.systems}
+    _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
+    launcher = Launcher(
+        folder,
+        definition,
+        storage,
+        engine,
+        storage_url=options.storage,
+        grace_seconds=options.grace,
+        parents=parents,
+    )
+    try:
+        launcher.run()
+    except BaseException as error:
+        if not launcher.has_company():
+            is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
+            tracker.stop("killed" if is_stop else "failed")
+        raise
+
+    with storage.alone(grace_seconds=options.grace):
+        report_input, comparison = gather(folder, audio=options.audio)
+        report = build(report_input, folder / REPORT_FILE)
+        write_index()
+        flush_unsent(folder)
+        _summarise(tracker, definition, comparison, launcher, report)
+    result = _as_json(definition, comparison, report, tracker.tracking_uri)
+    if options.json:
+        cli.print_json(result)
+    else:
+        _print_verdict(comparison, result, corpus)
+
+
+def make_engine(options: argparse.Namespace, device: str) -> Engine:
+    """What starts the workers.
+
+    Raises:
+        UserError: as `share_host`.
+    """
+    gpus = tuple(filter(None, (options.gpus or "").split(",")))
+    return share_host(options.workers, device, gpus=gpus, per_gpu=options.per_gpu)
+
+
+def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
+    """The corpus, its features built, and the definition with what they say."""
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
     for split in ("valid", "test"):
@@ -61,35 +112,8 @@ def main(options: argparse.Namespace) -> None:
                 f"a study needs a {split} split, corpus {corpus.name} has none; supply one, or "
                 "train without it by python -m bench.train"
             )
-    definition = replace(
-        definition, data_digest=corpus.digest, excluded=_common_subset(corpus, definition)
-    )
-    folder = OUT / definition.name
-    begin_or_return(folder, definition)
-    _logger.info("study %s, %d workers, device %s", definition.name, workers.count, device)
-
-    tracker = StudyTracker.open(definition.name, data_digest=corpus.digest)
-    flush_unsent(folder)
-    parents = {label: tracker.parent(label) for label in definition.systems}
-    launcher = Launcher(
-        folder, definition, workers=workers, storage_url=options.storage, parents=parents
-    )
-    try:
-        launcher.run()
-    except BaseException as error:
-        tracker.stop("killed" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-
-    report_input, comparison = gather(folder, audio=options.audio)
-    report = build(report_input, folder / REPORT_FILE)
-    write_index()
-    flush_unsent(folder)
-    _summarise(tracker, definition, comparison, launcher, report)
-    result = _as_json(definition, comparison, report, tracker.tracking_uri)
-    if options.json:
-        cli.print_json(result)
-    else:
-        _print_verdict(comparison, result, corpus)
+    excluded = _common_subset(corpus, definition)
+    return corpus, replace(definition, data_digest=corpus.digest, excluded=excluded)
 
 
 def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
@@ -117,20 +141,6 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
         question=study.question if study else None,
         name=options.name,
     )
-
-
-def share_cores(num_workers: int | None, device: str) -> Workers:
-    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
-    worker on a GPU.
-
-    Raises:
-        UserError: less than one worker.
-    """
-    cores = len(os.sched_getaffinity(0))
-    count = num_workers if num_workers is not None else cores if device == "cpu" else 1
-    if count < 1:
-        raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
-    return Workers(count=count, threads_each=max(1, cores // count))
 
 
 def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ...]:
@@ -226,8 +236,17 @@ def _python() -> str:
     return "python" if active else os.path.relpath(sys.executable)
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _warn_of_password(storage_url: str | None) -> None:
+    if storage_url and mask(storage_url) != storage_url:
+        _logger.warning(
+            "ps shows the password in --storage to everyone on this machine; leave it out there "
+            "and put it into ~/.pgpass or PGPASSWORD"
+        )
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the stopping
+    raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -236,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
         "sweep",
         "Search each variant's settings under the same budget, retrain the best with fresh "
         "seeds, score the test set once per seed, and report which variant is better. Run it "
-        "again to resume.",
+        "again to resume, or beside a running one, here or on another machine, to help it.",
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
         "--study look-ahead",
@@ -256,7 +275,23 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings(parser)
     cli.add_device(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
-    parser.add_argument("--storage", metavar="URL", help="of the queue (default: a journal file)")
+    parser.add_argument("--gpus", metavar="0,1", help="the GPUs to use (default: the first)")
+    parser.add_argument(
+        "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of the queue, postgresql://… for several machines (default: a journal file)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE_SECONDS,
+        metavar="SECONDS",
+        help="without a sign of life before a worker counts as gone "
+        f"(default: {GRACE_SECONDS:.0f})",
+    )
     cli.add_audio(parser)
     parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
     return parser

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
-from bench.core.errors import DISK_IS_FULL, UserError
+from bench.core.errors import DISK_IS_FULL, TemporaryError, UserError
 from bench.core.masking import mask
 
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
+EXIT_START_AGAIN = 75
+"""EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
 EXIT_INTERRUPTED = 130
 
 
@@ -111,8 +113,9 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
     for.
 
-    0: done; 2: the user's mistake or a full disk, one line on stderr; 130: interrupted. A bug keeps
-    its traceback and ends with 1. What is printed is masked.
+    0: done; 2: the user's mistake or a full disk, one line on stderr; 75: stopped from outside,
+    start it again; 130: interrupted. A bug keeps its traceback and ends with 1. What is printed is
+    masked.
     """
     options = verb.parse_args()
     set_up_logging(-1 if options.quiet else options.verbose)
@@ -120,6 +123,8 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         main(options)
     except UserError as error:
         _stop_with(str(error))
+    except TemporaryError as error:
+        _stop_with(str(error), EXIT_START_AGAIN)
     except KeyboardInterrupt:
         STDERR.print("interrupted", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
@@ -136,6 +141,6 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         sys.exit(EXIT_BUG)
 
 
-def _stop_with(message: str) -> NoReturn:
+def _stop_with(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     STDERR.print(f"error: {mask(message)}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(EXIT_USER_ERROR)
+    sys.exit(code)

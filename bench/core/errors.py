@@ -33,3 +33,8 @@ class UnwritableError(UserError):
             f"{path} cannot be written ({error.strerror or error}); {way_out} and run the same "
             "command again: it goes on from what is there"
         )
+
+
+class TemporaryError(Exception):
+    """Stopped through no fault of the user's or ours: what is done is kept, and the same command
+    goes on from there. Commands exit with 75, which supervisors take for "start me again"."""

@@ -227,6 +227,13 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
         )
 
 
+def run_folder(study_folder: Path, label: str, kind: str, slot: int) -> Path:
+    """Where trial ("trial") or confirm run ("confirm") `slot` of the system `label` keeps its
+    record."""
+    digits = 3 if kind == "trial" else 1
+    return study_folder / "runs" / label / f"{kind}-{slot:0{digits}d}"
+
+
 def load(folder: Path) -> StudyDefinition:
     """The definition of the study in `folder`.
 

@@ -1,50 +1,46 @@
-"""The launcher of a study on one host: prepare everything, keep workers busy, stop when every slot
-has ended."""
+"""The launcher of a study: keep workers busy, stop when every slot has ended.
+
+Several may run at once, in other terminals or on other machines: each starts workers for what
+waits, and each ends when all has ended.
+"""
 
 import logging
-import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from optuna.trial import TrialState
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
+from bench.core.cli import EXIT_START_AGAIN
 from bench.core.console import progress_bars
 from bench.core.errors import UserError
 from bench.study.definition import StudyDefinition
-from bench.study.queue import SlotQueue, best_slot, is_over, open_storage
+from bench.study.engine import Engine, Worker
+from bench.study.lease import FILE as LEASE
+from bench.study.lease import LeaseWatch
+from bench.study.queue import SlotQueue, best_slot, is_over
 from bench.study.run import is_recorded
-from bench.study.worker import EXIT_START_AGAIN, Assignment, confirm_folder, limit_threads, work
+from bench.study.storage import QueueStorage
+from bench.study.worker import Assignment
 from bench.tracking import TrackingTarget
 
 POLL_SECONDS = 1.0
-STOP_GRACE_SECONDS = 60.0
+STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 60.0, 0.05
 MAX_EARLY_DEATHS = 4
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """How a host's cores are shared out."""
-
-    count: int
-    threads_each: int
-
-
 @dataclass
 class _Running:
-    """One worker process and what it last said."""
+    """One worker and what it last said."""
 
     assignment: Assignment
-    process: ForkServerProcess
-    connection: Connection
+    worker: Worker
     task: TaskID
     slot: int | None
     fraction: float = 0.0
@@ -57,29 +53,31 @@ class _Running:
 
 
 class Launcher:
-    """Runs the slots of a study with `workers` processes; `parents` are the tracking targets by
-    system."""
+    """Runs the slots of a study with the workers of `engine`, beside other launchers of the same
+    study; `parents` are the tracking targets by system."""
 
     def __init__(
         self,
         folder: Path,
         definition: StudyDefinition,
+        storage: QueueStorage,
+        engine: Engine,
         *,
-        workers: Workers,
         storage_url: str | None,
-        parents: dict[str, TrackingTarget],
+        grace_seconds: float,
+        parents: Mapping[str, TrackingTarget],
     ) -> None:
         self._folder = folder
         self._definition = definition
-        self._workers = workers
+        self._engine = engine
         self._storage_url = storage_url
+        self._grace_seconds = grace_seconds
         self._parents = parents
-        storage = open_storage(storage_url, folder, num_workers=workers.count)
         self._queues = {s: SlotQueue(definition, s, folder, storage) for s in definition.systems}
+        self._watch = LeaseWatch()
         self._running: list[_Running] = []
         self._early_deaths = 0
         self._confirm_slots = range(definition.budget.num_seeds)
-        self._context = multiprocessing.get_context("forkserver")
 
     @property
     def queues(self) -> dict[str, SlotQueue]:
@@ -89,13 +87,15 @@ class Launcher:
     def run(self) -> None:
         """Return once every slot and every confirm run has ended.
 
-        KeyboardInterrupt (Ctrl-C, or SIGTERM turned into it) stops the workers at their next step;
-        what they did is kept.
+        Any exception, Ctrl-C among them, stops our workers at their next step; what they did is
+        kept.
+
+        Raises:
+            TemporaryError: the database of the queue is gone.
+            UnwritableError: the disk is full.
         """
         for queue in self._queues.values():
             queue.prepare()
-        limit_threads(self._workers.threads_each)
-        self._context.set_forkserver_preload(["bench.study.worker", "bench.tracking.mirror"])
         with progress_bars() as bars:
             total = self._num_planned()
             overall = bars.add_task(self._definition.name, total=total)
@@ -109,6 +109,12 @@ class Launcher:
                     total = self._num_planned()
                     done = self._num_ended() + sum(r.fraction for r in self._running)
                     bars.update(overall, completed=done, total=total)
+
+    def has_company(self) -> bool:
+        """Whether workers of another launcher are at work on the study."""
+        return any(
+            self._watch.is_held(lease.parent) for lease in self._folder.glob(f"runs/*/*/{LEASE}")
+        )
 
     def _num_planned(self) -> int:
         budget = self._definition.budget
@@ -127,17 +133,15 @@ class Launcher:
         return ended
 
     def _is_confirmed(self, system: str, slot: int) -> bool:
-        return is_recorded(confirm_folder(self._folder, system, slot))
+        return is_recorded(self._queues[system].folder_of("confirm", slot))
 
     def _start_what_waits(self, bars: Bars) -> None:
         for queue in self._queues.values():
-            if not is_over(queue.slots()):
-                queue.reclaim()
-        while len(self._running) < self._workers.count:
+            queue.reclaim(self._watch)
+        while len(self._running) < self._engine.num_workers:
             waiting = next(self._waiting(), None)
-            if waiting is None:
+            if waiting is None or not self._start(*waiting, bars):
                 return
-            self._start(*waiting, bars)
 
     def _waiting(self) -> Iterator[tuple[str, str, int | None]]:
         """What could start now as (system, kind, slot), the system with the fewest workers
@@ -154,41 +158,40 @@ class Launcher:
             elif is_over(slots) and best_slot(slots) is not None:
                 busy = {r.slot for r in begun if r.assignment.kind == "confirm"}
                 for slot in self._confirm_slots:
-                    if slot not in busy and not self._is_confirmed(system, slot):
+                    if slot not in busy and self._needs_worker(system, slot):
                         yield system, "confirm", slot
 
-    def _start(self, system: str, kind: str, slot: int | None, bars: Bars) -> None:
-        here, there = self._context.Pipe(duplex=False)
+    def _needs_worker(self, system: str, slot: int) -> bool:
+        """Whether nobody has done confirm run `slot`, nor works on it."""
+        folder = self._queues[system].folder_of("confirm", slot)
+        return not self._is_confirmed(system, slot) and not self._watch.is_held(folder)
+
+    def _start(self, system: str, kind: str, slot: int | None, bars: Bars) -> bool:
+        """Start a worker, if there is room for one."""
         assignment = Assignment(
             folder=self._folder,
             system=system,
             kind=kind,
             slot=slot,
             storage_url=self._storage_url,
-            num_workers=self._workers.count,
-            num_threads=self._workers.threads_each,
+            num_workers=self._engine.num_workers,
+            num_threads=self._engine.num_threads,
+            grace_seconds=self._grace_seconds,
             target=self._parents[system],
         )
-        process = self._context.Process(target=work, args=(assignment, there))
-        process.start()
-        there.close()
+        worker = self._engine.start(assignment)
+        if worker is None:
+            return False
         task = bars.add_task(f"  {system} {kind}", total=1.0)
-        self._running.append(_Running(assignment, process, here, task, slot))
+        self._running.append(_Running(assignment, worker, task, slot))
+        return True
 
     def _listen(self, bars: Bars) -> None:
         """Take in what workers say, for at most POLL_SECONDS."""
-        ends = [r.connection for r in self._running] + [r.process.sentinel for r in self._running]
-        ready = set(wait(ends, timeout=POLL_SECONDS))
+        self._engine.wait([running.worker for running in self._running], POLL_SECONDS)
         for running in self._running:
-            if running.connection not in ready:
-                continue
-            while _has_message(running.connection):
-                try:
-                    self._hear(running, running.connection.recv(), bars)
-                except EOFError:
-                    break
-        # A worker that has closed its end but not ended yet would keep us spinning.
-        time.sleep(0.05)
+            for message in running.worker.messages():
+                self._hear(running, message, bars)
 
     def _hear(self, running: _Running, message: dict[str, object], bars: Bars) -> None:
         running.said.update(message)
@@ -207,26 +210,29 @@ class Launcher:
         bars.update(running.task, completed=running.fraction)
 
     def _reap(self, bars: Bars) -> None:
-        for running in [r for r in self._running if not r.process.is_alive()]:
+        for running in [r for r in self._running if r.worker.exit_code is not None]:
+            for message in running.worker.messages():
+                self._hear(running, message, bars)
             self._running.remove(running)
             bars.remove_task(running.task)
-            running.process.join()
-            running.connection.close()
             self._tell_end(running)
-            early = not running.said and running.process.exitcode not in (0, EXIT_START_AGAIN)
+            running.worker.close()
+            early = not running.said and running.worker.exit_code not in (0, EXIT_START_AGAIN)
             self._early_deaths = self._early_deaths + 1 if early else 0
             if self._early_deaths >= MAX_EARLY_DEATHS:
                 raise RuntimeError(f"{MAX_EARLY_DEATHS} workers in a row died before they began")
 
     def _tell_end(self, running: _Running) -> None:
+        if not running.said and running.worker.exit_code == 0:
+            return  # a worker of another launcher was quicker
         wer = running.said.get("wer")
         shown = f"last valid WER {100 * wer:.1f} %" if isinstance(wer, float) else "no WER yet"
         if "failed" in running.said:
             _logger.warning("%s failed: %s", running.label, running.said["failed"])
-        elif running.process.exitcode == 0:
+        elif running.worker.exit_code == 0:
             _logger.info("%s ended, %s", running.label, shown)
         else:
-            code = running.process.exitcode
+            code = running.worker.exit_code
             _logger.warning(
                 "%s: its worker ended with %s; it will be tried again", running.label, code
             )
@@ -238,20 +244,12 @@ class Launcher:
             yield
         finally:
             for running in self._running:
-                running.process.terminate()
+                running.worker.stop()
             deadline = time.monotonic() + STOP_GRACE_SECONDS
             for running in self._running:
-                running.process.join(max(0.0, deadline - time.monotonic()))
-                if running.process.is_alive():
-                    running.process.kill()
-                    running.process.join()
+                while running.worker.exit_code is None and time.monotonic() < deadline:
+                    time.sleep(STOP_POLL_SECONDS)
+                if running.worker.exit_code is None:
+                    running.worker.kill()
+                running.worker.close()
             self._running.clear()
-            for queue in self._queues.values():
-                queue.reclaim()
-
-
-def _has_message(connection: Connection) -> bool:
-    try:
-        return connection.poll()
-    except OSError:
-        return False

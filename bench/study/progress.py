@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.study.definition import StudyDefinition, load
-from bench.study.worker import confirm_folder
+from bench.study.definition import StudyDefinition, load, run_folder
 from bench.tracking.reader import OBJECTIVE
 from bench.tracking.record import (
     METRICS,
@@ -128,13 +127,13 @@ class ProgressReader:
         for label in self._definition.systems:
             trials = []
             for slot in range(budget.num_trials):
-                folder = self._folder / "runs" / label / f"trial-{slot:03d}"
+                folder = run_folder(self._folder, label, "trial", slot)
                 trials.append(self._run(folder, label, "trial", slot, budget.search_epochs, now))
             yield from trials
             if all(t.has_ended for t in trials) and all(t.state != "finished" for t in trials):
                 continue  # nothing to confirm
             for slot in range(budget.num_seeds):
-                folder = confirm_folder(self._folder, label, slot)
+                folder = run_folder(self._folder, label, "confirm", slot)
                 yield self._run(folder, label, "confirm", slot, budget.confirm_epochs, now)
 
     def _run(

@@ -2,57 +2,33 @@
 
 A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
 whose worker stopped or died goes back to waiting under its own number, so that the storage never
-holds more trials than the budget has. A worker holds a file lock in its run's folder for as long as
-it lives; the kernel frees it however the worker ends, which is how a dead worker's trial is told
-from a slow one.
+holds more trials than the budget has. A worker holds a lease on its run (`bench.study.lease`),
+which is how a dead worker's trial is told from a slow one.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from bench.core.errors import UserError
-from bench.core.masking import mask
 from bench.core.seeding import derive
-from bench.study.definition import StudyDefinition
-from bench.study.journal import WholeLinesBackend
+from bench.study.definition import StudyDefinition, run_folder
+from bench.study.lease import FILE as LEASE
+from bench.study.lease import Lease, LeaseWatch
 from bench.study.search import distribution, make_pruner, make_sampler
 from bench.study.space import Value
+from bench.study.storage import QueueStorage, patient
 
-JOURNAL = "optuna.journal"
+TakeLease = Callable[[Path], Lease]
+"""Takes the lease on the run in a folder."""
+
 SLOT = "slot"
 STATE = "state"
-
-
-def open_storage(url: str | None, folder: Path, *, num_workers: int) -> BaseStorage:
-    """The storage at `url`, or the journal file of the study in `folder`.
-
-    Raises:
-        UserError: SQLite with several workers (Optuna then runs slots twice), or a storage out of
-        reach.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if url is None:
-        return JournalStorage(WholeLinesBackend(folder / JOURNAL))
-    if url.startswith("sqlite") and num_workers > 1:
-        raise UserError(
-            f"SQLite holds a study of one worker only, got --workers {num_workers}; leave "
-            "--storage out (a journal file), or use postgresql://"
-        )
-    try:
-        return RDBStorage(url)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(mask(f"storage {url} cannot be opened: {reason}; check the URL")) from error
 
 
 @dataclass(frozen=True)
@@ -69,70 +45,92 @@ class Slot:
 
 
 class SlotQueue:
-    """The slots of one system."""
+    """The slots of one system.
+
+    Each method bears a database that is gone for a while, and raises TemporaryError if it stays so.
+    """
 
     def __init__(
-        self, definition: StudyDefinition, system: str, folder: Path, storage: BaseStorage
+        self, definition: StudyDefinition, system: str, folder: Path, storage: QueueStorage
     ) -> None:
         self._definition = definition
         self._system = system
         self._folder = folder
-        self._storage = storage
+        self._queue = storage
+        self._storage = storage.optuna
         self._name = f"{definition.name}/{system}"
 
+    @patient
     def prepare(self) -> None:
         """Create the study and enqueue the slots that are missing; the launcher calls it before any
         worker."""
-        study = optuna.create_study(
-            storage=self._storage, study_name=self._name, direction="minimize", load_if_exists=True
-        )
-        with self._claim():
-            present = {slot.number for slot in self.slots()}
+        with self._queue.claim():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=self._name,
+                direction="minimize",
+                load_if_exists=True,
+            )
+            present = {slot.number for slot in self._slots()}
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:
                     fixed = self._defaults() if slot == 0 else {}
                     study.enqueue_trial(fixed, user_attrs={SLOT: slot})
 
+    @patient
     def slots(self) -> list[Slot]:
         """Every slot, in order."""
+        return self._slots()
+
+    def _slots(self) -> list[Slot]:
         trials = self._load().get_trials(deepcopy=False)
         return sorted((_slot(t) for t in trials if SLOT in t.user_attrs), key=lambda s: s.number)
 
-    def run_folder(self, slot: int) -> Path:
-        """Where trial `slot` keeps its record."""
-        return self._folder / "runs" / self._system / f"trial-{slot:03d}"
+    def folder_of(self, kind: str, slot: int) -> Path:
+        """Where trial ("trial") or confirm run ("confirm") `slot` keeps its record."""
+        return run_folder(self._folder, self._system, kind, slot)
 
-    def reclaim(self) -> None:
-        """Put back the trials whose worker is gone."""
-        with self._claim():
+    @patient
+    def reclaim(self, watch: LeaseWatch) -> None:
+        """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
+        with self._queue.claim():
+            for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
+                if not watch.is_held(lease.parent):
+                    watch.break_(lease.parent)
             for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if SLOT not in trial.user_attrs:
-                    continue
-                lock = run_lock(self.run_folder(trial.user_attrs[SLOT]))
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    continue
-                self.give_back(trial.number)
-                lock.release()
+                slot = trial.user_attrs.get(SLOT)
+                # Taken under the same claim as the lease: without one nobody works on it.
+                if slot is not None and not (self.folder_of("trial", slot) / LEASE).exists():
+                    self._give_back(trial.number)
 
-    def take(self) -> tuple[Trial, FileLock] | None:
-        """The next waiting trial with its run's lock held, or None if there is none."""
-        study = self._load(sampled=True)
-        with self._claim():
+    @patient
+    def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
+        """The next waiting trial with the lease on its run, or None if there is none."""
+        with self._queue.claim():
+            study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None
             trial = study.ask(self._distributions())
-            lock = run_lock(self.run_folder(trial.user_attrs[SLOT]))
-            lock.acquire()
-            return trial, lock
+            return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
 
+    @patient
+    def take_confirm(self, slot: int, take_lease: TakeLease) -> Lease | None:
+        """The lease on confirm run `slot`, or None if another worker has it."""
+        folder = self.folder_of("confirm", slot)
+        with self._queue.claim():
+            return None if LeaseWatch().is_held(folder) else take_lease(folder)
+
+    @patient
     def give_back(self, number: int) -> None:
         """Let another worker have trial `number`; it keeps its number, settings and reports."""
+        self._give_back(number)
+
+    def _give_back(self, number: int) -> None:
         study_id = self._storage.get_study_id_from_name(self._name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
+    @patient
     def end(self, trial: Trial, outcome: str, value: float | None) -> None:
         """Record how `trial` ended; `value` is its best valid WER, if it has one."""
         state = {
@@ -143,8 +141,11 @@ class SlotQueue:
             "diverged": TrialState.PRUNED,
             "failed": TrialState.FAIL,
         }[outcome]
+        study = self._load()
+        if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+            return  # told before, when the answer did not come through
         trial.set_user_attr(STATE, outcome)
-        self._load().tell(trial, value if outcome == "finished" else None, state=state)
+        study.tell(trial, value if outcome == "finished" else None, state=state)
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:
@@ -161,24 +162,11 @@ class SlotQueue:
             pruner=make_pruner(budget),
         )
 
-    @contextmanager
-    def _claim(self) -> Iterator[None]:
-        """Only one process at a time looks for trials to take or to put back."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / ".claim.lock"):
-            yield
-
     def _defaults(self) -> dict[str, Value]:
         return {k: d.default for k, d in self._definition.searched(self._system).items()}
 
     def _distributions(self) -> dict[str, BaseDistribution]:
         return {k: distribution(d) for k, d in self._definition.searched(self._system).items()}
-
-
-def run_lock(folder: Path) -> FileLock:
-    """The lock that a run's worker holds while it lives."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".lock")
 
 
 def best_slot(slots: list[Slot]) -> Slot | None:

@@ -19,6 +19,7 @@ from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
+from bench.study.lease import LeaseLostError
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
 from bench.tracking.record import read_json
 from bench.training.checkpoint import load_model
@@ -55,8 +56,11 @@ def perform(
     *,
     killed: Callable[[], bool],
     pruned: Callable[[], bool],
+    check_lease: Callable[[], None] = lambda: None,
 ) -> tuple[str, float | None]:
     """Train (or go on training) the plan's run and record it.
+
+    `check_lease` is called before each log point, and before the end is written.
 
     Returns:
         How it ended ("finished", "pruned", "diverged", "killed"), and its best valid WER if it has
@@ -64,12 +68,14 @@ def perform(
 
     Raises:
         UnwritableError: the disk is full; the run goes on when it is performed again.
+        LeaseLostError: another worker has the run; nothing more is written.
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
     tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
 
     def log_and_report(progress: Progress) -> bool:
+        check_lease()
         tracker.log(progress)
         return report(progress)
 
@@ -88,11 +94,15 @@ def perform(
         metrics = _summary(result) | _costs(model, plan.config)
         if outcome == "finished":
             metrics |= _score(plan, sets, device, tracker)
+        check_lease()
+    except LeaseLostError:
+        raise
     except UnwritableError:
         # No end of the run: it goes on from its last checkpoint once there is room.
         tracker.close("killed")
         raise
     except Exception as error:
+        check_lease()
         tracker.close("failed", error_kind=type(error).__name__, error_message=str(error))
         raise
     tracker.close(outcome, metrics=metrics)

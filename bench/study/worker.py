@@ -8,32 +8,30 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from optuna.trial import Trial
 
+from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import flatten
-from bench.core.errors import UnwritableError, UserError
+from bench.core.errors import TemporaryError, UnwritableError, UserError
 from bench.core.masking import MaskingFormatter
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
-from bench.study.queue import SlotQueue, best_slot, open_storage, run_lock
+from bench.study.lease import Lease, LeaseLostError
+from bench.study.queue import SlotQueue, best_slot
 from bench.study.run import RunPlan, attempts_so_far, give_up, perform
+from bench.study.storage import QueueStorage, patiently
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.training.config import RunConfig
 from bench.training.progress import Progress
-
-EXIT_START_AGAIN = 75
-"""The worker was told to stop before its run was over; what it did is kept (EX_TEMPFAIL of
-sysexits.h)."""
 
 MAX_ATTEMPTS = 3
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -55,7 +53,15 @@ class Assignment:
     """May hold a password."""
     num_workers: int
     num_threads: int
+    grace_seconds: float
+    """How long its lease may go untouched."""
     target: TrackingTarget
+    gpu: str | None = None
+    """The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: all."""
+
+    def on_gpu(self, gpu: str) -> "Assignment":
+        """The same on one GPU."""
+        return replace(self, gpu=gpu)
 
 
 class _StopRequest:
@@ -70,6 +76,10 @@ class _StopRequest:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask ourselves to stop."""
         self._asked = True
 
     def __bool__(self) -> bool:
@@ -85,41 +95,47 @@ class _StopRequest:
 def work(assignment: Assignment, connection: Connection) -> None:
     """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
     a crash."""
+    if assignment.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
     stop = _StopRequest(connection)
     torch.set_num_threads(assignment.num_threads)
-    definition = definitions.load(assignment.folder)
-    storage = open_storage(
-        assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
-    )
-    queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
+    do = _work_on_trial if assignment.kind == "trial" else _work_on_confirm
+    over = False
     try:
-        if assignment.kind == "trial":
-            over = _work_on_trial(assignment, definition, queue, stop)
-        else:
-            over = _work_on_confirm(assignment, definition, queue, stop)
+        definition = definitions.load(assignment.folder)
+        storage = QueueStorage(
+            assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
+        )
+        queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
+        over = do(assignment, definition, queue, stop)
     except UnwritableError as error:
         stop.tell({"unwritable": str(error)})
-        over = False
+    except (LeaseLostError, TemporaryError) as error:
+        _logger.warning("%s", error)
     sys.exit(0 if over else EXIT_START_AGAIN)
 
 
 def _work_on_trial(
     assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
 ) -> bool:
-    taken = queue.take()
+    taken = queue.take(_lease_taker(assignment))
     if taken is None:
         return True
-    trial, lock = taken
-    slot = trial.user_attrs["slot"]
-    config = definition.trial_config(assignment.system, slot, trial.params)
-    plan = _plan(assignment, definition, slot, trial.params, config, queue.run_folder(slot))
-    stop.tell({"slot": slot})
-    with lock:
+    trial, lease = taken
+    with lease:
+        slot = trial.user_attrs["slot"]
+        config = definition.trial_config(assignment.system, slot, trial.params)
+        folder = queue.folder_of("trial", slot)
+        plan = _plan(assignment, definition, slot, trial.params, config, folder)
+        stop.tell({"slot": slot})
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
             queue.end(trial, "failed", None)
             return True
-        outcome, value = _perform(plan, stop, _TrialReport(trial, stop))
+        report = _TrialReport(trial, stop)
+        outcome, value = _perform(plan, stop, report, lease)
+        if report.database_is_gone:
+            return False  # whoever finds the trial without a lease gives it back
         if outcome == "killed":
             queue.give_back(trial.number)
             return False
@@ -134,22 +150,24 @@ def _work_on_confirm(
     assert best is not None, "the launcher confirms only systems that have a finished trial"
     assert assignment.slot is not None
     slot = assignment.slot
-    folder = confirm_folder(assignment.folder, assignment.system, slot)
+    folder = queue.folder_of("confirm", slot)
     config = definition.confirm_config(assignment.system, slot, best.params)
-    with _try_lock(run_lock(folder)) as held:
-        if not held:
-            return True
+    lease = queue.take_confirm(slot, _lease_taker(assignment))
+    if lease is None:
+        return True
+    with lease:
         plan = _plan(assignment, definition, slot, best.params, config, folder)
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
             return True
-        outcome, _ = _perform(plan, stop, _Report(stop))
+        outcome, _ = _perform(plan, stop, _Report(stop), lease)
         return outcome != "killed"
 
 
-def confirm_folder(study_folder: Path, system: str, slot: int) -> Path:
-    """Where confirm run `slot` of `system` keeps its record."""
-    return study_folder / "runs" / system / f"confirm-{slot}"
+def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
+    # At once, from the lease's own thread: the main thread may be about to write.
+    leave = partial(os._exit, EXIT_START_AGAIN)
+    return partial(Lease.take, grace_seconds=assignment.grace_seconds, on_loss=leave)
 
 
 class _Report:
@@ -176,7 +194,8 @@ class _TrialReport(_Report):
     def __init__(self, trial: Trial, stop: _StopRequest) -> None:
         super().__init__(stop)
         self._trial = trial
-        frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+        self.database_is_gone = False
+        frozen = patiently(lambda: trial.study.get_trials(deepcopy=False))[trial.number]
         self._reported = set(frozen.intermediate_values)
 
     def __call__(self, progress: Progress) -> bool:
@@ -184,24 +203,46 @@ class _TrialReport(_Report):
         if not progress.evaluated:
             return stop
         step = round(progress.epoch)
-        if step not in self._reported:
-            self._trial.report(progress.metrics["valid/wer"], step)
-            self._reported.add(step)
+        try:
+            should_prune = patiently(
+                partial(self._tell, step, progress.metrics["valid/wer"]),
+                is_stopped=lambda: bool(self._stop),
+            )
+        except TemporaryError:
+            # Training stops at a checkpoint, as if it were asked to.
+            self.database_is_gone = True
+            self._stop.ask()
+            return True
         # The last evaluation ends the run anyway: a trial that trained to the end is finished, not
         # pruned.
-        self.pruned = step < progress.num_epochs and self._trial.should_prune()
+        self.pruned = step < progress.num_epochs and should_prune
         return stop or self.pruned
 
+    def _tell(self, step: int, wer: float) -> bool:
+        """Report an evaluation; whether the pruner gives the trial up."""
+        if step not in self._reported:
+            self._trial.report(wer, step)
+            self._reported.add(step)
+        return self._trial.should_prune()
 
-def _perform(plan: RunPlan, stop: _StopRequest, report: _Report) -> tuple[str, float | None]:
+
+def _perform(
+    plan: RunPlan, stop: _StopRequest, report: _Report, lease: Lease
+) -> tuple[str, float | None]:
     """Run the plan; a failure is recorded, not raised, so that the slot counts as used."""
     handler = logging.FileHandler(plan.folder / "run.log")
     handler.setFormatter(MaskingFormatter(LOG_FORMAT))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.INFO)
     try:
-        return perform(plan, report, killed=lambda: bool(stop), pruned=lambda: report.pruned)
-    except UnwritableError:
+        return perform(
+            plan,
+            report,
+            killed=lambda: bool(stop),
+            pruned=lambda: report.pruned,
+            check_lease=lease.check,
+        )
+    except (UnwritableError, LeaseLostError):
         raise
     except UserError as error:
         _logger.error("%s", error)
@@ -239,19 +280,6 @@ def _plan(
         open_test=assignment.kind == "confirm",
         target=assignment.target,
     )
-
-
-@contextmanager
-def _try_lock(lock: FileLock) -> Iterator[bool]:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def limit_threads(num_threads: int) -> None:

@@ -1,0 +1,169 @@
+"""What starts workers: processes of this machine, or another scheduler that starts the same ones.
+
+An engine knows nothing of slots; the launcher decides what runs, the queue sees to it that nothing
+runs twice.
+"""
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from bench.core.errors import UserError
+from bench.core.paths import cache_root
+from bench.study.worker import Assignment, limit_threads, work
+
+Message = dict[str, Any]
+
+
+class Worker(Protocol):
+    """A worker that was started."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; negative if it died of a signal."""
+
+    def messages(self) -> list[Message]:
+        """What it has said since it was asked last."""
+
+    def stop(self) -> None:
+        """Ask it to stop at its next step."""
+
+    def kill(self) -> None:
+        """Stop it at once."""
+
+    def close(self) -> None:
+        """Give back what it held; it has ended."""
+
+
+class Engine(Protocol):
+    """Starts workers."""
+
+    num_workers: int
+    """At once."""
+    num_threads: int
+    """Of each."""
+
+    def start(self, assignment: Assignment) -> Worker | None:
+        """A new worker, or None if there is no room for one at present."""
+
+    def wait(self, workers: Iterable[Any], seconds: float) -> None:
+        """Return when one of `workers` has said something or ended, and after `seconds`."""
+
+
+class LocalEngine:
+    """Processes of this machine; the cores are shared out among them.
+
+    With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
+    this machine together, by a lock for each place.
+    """
+
+    def __init__(
+        self, num_workers: int, num_threads: int, *, gpus: Sequence[str] = (), per_gpu: int = 1
+    ) -> None:
+        self.num_workers = num_workers
+        self.num_threads = num_threads
+        self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
+        self._context = multiprocessing.get_context("forkserver")
+        limit_threads(num_threads)
+        self._context.set_forkserver_preload(["bench.study.worker", "bench.tracking.mirror"])
+
+    def start(self, assignment: Assignment) -> "_Process | None":
+        """A process that does `assignment`."""
+        if not self._places:
+            return _Process(self._context, assignment, None)
+        for gpu, place in self._places:
+            lock = _gpu_lock(gpu, place)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return _Process(self._context, assignment.on_gpu(gpu), lock)
+        return None
+
+    def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
+        """Return when a process has said something or ended, and after `seconds`."""
+        ends = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
+        wait(ends, timeout=seconds)
+        # A worker that has closed its end but not ended yet would keep us spinning.
+        time.sleep(0.05)
+
+
+class _Process:
+    """A worker in a process of its own."""
+
+    def __init__(self, context: Any, assignment: Assignment, gpu_lock: FileLock | None) -> None:
+        self.connection, there = context.Pipe(duplex=False)
+        self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
+        self.process.start()
+        there.close()
+        self._gpu_lock = gpu_lock
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.exitcode
+
+    def messages(self) -> list[Message]:
+        said = []
+        try:
+            while self.connection.poll():
+                said.append(self.connection.recv())
+        except (EOFError, OSError):
+            pass
+        return said
+
+    def stop(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def close(self) -> None:
+        self.process.join()
+        self.connection.close()
+        if self._gpu_lock is not None:
+            self._gpu_lock.release()
+
+
+def share_host(
+    num_workers: int | None, device: str, *, gpus: Sequence[str] = (), per_gpu: int = 1
+) -> LocalEngine:
+    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
+    worker on a GPU; `per_gpu` workers on each of `gpus` where these are named.
+
+    Raises:
+        UserError: less than one worker; GPUs without a GPU, or together with a number of workers.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if gpus and device == "cpu":
+        raise UserError(
+            f"--gpus {','.join(gpus)} needs --device cuda, got cpu; leave --gpus out, or see why "
+            "torch.cuda.is_available() is false"
+        )
+    if gpus and num_workers is not None:
+        raise UserError(
+            f"--gpus starts --per-gpu workers on each, got --workers {num_workers} too; leave it "
+            "out"
+        )
+    if per_gpu < 1 or (per_gpu > 1 and not gpus):
+        raise UserError(
+            f"--per-gpu is how many workers share each of --gpus, at least 1, got {per_gpu}; name "
+            "the GPUs, as in --gpus 0,1"
+        )
+    default = len(gpus) * per_gpu or (cores if device == "cpu" else 1)
+    count = default if num_workers is None else num_workers
+    if count < 1:
+        raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
+    return LocalEngine(count, max(1, cores // count), gpus=gpus, per_gpu=per_gpu)
+
+
+def _gpu_lock(gpu: str, place: int) -> FileLock:
+    path = cache_root() / "locks" / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)

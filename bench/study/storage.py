@@ -1,0 +1,210 @@
+"""Where a study's queue is kept: a journal file, SQLite or PostgreSQL, by Optuna.
+
+A file serves the processes of one machine, PostgreSQL those of many. What must not happen twice at
+the same time (making the tables, taking a trial, writing the report) happens under `claim`, which
+is as wide: a lock on a file, or one of PostgreSQL's own.
+"""
+
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, ParamSpec, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from bench.core.config import digest
+from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.masking import mask
+from bench.study.journal import WholeLinesBackend
+from bench.study.lease import Lease, LeaseWatch
+
+JOURNAL = "optuna.journal"
+PATIENCE_SECONDS = 120.0
+LONGEST_PAUSE_SECONDS = 8.0
+CLAIM_SECONDS, CLAIM_POLL_SECONDS = 60.0, 0.02
+ALONE_POLL_SECONDS = 0.5
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_logger = logging.getLogger(__name__)
+
+
+class QueueStorage:
+    """The storage at `url`, or the journal file of the study in `folder`."""
+
+    def __init__(self, url: str | None, folder: Path, *, num_workers: int) -> None:
+        """Open it, and make its tables if it has none.
+
+        Raises:
+            UserError: SQLite with several workers (Optuna then runs slots twice), or an address
+                that cannot be used.
+            TemporaryError: a database that does not answer.
+            UnwritableError: the folder cannot be made.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnwritableError(folder, error) from error
+        self._folder = folder
+        self._engine: sqlalchemy.Engine | None = None
+        if url is None:
+            self.optuna: BaseStorage = JournalStorage(WholeLinesBackend(folder / JOURNAL))
+            return
+        if url.startswith("sqlite") and num_workers > 1:
+            raise UserError(
+                f"SQLite holds a study of one worker only, got --workers {num_workers}; leave "
+                "--storage out (a journal file), or use postgresql://"
+            )
+        try:
+            # A connection that the server has closed meanwhile is replaced before it is used.
+            engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
+            if engine.dialect.name == "postgresql":
+                self._engine = engine
+            patience = 0.0 if engine.dialect.name == "sqlite" else PATIENCE_SECONDS
+            self.optuna = patiently(lambda: self._open_tables(url), patience_seconds=patience)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"storage {mask(url)} needs the package {error.name}, which is not installed; "
+                "python -m pip install 'deepspeech-bench[postgresql]' brings it"
+            ) from error
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                mask(f"storage {url} cannot be opened: {reason}; check the URL")
+            ) from error
+
+    def _open_tables(self, url: str) -> BaseStorage:
+        with self.claim():
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Only one process at a time, of all that work on the study, is inside; for moments.
+
+        One that is frozen inside loses the claim after CLAIM_SECONDS, so that the others go on.
+        """
+        if self._engine is None:
+            with _claimed_file(self._folder / ".claim.lock"):
+                yield
+            return
+        key = int(digest(self._folder.name)[:15], 16)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # The server ends the session, and frees the lock, of a client that is silent.
+            limit = sqlalchemy.text(f"SET idle_session_timeout = '{CLAIM_SECONDS:.0f}s'")
+            connection.execute(limit)
+            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OperationalError, InterfaceError):
+                    connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(key)))
+                    connection.execute(sqlalchemy.text("RESET idle_session_timeout"))
+
+    @contextmanager
+    def alone(self, *, grace_seconds: float) -> Iterator[None]:
+        """Only one process at a time is inside, for as long as it takes: a lease on the study's
+        folder."""
+        watch = LeaseWatch()
+        while True:
+            with self.claim():
+                if not watch.is_held(self._folder):
+                    watch.break_(self._folder)
+                    lease = Lease.take(self._folder, grace_seconds=grace_seconds)
+                    break
+            time.sleep(ALONE_POLL_SECONDS)
+        with lease:
+            yield
+
+
+@contextmanager
+def _claimed_file(path: Path) -> Iterator[None]:
+    """Hold the kernel's lock on `path`; kill a process of this host that is frozen with it."""
+    with path.open("a+") as handle:
+        since, holder = time.monotonic(), ""
+        while not _try_lock(handle):
+            if (now_held_by := path.read_text()) != holder:
+                since, holder = time.monotonic(), now_held_by
+            elif holder and time.monotonic() - since > CLAIM_SECONDS:
+                _logger.warning("process %s is frozen while it holds %s; killed", holder, path)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(holder.split()[0]), signal.SIGKILL)
+            time.sleep(CLAIM_POLL_SECONDS)
+        handle.truncate(0)
+        # The count tells one claim of a process from its next.
+        handle.write(f"{os.getpid()} {time.monotonic_ns()}")
+        handle.flush()
+        try:
+            yield
+        finally:
+            handle.truncate(0)
+            handle.flush()
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def patiently(
+    call: Callable[[], T],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> T:
+    """The result of `call`, tried again with growing pauses while the database does not answer.
+
+    `call` must bear to be repeated after it was done in part.
+
+    Raises:
+        TemporaryError: the database is still gone after `patience_seconds`, or `is_stopped`.
+    """
+    deadline, pause = time.monotonic() + patience_seconds, 0.25
+    while True:
+        try:
+            return call()
+        except (StorageInternalError, OperationalError, InterfaceError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            if time.monotonic() + pause > deadline or is_stopped():
+                raise TemporaryError(
+                    f"the study's database does not answer ({reason}); what is done is kept, and "
+                    "the same command goes on from there"
+                ) from error
+            _logger.warning("the study's database does not answer (%s); waiting", reason)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def patient(method: Callable[P, T]) -> Callable[P, T]:
+    """`method`, called `patiently`."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return patiently(lambda: method(*args, **kwargs))
+
+    return call
+
+
+def _reason(error: BaseException) -> str | None:
+    """Why the database does not answer; None if `error` has another cause."""
+    cause = error if isinstance(error, OperationalError | InterfaceError) else error.__cause__
+    if not isinstance(cause, OperationalError | InterfaceError):
+        return None
+    return mask(str(cause.orig or cause).strip().splitlines()[0])
