@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -54,14 +55,26 @@ def main(options: argparse.Namespace) -> None:
     engine = make_engine(options, device)
     definition = definition_of(options, device)
     corpus, definition = _with_data(definition)
+    _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
     folder = OUT / definition.name
-    storage = QueueStorage(options.storage, folder, num_workers=engine.num_workers)
+    with closing(QueueStorage(options.storage, folder, num_workers=engine.num_workers)) as storage:
+        comparison, result = _sweep(options, definition, storage, engine)
+    if options.json:
+        cli.print_json(result)
+    else:
+        _print_verdict(comparison, result, corpus)
+
+
+def _sweep(
+    options: argparse.Namespace, definition: StudyDefinition, storage: QueueStorage, engine: Engine
+) -> tuple[Comparison, dict[str, Any]]:
+    """Prepare, run what waits, report; the comparison, and what ``--json`` prints."""
+    folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
-        tracker = StudyTracker.open(definition.name, data_digest=corpus.digest)
+        tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
         flush_unsent(folder)
         parents = {label: tracker.parent(label) for label in definition.systems}
-    _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
     launcher = Launcher(
         folder,
         definition,
@@ -85,11 +98,7 @@ def main(options: argparse.Namespace) -> None:
         write_index()
         flush_unsent(folder)
         _summarise(tracker, definition, comparison, launcher, report)
-    result = _as_json(definition, comparison, report, tracker.tracking_uri)
-    if options.json:
-        cli.print_json(result)
-    else:
-        _print_verdict(comparison, result, corpus)
+    return comparison, _as_json(definition, comparison, report, tracker.tracking_uri)
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:

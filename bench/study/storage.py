@@ -90,6 +90,12 @@ class QueueStorage:
         with self.claim():
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
+    def close(self) -> None:
+        """Close the connections to a database."""
+        engines = [self._engine, getattr(self.optuna, "engine", None)]
+        for engine in filter(None, engines):
+            engine.dispose()
+
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Only one process at a time, of all that work on the study, is inside; for moments.

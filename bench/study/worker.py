@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -103,11 +104,13 @@ def work(assignment: Assignment, connection: Connection) -> None:
     over = False
     try:
         definition = definitions.load(assignment.folder)
-        storage = QueueStorage(
-            assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
-        )
-        queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
-        over = do(assignment, definition, queue, stop)
+        with closing(
+            QueueStorage(
+                assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
+            )
+        ) as storage:
+            queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
+            over = do(assignment, definition, queue, stop)
     except UnwritableError as error:
         stop.tell({"unwritable": str(error)})
     except (LeaseLostError, TemporaryError) as error:
