@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from bench.core import cli
-from bench.core.config import flatten, parse_settings, to_dict
+from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.errors import TemporaryError, UserError
 from bench.core.masking import mask
@@ -24,18 +24,18 @@ from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
-from bench.results.report_input import REPORT_FILE, command_of, gather
+from bench.results.publish import publish
+from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.engine import Engine, share_host
 from bench.study.launcher import Launcher
 from bench.study.lease import GRACE_SECONDS
 from bench.study.match import MATCH_FORM, Match
 from bench.study.question import load_study_file
-from bench.study.queue import best_slot
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
-from bench.tracking import Findings, StudyTracker, flush_unsent
+from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
@@ -97,7 +97,7 @@ def _sweep(
         report = build(report_input, folder / REPORT_FILE)
         write_index()
         flush_unsent(folder)
-        _summarise(tracker, definition, comparison, launcher, report)
+        publish(tracker, folder, report_input, comparison)
     return comparison, _as_json(definition, comparison, report, tracker.tracking_uri)
 
 
@@ -169,34 +169,6 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
                 "system; use a smaller time stride"
             )
     return tuple(sorted(excluded))
-
-
-def _summarise(
-    tracker: StudyTracker,
-    definition: StudyDefinition,
-    comparison: Comparison,
-    launcher: Launcher,
-    report: Path,
-) -> None:
-    """One summary run a system, so that comparing k systems in the MLflow UI takes k runs."""
-    params = {}
-    for label, queue in launcher.queues.items():
-        best = best_slot(queue.slots())
-        config = (
-            definition.base_config(label)
-            if best is None
-            else definition.confirm_config(label, 0, best.params)
-        )
-        params[label] = flatten(to_dict(config))
-    findings = Findings(
-        verdict=comparison.verdict,
-        command=command_of(definition),
-        report=report,
-        baseline=definition.baseline,
-        variants=comparison.variants,
-        pairs=comparison.pairs,
-    )
-    tracker.summarise(findings, params)
 
 
 def _as_json(

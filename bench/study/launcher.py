@@ -79,11 +79,6 @@ class Launcher:
         self._early_deaths = 0
         self._confirm_slots = range(definition.budget.num_seeds)
 
-    @property
-    def queues(self) -> dict[str, SlotQueue]:
-        """The slots of each system."""
-        return self._queues
-
     def run(self) -> None:
         """Return once every slot and every confirm run has ended.
 
