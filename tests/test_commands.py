@@ -29,6 +29,7 @@ VERBS = (
     "replay",
     "sync",
     "reap",
+    "deploy",
 )
 
 
