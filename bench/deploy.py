@@ -195,10 +195,18 @@ def build_parser() -> argparse.ArgumentParser:
         "compose --count 2 -- --study cells > compose.yaml",
         "dockerfile > Dockerfile",
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kinds = parser.add_subparsers(
+        dest="kind", required=True, metavar="KIND", prog="python -m bench.deploy"
+    )
     slurm = kinds.add_parser("slurm", help="an array of tasks, for sbatch", allow_abbrev=False)
     _add_common(slurm, "tasks")
-    slurm.add_argument("--hours", type=int, default=24, help="of a task; it is queued again (24)")
+    slurm.add_argument(
+        "--hours",
+        type=int,
+        default=24,
+        metavar="N",
+        help="until a task is queued again (default: 24)",
+    )
     kubernetes = kinds.add_parser("kubernetes", help="an Indexed Job", allow_abbrev=False)
     _add_common(kubernetes, "pods")
     compose = kinds.add_parser(
@@ -206,14 +214,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_common(compose, "workers' containers")
     for kind in (slurm, kubernetes):
-        kind.add_argument(
-            "--tracking-uri",
-            default=tracking_uri(),
-            metavar="URL",
-            help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
-        )
+        _add_tracking(kind)
     for kind in (kubernetes, compose):
-        kind.add_argument("--image", default="deepspeech-bench", help="(deepspeech-bench)")
+        _add_image(kind)
     kubernetes.add_argument(
         "--claim",
         help="a PersistentVolumeClaim that all nodes can write (default: the file makes one)",
@@ -241,6 +244,21 @@ def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
     )
     kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
     kind.set_defaults(hours=None, image=None, claim=None, tracking_uri="")
+
+
+def _add_tracking(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--tracking-uri",
+        default=tracking_uri(),
+        metavar="URL",
+        help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
+    )
+
+
+def _add_image(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--image", default="deepspeech-bench", help="default: deepspeech-bench, built locally"
+    )
 
 
 if __name__ == "__main__":

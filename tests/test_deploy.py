@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ import yaml
 from bench import deploy
 from bench.core import cli
 
-ROOT = Path(__file__).resolve().parents[1]
 STORAGE = ["--storage", "postgresql://me@db/bench"]
 SWEEP = ["--variant", "ds-gru", *STORAGE]
 SERVER = ["--tracking-uri", "http://tracking:5000"]
@@ -337,43 +335,6 @@ def test_compose_gives_all_gpus_to_one_container(render: Render) -> None:
     found = yaml.safe_load(render("compose", "--count", "1", "--gpus", "2", "--", *arguments))
     reserved = found["services"]["worker"]["deploy"]["resources"]["reservations"]
     assert reserved == {"devices": [{"driver": "nvidia", "count": 2, "capabilities": ["gpu"]}]}
-
-
-# The image.
-
-
-def test_the_image_holds_the_checkout_that_it_installs(render: Render) -> None:
-    lines = render("dockerfile").replace("\\\n", " ").splitlines()
-    copied = {source for line in lines if line.startswith("COPY") for source in line.split()[1:-1]}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    needed = {
-        "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "sweeps",
-        *(p.rstrip("*") for p in packages),
-    }
-    assert copied == needed
-    assert all((ROOT / source).exists() for source in copied)
-    (install,) = (line for line in lines if line.startswith("RUN pip"))
-    extras = re.search(r"\[(.*)\]", install)
-    assert extras is not None
-    assert set(extras[1].split(",")) <= set(project["project"]["optional-dependencies"])
-    user, entry = (
-        next(line for line in lines if line.startswith(w)) for w in ("USER", "ENTRYPOINT")
-    )
-    assert user.split()[1].split(":")[0] == "1000", (
-        "by number: Kubernetes can see that it is not root"
-    )
-    assert json.loads(entry.removeprefix("ENTRYPOINT ")) == ["tini", "--"]
-
-
-def test_templates_are_installed_with_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["bench"]
-    found = {path.name for pattern in patterns for path in (ROOT / "bench").glob(pattern)}
-    assert set(deploy.TEMPLATES.values()) == found
 
 
 # What is refused.
