@@ -16,6 +16,7 @@ from pathlib import Path
 
 START_SECONDS = 120.0
 HOST = "127.0.0.1"
+PROGRAMS = ("initdb", "postgres", "pg_isready")
 
 
 class Service:
@@ -157,7 +158,8 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 def _server_folders() -> list[Path]:
     """Debian keeps the programs of the server out of PATH."""
     on_path = [Path(found).parent] if (found := shutil.which("initdb")) else []
-    return on_path + sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = [*on_path, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    return [f for f in folders if all((f / program).exists() for program in PROGRAMS)]
 
 
 def _server_program(name: str) -> str:
