@@ -1,6 +1,7 @@
 """`python -m tests.faults --seed 7 --faults 100`: faults of many kinds, and a table by kind."""
 
 import argparse
+import signal
 import sys
 
 from tests.faults.suite import run
@@ -13,6 +14,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=100, help="to inject (default: 100)")
     parser.add_argument("--corpus", default="spoken-tiny", help="default: spoken-tiny")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # services end too
     tally = run(options.seed, options.faults, options.corpus, lambda line: print(line, flush=True))
     minutes = tally.seconds / 60
     print(f"\nseed {options.seed}, {tally.num_rounds} rounds, {minutes:.0f} minutes\n")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 import optuna
@@ -76,6 +77,11 @@ def _left_behind(at: Round) -> Iterator[str]:
         held = files.get(line.split()[5])
         if held is not None:
             yield f"lock left: {held}"
+    if at.storage_url is not None:
+        password = (urlsplit(at.storage_url).password or "").encode()
+        for path in at.folder.rglob("*"):
+            if path.is_file() and b":" + password + b"@" in path.read_bytes():
+                yield f"the database's password stands in {path}"
     if not (at.study / REPORT_FILE).exists():
         yield "no report"
 

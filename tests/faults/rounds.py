@@ -68,6 +68,8 @@ class Round:
     """Invariants that did not hold, in words."""
     ends: dict[Path, str] = field(default_factory=dict)
     """By run folder, when it ended for good: the first that was seen."""
+    victims: set[int] = field(default_factory=set)
+    """Workers that were harmed, by process number."""
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     @property

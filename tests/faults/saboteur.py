@@ -34,7 +34,7 @@ def kill_worker(signum: signal.Signals) -> Hit:
             return None
         run, worker = found
         worker.send_signal(signum)
-        return f"{run.name}, process {worker.pid}"
+        return f"{run.parent.name} {run.name}, process {worker.pid}"
 
     return inject
 
@@ -56,7 +56,7 @@ def freeze_worker(at: Round, rng: random.Random) -> str | None:
             worker.resume()
 
     at.later(5 * GRACE_SECONDS + rng.uniform(0, 5), thaw)
-    return f"{run.name}, process {worker.pid}"
+    return f"{run.parent.name} {run.name}, process {worker.pid}"
 
 
 def kill_launcher(at: Round, rng: random.Random) -> str | None:
@@ -108,7 +108,7 @@ def stop_postgres(at: Round, rng: random.Random) -> str | None:
         return None
     postgres.stop_immediately()
     seconds = rng.uniform(0.5, 12)
-    at.later(seconds, lambda: postgres.start(wait=False))
+    at.later(seconds, postgres.start)
     return f"for {seconds:.0f} s"
 
 
@@ -130,7 +130,7 @@ def damage_checkpoint(at: Round, rng: random.Random) -> str | None:
     except OSError:  # between two renames, or no room
         how = "only its worker killed"
     worker.kill()
-    return None if how.startswith("only") else f"{run.name}, {how}"
+    return None if how.startswith("only") else f"{run.parent.name} {run.name}, {how}"
 
 
 def fill_disk(at: Round, rng: random.Random) -> str | None:
@@ -162,10 +162,15 @@ KINDS = (
 def _draw_worker(
     at: Round, rng: random.Random, *, with_checkpoint: bool = False
 ) -> tuple[Path, psutil.Process] | None:
-    held = sorted(at.holders().items())
+    # One victim, one fault: a worker that was told to stop takes a moment to do so.
+    held = sorted((run, p) for run, p in at.holders().items() if p.pid not in at.victims)
     if with_checkpoint:
         held = [(run, p) for run, p in held if (run / "checkpoints" / "last.pt").exists()]
-    return rng.choice(held) if held else None
+    if not held:
+        return None
+    run, worker = rng.choice(held)
+    at.victims.add(worker.pid)
+    return run, worker
 
 
 def _fill(path: Path) -> None:

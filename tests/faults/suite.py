@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from bench.study.progress import ProgressReader
 from bench.tracking.cursor import is_behind
 from bench.tracking.record import RUN
 from tests.faults.invariants import broken_in, curves
 from tests.faults.rounds import Round, Services
 from tests.faults.saboteur import KINDS, Kind
-from tests.faults.services import MlflowServer, Postgres, lack_of_postgres
+from tests.faults.services import MlflowServer, Postgres
 
 POLL_SECONDS = 0.1
 MAX_FAULTS_PER_ROUND = 7
@@ -60,11 +62,11 @@ class Tally:
 @contextmanager
 def services(say: Say) -> Iterator[Services]:
     """An MLflow server, and PostgreSQL where it can be run."""
-    lack = lack_of_postgres()
-    if lack is not None:
-        say(f"without PostgreSQL: {lack}")
-    postgres = None if lack else Postgres()
-    server = MlflowServer()
+    server, postgres = MlflowServer(), None
+    try:
+        postgres = Postgres()
+    except pytest.skip.Exception as lack:
+        say(f"without it: {lack}")
     try:
         yield Services(server, postgres)
     finally:
@@ -89,7 +91,11 @@ def run(seed: int, num_faults: int, corpus: str, say: Say) -> Tally:
                 corpus=corpus,
             )
             most = min(MAX_FAULTS_PER_ROUND, num_faults - tally.num_faults)
-            broken = _play(at, rng, tally, most, say)
+            try:
+                broken = _play(at, rng, tally, most, say)
+            except BaseException:
+                at.remove()
+                raise
             tally.num_rounds += 1
             if broken:
                 tally.broken[number] = broken
