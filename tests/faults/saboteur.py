@@ -12,6 +12,8 @@ import psutil
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.paths import OUT
+from bench.study.lease import FILE as LEASE
+from bench.tracking.record import read_json
 from tests.faults.rounds import BALLAST, GRACE_SECONDS, Round
 
 Hit = Callable[[Round, random.Random], str | None]
@@ -41,19 +43,18 @@ def kill_worker(signum: signal.Signals) -> Hit:
 
 def freeze_worker(at: Round, rng: random.Random) -> str | None:
     """Stop a worker until long after its grace, then let it go on: by then it must have been killed,
-    or have its lease still because no launcher was there to see it."""
+    or have its run still because no launcher was there to take it."""
     if (found := _draw_worker(at, rng)) is None:
         return None
     run, worker = found
     worker.suspend()
-    watched_by = at.launcher
 
     def thaw() -> None:
-        is_alive = worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
-        if is_alive and at.launcher is watched_by and not at.is_down and not at.disk_is_full:
-            at.broken.append(f"{run.name}: a worker frozen past its grace was not killed")
-        if is_alive:
-            worker.resume()
+        if not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE:
+            return
+        if (holder := read_json(run / LEASE)) is None or holder["pid"] != worker.pid:
+            at.broken.append(f"{run.name}: given away while its frozen worker could still wake up")
+        worker.resume()
 
     at.later(5 * GRACE_SECONDS + rng.uniform(0, 5), thaw)
     return f"{run.parent.name} {run.name}, process {worker.pid}"

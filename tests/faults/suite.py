@@ -19,7 +19,7 @@ from tests.faults.saboteur import KINDS, Kind
 from tests.faults.services import MlflowServer, Postgres
 
 POLL_SECONDS = 0.1
-MAX_FAULTS_PER_ROUND = 7
+MAX_FAULTS_PER_ROUND = 10
 MAX_ROUND_SECONDS = 900.0
 ATTEMPT_SECONDS = 12.0
 """A fault that finds nothing to hit for so long is left out."""
@@ -146,13 +146,13 @@ class Saboteur:
     def __init__(self, at: Round, rng: random.Random, most: int) -> None:
         self._at = at
         self._rng = rng
-        self._left = rng.randint(min(4, most), most)
+        self._left = rng.randint(min(5, most), most)
         self._kinds = [kind for kind in KINDS if kind.is_possible(at)]
         self._draw()
 
     def _draw(self) -> None:
         self._kind = self._rng.choice(self._kinds)
-        self._due = time.monotonic() + self._rng.uniform(1, 7)
+        self._due = time.monotonic() + self._rng.uniform(0.5, 6)
 
     def act(self) -> tuple[Kind, str] | None:
         """Inject what is due; what was hit, if anything was."""
