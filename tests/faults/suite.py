@@ -19,7 +19,7 @@ from tests.faults.saboteur import KINDS, Kind
 from tests.faults.services import MlflowServer, Postgres
 
 POLL_SECONDS = 0.1
-MAX_FAULTS_PER_ROUND = 10
+FAULTS_PER_ROUND = (8, 14)
 MAX_ROUND_SECONDS = 900.0
 ATTEMPT_SECONDS = 12.0
 """A fault that finds nothing to hit for so long is left out."""
@@ -90,7 +90,7 @@ def run(seed: int, num_faults: int, corpus: str, say: Say) -> Tally:
                 on_server=rng.random() < 0.6,
                 corpus=corpus,
             )
-            most = min(MAX_FAULTS_PER_ROUND, num_faults - tally.num_faults)
+            most = num_faults - tally.num_faults
             try:
                 broken = _play(at, rng, tally, most, say)
             except BaseException:
@@ -146,12 +146,15 @@ class Saboteur:
     def __init__(self, at: Round, rng: random.Random, most: int) -> None:
         self._at = at
         self._rng = rng
-        self._left = rng.randint(min(5, most), most)
-        self._kinds = [kind for kind in KINDS if kind.is_possible(at)]
+        self._left = min(most, rng.randint(*FAULTS_PER_ROUND))
+        self._num_drawn = {kind: 0 for kind in KINDS if kind.is_possible(at)}
         self._draw()
 
     def _draw(self) -> None:
-        self._kind = self._rng.choice(self._kinds)
+        # What was drawn already is drawn less: a round shall see many kinds.
+        weights = [4.0**-count for count in self._num_drawn.values()]
+        self._kind = self._rng.choices(list(self._num_drawn), weights)[0]
+        self._num_drawn[self._kind] += 1
         self._due = time.monotonic() + self._rng.uniform(0.5, 6)
 
     def act(self) -> tuple[Kind, str] | None:
