@@ -30,6 +30,8 @@ SMALL = ("--set", "model.width=16", "--set", "model.convs=[[16, 11, 3]]", "--bud
 GRACE_SECONDS = 4.0
 DISK_BYTES = 48 * 2**20
 BALLAST = "ballast"
+STOP_SECONDS = 150.0
+"""For a launcher to end: it waits for a worker's last step, and for a server that does not answer."""
 ROOM_SECONDS = 70.0
 """A launcher that has met a full disk waits so long for its workers before it ends."""
 
@@ -40,6 +42,8 @@ class Services:
 
     mlflow: MlflowServer
     postgres: Postgres | None
+    database: Path | None = None
+    """An empty one of MLflow, to copy: making the tables takes as long as a run."""
 
 
 @dataclass
@@ -59,6 +63,8 @@ class Round:
     exit_codes: list[int] = field(default_factory=list)
     expected_code: int | None = None
     """What the launcher must end with, unless it was done already."""
+    told_at: float = math.inf
+    """When it was told to stop, by the monotonic clock."""
     disk_is_full: bool = False
     room_since: float = -math.inf
     """When the disk had room again, by the monotonic clock."""
@@ -123,13 +129,16 @@ class Round:
         if self.launcher is not None and (code := self.launcher.poll()) is not None:
             self.exit_codes.append(code)
             asked = EXIT_START_AGAIN if self.expected_code is None else self.expected_code
-            self.expected_code, self.launcher = None, None
+            self.expected_code, self.told_at, self.launcher = None, math.inf, None
             if code == 0:
                 return True
             if code not in (asked, -signal.SIGKILL, *self._codes_of_full_disk()):
                 self.broken.append(f"the launcher ended with {code}")
             if self.disk_is_full:  # as an operator would before a new start
                 self.free_disk()
+        if time.monotonic() > self.told_at + STOP_SECONDS:
+            self.broken.append(f"the launcher goes on {STOP_SECONDS:.0f} s after SIGTERM")
+            self.told_at = math.inf
         if self.launcher is None:
             self.launcher = self.start()
         if self.company is not None and (code := self.company.poll()) is not None:
@@ -199,8 +208,10 @@ class Round:
                 continue
         return found
 
-    def limit_disk(self) -> None:
-        """Put the records on a small disk of their own, if we may."""
+    def prepare(self) -> None:
+        """Put the records on a small disk of their own, if we may; have MLflow's tables ready."""
+        if self.services.database is not None:
+            shutil.copy(self.services.database, self.folder / "mlflow.db")
         (self.folder / OUT).mkdir()
         size = f"size={DISK_BYTES}"
         mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.folder / OUT)]

@@ -4,6 +4,7 @@ nothing to hit at this moment."""
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,11 @@ def kill_launcher(at: Round, rng: random.Random) -> str | None:
 
 def terminate_launcher(at: Round, rng: random.Random) -> str | None:
     """Ask the launcher to end; it must say "start me again"."""
-    # Before it has a worker it may not have come to its own handler of the signal.
-    if at.is_down or at.expected_code is not None or at.launcher is None or not at.holders():
+    if at.is_down or at.expected_code is not None or at.launcher is None:
         return None
-    at.expected_code = EXIT_START_AGAIN
+    if not _handles(at.launcher.pid, signal.SIGTERM):
+        return None  # still importing
+    at.expected_code, at.told_at = EXIT_START_AGAIN, time.monotonic()
     at.launcher.terminate()
     return f"process {at.launcher.pid}"
 
@@ -172,6 +174,13 @@ def _draw_worker(
     run, worker = rng.choice(held)
     at.victims.add(worker.pid)
     return run, worker
+
+
+def _handles(pid: int, signum: signal.Signals) -> bool:
+    """Whether process `pid` has a handler of its own for `signum`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signum - 1) & 1)
 
 
 def _fill(path: Path) -> None:

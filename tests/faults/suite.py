@@ -1,11 +1,14 @@
 """Rounds of faults, one after the other, until enough were injected."""
 
 import random
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from bench.study.progress import ProgressReader
 from bench.tracking.cursor import is_behind
 from bench.tracking.record import RUN
+from bench.tracking.store import connect
 from tests.faults.invariants import broken_in, curves
 from tests.faults.rounds import Round, Services
 from tests.faults.saboteur import KINDS, Kind
@@ -67,9 +71,12 @@ def services(say: Say) -> Iterator[Services]:
         postgres = Postgres()
     except pytest.skip.Exception as lack:
         say(f"without it: {lack}")
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        yield Services(server, postgres)
+        connect(f"sqlite:///{folder / 'mlflow.db'}")
+        yield Services(server, postgres, folder / "mlflow.db")
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         server.remove()
         if postgres is not None:
             postgres.remove()
@@ -112,7 +119,7 @@ def _play(at: Round, rng: random.Random, tally: Tally, most: int, say: Say) -> l
     """A round from its start to its invariants: those that broke."""
     number, begun = tally.num_rounds, time.monotonic()
     tally.kinds_in[number] = set()
-    at.limit_disk()
+    at.prepare()
     for service in (at.services.mlflow, at.services.postgres):
         if service is not None:
             service.start()

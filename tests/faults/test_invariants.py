@@ -79,7 +79,7 @@ def add_trial(at: Round) -> None:
     study.enqueue_trial({}, user_attrs={"slot": 2})
 
 
-def in_mlflow(at: Round, act: Callable[[mlflow.MlflowClient, mlflow.entities.Run], None]) -> None:
+def in_mlflow(at: Round, act: Callable[[mlflow.MlflowClient, mlflow.entities.Run], object]) -> None:
     client = mlflow.MlflowClient(at.tracking_uri)
     experiment = client.get_experiment_by_name("unharmed")
     wanted = "tags.kind = 'trial' and tags.variant = 'ds-gru' and tags.slot = '0'"
@@ -96,6 +96,11 @@ def score_other(at: Round) -> None:
     shutil.copy(
         at.study / "runs/ds-gru/confirm-0/checkpoints/best.pt", at.study / TRIAL / "checkpoints"
     )
+
+
+def end_twice(at: Round) -> None:
+    at.watch_ends()
+    rewrite_summary(at, TRIAL, ended_at="later")
 
 
 DAMAGES: dict[str, Callable[[Round], object]] = {
@@ -121,9 +126,7 @@ DAMAGES: dict[str, Callable[[Round], object]] = {
         at, lambda c, r: c.log_metric(r.info.run_id, "train/loss", 1.0, step=1)
     ),
     "only MLflow has": lambda at: in_mlflow(at, lambda c, r: c.log_metric(r.info.run_id, "z", 1)),
-    "ended at": lambda at: [
-        (at.watch_ends(), rewrite_summary(at, TRIAL, ended_at=when)) for when in ("1", "2")
-    ],
+    "and again at": end_twice,
 }
 
 
