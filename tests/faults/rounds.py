@@ -68,7 +68,6 @@ class Round:
     disk_is_full: bool = False
     room_since: float = -math.inf
     """When the disk had room again, by the monotonic clock."""
-    server_is_gone_for_good: bool = False
     has_small_disk: bool = False
     broken: list[str] = field(default_factory=list)
     """Invariants that did not hold, in words."""
@@ -103,19 +102,27 @@ class Round:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Type the command."""
-        command = [sys.executable, "-m", "bench.sweep", "--name", self.name, *SMALL, "--no-audio"]
+        command = ["bench.sweep", "--name", self.name, *SMALL, "--no-audio"]
         for variant in VARIANTS:
             command += ["--variant", variant]
         command += ["--corpus", self.corpus, "--workers", "2", "--grace", f"{GRACE_SECONDS:.0f}"]
         if self.storage_url is not None:
             command += ["--storage", self.storage_url]
+        return self._begin(command)
+
+    def sync(self) -> None:
+        """Send what MLflow missed."""
+        if (code := self._begin(["bench.sync", self.name]).wait()) != 0:
+            self.broken.append(f"bench.sync ended with {code}")
+
+    def _begin(self, command: list[str]) -> "subprocess.Popen[bytes]":
         environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         environment["PYTHONPATH"] = str(ROOT)
         if self.on_server:
             environment["MLFLOW_TRACKING_URI"] = self.tracking_uri
         with (self.folder / "sweep.log").open("ab") as log:
             return subprocess.Popen(
-                command,
+                [sys.executable, "-m", *command],
                 cwd=self.folder,
                 env=environment,
                 stdout=log,

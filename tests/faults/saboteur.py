@@ -97,7 +97,6 @@ def kill_mlflow(at: Round, rng: random.Random) -> str | None:
         return None
     server.kill()
     if rng.random() < 0.25:
-        at.server_is_gone_for_good = True
         return "for good"
     seconds = rng.uniform(2, 15)
     at.later(seconds, lambda: server.start(wait=False))
