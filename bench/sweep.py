@@ -49,7 +49,7 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 def main(options: argparse.Namespace) -> None:
     """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
     verdict."""
-    signal.signal(signal.SIGTERM, _stop)
+    stop = _StopRequest()
     _warn_of_password(options.storage)
     device = resolve_device(options.device).type
     engine = make_engine(options, device)
@@ -58,7 +58,7 @@ def main(options: argparse.Namespace) -> None:
     _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
     folder = OUT / definition.name
     with closing(QueueStorage(options.storage, folder, num_workers=engine.num_workers)) as storage:
-        comparison, result = _sweep(options, definition, storage, engine)
+        comparison, result = _sweep(options, definition, storage, engine, stop)
     if options.json:
         cli.print_json(result)
     else:
@@ -66,7 +66,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _sweep(
-    options: argparse.Namespace, definition: StudyDefinition, storage: QueueStorage, engine: Engine
+    options: argparse.Namespace,
+    definition: StudyDefinition,
+    storage: QueueStorage,
+    engine: Engine,
+    stop: "_StopRequest",
 ) -> tuple[Comparison, dict[str, Any]]:
     """Prepare, run what waits, report; the comparison, and what ``--json`` prints."""
     folder = OUT / definition.name
@@ -85,7 +89,7 @@ def _sweep(
         parents=parents,
     )
     try:
-        launcher.run()
+        launcher.run(stop.check)
     except BaseException as error:
         if not launcher.has_company():
             is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
@@ -225,9 +229,27 @@ def _warn_of_password(storage_url: str | None) -> None:
         )
 
 
-def _stop(_signum: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the stopping
-    raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
+class _StopRequest:
+    """SIGTERM stops the program where it is; where a library takes the exception for a failure of
+    its own (a database's driver, an HTTP client), the launcher's next look does."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def check(self) -> None:
+        """Return if nobody has asked.
+
+        Raises:
+            TemporaryError: somebody has.
+        """
+        if self._asked:
+            raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
+        self._asked = True
+        self.check()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -146,8 +146,17 @@ def attempts_so_far(folder: Path) -> int:
 
 def is_recorded(folder: Path) -> bool:
     """True once the run in `folder` has ended for good."""
-    state = _read(folder / "summary.json").get("state")
-    return state not in (None, "killed", "running")
+    return recorded_end(folder) is not None
+
+
+def recorded_end(folder: Path) -> tuple[str, float | None] | None:
+    """How the run in `folder` ended for good, and its best valid WER if it has one; None before
+    that."""
+    summary = _read(folder / "summary.json")
+    state = summary.get("state")
+    if state in (None, "killed", "running"):
+        return None
+    return state, summary.get("metrics", {}).get("best/valid/wer")
 
 
 def _unchanged_corpus(plan: RunPlan) -> Corpus:

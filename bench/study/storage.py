@@ -185,6 +185,8 @@ def patiently(
         try:
             return call()
         except (StorageInternalError, OperationalError, InterfaceError) as error:
+            if (stop := _stop_behind(error)) is not None:
+                raise stop from None
             reason = _reason(error)
             if reason is None:
                 raise
@@ -206,6 +208,14 @@ def patient(method: Callable[P, T]) -> Callable[P, T]:
         return patiently(lambda: method(*args, **kwargs))
 
     return call
+
+
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """The request to stop that met the driver in mid-command, which then failed in clearing up."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
+        behind = behind.__context__
+    return behind
 
 
 def _reason(error: BaseException) -> str | None:

@@ -28,7 +28,14 @@ from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.lease import Lease, LeaseLostError
 from bench.study.queue import SlotQueue, best_slot
-from bench.study.run import RunPlan, attempts_so_far, give_up, perform
+from bench.study.run import (
+    RunPlan,
+    attempts_so_far,
+    give_up,
+    is_recorded,
+    perform,
+    recorded_end,
+)
 from bench.study.storage import QueueStorage, patiently
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.training.config import RunConfig
@@ -127,6 +134,10 @@ def _work_on_trial(
     trial, lease = taken
     with lease:
         slot = trial.user_attrs["slot"]
+        if (end := recorded_end(queue.folder_of("trial", slot))) is not None:
+            # The worker before us, or the database, was gone before the queue was told.
+            queue.end(trial, *end)
+            return True
         config = definition.trial_config(assignment.system, slot, trial.params)
         folder = queue.folder_of("trial", slot)
         plan = _plan(assignment, definition, slot, trial.params, config, folder)
@@ -159,6 +170,8 @@ def _work_on_confirm(
     if lease is None:
         return True
     with lease:
+        if is_recorded(folder):
+            return True  # by a worker of another launcher, while we were starting
         plan = _plan(assignment, definition, slot, best.params, config, folder)
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from bench.core.errors import TemporaryError
 from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
@@ -21,7 +22,7 @@ from bench.study.launcher import Launcher
 from bench.study.queue import SlotQueue
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
-from bench.tracking import StudyTracker
+from bench.tracking import StudyTracker, TrackingTarget
 from tests.postgresql import PostgreSQL
 
 NUM_SLOTS = 40
@@ -105,6 +106,33 @@ def test_forty_slots_are_run_once_each(
         f"\n{'journal' if url is None else 'postgresql'}, {num_workers} workers: {wall:.0f} s in all, "
         f"trials {last - first:.0f} s, inside a run {busy / (last - first):.2f} workers at a time"
     )
+
+
+def test_a_launcher_looks_whether_it_shall_stop(
+    definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For where a library has swallowed what the signal raised."""
+    folder = OUT / definition.name
+    begin_or_return(folder, definition)
+    target = TrackingTarget(uri="http://127.0.0.1:9")
+    engine = LocalEngine(1, 1)
+    monkeypatch.setattr(engine, "start", lambda _: pytest.fail("began a trial"))
+
+    def check_stop() -> None:
+        raise TemporaryError("stopped by SIGTERM")
+
+    with closing(QueueStorage(None, folder, num_workers=1)) as storage:
+        launcher = Launcher(
+            folder,
+            definition,
+            storage,
+            engine,
+            storage_url=None,
+            grace_seconds=10.0,
+            parents={"ds-gru": target},
+        )
+        with pytest.raises(TemporaryError, match="SIGTERM"):
+            launcher.run(check_stop)
 
 
 @pytest.mark.slow

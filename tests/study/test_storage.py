@@ -112,6 +112,24 @@ def test_patience_ends() -> None:
         patiently(call, patience_seconds=1e9, is_stopped=lambda: True)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), TemporaryError("stopped by SIGTERM")])
+def test_a_request_to_stop_is_no_outage(stop: BaseException) -> None:
+    """The driver is in mid-command when the signal comes, and fails as it clears up."""
+
+    def call() -> None:
+        try:
+            try:
+                raise stop
+            finally:
+                raise RuntimeError("another command is already in progress")
+        except RuntimeError as error:
+            raise OperationalError("rollback", {}, error) from error
+
+    with pytest.raises(type(stop)) as caught:
+        patiently(call, patience_seconds=30.0)
+    assert caught.value is stop
+
+
 def test_what_is_no_outage_is_not_repeated() -> None:
     calls = []
 
