@@ -138,7 +138,7 @@ class QueueStorage:
 @contextmanager
 def _claimed_file(path: Path) -> Iterator[None]:
     """Hold the kernel's lock on `path`; kill a process of this host that is frozen with it."""
-    with path.open("a+") as handle:
+    with path.open("ab", buffering=0) as handle:
         since, holder = time.monotonic(), ""
         while not _try_lock(handle):
             if (now_held_by := path.read_text()) != holder:
@@ -149,17 +149,16 @@ def _claimed_file(path: Path) -> Iterator[None]:
                     os.kill(int(holder.split()[0]), signal.SIGKILL)
             time.sleep(CLAIM_POLL_SECONDS)
         handle.truncate(0)
-        # The count tells one claim of a process from its next.
-        handle.write(f"{os.getpid()} {time.monotonic_ns()}")
-        handle.flush()
+        with contextlib.suppress(OSError):  # on a full disk a claim has no name
+            # The count tells one claim of a process from its next.
+            handle.write(f"{os.getpid()} {time.monotonic_ns()}".encode())
         try:
             yield
         finally:
             handle.truncate(0)
-            handle.flush()
 
 
-def _try_lock(handle: IO[str]) -> bool:
+def _try_lock(handle: IO[bytes]) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
