@@ -31,6 +31,7 @@ from bench.study.lease import GRACE_SECONDS
 from bench.study.match import MATCH_FORM, Match
 from bench.study.question import load_study_file
 from bench.study.queue import best_slot
+from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
@@ -51,8 +52,8 @@ def main(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, _stop)
     _warn_of_password(options.storage)
     device = resolve_device(options.device).type
-    engine = make_engine(options, device)
     definition = definition_of(options, device)
+    engine = make_engine(options, device)
     corpus, definition = _with_data(definition)
     folder = OUT / definition.name
     storage = QueueStorage(options.storage, folder, num_workers=engine.num_workers)
@@ -71,14 +72,7 @@ def main(options: argparse.Namespace) -> None:
         grace_seconds=options.grace,
         parents=parents,
     )
-    try:
-        launcher.run()
-    except BaseException as error:
-        if not launcher.has_company():
-            is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
-            tracker.stop("killed" if is_stop else "failed")
-        raise
-
+    _launch(launcher, engine, tracker)
     with storage.alone(grace_seconds=options.grace):
         report_input, comparison = gather(folder, audio=options.audio)
         report = build(report_input, folder / REPORT_FILE)
@@ -92,13 +86,39 @@ def main(options: argparse.Namespace) -> None:
         _print_verdict(comparison, result, corpus)
 
 
+def _launch(launcher: Launcher, engine: Engine, tracker: StudyTracker) -> None:
+    try:
+        launcher.run()
+    except BaseException as error:
+        if not launcher.has_company():
+            is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
+            tracker.stop("killed" if is_stop else "failed")
+        raise
+    finally:
+        engine.close()
+
+
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
     """What starts the workers.
 
     Raises:
-        UserError: as `share_host`.
+        UserError: as `share_host` or `join_cluster`.
     """
     gpus = tuple(filter(None, (options.gpus or "").split(",")))
+    if options.engine == "ray":
+        return join_cluster(
+            options.address,
+            options.workers,
+            device,
+            gpus=gpus,
+            per_gpu=options.per_gpu,
+            storage_url=options.storage,
+        )
+    if options.address is not None:
+        raise UserError(
+            f"--address is of a Ray cluster, got {options.address!r} without --engine ray; name "
+            "both or neither"
+        )
     return share_host(options.workers, device, gpus=gpus, per_gpu=options.per_gpu)
 
 
@@ -274,10 +294,29 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_settings(parser)
     cli.add_device(parser)
+    _add_workers(parser)
+    cli.add_audio(parser)
+    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
+    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """What starts the workers, how many, and where they find their work."""
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
     parser.add_argument("--gpus", metavar="0,1", help="the GPUs to use (default: the first)")
     parser.add_argument(
         "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
     )
     parser.add_argument(
         "--storage",
@@ -292,9 +331,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="without a sign of life before a worker counts as gone "
         f"(default: {GRACE_SECONDS:.0f})",
     )
-    cli.add_audio(parser)
-    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
-    return parser
 
 
 if __name__ == "__main__":
