@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -67,8 +68,9 @@ class RayEngine:
         device: str,
         per_gpu: int,
         storage_url: str | None,
+        held: ExitStack,
     ) -> None:
-        """Share out the cluster that `ray` is connected to.
+        """Share out the cluster that `ray` is connected to; `close` gives back what is `held`.
 
         Raises:
             UserError: as `share_cluster` and `check_reach`.
@@ -76,7 +78,7 @@ class RayEngine:
         self._ray = ray
         self._wanted = num_workers
         self._device, self._per_gpu, self._storage_url = device, per_gpu, storage_url
-        share = self._measure()
+        share = self._share(self._nodes())
         self.num_workers = share.num_workers
         self.num_threads = share.num_threads
         # A worker that died is the queue's business: Ray must not start it a second time.
@@ -89,6 +91,7 @@ class RayEngine:
         self._folder = Path.cwd()
         self._environment = passed_on(os.environ)
         self._measured = time.monotonic()
+        self._held = held.pop_all()
 
     def start(self, assignment: Assignment) -> "_Task":
         """A task that does `assignment`; it waits in Ray's queue while no node has room."""
@@ -104,15 +107,20 @@ class RayEngine:
             time.sleep(seconds)
         if time.monotonic() - self._measured > REFRESH_SECONDS:
             self._measured = time.monotonic()
-            self.num_workers = max(self._measure().num_workers, 1)
+            nodes = self._nodes()
+            with suppress(UserError):  # none lends at present: what waits, waits in Ray's queue
+                self.num_workers = self._share(nodes).num_workers
 
     def close(self) -> None:
         """Leave the cluster; one that we started ends."""
-        self._ray.shutdown()
+        self._held.close()
 
-    def _measure(self) -> Share:
+    def _nodes(self) -> list[Node]:
         nodes = nodes_of(self._ray.nodes())
         check_reach(nodes, self._storage_url)
+        return nodes
+
+    def _share(self, nodes: Sequence[Node]) -> Share:
         return share_cluster(nodes, self._wanted, self._device, per_gpu=self._per_gpu)
 
 
@@ -196,14 +204,19 @@ def join_cluster(
             f"--address is HOST:PORT or auto, got {address!r}; type the command on a node of the "
             "cluster, Ray's client has no part in it"
         )
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
+    with ExitStack() as held:
+        # Ray prints there when a node dies; stdout is for results.
+        held.enter_context(redirect_stdout(sys.stderr))
         ray = _connect(address)
-    finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
-    return RayEngine(
-        ray, num_workers=num_workers, device=device, per_gpu=per_gpu, storage_url=storage_url
-    )
+        held.callback(ray.shutdown)
+        return RayEngine(
+            ray,
+            num_workers=num_workers,
+            device=device,
+            per_gpu=per_gpu,
+            storage_url=storage_url,
+            held=held,
+        )
 
 
 def nodes_of(entries: Iterable[Mapping[str, Any]]) -> list[Node]:
@@ -355,14 +368,16 @@ def _connect(address: str | None) -> ModuleType:
         found = os.pathsep.join(str(Path(path).absolute()) for path in paths)
         # The task's own module is found by it, so it cannot come with the task.
         arguments["runtime_env"] = {"env_vars": {"PYTHONPATH": found}}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        # stdout is for results.
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **arguments)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = "on this machine" if address is None else f"at {address}"
         raise UserError(
             f"no Ray cluster {where} can be used: {_last_line(error)}; ray start --head makes one"
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
     return ray  # type: ignore[no-any-return]
 
 
