@@ -133,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Simulate many searches over recorded learning curves: what the sampler and the pruner "
         f"buy. Curves are recorded by a study of --budget record; its folder holds {FILE}.",
         "STUDY --save curves.jsonl",
-        "tests/golden/curves.jsonl --trials 24",
+        "sweeps/curves/spoken.ds-gru.jsonl --trials 24",
     )
     parser.add_argument("curves", metavar="STUDY|FILE", help="a study, or a file that --save wrote")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the curves, JSON lines")

@@ -7,13 +7,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from bench.core import cli
-from bench.core.config import flatten, parse_settings, to_dict
+from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.errors import TemporaryError, UserError
 from bench.core.masking import mask
@@ -23,19 +24,19 @@ from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
-from bench.results.report_input import REPORT_FILE, command_of, gather
+from bench.results.publish import publish
+from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.engine import Engine, share_host
 from bench.study.launcher import Launcher
 from bench.study.lease import GRACE_SECONDS
 from bench.study.match import MATCH_FORM, Match
 from bench.study.question import load_study_file
-from bench.study.queue import best_slot
 from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
-from bench.tracking import Findings, StudyTracker, flush_unsent
+from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import build
@@ -49,20 +50,37 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 def main(options: argparse.Namespace) -> None:
     """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
     verdict."""
-    signal.signal(signal.SIGTERM, _stop)
+    stop = _StopRequest()
     _warn_of_password(options.storage)
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
-    engine = make_engine(options, device)
-    corpus, definition = _with_data(definition)
     folder = OUT / definition.name
-    storage = QueueStorage(options.storage, folder, num_workers=engine.num_workers)
+    with closing(make_engine(options, device)) as engine:
+        corpus, definition = _with_data(definition)
+        count = engine.num_workers
+        _logger.info("study %s, %d workers, device %s", definition.name, count, device)
+        with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
+            comparison, result = _sweep(options, definition, storage, engine, stop)
+    if options.json:
+        cli.print_json(result)
+    else:
+        _print_verdict(comparison, result, corpus)
+
+
+def _sweep(
+    options: argparse.Namespace,
+    definition: StudyDefinition,
+    storage: QueueStorage,
+    engine: Engine,
+    stop: "_StopRequest",
+) -> tuple[Comparison, dict[str, Any]]:
+    """Prepare, run what waits, report; the comparison, and what ``--json`` prints."""
+    folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
-        tracker = StudyTracker.open(definition.name, data_digest=corpus.digest)
+        tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
         flush_unsent(folder)
         parents = {label: tracker.parent(label) for label in definition.systems}
-    _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
     launcher = Launcher(
         folder,
         definition,
@@ -72,30 +90,21 @@ def main(options: argparse.Namespace) -> None:
         grace_seconds=options.grace,
         parents=parents,
     )
-    _launch(launcher, engine, tracker)
-    with storage.alone(grace_seconds=options.grace):
-        report_input, comparison = gather(folder, audio=options.audio)
-        report = build(report_input, folder / REPORT_FILE)
-        write_index()
-        flush_unsent(folder)
-        _summarise(tracker, definition, comparison, launcher, report)
-    result = _as_json(definition, comparison, report, tracker.tracking_uri)
-    if options.json:
-        cli.print_json(result)
-    else:
-        _print_verdict(comparison, result, corpus)
-
-
-def _launch(launcher: Launcher, engine: Engine, tracker: StudyTracker) -> None:
     try:
-        launcher.run()
+        launcher.run(stop.check)
     except BaseException as error:
         if not launcher.has_company():
             is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
             tracker.stop("killed" if is_stop else "failed")
         raise
-    finally:
-        engine.close()
+
+    with storage.alone(grace_seconds=options.grace):
+        report_input, comparison = gather(folder, audio=options.audio)
+        report = build(report_input, folder / REPORT_FILE)
+        write_index()
+        flush_unsent(folder)
+        publish(tracker, folder, report_input, comparison)
+    return comparison, _as_json(definition, comparison, report, tracker.tracking_uri)
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
@@ -182,34 +191,6 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
     return tuple(sorted(excluded))
 
 
-def _summarise(
-    tracker: StudyTracker,
-    definition: StudyDefinition,
-    comparison: Comparison,
-    launcher: Launcher,
-    report: Path,
-) -> None:
-    """One summary run a system, so that comparing k systems in the MLflow UI takes k runs."""
-    params = {}
-    for label, queue in launcher.queues.items():
-        best = best_slot(queue.slots())
-        config = (
-            definition.base_config(label)
-            if best is None
-            else definition.confirm_config(label, 0, best.params)
-        )
-        params[label] = flatten(to_dict(config))
-    findings = Findings(
-        verdict=comparison.verdict,
-        command=command_of(definition),
-        report=report,
-        baseline=definition.baseline,
-        variants=comparison.variants,
-        pairs=comparison.pairs,
-    )
-    tracker.summarise(findings, params)
-
-
 def _as_json(
     definition: StudyDefinition, comparison: Comparison, report: Path, uri: str
 ) -> dict[str, Any]:
@@ -264,9 +245,27 @@ def _warn_of_password(storage_url: str | None) -> None:
         )
 
 
-def _stop(_signum: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the stopping
-    raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
+class _StopRequest:
+    """SIGTERM stops the program where it is; where a library takes the exception for a failure of
+    its own (a database's driver, an HTTP client), the launcher's next look does."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def check(self) -> None:
+        """Return if nobody has asked.
+
+        Raises:
+            TemporaryError: somebody has.
+        """
+        if self._asked:
+            raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
+        self._asked = True
+        self.check()
 
 
 def build_parser() -> argparse.ArgumentParser:

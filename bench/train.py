@@ -15,8 +15,9 @@ from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import UserError
-from bench.core.paths import OUT
+from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus
+from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
@@ -24,8 +25,6 @@ from bench.tracking import RunIdentity, StudyTracker, flush_unsent
 from bench.training.config import RunConfig, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
-
-EXPERIMENT = "train"
 
 _logger = logging.getLogger("bench.train")  # run with -m, __name__ is "__main__"
 
@@ -73,12 +72,12 @@ def main(options: argparse.Namespace) -> None:
     with counting("features") as progress:
         datasets(corpus, config, (), progress)
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
-    folder = OUT / EXPERIMENT / name
-    tracker = StudyTracker.open(EXPERIMENT, data_digest=corpus.digest)
-    flush_unsent(OUT / EXPERIMENT)
+    folder = SINGLE_RUNS / name
+    tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
+    flush_unsent(SINGLE_RUNS)
     plan = RunPlan(
         identity=RunIdentity(
-            study=EXPERIMENT,
+            study=SINGLE_RUNS.name,
             variant=config.variant,
             kind="train",
             slot=0,
@@ -95,9 +94,20 @@ def main(options: argparse.Namespace) -> None:
         open_test=False,
         target=tracker.target,
     )
-    with progress_bars() as bars:
+    if LeaseWatch().is_held(folder):
+        raise UserError(
+            f"one process at a time trains a run, another is at work in {folder}; wait for it, or "
+            "close it by python -m bench.reap if its machine is gone"
+        )
+    with Lease.take(folder, grace_seconds=GRACE_SECONDS) as lease, progress_bars() as bars:
         watcher = _Watcher(bars, bars.add_task(name, total=None))
-        outcome, wer = perform(plan, watcher, killed=lambda: watcher.stopped, pruned=lambda: False)
+        outcome, wer = perform(
+            plan,
+            watcher,
+            killed=lambda: watcher.stopped,
+            pruned=lambda: False,
+            check_lease=lease.check,
+        )
     if outcome == "killed":
         raise KeyboardInterrupt
     checkpoint = folder / "checkpoints" / "best.pt"

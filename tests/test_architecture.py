@@ -25,7 +25,7 @@ ONLY_IN = {
     "optuna": "bench/study",
     "ray": "bench/study",
     "plotly": "reports",
-    "jinja2": "reports",
+    "jinja2": ("reports", "bench/deploy.py"),
 }
 REPORTS_MAY_IMPORT = {"pandas", "numpy", "plotly", "jinja2", "markupsafe", "reports"}
 VARIANTS_MAY_IMPORT = {"torch", "variants"}

@@ -16,7 +16,21 @@ from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
 from variants import VARIANTS
 
-VERBS = ("sweep", "train", "evaluate", "transcribe", "report", "compare", "ls", "speed", "watch")
+VERBS = (
+    "sweep",
+    "train",
+    "evaluate",
+    "transcribe",
+    "report",
+    "compare",
+    "ls",
+    "speed",
+    "watch",
+    "replay",
+    "sync",
+    "reap",
+    "deploy",
+)
 
 
 @pytest.fixture

@@ -57,3 +57,9 @@ def test_a_table_and_the_same_as_json(curves: Path, capsys: pytest.CaptureFixtur
 def test_mistakes_say_the_rule(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(*arguments)
+
+
+def test_the_kept_curves_can_be_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Path(__file__).resolve().parents[1] / "sweeps/curves/spoken.ds-gru.jsonl"
+    run(str(kept), "--studies", "5", "--json")
+    assert len(json.loads(capsys.readouterr().out)["methods"]) == 6

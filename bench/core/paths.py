@@ -11,6 +11,9 @@ from bench.core.errors import UnwritableError, UserError
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
 
+SINGLE_RUNS = OUT / "train"
+"""Runs that belong to no study."""
+
 CACHE_VARIABLE = "BENCH_CACHE"
 
 

@@ -11,6 +11,7 @@ import torch
 
 from bench.core.config import to_dict, updated
 from bench.core.console import ProgressCallback
+from bench.core.cores import num_cores
 from bench.core.errors import UserError
 from bench.costs.arithmetic import (
     matmul_peak,
@@ -30,7 +31,7 @@ from bench.costs.baselines import (
 from bench.costs.contest import OURS, Contender, Contest, Meter
 from bench.costs.excerpt import audio_seconds, bucketed, excerpt
 from bench.costs.recognition import time_recognition
-from bench.costs.workers import Job, num_cores, train_at_once
+from bench.costs.workers import Job, train_at_once
 from bench.data.batches import Dataset, epoch_order, padding_share
 from bench.data.store import build_store, open_store
 from bench.data.utterance import Corpus

@@ -1,6 +1,5 @@
 """Runs in processes of their own: how cores are best shared out, and what memory a run takes."""
 
-import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -57,11 +56,6 @@ class Workers:
     """Of all together."""
     peak_memory_bytes: int
     """Of the one that took most."""
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def train_at_once(job: Job, count: int) -> Workers:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +28,7 @@ from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
+from bench.core.cores import num_cores
 from bench.core.errors import UnwritableError, UserError
 from bench.core.paths import CACHE_VARIABLE, cache_root, write_json
 from bench.data.audio import read_audio
@@ -262,7 +262,7 @@ def _ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
     Threads suffice: decoding and the FFT run outside Python's lock.
     """
-    num_threads = _num_cores()
+    num_threads = num_cores()
     with ThreadPoolExecutor(num_threads) as pool:
         pending: deque[Future[R]] = deque()
         for item in items:
@@ -271,11 +271,6 @@ def _ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager

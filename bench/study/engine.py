@@ -5,7 +5,6 @@ runs twice.
 """
 
 import multiprocessing
-import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from bench.core.cores import num_cores
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
 from bench.study.worker import Assignment, limit_threads, work
@@ -146,7 +146,7 @@ def share_host(
     Raises:
         UserError: less than one worker; GPUs without a GPU, or together with a number of workers.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     if gpus and device == "cpu":
         raise UserError(
             f"--gpus {','.join(gpus)} needs --device cuda, got cpu; leave --gpus out, or see why "

@@ -6,7 +6,7 @@ waits, and each ends when all has ended.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +79,10 @@ class Launcher:
         self._early_deaths = 0
         self._confirm_slots = range(definition.budget.num_seeds)
 
-    @property
-    def queues(self) -> dict[str, SlotQueue]:
-        """The slots of each system."""
-        return self._queues
-
-    def run(self) -> None:
+    def run(self, check_stop: Callable[[], None] = lambda: None) -> None:
         """Return once every slot and every confirm run has ended.
+
+        `check_stop` is called every second or so, and raises to stop.
 
         Any exception, Ctrl-C among them, stops our workers at their next step; what they did is
         kept.
@@ -101,6 +98,7 @@ class Launcher:
             overall = bars.add_task(self._definition.name, total=total)
             with self._stopping_workers():
                 while True:
+                    check_stop()
                     self._reap(bars)
                     self._start_what_waits(bars)
                     if not self._running and self._num_ended() >= total:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +20,18 @@ from bench.core.cli import EXIT_BUG, EXIT_START_AGAIN
 from bench.core.errors import UserError
 from bench.study.definition import FILE as DEFINITION
 from bench.study.engine import LocalEngine, Message, Worker
+from bench.study.ray_cluster import (
+    Node,
+    Share,
+    check_address,
+    check_reach,
+    connect,
+    last_line,
+    nodes_of,
+    share_cluster,
+)
 from bench.study.worker import Assignment
 
-# Ray's least is 75 MiB; what workers say takes less than a page.
-OBJECT_STORE_BYTES = 80 * 2**20
 NODE_POLL_SECONDS = 0.5
 # Less than the launcher waits: a process that hangs is killed on its node.
 STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 45.0, 0.05
@@ -33,28 +40,6 @@ ENVIRONMENT = ("AWS_", "BENCH_", "MLFLOW_", "OMP_", "PG")
 """How the names of the variables begin that a worker gets from the launcher."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node of the cluster, and what it lends."""
-
-    host: str
-    """Its machine's name and address."""
-    num_cpus: int
-    num_gpus: int
-
-
-@dataclass(frozen=True)
-class Share:
-    """How a cluster is shared out among workers."""
-
-    num_workers: int
-    """At once."""
-    num_threads: int
-    """Of each; also the CPUs that each takes."""
-    num_gpus: float
-    """That each takes, such as 0.5."""
 
 
 class RayEngine:
@@ -166,7 +151,7 @@ class _Task:
             except self._ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, UserError):
                     raise UserError(str(error.cause)) from None
-                _logger.warning("a node cannot start a worker: %s", _last_line(error))
+                _logger.warning("a node cannot start a worker: %s", last_line(error))
                 self._exit_code = EXIT_BUG
             except (self._ray.exceptions.RayError, StopIteration) as error:
                 _logger.warning("a worker is lost with its node: %s", type(error).__name__)
@@ -199,15 +184,12 @@ def join_cluster(
             f"--gpus names GPUs of this machine, Ray deals out its nodes', got {','.join(gpus)} "
             "with --engine ray; leave it out, --per-gpu alone says how many workers share one"
         )
-    if address is not None and "://" in address:
-        raise UserError(
-            f"--address is HOST:PORT or auto, got {address!r}; type the command on a node of the "
-            "cluster, Ray's client has no part in it"
-        )
+    if address not in (None, "auto"):
+        check_address(address)
     with ExitStack() as held:
         # Ray prints there when a node dies; stdout is for results.
         held.enter_context(redirect_stdout(sys.stderr))
-        ray = _connect(address)
+        ray = connect(address)
         held.callback(ray.shutdown)
         return RayEngine(
             ray,
@@ -217,73 +199,6 @@ def join_cluster(
             storage_url=storage_url,
             held=held,
         )
-
-
-def nodes_of(entries: Iterable[Mapping[str, Any]]) -> list[Node]:
-    """The living ones of what ``ray.nodes()`` returns."""
-    return [
-        Node(
-            host=f"{entry['NodeManagerHostname']} {entry['NodeManagerAddress']}",
-            num_cpus=int(entry["Resources"].get("CPU", 0)),
-            num_gpus=int(entry["Resources"].get("GPU", 0)),
-        )
-        for entry in entries
-        if entry["Alive"]
-    ]
-
-
-def check_reach(nodes: Sequence[Node], storage_url: str | None) -> None:
-    """Refuse a queue in a file if the nodes are on several machines.
-
-    Raises:
-        UserError: it is.
-    """
-    hosts = sorted({node.host for node in nodes})
-    if len(hosts) > 1 and (storage_url is None or storage_url.startswith("sqlite")):
-        raise UserError(
-            f"a Ray cluster of several machines needs a queue that all reach, got a file and "
-            f"{len(hosts)} machines ({', '.join(hosts[:3])}); name --storage postgresql://…"
-        )
-
-
-def share_cluster(
-    nodes: Sequence[Node], num_workers: int | None, device: str, *, per_gpu: int
-) -> Share:
-    """One worker with one thread on each CPU, or `per_gpu` workers on each GPU; or `num_workers`
-    with as many threads as there is room for.
-
-    Raises:
-        UserError: less than one worker; a cluster that lends no CPU, or no GPU for "cuda".
-    """
-    if num_workers is not None and num_workers < 1:
-        raise UserError(
-            f"--workers must be at least 1, got {num_workers}; leave it out for one per CPU"
-        )
-    if per_gpu < 1 or (per_gpu > 1 and device == "cpu"):
-        raise UserError(
-            f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
-            f"--device {device}"
-        )
-    lending = [node for node in nodes if node.num_cpus and (device == "cpu" or node.num_gpus)]
-    if not lending:
-        lacking = "CPU" if device == "cpu" else "node with CPUs and GPUs"
-        raise UserError(
-            f"the Ray cluster lends no {lacking}, got {len(nodes)} nodes; start one by ray start "
-            "--address=HOST:PORT"
-        )
-    if device == "cpu":
-        count = sum(node.num_cpus for node in lending)
-        wanted = count if num_workers is None else num_workers
-        fitting = (
-            threads
-            for threads in range(max(node.num_cpus for node in lending), 0, -1)
-            if sum(node.num_cpus // threads for node in lending) >= wanted
-        )
-        return Share(wanted, next(fitting, 1), 0.0)
-    places = [(node.num_cpus, node.num_gpus * per_gpu) for node in lending]
-    threads = max(1, min(cpus // slots for cpus, slots in places))
-    count = sum(min(cpus // threads, slots) for cpus, slots in places)
-    return Share(count if num_workers is None else num_workers, threads, 1 / per_gpu)
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
@@ -339,48 +254,3 @@ def _end(worker: Worker) -> None:
         if worker.exit_code is None:
             worker.kill()
     worker.close()
-
-
-def _connect(address: str | None) -> ModuleType:
-    """The module ray, connected."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    arguments: dict[str, Any] = {"address": address}
-    if address is None:
-        # Despite its name: a cluster that does not leave 127.0.0.1, on Linux too.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # Ray does so by itself, with a warning.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        arguments = {
-            "address": "local",
-            "num_cpus": len(os.sched_getaffinity(0)),
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-        }
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"--engine ray needs the package {error.name}, which is not installed; "
-            "python -m pip install 'deepspeech-bench[ray]' brings it"
-        ) from error
-    if "PYTHONPATH" in os.environ:
-        paths = os.environ["PYTHONPATH"].split(os.pathsep)
-        found = os.pathsep.join(str(Path(path).absolute()) for path in paths)
-        # The task's own module is found by it, so it cannot come with the task.
-        arguments["runtime_env"] = {"env_vars": {"PYTHONPATH": found}}
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, **arguments)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = "on this machine" if address is None else f"at {address}"
-        raise UserError(
-            f"no Ray cluster {where} can be used: {_last_line(error)}; ray start --head makes one"
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
-    return ray  # type: ignore[no-any-return]
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

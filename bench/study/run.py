@@ -146,8 +146,17 @@ def attempts_so_far(folder: Path) -> int:
 
 def is_recorded(folder: Path) -> bool:
     """True once the run in `folder` has ended for good."""
-    state = _read(folder / "summary.json").get("state")
-    return state not in (None, "killed", "running")
+    return recorded_end(folder) is not None
+
+
+def recorded_end(folder: Path) -> tuple[str, float | None] | None:
+    """How the run in `folder` ended for good, and its best valid WER if it has one; None before
+    that."""
+    summary = _read(folder / "summary.json")
+    state = summary.get("state")
+    if state in (None, "killed", "running"):
+        return None
+    return state, summary.get("metrics", {}).get("best/valid/wer")
 
 
 def _unchanged_corpus(plan: RunPlan) -> Corpus:
@@ -209,6 +218,7 @@ def _summary(result: TrainResult) -> dict[str, float]:
         "num_nonfinite": result.num_nonfinite,
         "num_micro_batches": result.num_micro_batches,
         "train_seconds": result.train_seconds,
+        "evaluation_seconds": result.seconds.get("evaluation", 0.0),
         "audio_seconds_per_second": result.audio_seconds_per_second,
         "peak_memory_bytes": result.peak_memory_bytes,
     }

@@ -33,12 +33,12 @@ class Budget:
     """Cap on the training time of one run, counted across resumes."""
     num_seeds: int
     startup_trials: int
-    """Trials that must have finished before one may be pruned."""
+    """Trials that must have finished before the median pruner prunes one."""
     warmup_epochs: int
     """Epochs that every trial may train before it can be pruned."""
-    sampler: str = "tpe"
+    sampler: str = "random"
     """How the next setting is chosen; a name of SAMPLERS in bench/study/search.py."""
-    pruner: str = "median"
+    pruner: str = "halving"
     """When a trial is given up; a name of PRUNERS there."""
 
     def __post_init__(self) -> None:

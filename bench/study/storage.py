@@ -90,6 +90,12 @@ class QueueStorage:
         with self.claim():
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
+    def close(self) -> None:
+        """Close the connections to a database."""
+        engines = [self._engine, getattr(self.optuna, "engine", None)]
+        for engine in filter(None, engines):
+            engine.dispose()
+
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Only one process at a time, of all that work on the study, is inside; for moments.
@@ -132,7 +138,7 @@ class QueueStorage:
 @contextmanager
 def _claimed_file(path: Path) -> Iterator[None]:
     """Hold the kernel's lock on `path`; kill a process of this host that is frozen with it."""
-    with path.open("a+") as handle:
+    with path.open("ab", buffering=0) as handle:
         since, holder = time.monotonic(), ""
         while not _try_lock(handle):
             if (now_held_by := path.read_text()) != holder:
@@ -143,17 +149,16 @@ def _claimed_file(path: Path) -> Iterator[None]:
                     os.kill(int(holder.split()[0]), signal.SIGKILL)
             time.sleep(CLAIM_POLL_SECONDS)
         handle.truncate(0)
-        # The count tells one claim of a process from its next.
-        handle.write(f"{os.getpid()} {time.monotonic_ns()}")
-        handle.flush()
+        with contextlib.suppress(OSError):  # on a full disk a claim has no name
+            # The count tells one claim of a process from its next.
+            handle.write(f"{os.getpid()} {time.monotonic_ns()}".encode())
         try:
             yield
         finally:
             handle.truncate(0)
-            handle.flush()
 
 
-def _try_lock(handle: IO[str]) -> bool:
+def _try_lock(handle: IO[bytes]) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -179,6 +184,8 @@ def patiently(
         try:
             return call()
         except (StorageInternalError, OperationalError, InterfaceError) as error:
+            if (stop := _stop_behind(error)) is not None:
+                raise stop from None
             reason = _reason(error)
             if reason is None:
                 raise
@@ -200,6 +207,14 @@ def patient(method: Callable[P, T]) -> Callable[P, T]:
         return patiently(lambda: method(*args, **kwargs))
 
     return call
+
+
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """The request to stop that met the driver in mid-command, which then failed in clearing up."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
+        behind = behind.__context__
+    return behind
 
 
 def _reason(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -29,7 +30,14 @@ from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.lease import Lease, LeaseLostError
 from bench.study.queue import SlotQueue, best_slot
-from bench.study.run import RunPlan, attempts_so_far, give_up, perform
+from bench.study.run import (
+    RunPlan,
+    attempts_so_far,
+    give_up,
+    is_recorded,
+    perform,
+    recorded_end,
+)
 from bench.study.storage import QueueStorage, patiently
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.training.config import RunConfig
@@ -113,11 +121,13 @@ def work(assignment: Assignment, connection: Connection) -> None:
     over = False
     try:
         definition = definitions.load(assignment.folder)
-        storage = QueueStorage(
-            assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
-        )
-        queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
-        over = do(assignment, definition, queue, stop)
+        with closing(
+            QueueStorage(
+                assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
+            )
+        ) as storage:
+            queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
+            over = do(assignment, definition, queue, stop)
     except UnwritableError as error:
         stop.tell({"unwritable": str(error)})
     except (LeaseLostError, TemporaryError) as error:
@@ -134,6 +144,10 @@ def _work_on_trial(
     trial, lease = taken
     with lease:
         slot = trial.user_attrs["slot"]
+        if (end := recorded_end(queue.folder_of("trial", slot))) is not None:
+            # The worker before us, or the database, was gone before the queue was told.
+            queue.end(trial, *end)
+            return True
         config = definition.trial_config(assignment.system, slot, trial.params)
         folder = queue.folder_of("trial", slot)
         plan = _plan(assignment, definition, slot, trial.params, config, folder)
@@ -166,6 +180,8 @@ def _work_on_confirm(
     if lease is None:
         return True
     with lease:
+        if is_recorded(folder):
+            return True  # by a worker of another launcher, while we were starting
         plan = _plan(assignment, definition, slot, best.params, config, folder)
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from bench.core.config import flatten
 from bench.core.paths import write_json
@@ -46,6 +47,7 @@ STATUS = {
 }
 """MLflow has no status for a run that was pruned or diverged: the tag `state` tells."""
 
+LOCK, LOCK_SECONDS = ".sending.lock", 60.0
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
 """Its decodes are shown as a table: every run that trains to its end scores it, trials too."""
@@ -55,7 +57,17 @@ def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -
     """Bring `store` up to what `folder` says.
 
     `parent_run_id` spares looking for the parent of a trial or confirm run.
+
+    Raises:
+        filelock.Timeout: another process has been sending this run for a minute.
+        Exception: of many types; the store does not take it.
     """
+    # A worker that ends and a launcher that joins may send at once: both would make the run.
+    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+        _mirror(folder, store, parent_run_id)
+
+
+def _mirror(folder: Path, store: MlflowStore, parent_run_id: str | None) -> None:
     run = read_run(folder)
     cursor = Cursor.load(folder, store.uri)
     if cursor.opened != run["opened_at"]:

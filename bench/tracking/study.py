@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +38,8 @@ class StudyTracker:
         self._data_digest = data_digest
         self._store: MlflowStore | None = None
         self._begun: set[str] = set()
+        self.num_unsent = 0
+        """How many things the server did not take."""
 
     @classmethod
     def open(cls, study: str, *, data_digest: str = "") -> "StudyTracker":
@@ -156,6 +158,17 @@ class StudyTracker:
 
         self._try("end of the study", send)
 
+    def stop_dead(self, variants: Iterable[str]) -> None:
+        """Say of the sweeps of `variants` that still seem to run, and do not: "killed"."""
+
+        def send(store: "MlflowStore") -> None:
+            for variant in variants:
+                run_id = store.parent(self._study, variant)
+                if store.client.get_run(run_id).info.status == "RUNNING":
+                    store.end(run_id, {"state": "killed"}, status="KILLED")
+
+        self._try("end of the study", send)
+
     def _try(self, what: str, send: Callable[["MlflowStore"], T]) -> T | None:
         """The result of `send`; None, after a warning, if the server does not take it."""
         # Here, not at the top: commands that only read records need no mlflow.
@@ -170,6 +183,7 @@ class StudyTracker:
             _logger.warning(
                 "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
             )
+            self.num_unsent += 1
             return None
 
     def _tags(self, variant: str, kind: str, state: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Workers in processes of their own."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.costs.contest import Meter
-from bench.costs.workers import Job, _peak_memory_bytes, _Window, num_cores, train_at_once
+from bench.costs.workers import Job, _peak_memory_bytes, _Window, train_at_once
 from bench.data.utterance import Corpus
 from bench.training.progress import Progress
 from tests.costs.conftest import CPU, Configure
@@ -42,10 +41,6 @@ def test_the_window_opens_after_the_first_step(monkeypatch: pytest.MonkeyPatch) 
     ]
     assert ended == [False, False, True]
     assert (window.turn.audio_seconds, window.turn.seconds) == (13.0, 6.5)
-
-
-def test_cores_are_those_that_this_process_may_use() -> None:
-    assert 1 <= num_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.study.definition import StudyDefinition, define
-from bench.study.queue import SlotQueue, best_slot, is_over, open_storage
+from bench.study.lease import Lease, LeaseWatch
+from bench.study.queue import SlotQueue, best_slot, is_over
 from bench.study.space import load_budget
+from bench.study.storage import QueueStorage
 
 VARIANT = "ds-gru"
+
+
+def take_lease(folder: Path) -> Lease:
+    return Lease.take(folder, grace_seconds=60.0)
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def definition() -> StudyDefinition:
 
 
 def queue_in(folder: Path, definition: StudyDefinition) -> SlotQueue:
-    storage = open_storage(None, folder, num_workers=2)
+    storage = QueueStorage(None, folder, num_workers=2)
     return SlotQueue(definition, VARIANT, folder, storage)
 
 
@@ -39,25 +44,25 @@ def test_slots_are_enqueued_once_and_the_first_is_the_default(
     queue.prepare()
     queue.prepare()
     assert [slot.number for slot in queue.slots()] == list(range(6))
-    taken = queue.take()
+    taken = queue.take(take_lease)
     assert taken is not None
-    trial, lock = taken
+    trial, lease = taken
     expected = {k: d.default for k, d in definition.searched(VARIANT).items()}
     assert trial.params == expected
-    lock.release()
+    lease.release()
 
 
 def test_each_outcome_is_told_to_the_storage(tmp_path: Path, definition: StudyDefinition) -> None:
     queue = queue_in(tmp_path, definition)
     queue.prepare()
     for outcome, value in [("finished", 0.4), ("finished", 0.3), ("pruned", 0.1), ("diverged", None), ("failed", None)]:  # fmt: skip
-        taken = queue.take()
+        taken = queue.take(take_lease)
         assert taken is not None
-        trial, lock = taken
+        trial, lease = taken
         if outcome == "pruned":
             trial.report(0.1, 1)
         queue.end(trial, outcome, value)
-        lock.release()
+        lease.release()
     slots = queue.slots()
     assert [slot.outcome for slot in slots] == ["finished", "finished", "pruned", "diverged", "failed", None]  # fmt: skip
     assert [slot.value for slot in slots[:3]] == [0.4, 0.3, 0.1]
@@ -73,13 +78,13 @@ def test_a_given_back_trial_keeps_its_number_settings_and_reports(
     queue = queue_in(tmp_path, definition)
     queue.prepare()
     for _ in range(2):
-        taken = queue.take()
+        taken = queue.take(take_lease)
         assert taken is not None
-    trial, lock = taken
+    trial, lease = taken
     trial.report(0.9, 1)
     queue.give_back(trial.number)
-    lock.release()
-    again = queue.take()
+    lease.release()
+    again = queue.take(take_lease)
     assert again is not None
     assert again[0].number == trial.number
     assert again[0].params == trial.params
@@ -87,7 +92,7 @@ def test_a_given_back_trial_keeps_its_number_settings_and_reports(
 
 
 def _take_and_hang(folder: Path, definition: StudyDefinition, ready: Connection) -> None:
-    taken = queue_in(folder, definition).take()
+    taken = queue_in(folder, definition).take(take_lease)
     ready.send(taken is not None)
     signal.pause()
 
@@ -107,7 +112,7 @@ def test_the_trial_of_a_killed_worker_waits_again_but_not_that_of_a_live_one(
     assert workers[0].pid is not None
     os.kill(workers[0].pid, signal.SIGKILL)
     workers[0].join()
-    queue.reclaim()
+    queue.reclaim(LeaseWatch())
     states = [slot.state for slot in queue.slots()]
     workers[1].kill()
     workers[1].join()
@@ -117,11 +122,11 @@ def test_the_trial_of_a_killed_worker_waits_again_but_not_that_of_a_live_one(
 
 def _drain(folder: Path, definition: StudyDefinition, results: Connection) -> None:
     queue, done = queue_in(folder, definition), []
-    while (taken := queue.take()) is not None:
-        trial, lock = taken
+    while (taken := queue.take(take_lease)) is not None:
+        trial, lease = taken
         queue.end(trial, "finished", 0.5)
         done.append(trial.number)
-        lock.release()
+        lease.release()
     results.send(done)
 
 
@@ -141,15 +146,29 @@ def test_workers_at_once_run_each_slot_once(tmp_path: Path, definition: StudyDef
     assert is_over(queue.slots())
 
 
-def test_sqlite_holds_one_worker_only(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    with pytest.raises(UserError, match="SQLite holds a study of one worker only"):
-        open_storage(url, tmp_path, num_workers=2)
-    open_storage(url, tmp_path, num_workers=1)
+def test_a_confirm_run_is_held_by_one_worker(tmp_path: Path, definition: StudyDefinition) -> None:
+    queue = queue_in(tmp_path, definition)
+    lease = queue.take_confirm(0, take_lease)
+    assert lease is not None
+    assert queue.take_confirm(0, take_lease) is None
+    other = queue.take_confirm(1, take_lease)
+    assert other is not None
+    other.release()
+    lease.release()
+    again = queue.take_confirm(0, take_lease)
+    assert again is not None
+    again.release()
 
 
-def test_a_storage_out_of_reach_is_named_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        open_storage("nosuch://me:secret@127.0.0.1/x", tmp_path, num_workers=1)
-    assert "secret" not in str(caught.value)
-    assert "127.0.0.1/x" in str(caught.value)
+def test_an_end_that_was_told_before_is_not_told_again(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    queue.end(trial, "finished", 0.4)
+    queue.end(trial, "finished", 0.4)  # the answer to the first was lost with the connection
+    lease.release()
+    assert [slot.value for slot in queue.slots()[:2]] == [0.4, None]

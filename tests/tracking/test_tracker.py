@@ -1,6 +1,7 @@
 """The copy in MLflow: each thing once, true statuses, and training that no server can stop."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -244,3 +245,26 @@ def test_a_new_store_is_made_in_silence_and_mlflow_is_imported_late(first_use: A
 def test_a_store_that_cannot_be_opened_is_named() -> None:
     with pytest.raises(UserError, match=r"ftp://a:\*\*\*@b is none .* unset MLFLOW_TRACKING_URI"):
         connect("ftp://a:hunter2@b")
+
+
+def test_two_that_send_a_run_at_once_make_it_once(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker at its end and a launcher that joins."""
+    record = lab.record()
+    record.append(lab.progress(1))
+    record.close("finished", {"best/valid/wer": 0.5})
+    create = store.MlflowStore.create_run
+
+    def create_slowly(*arguments: Any, **given: Any) -> Any:
+        time.sleep(0.5)
+        return create(*arguments, **given)
+
+    connect(URI).parent("s", "tiny")
+    monkeypatch.setattr(store.MlflowStore, "create_run", create_slowly)
+    senders = [threading.Thread(target=lambda: copy(lab.folder(), connect(URI))) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert lab.history(lab.run(), "train/loss") == [(1, 99.0)]

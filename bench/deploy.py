@@ -1,0 +1,265 @@
+"""Print a file that runs a sweep on many machines: for Slurm, Kubernetes or Docker Compose."""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bench import sweep
+from bench.core import cli
+from bench.core.config import digest
+from bench.core.errors import UserError
+from bench.core.masking import mask
+from bench.tracking.uri import is_remote, tracking_uri
+
+TEMPLATES = {
+    "slurm": "slurm.sh.j2",
+    "kubernetes": "kubernetes.yaml.j2",
+    "compose": "compose.yaml.j2",
+    "dockerfile": "Dockerfile.j2",
+}
+COMPOSE_STORAGE = "postgresql+psycopg://bench@postgres/bench"
+"""Its driver named: SQLAlchemy before 2.1 takes postgresql:// for one that is not installed."""
+EXIT_TERMINATED = 143
+"""128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
+GIB_PER_CPU = 2
+
+_AT_LEAST = {"count": 1, "cpus": 1, "memory": 1, "gpus": 0, "hours": 1, "notice": 1}
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the file that `options` ask for."""
+    text = _environment().get_template(TEMPLATES[options.kind]).render(_values(options))
+    if options.json:
+        cli.print_json({"kind": options.kind, "text": text})
+    else:
+        sys.stdout.write(text)
+
+
+def _values(options: argparse.Namespace) -> dict[str, object]:
+    """What the templates name.
+
+    Raises:
+        UserError: a number out of range, a name that cannot be one, or a sweep that would not run
+            there.
+    """
+    if options.kind == "dockerfile":
+        return {}
+    _check_options(options)
+    arguments: Sequence[str] = options.sweep
+    _check_text([*arguments, options.tracking_uri])
+    asked = sweep.build_parser().parse_args(arguments)
+    sweep.definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
+    _check_gpus(options, asked)
+    uri = _tracking_uri(options, asked)
+    if options.kind == "compose":
+        arguments = [*arguments, "--storage", COMPOSE_STORAGE]
+    return {
+        "job": f"bench-{digest(list(arguments))[:8]}",
+        "command": ["python", "-m", "bench.sweep", *arguments],
+        "tracking_uri": uri,
+        "count": options.count,
+        "cpus": options.cpus,
+        "memory_gib": options.memory or GIB_PER_CPU * options.cpus,
+        "gpus": options.gpus,
+        "hours": options.hours,
+        "notice_seconds": options.notice,
+        "image": options.image,
+        "claim": options.claim,
+        "again": [cli.EXIT_START_AGAIN, EXIT_TERMINATED],
+        "user_error": cli.EXIT_USER_ERROR,
+    }
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    for name, least in _AT_LEAST.items():
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}; mend it")
+    if options.hours is not None and options.notice >= 3600 * options.hours:
+        raise UserError(
+            f"--notice must be shorter than the --hours {options.hours} of a task, got "
+            f"{options.notice} seconds; lower it"
+        )
+    for name, form in (("image", _IMAGE), ("claim", _CLAIM)):
+        value = getattr(options, name)
+        if value is not None and not form.fullmatch(value):
+            raise UserError(f"--{name} must look like {form.pattern}, got {value!r}; mend it")
+
+
+def _check_text(values: Sequence[str]) -> None:
+    """Refuse what must not, or cannot, be written down."""
+    for value in values:
+        if mask(value) != value:
+            raise UserError(
+                f"the file must hold no password, got {mask(value)}; leave it out, it is taken "
+                "from PGPASSWORD or ~/.pgpass (MLflow's from MLFLOW_TRACKING_PASSWORD)"
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"an argument must be UTF-8, got {value!r}; rename it") from error
+
+
+def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
+    """Refuse a task that would have GPUs lie idle, or lack them."""
+    if options.kind == "compose" and options.gpus and options.count > 1:
+        raise UserError(
+            f"every container of a machine would get the same GPUs, got --count {options.count}; "
+            "take one, with all of them: --count 1 --gpus N"
+        )
+    named = len(list(filter(None, (asked.gpus or "").split(","))))
+    used = named or int(asked.device == "cuda" or (asked.device == "auto" and options.gpus > 0))
+    if used != options.gpus:
+        raise UserError(
+            f"a task must get the GPUs that its sweep uses, {used}, got --gpus {options.gpus}; "
+            "make them equal (--gpus 0,1 behind -- lets the sweep use two)"
+        )
+
+
+def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str | None:
+    """The MLflow server for all tasks; None where each finds its own.
+
+    Raises:
+        UserError: the queue or the tracking would be kept where one machine alone can write.
+    """
+    if options.kind == "compose":
+        if asked.storage is not None:
+            raise UserError(
+                f"compose brings a database of its own, got --storage {asked.storage}; leave it out"
+            )
+        return None
+    uri: str = options.tracking_uri
+    if options.kind == "slurm" and options.count == 1:
+        return uri if is_remote(uri) else None
+    if not (asked.storage or "").startswith("postgresql"):
+        raise UserError(
+            "several machines share a queue in PostgreSQL, got --storage "
+            f"{asked.storage or '(none)'}; name it behind --, as in "
+            "--storage postgresql://USER@HOST/DATABASE"
+        )
+    if not is_remote(uri):
+        raise UserError(
+            f"several machines share an MLflow server, got {uri}; name it, as in "
+            "--tracking-uri http://HOST:5000"
+        )
+    return uri
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("deployment")),
+        autoescape=False,  # neither shell nor YAML is HTML: each value goes through a filter
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"sh": _sh, "yaml": _yaml, "undollared": _undollared}
+    return made
+
+
+def _sh(value: str | Sequence[str]) -> str:
+    """`value` as one word of bash, or several."""
+    return shlex.quote(value) if isinstance(value, str) else shlex.join(value)
+
+
+def _yaml(value: object) -> str:
+    """`value` as YAML on one line: JSON is YAML, but for characters that YAML wants escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+
+
+def _undollared(value: str | Sequence[str]) -> object:
+    """`value` for Kubernetes or Compose, which expand $(NAME) or $NAME, but take $$ for $."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    return [item.replace("$", "$$") for item in value]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.deploy`."""
+    parser = cli.parser(
+        "deploy",
+        "Print a file that runs the sweep behind -- on many machines. They share one folder, an "
+        "MLflow server and a queue in PostgreSQL (compose brings its own). A sweep that is "
+        "stopped goes on where it was.",
+        "slurm --count 8 -- --study cells --storage postgresql://me@db/bench > cells.sh",
+        "kubernetes --count 8 --gpus 1 -- --study cells --storage postgresql://me@db/bench",
+        "compose --count 2 -- --study cells > compose.yaml",
+        "dockerfile > Dockerfile",
+    )
+    kinds = parser.add_subparsers(
+        dest="kind", required=True, metavar="KIND", prog="python -m bench.deploy"
+    )
+    slurm = kinds.add_parser("slurm", help="an array of tasks, for sbatch", allow_abbrev=False)
+    _add_common(slurm, "tasks")
+    slurm.add_argument(
+        "--hours",
+        type=int,
+        default=24,
+        metavar="N",
+        help="until a task is queued again (default: 24)",
+    )
+    kubernetes = kinds.add_parser("kubernetes", help="an Indexed Job", allow_abbrev=False)
+    _add_common(kubernetes, "pods")
+    compose = kinds.add_parser(
+        "compose", help="workers, PostgreSQL and MLflow on one machine", allow_abbrev=False
+    )
+    _add_common(compose, "workers' containers")
+    for kind in (slurm, kubernetes):
+        _add_tracking(kind)
+    for kind in (kubernetes, compose):
+        _add_image(kind)
+    kubernetes.add_argument(
+        "--claim",
+        help="a PersistentVolumeClaim that all nodes can write (default: the file makes one)",
+    )
+    kinds.add_parser("dockerfile", help="the image of the two above", allow_abbrev=False)
+    return parser
+
+
+def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
+    kind.add_argument("--count", type=int, default=4, metavar="N", help=f"{what} (default: 4)")
+    kind.add_argument("--cpus", type=int, default=4, metavar="N", help="of each (default: 4)")
+    kind.add_argument(
+        "--memory",
+        type=int,
+        metavar="GIB",
+        help=f"of each (default: {GIB_PER_CPU} for each of --cpus)",
+    )
+    kind.add_argument("--gpus", type=int, default=0, metavar="N", help="of each (default: 0)")
+    kind.add_argument(
+        "--notice",
+        type=int,
+        default=120,
+        metavar="SECONDS",
+        help="between SIGTERM and the end (default: 120)",
+    )
+    kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
+    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri="")
+
+
+def _add_tracking(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--tracking-uri",
+        default=tracking_uri(),
+        metavar="URL",
+        help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
+    )
+
+
+def _add_image(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--image", default="deepspeech-bench", help="default: deepspeech-bench, built locally"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

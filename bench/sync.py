@@ -1,0 +1,57 @@
+"""Send to MLflow what it lacks of the records in out/."""
+
+import argparse
+
+from bench.core import cli
+from bench.core.console import STDOUT
+from bench.core.errors import TemporaryError, UserError
+from bench.core.paths import OUT, SINGLE_RUNS
+from bench.results.publish import publish
+from bench.results.report_input import gather
+from bench.study.definition import find_study, load, studies_newest_first
+from bench.study.progress import ProgressReader
+from bench.tracking import StudyTracker, display_uri, flush_unsent
+
+
+def main(options: argparse.Namespace) -> None:
+    """Send the runs of the studies, and the summaries of those that have ended."""
+    folders = [find_study(name) for name in options.study] or studies_newest_first()
+    if not (folders or SINGLE_RUNS.exists()):
+        raise UserError(
+            f"there is no study in {OUT}/ to send; begin one with python -m bench.sweep"
+        )
+    num_left = 0 if options.study else flush_unsent(SINGLE_RUNS)
+    for folder in folders:
+        num_left += flush_unsent(folder)
+        if ProgressReader(folder).read().is_over:
+            report_input, comparison = gather(folder, audio=False)
+            tracker = StudyTracker.open(folder.name, data_digest=load(folder).data_digest)
+            publish(tracker, folder, report_input, comparison)
+            num_left += tracker.num_unsent
+    result = {"studies": [folder.name for folder in folders], "tracking_uri": display_uri()}
+    if num_left:
+        raise TemporaryError(
+            f"{num_left} things were not sent to {display_uri()}; they are kept, and the same "
+            "command tries again"
+        )
+    if options.json:
+        cli.print_json(result)
+        return
+    STDOUT.print(f"{display_uri()} has all of {len(folders)} studies", markup=False)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.sync`."""
+    parser = cli.parser(
+        "sync",
+        "Send to MLflow what it lacks of the records in out/: after its server was away, or to "
+        "another server (MLFLOW_TRACKING_URI). What it has is not sent again.",
+        "",
+        "STUDY",
+    )
+    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(build_parser(), main)

@@ -1,0 +1,108 @@
+"""Workers of this machine: cores shared out, GPUs by locks, words and exit codes heard."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.errors import UserError
+from bench.study import engine as engines
+from bench.study.engine import LocalEngine, share_host
+from bench.study.worker import Assignment
+from bench.tracking import TrackingTarget
+
+
+def _work(assignment: Assignment, connection: Any) -> None:
+    """In place of a worker: says which GPU it sees, then hangs or ends as its system's name says."""
+    connection.send({"gpu": assignment.gpu})
+    if assignment.system == "hangs":
+        signal.pause()
+    os._exit(7)
+
+
+@pytest.fixture
+def assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assignment:
+    monkeypatch.setattr(engines, "work", _work)
+    return Assignment(
+        folder=tmp_path,
+        system="ends",
+        kind="trial",
+        slot=None,
+        storage_url=None,
+        num_workers=1,
+        num_threads=1,
+        grace_seconds=60.0,
+        target=TrackingTarget(uri="sqlite:///x.db"),
+    )
+
+
+def heard(engine: LocalEngine, worker: Any) -> list[dict[str, Any]]:
+    """What it says until it ends."""
+    said: list[dict[str, Any]] = []
+    while worker.exit_code is None:
+        engine.wait([worker], 5.0)
+        said += worker.messages()
+    return said + worker.messages()
+
+
+def test_a_worker_is_heard_and_its_end_is_seen(assignment: Assignment) -> None:
+    engine = LocalEngine(1, 1)
+    worker = engine.start(assignment)
+    assert worker is not None
+    assert heard(engine, worker) == [{"gpu": None}]
+    assert worker.exit_code == 7
+    worker.close()
+
+
+def test_gpus_have_so_many_places_and_each_is_free_again(assignment: Assignment) -> None:
+    engine = LocalEngine(4, 1, gpus=("3", "5"), per_gpu=2)
+    hanging = Assignment(**{**vars(assignment), "system": "hangs"})
+    workers = [engine.start(hanging) for _ in range(4)]
+    assert engine.start(hanging) is None
+    assert LocalEngine(1, 1, gpus=("3",)).start(hanging) is None, "another launcher"
+    said = []
+    for worker in workers:
+        assert worker is not None
+        while not (messages := worker.messages()):
+            time.sleep(0.01)
+        said += messages
+    assert [message["gpu"] for message in said] == ["3", "5", "3", "5"]
+    for worker in workers:
+        assert worker is not None
+        worker.stop()
+        worker.close()
+        assert worker.exit_code == -signal.SIGTERM
+    again = engine.start(assignment)
+    assert again is not None
+    again.close()
+
+
+def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+    shares = {
+        n: (share_host(n, "cpu").num_workers, share_host(n, "cpu").num_threads)
+        for n in (None, 1, 3, 16)
+    }
+    assert shares == {None: (8, 1), 1: (1, 8), 3: (3, 2), 16: (16, 1)}
+    assert share_host(None, "cuda").num_workers == 1
+    on_gpus = share_host(None, "cuda", gpus=("0", "1"), per_gpu=2)
+    assert (on_gpus.num_workers, on_gpus.num_threads) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, "cpu", (), 1), "--workers must be at least 1, got 0"),
+        ((None, "cpu", ("0",), 1), "needs --device cuda"),
+        ((2, "cuda", ("0",), 1), "got --workers 2 too"),
+        ((None, "cuda", (), 2), "name the GPUs"),
+        ((None, "cuda", ("0",), 0), "at least 1, got 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    count, device, gpus, per_gpu = arguments
+    with pytest.raises(UserError, match=message):
+        share_host(count, device, gpus=gpus, per_gpu=per_gpu)

@@ -1,0 +1,98 @@
+"""What a worker finds already done, it does not do again."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.core.config import to_dict
+from bench.data.corpora import CorpusConfig
+from bench.study import worker
+from bench.study.definition import StudyDefinition, define
+from bench.study.lease import Lease
+from bench.study.queue import SlotQueue
+from bench.study.space import load_budget
+from bench.study.storage import QueueStorage
+from bench.study.worker import Assignment
+from bench.tracking import RunIdentity, RunRecord, TrackingTarget
+
+STOP = SimpleNamespace(tell=lambda _: None)
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    budget = replace(load_budget("smoke"), num_trials=2, num_seeds=1)
+    return define(
+        ["ds-gru"], CorpusConfig(), budget, seed=3, device="cpu", settings={}, name="worker-test"
+    )
+
+
+@pytest.fixture
+def queue(tmp_path: Path, definition: StudyDefinition) -> SlotQueue:
+    made = SlotQueue(definition, "ds-gru", tmp_path, QueueStorage(None, tmp_path, num_workers=2))
+    made.prepare()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(worker, "_perform", refuse)
+
+
+def take_lease(folder: Path) -> Lease:
+    return Lease.take(folder, grace_seconds=60.0)
+
+
+def assignment(folder: Path, kind: str, slot: int | None) -> Assignment:
+    return Assignment(
+        folder=folder, system="ds-gru", kind=kind, slot=slot, storage_url=None, num_workers=2, num_threads=1,
+        grace_seconds=60.0, target=TrackingTarget(uri="x"),
+    )  # fmt: skip
+
+
+def record(folder: Path, definition: StudyDefinition, *, state: str, wer: float | None) -> bytes:
+    identity = RunIdentity(
+        study="worker-test", variant="ds-gru", kind="trial", slot=0, attempt=3, seed=1, params={}
+    )
+    config = to_dict(definition.base_config("ds-gru"))
+    opened = RunRecord.open(folder, identity, config, {"hostname": "h"})
+    opened.close(state, {} if wer is None else {"best/valid/wer": wer})
+    return (folder / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("state, wer", [("finished", 0.4), ("pruned", 0.9), ("failed", None)])
+def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
+    tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, state: str, wer: float | None
+) -> None:
+    """At its third attempt, too: it had ended, so it is not given up."""
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    folder = queue.folder_of("trial", 0)
+    before = record(folder, definition, state=state, wer=wer)
+    lease.release()  # the worker dies here
+    queue.give_back(trial.number)
+    assert worker._work_on_trial(assignment(tmp_path, "trial", None), definition, queue, STOP)
+    assert (folder / "summary.json").read_bytes() == before
+    first = queue.slots()[0]
+    assert (first.outcome, first.state.is_finished()) == (state, True)
+    assert first.value == (wer if state == "finished" else None)
+
+
+def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
+    tmp_path: Path, definition: StudyDefinition, queue: SlotQueue
+) -> None:
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    queue.end(trial, "finished", 0.4)
+    lease.release()
+    folder = queue.folder_of("confirm", 0)
+    before = record(folder, definition, state="finished", wer=0.4)
+    assert worker._work_on_confirm(assignment(tmp_path, "confirm", 0), definition, queue, STOP)
+    assert (folder / "summary.json").read_bytes() == before
+    assert not (folder / "lease.json").exists()
