@@ -32,6 +32,7 @@ from bench.study.launcher import Launcher
 from bench.study.lease import GRACE_SECONDS
 from bench.study.match import MATCH_FORM, Match
 from bench.study.question import load_study_file
+from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
@@ -52,13 +53,14 @@ def main(options: argparse.Namespace) -> None:
     stop = _StopRequest()
     _warn_of_password(options.storage)
     device = resolve_device(options.device).type
-    engine = make_engine(options, device)
     definition = definition_of(options, device)
-    corpus, definition = _with_data(definition)
-    _logger.info("study %s, %d workers, device %s", definition.name, engine.num_workers, device)
     folder = OUT / definition.name
-    with closing(QueueStorage(options.storage, folder, num_workers=engine.num_workers)) as storage:
-        comparison, result = _sweep(options, definition, storage, engine, stop)
+    with closing(make_engine(options, device)) as engine:
+        corpus, definition = _with_data(definition)
+        count = engine.num_workers
+        _logger.info("study %s, %d workers, device %s", definition.name, count, device)
+        with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
+            comparison, result = _sweep(options, definition, storage, engine, stop)
     if options.json:
         cli.print_json(result)
     else:
@@ -109,9 +111,23 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
     """What starts the workers.
 
     Raises:
-        UserError: as `share_host`.
+        UserError: as `share_host` or `join_cluster`.
     """
     gpus = tuple(filter(None, (options.gpus or "").split(",")))
+    if options.engine == "ray":
+        return join_cluster(
+            options.address,
+            options.workers,
+            device,
+            gpus=gpus,
+            per_gpu=options.per_gpu,
+            storage_url=options.storage,
+        )
+    if options.address is not None:
+        raise UserError(
+            f"--address is of a Ray cluster, got {options.address!r} without --engine ray; name "
+            "both or neither"
+        )
     return share_host(options.workers, device, gpus=gpus, per_gpu=options.per_gpu)
 
 
@@ -277,10 +293,29 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_settings(parser)
     cli.add_device(parser)
+    _add_workers(parser)
+    cli.add_audio(parser)
+    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
+    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """What starts the workers, how many, and where they find their work."""
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
     parser.add_argument("--gpus", metavar="0,1", help="the GPUs to use (default: the first)")
     parser.add_argument(
         "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
     )
     parser.add_argument(
         "--storage",
@@ -295,9 +330,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="without a sign of life before a worker counts as gone "
         f"(default: {GRACE_SECONDS:.0f})",
     )
-    cli.add_audio(parser)
-    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
-    return parser
 
 
 if __name__ == "__main__":

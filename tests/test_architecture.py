@@ -23,6 +23,7 @@ ONLY_IN = {
     "mlflow": "bench/tracking",
     "matplotlib": "bench/tracking",
     "optuna": "bench/study",
+    "ray": "bench/study",
     "plotly": "reports",
     "jinja2": ("reports", "bench/deploy.py"),
 }

@@ -56,6 +56,9 @@ class Engine(Protocol):
     def wait(self, workers: Iterable[Any], seconds: float) -> None:
         """Return when one of `workers` has said something or ended, and after `seconds`."""
 
+    def close(self) -> None:
+        """Give back what it held; its workers have ended."""
+
 
 class LocalEngine:
     """Processes of this machine; the cores are shared out among them.
@@ -93,6 +96,9 @@ class LocalEngine:
         wait(ends, timeout=seconds)
         # A worker that has closed its end but not ended yet would keep us spinning.
         time.sleep(0.05)
+
+    def close(self) -> None:
+        """Nothing is held between workers."""
 
 
 class _Process:

@@ -14,6 +14,10 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from bench.core.errors import UnwritableError
 from bench.core.paths import append_whole, cut_torn_line
 
+LOCK_GRACE_SECONDS = 30
+"""How long Optuna lets nothing be written before it takes a lock for one that a killed process
+left."""
+
 
 class WholeLinesBackend(BaseJournalBackend):
     """Optuna's journal file and its lock, with lines that are written whole or not at all."""
@@ -24,7 +28,9 @@ class WholeLinesBackend(BaseJournalBackend):
             self._reader = JournalFileBackend(str(path))
         except OSError as error:
             raise UnwritableError(path, error) from error
-        self._lock = JournalFileSymlinkLock(str(path))
+        # Absolute: the lock is a link to the journal, and Optuna looks at the time of what it leads
+        # to. A link that leads nowhere is never taken from a process that was killed with it.
+        self._lock = JournalFileSymlinkLock(str(path.absolute()), LOCK_GRACE_SECONDS)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """The entries from that number on; as Optuna reads them, without a torn last line."""

@@ -6,8 +6,10 @@ is in the run folders and in the queue, and starting again is how a study resume
 
 import logging
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -82,6 +84,14 @@ class _StopRequest:
         # Ctrl-C reaches the whole terminal's group; only the launcher answers it, by SIGTERM to its
         # workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._await_hangup, name="hangup", daemon=True).start()
+
+    def _await_hangup(self) -> None:
+        # At once, not with the next message: who started us may be gone with its whole node.
+        hangup = select.poll()
+        hangup.register(self._connection.fileno(), 0)
+        hangup.poll()
+        self.ask()
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
         self.ask()

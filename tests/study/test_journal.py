@@ -1,5 +1,8 @@
 """The journal survives a full disk, and what a killed writer left."""
 
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from optuna.storages import JournalStorage
 
 from bench.core.errors import UnwritableError
+from bench.study import journal
 from bench.study.journal import WholeLinesBackend
 
 LittleRoom = Callable[[int], AbstractContextManager[None]]
@@ -51,3 +55,23 @@ def test_a_torn_line_does_not_swallow_the_next(path: Path) -> None:
         handle.write('{"op_code": 4, "worker')
     study(path).enqueue_trial({"x": 2.0})
     assert len(study(path).get_trials()) == 2
+
+
+def test_the_lock_of_a_killed_process_is_taken_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(journal, "LOCK_GRACE_SECONDS", 3)
+    path = Path("out/optuna.journal")
+    path.parent.mkdir()
+    script = (
+        "import os, sys; from pathlib import Path; from bench.study.journal import *\n"
+        "WholeLinesBackend(Path(sys.argv[1]))._lock.acquire(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 9
+    assert len(list(path.parent.iterdir())) == 2
+    writer = threading.Thread(target=study, args=(path,), daemon=True)
+    writer.start()
+    writer.join(30)
+    assert not writer.is_alive(), "it waits for the dead"
+    assert [p.name for p in path.parent.iterdir()] == ["optuna.journal"]
