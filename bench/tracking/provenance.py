@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DEPENDENCIES = (
     "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
-    "pandas", "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock", "psutil",
+    "pandas", "scipy", "statsmodels", "plotly", "jinja2", "rich", "filelock",
+    "psutil", "sqlalchemy",
     "espeakng-loader",
 )  # fmt: skip
 
