@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,8 +106,16 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    """`value` on stdout, for a program to read."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    """`value` on stdout, for a program to read; JSON has no NaN and no infinity, they become null."""
+    print(json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
