@@ -94,13 +94,17 @@ class SlotQueue:
     def reclaim(self, watch: LeaseWatch) -> None:
         """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
         with self._queue.claim():
+            held = set()
             for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
-                if not watch.is_held(lease.parent):
+                if watch.is_held(lease.parent):
+                    held.add(lease.parent)
+                else:
                     watch.break_(lease.parent)
+            # Only now, since a worker tells the end of its trial before it gives up its lease.
             for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 slot = trial.user_attrs.get(SLOT)
                 # Taken under the same claim as the lease: without one nobody works on it.
-                if slot is not None and not (self.folder_of("trial", slot) / LEASE).exists():
+                if slot is not None and self.folder_of("trial", slot) not in held:
                     self._give_back(trial.number)
 
     @patient

@@ -6,9 +6,11 @@ import signal
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from bench.data.corpora import CorpusConfig
 from bench.study.definition import StudyDefinition, define
@@ -172,3 +174,26 @@ def test_an_end_that_was_told_before_is_not_told_again(
     queue.end(trial, "finished", 0.4)  # the answer to the first was lost with the connection
     lease.release()
     assert [slot.value for slot in queue.slots()[:2]] == [0.4, None]
+
+
+def test_a_trial_that_ends_while_we_look_stays_ended(
+    tmp_path: Path, definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker told its end and gave up its lease after we had read that it was running."""
+    queue = queue_in(tmp_path, definition)
+    queue.prepare()
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    get_trials = Study.get_trials
+
+    def end_meanwhile(study: Study, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        monkeypatch.setattr(Study, "get_trials", get_trials)
+        found = study.get_trials(*args, **kwargs)
+        queue.end(trial, "finished", 0.5)
+        lease.release()
+        return found
+
+    monkeypatch.setattr(Study, "get_trials", end_meanwhile)
+    queue.reclaim(LeaseWatch())
+    assert queue.slots()[trial.number].state == TrialState.COMPLETE
