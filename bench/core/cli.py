@@ -106,7 +106,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    """`value` on stdout, for a program to read; JSON has no NaN and no infinity, they become null."""
+    """`value` on stdout, for a program to read; what JSON lacks (NaN, infinity) becomes null."""
     print(json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
