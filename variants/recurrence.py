@@ -1,179 +1,152 @@
-"""Recurrences on a CPU: the numbers of torch's own cells, trained faster.
+"""Recurrences on a CPU: the numbers of torch's own cells, trained faster, all cells by one kernel.
 
 Legend: B batch, T frames, C inputs, H width, G gates times H.
 
 On a CPU `torch.nn.GRU` and `torch.nn.RNN` record every frame for autograd and add a weight gradient
-of full size at each. Here the backward pass is written out: what a gate's gradient is multiplied by
-is known after the forward pass, so it is computed for all frames at once; the loop over frames is
-left with what depends on the next frame; the weights' gradient is one large product at the end.
-`torch.nn.LSTM` has oneDNN's kernel on a CPU, and CUDA has cuDNN's; both are left to do their work.
+of full size at each, while `torch.nn.LSTM` has a kernel of oneDNN's: compared like that, cells
+would differ by what is wrapped around them. Here each is a loop in C (kernel.c) over the frames,
+left with what depends on the frame before; inputs and weight gradients are large products before
+and after it. CUDA has cuDNN for all three, which is left to do its work.
 """
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-PACKED_FROM_WIDTH = 512
-"""From this width on the state's weights are laid out for oneDNN once per batch: at width 512 a
-product of 8 rows then runs at 95 GFLOP/s instead of 52 (LOG.md; the peak is 110). Below,
-the call costs as much as it saves."""
+from variants import kernel
 
 
 def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
     """Outputs [B, T, H] of a cell of one layer and direction that begins at zero.
 
-    As ``cell(x_BTC)[0]``, to rounding.
+    As ``cell(x_BTC)[0]``, to rounding. What kernel.c does not compute is left to torch: other
+    devices and precisions, an empty batch, and everything where there is no C compiler.
     """
-    if not _written_out(cell, x_BTC):
+    if not (_computed_here(x_BTC) and kernel.library()):
         return cast(Tensor, cell(x_BTC)[0])
-    x_TBC = x_BTC.transpose(0, 1)
-    run = _gru if cell.mode == "GRU" else _rnn
-    return run(cell, x_TBC).transpose(0, 1)
-
-
-def _written_out(cell: nn.RNNBase, x: Tensor) -> bool:
-    """Whether the functions of this file apply."""
-    return x.device.type == "cpu" and cell.mode != "LSTM" and not torch.is_autocast_enabled("cpu")
-
-
-def _weights(cell: nn.RNNBase) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of input [G, C] and state [G, H], biases of both [G]; zeros where there are none."""
     # By name: the cell's flat list of them may be stale after torch.func.functional_call.
-    of_input, of_state = (cast(Tensor, getattr(cell, f"weight_{name}_l0")) for name in ("ih", "hh"))
-    if not cell.bias:
-        zeros_G = of_input.new_zeros(len(of_input))
-        return of_input, of_state, zeros_G, zeros_G
-    input_bias, bias = (cast(Tensor, getattr(cell, f"bias_{name}_l0")) for name in ("ih", "hh"))
-    return of_input, of_state, input_bias, bias
+    names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
+    weights = (cast(Tensor, getattr(cell, name)) for name in names)
+    return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
 
 
-def _rnn(cell: nn.RNNBase, x_TBC: Tensor) -> Tensor:
-    """h' = f(W x + U h + b) with tanh or ReLU as f (Elman 1990)."""
-    of_input, of_state, input_bias, bias = _weights(cell)
-    inputs_TBH = F.linear(x_TBC, of_input, input_bias + bias)
-    return _apply(_RNN, inputs_TBH, of_state, cell.mode == "RNN_RELU")
+def _computed_here(x_BTC: Tensor) -> bool:
+    here = x_BTC.device.type == "cpu" and x_BTC.dtype == torch.float32 and x_BTC.numel() > 0
+    return here and not torch.is_autocast_enabled("cpu")
 
 
-def _gru(cell: nn.RNNBase, x_TBC: Tensor) -> Tensor:
-    """The GRU of cuDNN, whose reset gate acts after the product (Cho et al. 2014, variant v3).
-
-    r, z = σ(W x + U h + b); n = tanh(W x + b + r (U h + c)); h' = n + z (h - n).
-    """
-    of_input, of_state, input_bias, bias = _weights(cell)
-    gates = 2 * cell.hidden_size
-    # The biases of r and z are sums; n has one outside the reset and one within.
-    outside = torch.cat((input_bias[:gates] + bias[:gates], input_bias[gates:]))
-    inputs_TBG = F.linear(x_TBC, of_input, outside)
-    return _apply(_GRU, inputs_TBG, of_state, bias[gates:])
-
-
-def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
-    return cast(Tensor, function.apply(*args))
-
-
-class _RNN(torch.autograd.Function):
+class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, inputs_TBH: Tensor, weight: Tensor, relu: bool) -> Tensor:
-        num_frames, num_rows, width = inputs_TBH.shape
-        states = inputs_TBH.new_zeros(num_frames + 1, num_rows, width)
-        states[1:] = inputs_TBH
-        state_at, add_product = states.unbind(), _adder(weight.t(), num_rows)
-        for t in range(num_frames):
-            add_product(state_at[t + 1], state_at[t])
-            _ = state_at[t + 1].relu_() if relu else state_at[t + 1].tanh_()
-        ctx.save_for_backward(states, weight)
-        ctx.relu = relu  # type: ignore[attr-defined]
-        return states[1:]
+    def forward(
+        ctx: FunctionCtx,
+        mode: str,
+        x_BTC: Tensor,
+        of_input_GC: Tensor,
+        of_state_GH: Tensor,
+        input_bias_G: Tensor | None = None,
+        state_bias_G: Tensor | None = None,
+    ) -> Tensor:
+        num_rows, num_frames, num_inputs = x_BTC.shape
+        gates_BTG = kernel.product(x_BTC.reshape(-1, num_inputs), of_input_GC.t())
+        gates_BTG = gates_BTG.view(num_rows, num_frames, -1)
+        inner_bias_H = of_state_GH.new_zeros(of_state_GH.shape[1])
+        if input_bias_G is not None and state_bias_G is not None:
+            bias_G = input_bias_G + state_bias_G
+            if mode == "GRU":  # the new state's bias of the second kind lies within the reset
+                inner_bias_H = state_bias_G[-len(inner_bias_H) :].contiguous()
+                bias_G[-len(inner_bias_H) :] -= inner_bias_H
+            gates_BTG += bias_G
+        states_BTH, others = _run(mode, gates_BTG, of_state_GH, inner_bias_H)
+        ctx.save_for_backward(x_BTC, of_input_GC, of_state_GH, states_BTH, *others)
+        ctx.mode, ctx.biased = mode, input_bias_G is not None  # type: ignore[attr-defined]
+        return states_BTH
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_TBH: Tensor) -> tuple[Tensor, Tensor, None]:
-        states, weight = ctx.saved_tensors
-        outputs_TBH = states[1:]
-        slopes_TBH = (outputs_TBH > 0).to(weight.dtype) if ctx.relu else 1 - outputs_TBH.square()
-        grads_TBH = grad_TBH.clone(memory_format=torch.contiguous_format)
-        grad_at, slope_at = grads_TBH.unbind(), slopes_TBH.unbind()
-        add_product = _adder(weight, grads_TBH.shape[1])
-        for t in range(len(grad_at) - 1, -1, -1):
-            grad_at[t].mul_(slope_at[t])
-            if t:
-                add_product(grad_at[t - 1], grad_at[t])
-        return grads_TBH, _weight_grad(grads_TBH, states[:-1]), None
-
-
-class _GRU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, inputs_TBG: Tensor, weight: Tensor, bias_H: Tensor) -> Tensor:
-        num_frames, num_rows, num_gates = inputs_TBG.shape
-        width = num_gates // 3
-        states = inputs_TBG.new_empty(num_frames + 1, num_rows, width)
-        states[0] = 0
-        # At first what each product is added to; in the end r, z and U h + c.
-        gates_TBG = inputs_TBG.clone()
-        gates_TBG[..., 2 * width :] = bias_H
-        news_TBH = torch.empty_like(states[1:])
-        state_at, new_at, gates_at = states.unbind(), news_TBH.unbind(), gates_TBG.unbind()
-        input_at, add_product = inputs_TBG[..., 2 * width :].unbind(), _adder(weight.t(), num_rows)
-        both_at = gates_TBG[..., : 2 * width].unbind()
-        reset_at, update_at, inner_at = (part.unbind() for part in gates_TBG.chunk(3, -1))
-        for t in range(num_frames):
-            add_product(gates_at[t], state_at[t])
-            both_at[t].sigmoid_()
-            torch.addcmul(input_at[t], reset_at[t], inner_at[t], out=new_at[t]).tanh_()
-            torch.lerp(new_at[t], state_at[t], update_at[t], out=state_at[t + 1])
-        ctx.save_for_backward(states, news_TBH, gates_TBG, weight)
-        return states[1:]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_TBH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        states, news_TBH, gates_TBG, weight = ctx.saved_tensors
-        num_frames, num_rows, num_gates = gates_TBG.shape
-        width = num_gates // 3
-        reset_TBH, update_TBH, inner_TBH = gates_TBG.chunk(3, -1)
-        # The gradients of r, z (before σ) and U h + c are these slopes times that of the output.
-        slopes = weight.new_empty(num_frames, num_rows, 3, width)
-        new_slope_TBH = (1 - update_TBH) * (1 - news_TBH.square())
-        torch.mul(new_slope_TBH * inner_TBH, reset_TBH * (1 - reset_TBH), out=slopes[:, :, 0])
-        torch.mul(states[:-1] - news_TBH, update_TBH * (1 - update_TBH), out=slopes[:, :, 1])
-        torch.mul(new_slope_TBH, reset_TBH, out=slopes[:, :, 2])
-        grads_TBG = torch.empty_like(gates_TBG)
-        grads_TBH = grad_TBH.clone(memory_format=torch.contiguous_format)
-        grad_at, wide_at, slope_at = (
-            grads_TBH.unbind(),
-            grads_TBH[:, :, None].unbind(),
-            slopes.unbind(),
+    def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:
+        x_BTC, of_input_GC, of_state_GH, states_BTH, *others = ctx.saved_tensors
+        grads_BTG, new_grads_BTH = _run_back(
+            ctx.mode, grad_BTH.contiguous(), of_state_GH, states_BTH, others
         )
-        gates_at, parts_at = grads_TBG.unbind(), grads_TBG.view_as(slopes).unbind()
-        update_at, add_product = update_TBH.unbind(), _adder(weight, num_rows)
-        for t in range(num_frames - 1, -1, -1):
-            torch.mul(slope_at[t], wide_at[t], out=parts_at[t])
-            if t:
-                grad_at[t - 1].addcmul_(grad_at[t], update_at[t])
-                add_product(grad_at[t - 1], gates_at[t])
-        weight_grad = _weight_grad(grads_TBG, states[:-1])
-        inner_grad_TBH = grads_TBG[..., 2 * width :]
-        bias_grad_H = inner_grad_TBH.sum((0, 1))
-        # The input enters n outside the reset.
-        torch.mul(grads_TBH, new_slope_TBH, out=inner_grad_TBH)
-        return grads_TBG, weight_grad, bias_grad_H
+        of_state_grad = _of_states(grads_BTG, states_BTH)
+        state_bias_grad = grads_BTG.sum((0, 1)) if ctx.biased else None
+        input_bias_grad = state_bias_grad
+        if new_grads_BTH is not None:  # the input enters n outside the reset
+            width = new_grads_BTH.shape[-1]
+            grads_BTG[..., -width:] = new_grads_BTH
+            if state_bias_grad is not None:
+                input_bias_grad = torch.cat((state_bias_grad[:-width], new_grads_BTH.sum((0, 1))))
+        grads = grads_BTG.flatten(0, 1)
+        of_input_grad = kernel.product(grads.t(), x_BTC.reshape(-1, x_BTC.shape[-1]))
+        x_grad = None
+        if ctx.needs_input_grad[1]:
+            x_grad = kernel.product(grads, of_input_GC).view_as(x_BTC)
+        biases = (input_bias_grad, state_bias_grad) if ctx.biased else ()
+        return None, x_grad, of_input_grad, of_state_grad, *biases
 
 
-def _adder(matrix: Tensor, num_rows: int) -> Callable[[Tensor, Tensor], object]:
-    """``add(out, x)``: out += x @ matrix, for many x of `num_rows` rows."""
-    packable = matrix.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not packable or min(matrix.shape) < PACKED_FROM_WIDTH:
-        return lambda out, x: out.addmm_(x, matrix)
-    # What torch.compile emits for a Linear whose weight does not change.
-    packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
-    linear = torch.ops.mkldnn._linear_pointwise
-    return lambda out, x: out.add_(linear(x, packed, None, "none", [], ""))
+def _run(
+    mode: str, gates_BTG: Tensor, of_state_GH: Tensor, inner_bias_H: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """States [B, T, H] of inputs `gates`, which are overwritten, and what `_run_back` needs too."""
+    num_rows, num_frames, num_gates = gates_BTG.shape
+    width = of_state_GH.shape[1]
+    shape = (num_frames, width)
+    within = (gates_BTG.new_zeros(num_gates), gates_BTG.new_empty(num_rows, num_gates))
+    states_BTH, other_BTH = gates_BTG.new_empty(2, num_rows, num_frames, width)
+    packed = kernel.pack(of_state_GH.t())
+    if mode == "GRU":
+        biased = (*within, inner_bias_H)
+        outs = (gates_BTG, other_BTH, states_BTH)
+        kernel.call("gru_forward", num_rows, *shape, packed, *biased, *outs)
+        return states_BTH, [gates_BTG, other_BTH]
+    if mode == "LSTM":
+        outs = (gates_BTG, other_BTH, states_BTH)
+        kernel.call("lstm_forward", num_rows, *shape, packed, *within, *outs)
+        return states_BTH, [gates_BTG, other_BTH]
+    relu = int(mode == "RNN_RELU")
+    kernel.call("rnn_forward", num_rows, *shape, relu, packed, *within, gates_BTG, states_BTH)
+    return states_BTH, []
 
 
-def _weight_grad(grads_TBG: Tensor, states_TBH: Tensor) -> Tensor:
-    """[G, H] over all frames and rows in one product."""
-    return grads_TBG.flatten(0, 1).t() @ states_TBH.flatten(0, 1)
+def _run_back(
+    mode: str, grad_BTH: Tensor, of_state_GH: Tensor, states_BTH: Tensor, others: list[Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients [B, T, G] of what the products with the state are part of; for a GRU also those of
+    what goes into n."""
+    num_rows, num_frames, width = grad_BTH.shape
+    shape = (num_frames, width)
+    grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(of_state_GH))
+    sums_BH, carry_BH = grad_BTH.new_empty(2, num_rows, width)
+    within: tuple[Tensor, ...]
+    within = (kernel.pack(of_state_GH), grad_BTH.new_zeros(width), sums_BH)
+    if mode == "GRU":
+        gates_BTG, news_BTH = others
+        new_grads_BTH = torch.empty_like(news_BTH)
+        outs = (grads_BTG, new_grads_BTH)
+        within = (*within, carry_BH, grad_BTH, states_BTH, news_BTH, gates_BTG)
+        kernel.call("gru_backward", num_rows, *shape, *within, *outs)
+        return grads_BTG, new_grads_BTH
+    if mode == "LSTM":
+        gates_BTG, cells_BTH = others
+        within = (*within, carry_BH, grad_BTH, cells_BTH, gates_BTG)
+        kernel.call("lstm_backward", num_rows, *shape, *within, grads_BTG)
+        return grads_BTG, None
+    relu = int(mode == "RNN_RELU")
+    kernel.call("rnn_backward", num_rows, *shape, relu, *within, grad_BTH, states_BTH, grads_BTG)
+    return grads_BTG, None
+
+
+def _of_states(grads_BTG: Tensor, states_BTH: Tensor) -> Tensor:
+    """Gradient [G, H] of the state's weights, each frame's with the state before it.
+
+    One product over all rows, put end to end: a row's first frame, which has no state before it
+    but that of another row, counts as 0.
+    """
+    firsts_BG = grads_BTG[:, 0].clone()
+    grads_BTG[:, 0] = 0
+    summed = kernel.product(grads_BTG.flatten(0, 1)[1:].t(), states_BTH.flatten(0, 1)[:-1])
+    grads_BTG[:, 0] = firsts_BG
+    return summed
