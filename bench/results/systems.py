@@ -146,13 +146,19 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         jiwer = environment.get("version.jiwer")
         found = {
             "data": read_run(folder)["data_digest"],
-            "hardware": gpu or environment.get("cpu"),
+            "hardware": gpu or _cpu(environment),
             "metric": jiwer and f"jiwer {jiwer}",
         }
         for key, value in found.items():
             if value:
                 facts.setdefault(key, set()).add(str(value))
     return {key: " | ".join(sorted(values)) for key, values in facts.items()}
+
+
+def _cpu(environment: Mapping[str, str]) -> str | None:
+    """The model, and what computed recurrences there."""
+    names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
+    return ", recurrences ".join(names) or None
 
 
 def _under_its_study(system: ScoredSystem) -> ScoredSystem:

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from bench.core.masking import mask
+from variants import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The source tree whose commit is recorded."""
@@ -39,6 +40,7 @@ def environment(root: Path = ROOT) -> dict[str, str]:
         "cpu_cores": str(os.cpu_count()),
         "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "threads": str(torch.get_num_threads()),
+        "recurrence": kernel.description(),
         "cuda": torch.version.cuda or "",
         **_gpus(),
         **{f"version.{name}": _version(name) for name in DEPENDENCIES},
