@@ -81,9 +81,8 @@ class MaskedConv1d(nn.Module):
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve, with zeros in the padding."""
-        x_BCT = zero_padding(x_BTC, lens_B).transpose(1, 2)
-        x_BCT = _at_least(x_BCT, self.kernel - 2 * self.padding)
-        return self.conv(x_BCT).transpose(1, 2), self.output_lengths(lens_B)
+        x_BTC = _at_least(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
+        return self.conv(x_BTC.transpose(1, 2)).transpose(1, 2), self.output_lengths(lens_B)
 
 
 class MaskedConv2d(nn.Module):
@@ -102,7 +101,7 @@ class MaskedConv2d(nn.Module):
         bias: bool,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(num_inputs, channels, kernel, stride, padding, bias=bias)
+        self.conv = _FramesFirst(num_inputs, channels, kernel, stride, padding, bias=bias)
         self.channels, self.kernel = channels, kernel
         self.stride, self.padding = stride, padding
 
@@ -113,14 +112,31 @@ class MaskedConv2d(nn.Module):
     def forward(self, x_BTFC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve, with zeros in the padding."""
         mask_BT = frame_mask(lens_B, x_BTFC.shape[1])
-        x_BCFT = x_BTFC.masked_fill(~mask_BT[..., None, None], 0.0).permute(0, 3, 2, 1)
-        x_BCFT = _at_least(x_BCFT, self.kernel[1] - 2 * self.padding[1])
-        return self.conv(x_BCFT).permute(0, 3, 2, 1), self.output_lengths(lens_B)
+        x_BTFC = x_BTFC.masked_fill(~mask_BT[..., None, None], 0.0)
+        x_BTFC = _at_least(x_BTFC, self.kernel[1] - 2 * self.padding[1])
+        y_BCUF = self.conv(x_BTFC.permute(0, 3, 1, 2))
+        return y_BCUF.permute(0, 2, 3, 1), self.output_lengths(lens_B)
 
 
-def _at_least(x_xT: Tensor, num_frames: int) -> Tensor:
+class _FramesFirst(nn.Conv2d):
+    """Weights over (bins, frames), as published; input and output [B, C, frames, bins].
+
+    So the maps of a position may stay side by side in memory (torch's "channels last"), as layers
+    hand them on; the other order would copy all of it several times.
+    """
+
+    def forward(self, x_BCTF: Tensor) -> Tensor:
+        kernel, stride = self.weight.transpose(2, 3), self.stride[::-1]
+        return F.conv2d(x_BCTF, kernel, self.bias, stride, cast(_Pair, self.padding)[::-1])
+
+
+_Pair = tuple[int, int]
+
+
+def _at_least(x_BTx: Tensor, num_frames: int) -> Tensor:
     """`x` with zeros up to `num_frames`: torch refuses a kernel longer than its input."""
-    return F.pad(x_xT, (0, max(0, num_frames - x_xT.shape[-1])))
+    lacking = max(0, num_frames - x_BTx.shape[1])
+    return F.pad(x_BTx, (*(0, 0) * (x_BTx.dim() - 2), 0, lacking)) if lacking else x_BTx
 
 
 class MaskedBatchNorm(nn.Module):
