@@ -36,6 +36,10 @@ class TrainingConfig:
     num_micro_batches: int = 1
     """Each batch goes through the network in so many parts, and takes less memory. The gradient is
     that of the whole batch, but batch normalisation sees the part alone."""
+    average_decay: float = 0.0
+    """Above 0, evaluated and kept as the best are not the weights themselves but their exponential
+    moving average, which forgets in about 1 / (1 - decay) steps (Polyak and Juditsky 1992; see
+    bench.training.average). Training goes on with the weights. 0: off."""
     deterministic: bool = False
     """Only algorithms that give the same bits each time, slower on CUDA; a CPU knows no others, as
     long as its number of threads is the same."""
@@ -46,6 +50,10 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"average_decay must be at least 0 and under 1, got {self.average_decay}"
+            )
         if self.max_train_seconds is not None and not self.max_train_seconds > 0:
             raise ValueError(f"max_train_seconds must be above 0, got {self.max_train_seconds}")
         if not self.checkpoint_every_seconds >= 0:

@@ -2,10 +2,10 @@
 
 Legend: B utterances of a batch, T frames, F feature bins, U output frames, V symbols.
 
-Nothing of a run lives anywhere but in the weights, the optimizer and `LoopState`: all randomness is
-drawn from generators that depend on seed and step alone (bench.core.seeding), and the batches of an
-epoch on seed and epoch. So a run that was killed and resumed gives the same numbers as one that was
-not.
+Nothing of a run lives anywhere but in the weights and their average, the optimizer and `LoopState`:
+all randomness is drawn from generators that depend on seed and step alone (bench.core.seeding), and
+the batches of an epoch on seed and epoch. So a run that was killed and resumed gives the same
+numbers as one that was not.
 """
 
 import logging
@@ -25,6 +25,7 @@ from bench.core.seeding import derive, generator
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Dataset, copied, epoch_order, feasible_subset, micro_batches
 from bench.training import checkpoint
+from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
@@ -112,7 +113,8 @@ def _train(
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    state = _resume(last, best, config, data, model, optimizer, device)
+    average = Average(model, settings.average_decay)
+    state = _resume(last, best, config, data, model, average, optimizer, device)
     clocks = Clocks(state.seconds)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
@@ -156,6 +158,7 @@ def _train(
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
             state.window.append(torch.stack([loss, grad_norm]))
             step_unless(optimizer, ~state.window[-1].isfinite().all())
+            average.update(state.step)
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
 
@@ -179,12 +182,12 @@ def _train(
         watch: tuple[WatchTranscript, ...] = ()
         if evaluated:
             with clocks("evaluation"):
-                state.final, watch = _evaluate(model, data, config, device, precision)
+                state.final, watch = _evaluate(average.model, data, config, device, precision)
             metrics |= state.final
             if _is_better(state.final, state.best):
                 state.best, state.best_epoch = state.final, math.ceil(epoch)
                 with clocks("checkpoint"):
-                    checkpoint.save(best, config, model, data.train.store.stats)
+                    checkpoint.save(best, config, average.model, data.train.store.stats)
             patience = settings.patience or math.inf
             if over or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
@@ -206,7 +209,7 @@ def _train(
         if waited or evaluated or stop or state.outcome:
             state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
             with clocks("checkpoint"):
-                _save_last(last, config, data, model, optimizer, state)
+                _save_last(last, config, data, model, average, optimizer, state)
             saved_at = clocks.total
     return _result(state, clocks, best)
 
@@ -231,18 +234,21 @@ def _resume(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
-    """Put the newest whole checkpoint into model and optimizer; without one, write that of step
-    0."""
+    """Put the newest whole checkpoint into model, average and optimizer; without one, write that
+    of step 0."""
     content = checkpoint.newest_whole(last, best, device)
     if content is None:
         state = LoopState(num_micro_batches=config.training.num_micro_batches)
-        _save_last(last, config, data, model, optimizer, state)
+        _save_last(last, config, data, model, average, optimizer, state)
         return state
     checkpoint.check_same_run(last, content, config, data.digest)
     checkpoint.load_weights(last, content, config, model)
+    if config.training.average_decay:
+        checkpoint.load_weights(last, content, config, average.model, "average")
     optimizer.load_state_dict(content["optimizer"])
     return LoopState(**content["loop"])
 
@@ -252,6 +258,7 @@ def _save_last(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
 ) -> None:
@@ -260,6 +267,7 @@ def _save_last(
         "data": data.digest,
         "optimizer": optimizer.state_dict(),
         "loop": asdict(state),
+        **average.state(),
     }
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
 

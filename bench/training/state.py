@@ -20,7 +20,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class LoopState:
-    """All that changes in a run besides weights and optimizer; a checkpoint holds these three."""
+    """All that changes in a run besides weights, their average and optimizer, which a checkpoint
+    holds too."""
 
     step: int = 0
     """Batches trained on, those left out as not finite included."""

@@ -15,12 +15,17 @@ from bench.training.loop import TrainingData
 
 MakeRun = Callable[..., Any]
 
+AVERAGED = {"training.average_decay": 0.9}
+
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("checkpoint_every_seconds", [0.0, 1e9])
-def test_resuming_is_exact(run: MakeRun, optimizer: str, checkpoint_every_seconds: float) -> None:
+@pytest.mark.parametrize("extras", [{}, AVERAGED])
+def test_resuming_is_exact(
+    run: MakeRun, optimizer: str, checkpoint_every_seconds: float, extras: dict[str, Any]
+) -> None:
     """Dropout, SpecAugment and SortaGrad on; a checkpoint after each step, or each epoch only."""
-    changes = {
+    changes = extras | {
         "optim.optimizer": optimizer,
         "training.checkpoint_every_seconds": checkpoint_every_seconds,
     }
@@ -33,6 +38,7 @@ def test_resuming_is_exact(run: MakeRun, optimizer: str, checkpoint_every_second
     assert killed.left() == undisturbed.left()
     assert killed.left("best.pt") == undisturbed.left("best.pt")
     assert killed.curves == undisturbed.curves
+    assert [p.watch for p in killed.evaluations] == [p.watch for p in undisturbed.evaluations]
     assert result.num_steps == undisturbed.reports[-1].step
     if checkpoint_every_seconds == 0:
         steps = [p.step for p in killed.reports]
