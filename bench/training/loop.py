@@ -1,6 +1,7 @@
 """The training loop: one straight function, which knows neither the search nor the tracking.
 
-Legend: B utterances of a batch, T frames, F feature bins, U output frames, V symbols.
+Legend: B rows of a batch, T frames, F feature bins, U output frames, V symbols. A row is an
+utterance, or one of two views of it that lie next to each other (see bench.training.consistency).
 
 Nothing of a run lives anywhere but in the weights and their average, the optimizer and `LoopState`:
 all randomness is drawn from generators that depend on seed and step alone (bench.core.seeding), and
@@ -28,6 +29,7 @@ from bench.training import checkpoint
 from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
+from bench.training.consistency import consistency_losses
 from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
 from bench.training.evaluate import ctc_losses, evaluate
 from bench.training.optim import (
@@ -109,6 +111,7 @@ def _train(
     # 1. Set up, or take up what an earlier process left.
     _check_data(data, model)
     settings, seed = config.training, config.seed
+    num_views = settings.num_views
     precision = precision or default_precision(device)
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
@@ -128,7 +131,9 @@ def _train(
             host = data.train.collate(indices)
         with clocks("augment"):
             rng = generator(seed, "augment", state.step)
-            host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+            lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+            # Views of an utterance share its tempo; what is drawn from here on is their own.
+            host, host_lens_B = host.repeated(num_views), lens_B.repeat_interleave(num_views)
             out_lens_B = model.output_lengths(host_lens_B)
             batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
             feats_BTF = augment(batch, feat_lens_B, _longest(host_lens_B), config.augment, rng)
@@ -138,17 +143,21 @@ def _train(
         torch.manual_seed(derive(seed, "dropout", state.step))
         optimizer.zero_grad(set_to_none=True)
         model.train()
-        loss = torch.zeros((), device=device)
-        for part in micro_batches(len(indices), state.num_micro_batches):
+        loss, consistency = torch.zeros(2, device=device)
+        for part in micro_batches(len(host.ids), state.num_micro_batches, num_views):
             with clocks("forward"), autocast(device, precision):
                 feats = feats_BTF[part, : _longest(host_lens_B[part])]
                 log_probs_BUV, _ = model(feats, feat_lens_B[part])
             with clocks("loss"):
                 lens = out_lens_B[part], host.target_lens_B[part]
                 losses_B = ctc_losses(log_probs_BUV, lens[0], batch.targets[part], lens[1])
-                part_loss = losses_B.sum() / len(indices)
+                part_loss = objective = losses_B.sum() / len(host.ids)
+                if settings.consistency_weight:
+                    apart = consistency_losses(log_probs_BUV, *lens).sum() / len(host.ids)
+                    objective = part_loss + settings.consistency_weight * apart
+                    consistency += apart.detach()
             with clocks("backward"):
-                torch.autograd.backward(part_loss)
+                torch.autograd.backward(objective)
                 loss += part_loss.detach()
 
         # 4. A step, left out if anything is not finite (counted when the window is read).
@@ -156,7 +165,7 @@ def _train(
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            state.window.append(torch.stack([loss, grad_norm]))
+            state.window.append(torch.stack([loss, grad_norm, consistency][: num_views + 1]))
             step_unless(optimizer, ~state.window[-1].isfinite().all())
             average.update(state.step)
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)

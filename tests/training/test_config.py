@@ -63,6 +63,9 @@ def test_variant_and_model_config_belong_together() -> None:
         ("average_decay", -0.1, "average_decay must be at least 0 and under 1, got -0.1"),
         ("average_decay", 1.0, "average_decay must be at least 0 and under 1, got 1.0"),
         ("average_decay", math.nan, "average_decay must be at least 0 and under 1, got nan"),
+        ("consistency_weight", -0.1, "consistency_weight must be at least 0, got -0.1"),
+        ("consistency_weight", math.inf, "consistency_weight must be at least 0, got inf"),
+        ("consistency_weight", math.nan, "consistency_weight must be at least 0, got nan"),
         ("checkpoint_every_seconds", -1.0, "checkpoint_every_seconds must be at least 0, got -1.0"),
     ],
 )

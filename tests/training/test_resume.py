@@ -15,12 +15,17 @@ from bench.training.loop import TrainingData
 
 MakeRun = Callable[..., Any]
 
-AVERAGED = {"training.average_decay": 0.9}
+BOTH = {
+    "training.average_decay": 0.9,
+    "training.consistency_weight": 0.2,
+    "augment.tempo_change": 0.2,
+    "augment.frequency_warp": 0.1,
+}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("checkpoint_every_seconds", [0.0, 1e9])
-@pytest.mark.parametrize("extras", [{}, AVERAGED])
+@pytest.mark.parametrize("extras", [{}, BOTH])
 def test_resuming_is_exact(
     run: MakeRun, optimizer: str, checkpoint_every_seconds: float, extras: dict[str, Any]
 ) -> None:
@@ -50,8 +55,9 @@ def _kill_this_process() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_resuming_after_sigkill_is_exact(run: MakeRun) -> None:
-    changes = {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
+@pytest.mark.parametrize("extras", [{}, BOTH])
+def test_resuming_after_sigkill_is_exact(run: MakeRun, extras: dict[str, Any]) -> None:
+    changes = extras | {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
     undisturbed, killed = run(**changes), run(**changes)
     undisturbed()
     # A fork has all that is loaded already; torch runs on one thread in tests.
