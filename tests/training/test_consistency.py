@@ -82,8 +82,13 @@ def test_is_in_float32_and_an_empty_text_counts_as_one_symbol() -> None:
     found = consistency_losses(log_probs, out_lens, torch.tensor([0, 0, 1, 1]))
     one = consistency_losses(log_probs, out_lens, torch.tensor([1, 1, 1, 1]))
     assert torch.equal(found, one)
-    half = consistency_losses(log_probs.bfloat16(), out_lens, torch.tensor([1, 1, 1, 1]))
-    assert half.dtype == torch.float32
+    half = log_probs.bfloat16()
+    found, expected = (
+        consistency_losses(given, out_lens, torch.tensor([1, 1, 1, 1]))
+        for given in (half, half.float())
+    )
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 # --- the views ---------------------------------------------------------------------------------
