@@ -268,7 +268,7 @@ def _arithmetic(
     shape = config.features.num_bins, config.features.frames_per_second
     with torch.device("meta"):
         stand_in = build_model(config)
-    training_macs = training_macs_per_second(stand_in, *shape)
+    training_macs = config.training.num_views * training_macs_per_second(stand_in, *shape)
     order = epoch_order(data.train, config.batches, seed=config.seed, epoch=0)
     num_rows, num_frames = sorted(
         (len(batch), int(data.train.num_frames[batch].max())) for batch in order

@@ -93,7 +93,9 @@ def augment(
 ) -> Tensor:
     """Features [B, `longest`, F] of `batch` at `new_lens_B` frames each, warped and masked.
 
-    `longest` is the largest of the new lengths, so that no device need be asked for it.
+    `longest` is the largest of the new lengths, so that no device need be asked for it. Warp and
+    masks are drawn here, for each row by itself; the tempo is not: rows that are views of the same
+    utterance (Batch.repeated, after `draw_lengths`) differ in the first two alone.
     """
     feats_BTF = batch.feats_BTF
     if config.tempo_change:

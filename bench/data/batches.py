@@ -73,6 +73,19 @@ class Batch:
             ids=self.ids,
         )
 
+    def repeated(self, count: int) -> "Batch":
+        """The batch with each utterance `count` times, one after the other."""
+        if count == 1:
+            return self
+        return Batch(
+            feats_BTF=self.feats_BTF.repeat_interleave(count, dim=0),
+            feat_lens_B=self.feat_lens_B.repeat_interleave(count),
+            targets=self.targets.repeat_interleave(count, dim=0),
+            target_lens_B=self.target_lens_B.repeat_interleave(count),
+            needed_frames_B=self.needed_frames_B.repeat_interleave(count),
+            ids=tuple(id for id in self.ids for _ in range(count)),
+        )
+
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`; a copy to CUDA starts from pinned memory and is not waited for."""
@@ -150,9 +163,12 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
     return shuffled
 
 
-def micro_batches(num_rows: int, num_parts: int) -> list[slice]:
-    """The rows of a batch in that many parts of like size, fewer if there are fewer rows."""
-    size = math.ceil(num_rows / num_parts)
+def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[slice]:
+    """The rows of a batch in that many parts of like size, fewer if there are fewer utterances.
+
+    An utterance is `num_views` rows in a row, which stay together.
+    """
+    size = math.ceil(num_rows / num_views / num_parts) * num_views
     return [slice(first, first + size) for first in range(0, num_rows, size)]
 
 

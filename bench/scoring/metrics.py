@@ -40,6 +40,12 @@ METRICS: dict[str, Metric] = {
             summary="CTC loss over the number of symbols, mean over utterances",
         ),
         Metric(
+            name="consistency",
+            direction=None,
+            unit="nats per symbol",
+            summary="KL divergence between what is heard of two views of an utterance (CR-CTC)",
+        ),
+        Metric(
             name="blank_share",
             direction=None,
             unit="fraction",

@@ -7,7 +7,8 @@ one before it, `before(path)`, to go on from where the disk has damaged it.
 Keys of the file: `format` and `version` (of this layout), `text` (digest of the alphabet), `config`
 (a RunConfig as a dict), `stats` (of corpus normalisation, or None), `model` (weights and buffers).
 The last checkpoint of a run, from which it resumes, adds `data` (digest of what it trains on),
-`optimizer` and `loop` (a LoopState as a dict).
+`optimizer`, `loop` (a LoopState as a dict) and, if the run averages its weights, `average` (of
+weights and buffers; `model` is what it trains).
 """
 
 import errno
@@ -17,7 +18,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -58,8 +59,8 @@ def save(
         config: what the network was built from.
         model: on any device.
         stats: of the store that it is trained on.
-        resuming: `data`, `optimizer` and `loop`, where training shall go on from here; then the
-            checkpoint before is kept as well.
+        resuming: `data`, `optimizer`, `loop` and perhaps `average`, where training shall go on
+            from here; then the checkpoint before is kept as well.
 
     Raises:
         UnwritableError: the disk is full, or the folder cannot be written.
@@ -228,7 +229,11 @@ def load_model(path: Path, device: torch.device) -> tuple[AcousticModel, RunConf
 
 
 def load_weights(
-    path: Path, content: dict[str, Any], config: RunConfig, model: AcousticModel
+    path: Path,
+    content: dict[str, Any],
+    config: RunConfig,
+    model: AcousticModel,
+    key: Literal["model", "average"] = "model",
 ) -> None:
     """Put the weights in `content`, read from `path`, into `model`.
 
@@ -236,7 +241,7 @@ def load_weights(
         UserError: they do not fit.
     """
     try:
-        model.load_state_dict(content["model"])
+        model.load_state_dict(content[key])
     except Exception as error:  # of many types, if these are no weights at all
         raise UserError(
             f"the weights in {path} do not fit variant {config.variant} as this version builds it; "

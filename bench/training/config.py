@@ -1,5 +1,6 @@
 """The whole configuration of a run, and the network that it describes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,16 @@ class TrainingConfig:
     num_micro_batches: int = 1
     """Each batch goes through the network in so many parts, and takes less memory. The gradient is
     that of the whole batch, but batch normalisation sees the part alone."""
+    average_decay: float = 0.0
+    """Above 0, evaluated and kept as the best are not the weights themselves but their exponential
+    moving average, which forgets in about 1 / (1 - decay) steps (Polyak and Juditsky 1992; see
+    bench.training.average). Training goes on with the weights. 0: off."""
+    consistency_weight: float = 0.0
+    """Above 0, each batch is heard twice at once, with masks, warp and dropout of their own, and
+    beside CTC the two views shall agree: CR-CTC, whose authors weigh the term with 0.2 and hide 2.5
+    times as many frames as without (Yao et al. 2024, arXiv:2410.05101; see
+    bench.training.consistency). A step takes twice the time and memory, its audio counts once.
+    0: off."""
     deterministic: bool = False
     """Only algorithms that give the same bits each time, slower on CUDA; a CPU knows no others, as
     long as its number of threads is the same."""
@@ -46,12 +57,25 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"average_decay must be at least 0 and under 1, got {self.average_decay}"
+            )
+        if not 0 <= self.consistency_weight < math.inf:
+            raise ValueError(
+                f"consistency_weight must be at least 0, got {self.consistency_weight}"
+            )
         if self.max_train_seconds is not None and not self.max_train_seconds > 0:
             raise ValueError(f"max_train_seconds must be above 0, got {self.max_train_seconds}")
         if not self.checkpoint_every_seconds >= 0:
             raise ValueError(
                 f"checkpoint_every_seconds must be at least 0, got {self.checkpoint_every_seconds}"
             )
+
+    @property
+    def num_views(self) -> int:
+        """How often each utterance of a batch is heard in a step."""
+        return 2 if self.consistency_weight else 1
 
 
 @dataclass(frozen=True, kw_only=True)

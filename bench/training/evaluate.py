@@ -57,6 +57,11 @@ def ctc_losses(
         blank=BLANK,
         reduction="none",
     )
+    return per_symbol(losses_B, target_lens_B)
+
+
+def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
+    """Sums over utterances as nats per symbol of their texts, whose lengths are on the CPU."""
     per_symbol_B = 1 / target_lens_B.clamp(min=1)
     return losses_B * per_symbol_B.to(losses_B.device, non_blocking=True)
 

@@ -1,11 +1,12 @@
 """The training loop: one straight function, which knows neither the search nor the tracking.
 
-Legend: B utterances of a batch, T frames, F feature bins, U output frames, V symbols.
+Legend: B rows of a batch, T frames, F feature bins, U output frames, V symbols. A row is an
+utterance, or one of two views of it that lie next to each other (see bench.training.consistency).
 
-Nothing of a run lives anywhere but in the weights, the optimizer and `LoopState`: all randomness is
-drawn from generators that depend on seed and step alone (bench.core.seeding), and the batches of an
-epoch on seed and epoch. So a run that was killed and resumed gives the same numbers as one that was
-not.
+Nothing of a run lives anywhere but in the weights and their average, the optimizer and `LoopState`:
+all randomness is drawn from generators that depend on seed and step alone (bench.core.seeding), and
+the batches of an epoch on seed and epoch. So a run that was killed and resumed gives the same
+numbers as one that was not.
 """
 
 import logging
@@ -25,8 +26,10 @@ from bench.core.seeding import derive, generator
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Dataset, copied, epoch_order, feasible_subset, micro_batches
 from bench.training import checkpoint
+from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
+from bench.training.consistency import consistency_losses
 from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
 from bench.training.evaluate import ctc_losses, evaluate
 from bench.training.optim import (
@@ -108,11 +111,13 @@ def _train(
     # 1. Set up, or take up what an earlier process left.
     _check_data(data, model)
     settings, seed = config.training, config.seed
+    num_views = settings.num_views
     precision = precision or default_precision(device)
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    state = _resume(last, best, config, data, model, optimizer, device)
+    average = Average(model, settings.average_decay)
+    state = _resume(last, best, config, data, model, average, optimizer, device)
     clocks = Clocks(state.seconds)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
@@ -126,7 +131,9 @@ def _train(
             host = data.train.collate(indices)
         with clocks("augment"):
             rng = generator(seed, "augment", state.step)
-            host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+            lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+            # Views of an utterance share its tempo; what is drawn from here on is their own.
+            host, host_lens_B = host.repeated(num_views), lens_B.repeat_interleave(num_views)
             out_lens_B = model.output_lengths(host_lens_B)
             batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
             feats_BTF = augment(batch, feat_lens_B, _longest(host_lens_B), config.augment, rng)
@@ -136,17 +143,21 @@ def _train(
         torch.manual_seed(derive(seed, "dropout", state.step))
         optimizer.zero_grad(set_to_none=True)
         model.train()
-        loss = torch.zeros((), device=device)
-        for part in micro_batches(len(indices), state.num_micro_batches):
+        loss, consistency = torch.zeros(2, device=device)
+        for part in micro_batches(len(host.ids), state.num_micro_batches, num_views):
             with clocks("forward"), autocast(device, precision):
                 feats = feats_BTF[part, : _longest(host_lens_B[part])]
                 log_probs_BUV, _ = model(feats, feat_lens_B[part])
             with clocks("loss"):
                 lens = out_lens_B[part], host.target_lens_B[part]
                 losses_B = ctc_losses(log_probs_BUV, lens[0], batch.targets[part], lens[1])
-                part_loss = losses_B.sum() / len(indices)
+                part_loss = objective = losses_B.sum() / len(host.ids)
+                if settings.consistency_weight:
+                    apart = consistency_losses(log_probs_BUV, *lens).sum() / len(host.ids)
+                    objective = part_loss + settings.consistency_weight * apart
+                    consistency += apart.detach()
             with clocks("backward"):
-                torch.autograd.backward(part_loss)
+                torch.autograd.backward(objective)
                 loss += part_loss.detach()
 
         # 4. A step, left out if anything is not finite (counted when the window is read).
@@ -154,8 +165,9 @@ def _train(
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            state.window.append(torch.stack([loss, grad_norm]))
+            state.window.append(torch.stack([loss, grad_norm, consistency][: num_views + 1]))
             step_unless(optimizer, ~state.window[-1].isfinite().all())
+            average.update(state.step)
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
 
@@ -179,12 +191,12 @@ def _train(
         watch: tuple[WatchTranscript, ...] = ()
         if evaluated:
             with clocks("evaluation"):
-                state.final, watch = _evaluate(model, data, config, device, precision)
+                state.final, watch = _evaluate(average.model, data, config, device, precision)
             metrics |= state.final
             if _is_better(state.final, state.best):
                 state.best, state.best_epoch = state.final, math.ceil(epoch)
                 with clocks("checkpoint"):
-                    checkpoint.save(best, config, model, data.train.store.stats)
+                    checkpoint.save(best, config, average.model, data.train.store.stats)
             patience = settings.patience or math.inf
             if over or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
@@ -206,7 +218,7 @@ def _train(
         if waited or evaluated or stop or state.outcome:
             state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
             with clocks("checkpoint"):
-                _save_last(last, config, data, model, optimizer, state)
+                _save_last(last, config, data, model, average, optimizer, state)
             saved_at = clocks.total
     return _result(state, clocks, best)
 
@@ -231,18 +243,21 @@ def _resume(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
-    """Put the newest whole checkpoint into model and optimizer; without one, write that of step
-    0."""
+    """Put the newest whole checkpoint into model, average and optimizer; without one, write that
+    of step 0."""
     content = checkpoint.newest_whole(last, best, device)
     if content is None:
         state = LoopState(num_micro_batches=config.training.num_micro_batches)
-        _save_last(last, config, data, model, optimizer, state)
+        _save_last(last, config, data, model, average, optimizer, state)
         return state
     checkpoint.check_same_run(last, content, config, data.digest)
     checkpoint.load_weights(last, content, config, model)
+    if config.training.average_decay:
+        checkpoint.load_weights(last, content, config, average.model, "average")
     optimizer.load_state_dict(content["optimizer"])
     return LoopState(**content["loop"])
 
@@ -252,6 +267,7 @@ def _save_last(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
 ) -> None:
@@ -260,6 +276,7 @@ def _save_last(
         "data": data.digest,
         "optimizer": optimizer.state_dict(),
         "loop": asdict(state),
+        **average.state(),
     }
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
 

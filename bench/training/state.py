@@ -15,12 +15,16 @@ from bench.training.clocks import Clocks
 MAX_NONFINITE_STREAK = 10
 """So many steps in a row without a finite loss and gradient, and the run has diverged."""
 
+CURVES = ("train/loss", "train/grad_norm", "train/consistency")
+"""Metrics that come from the columns of the window; the last is not always there."""
+
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class LoopState:
-    """All that changes in a run besides weights and optimizer; a checkpoint holds these three."""
+    """All that changes in a run besides weights, their average and optimizer, which a checkpoint
+    holds too."""
 
     step: int = 0
     """Batches trained on, those left out as not finite included."""
@@ -29,7 +33,8 @@ class LoopState:
     batch: int = 0
     """Batches done of the epoch after these."""
     window: list[Tensor] = field(default_factory=list)
-    """Loss and gradient norm [2] of each step since the last report, unread, on the device."""
+    """Of each step since the last report, unread, on the device: the loss, the gradient's norm, and
+    the consistency if it is trained for; [2] or [3]."""
     audio_seconds: float = 0.0
     """Trained on."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,9 +66,9 @@ def read_window(
     state.window = []
     finite = []
     # The window never reaches back beyond the epoch, at whose end it is read.
-    for place, (loss, grad_norm) in enumerate(rows, start=state.batch - len(rows)):
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            finite.append((loss, grad_norm))
+    for place, row in enumerate(rows, start=state.batch - len(rows)):
+        if all(map(math.isfinite, row)):
+            finite.append(row)
             state.nonfinite_streak = 0
             continue
         state.num_nonfinite += 1
@@ -73,7 +78,7 @@ def read_window(
         step = state.step - state.batch + place + 1
         ids = ", ".join(dataset.utterances[index].id for index in order[place])
         message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
-        _logger.warning(message, step, loss, grad_norm, ids)
+        _logger.warning(message, step, row[0], row[1], ids)
     audio = state.audio_seconds - state.reported_audio_seconds
     speed = audio / (clocks.train - state.reported_train_seconds)
     state.reported_audio_seconds = state.audio_seconds
@@ -83,7 +88,5 @@ def read_window(
         "train/audio_seconds_per_second": speed,
         "train/audio_hours": state.audio_seconds / 3600,
     }
-    if finite:
-        losses, norms = zip(*finite, strict=True)
-        metrics |= {"train/loss": fmean(losses), "train/grad_norm": fmean(norms)}
-    return metrics
+    columns = zip(*finite, strict=True)
+    return metrics | {name: fmean(column) for name, column in zip(CURVES, columns, strict=False)}

@@ -16,6 +16,7 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.data.batches import (
     EVALUATION_FACTOR,
+    Batch,
     BatchConfig,
     Dataset,
     epoch_order,
@@ -130,6 +131,33 @@ def test_micro_batches_are_the_rows_in_order(num_rows: int, num_parts: int) -> N
     assert [row for part in parts for row in range(num_rows)[part]] == [*range(num_rows)]
     assert len(parts) <= num_parts
     assert max(len(range(num_rows)[part]) for part in parts) == -(-num_rows // num_parts)
+
+
+@given(st.integers(1, 100), st.integers(1, 20))
+def test_views_stay_together_in_a_part(num_utterances: int, num_parts: int) -> None:
+    single = micro_batches(num_utterances, num_parts)
+    parts = micro_batches(2 * num_utterances, num_parts, num_views=2)
+    rows = range(2 * num_utterances)
+    assert [[*rows[part]] for part in parts] == [
+        [row for index in range(num_utterances)[part] for row in (2 * index, 2 * index + 1)]
+        for part in single
+    ]
+
+
+def test_a_repeated_batch_has_each_utterance_in_a_row() -> None:
+    batch = Batch(
+        feats_BTF=torch.randn(2, 9, 3),
+        feat_lens_B=torch.tensor([9, 5]),
+        targets=torch.tensor([[3, 4], [5, 0]]),
+        target_lens_B=torch.tensor([2, 1]),
+        needed_frames_B=torch.tensor([2, 1]),
+        ids=("a", "b"),
+    )
+    twice = batch.repeated(2)
+    assert batch.repeated(1) is batch
+    assert twice.ids == ("a", "a", "b", "b")
+    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
+        assert torch.equal(getattr(twice, name), getattr(batch, name)[[0, 0, 1, 1]])
 
 
 def test_evaluation_goes_from_long_to_short() -> None:

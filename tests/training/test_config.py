@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,12 @@ def test_variant_and_model_config_belong_together() -> None:
         ("eval_every_epochs", 0, "eval_every_epochs must be at least 1, got 0"),
         ("log_every_steps", 0, "log_every_steps must be at least 1, got 0"),
         ("max_train_seconds", 0.0, "max_train_seconds must be above 0, got 0.0"),
+        ("average_decay", -0.1, "average_decay must be at least 0 and under 1, got -0.1"),
+        ("average_decay", 1.0, "average_decay must be at least 0 and under 1, got 1.0"),
+        ("average_decay", math.nan, "average_decay must be at least 0 and under 1, got nan"),
+        ("consistency_weight", -0.1, "consistency_weight must be at least 0, got -0.1"),
+        ("consistency_weight", math.inf, "consistency_weight must be at least 0, got inf"),
+        ("consistency_weight", math.nan, "consistency_weight must be at least 0, got nan"),
         ("checkpoint_every_seconds", -1.0, "checkpoint_every_seconds must be at least 0, got -1.0"),
     ],
 )

@@ -144,8 +144,9 @@ def test_keeps_the_best_weights_by_wer_then_cer_then_time(
     assert result.best_checkpoint.exists()
 
 
-def test_the_best_checkpoint_scores_what_the_run_said(run: MakeRun) -> None:
-    whole = run(**{"training.num_epochs": 5})
+@pytest.mark.parametrize("average_decay", [0.0, 0.9])
+def test_the_best_checkpoint_scores_what_the_run_said(run: MakeRun, average_decay: float) -> None:
+    whole = run(**{"training.num_epochs": 5, "training.average_decay": average_decay})
     result = whole()
     model, config = checkpoint.load_model(result.best_checkpoint, CPU)
     found = evaluate(model, whole.data.valid, config.batches, CPU)
@@ -210,10 +211,11 @@ class Fragile(AcousticModel):
         return log_probs, feat_lens_B
 
 
+@pytest.mark.parametrize("consistency_weight", [0.0, 0.2])
 def test_a_step_that_is_not_finite_is_left_out_counted_and_named(
-    run: MakeRun, caplog: pytest.LogCaptureFixture
+    run: MakeRun, caplog: pytest.LogCaptureFixture, consistency_weight: float
 ) -> None:
-    stumbling = run()
+    stumbling = run(**{"training.consistency_weight": consistency_weight})
     model = Fragile(bad=[5])
     with caplog.at_level(logging.WARNING):
         result = stumbling(model)
@@ -289,11 +291,15 @@ class Readings(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_steps_never_wait_for_the_device(run: MakeRun) -> None:
+@pytest.mark.parametrize(
+    "extras", [{}, {"training.average_decay": 0.9, "training.consistency_weight": 0.2}]
+)
+def test_steps_never_wait_for_the_device(run: MakeRun, extras: dict[str, float]) -> None:
     """The twin on the CPU of a count of synchronisations: more steps, no more readings."""
     counts = []
     for num_steps in (1, 4):
-        quiet = run(**{"training.log_every_steps": 99, "training.checkpoint_every_seconds": 1e9})
+        seldom = {"training.log_every_steps": 99, "training.checkpoint_every_seconds": 1e9}
+        quiet = run(**seldom, **extras)
         with Readings() as readings:
             quiet.dying_after(num_steps)
         counts.append(readings.count)

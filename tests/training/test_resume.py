@@ -15,12 +15,22 @@ from bench.training.loop import TrainingData
 
 MakeRun = Callable[..., Any]
 
+BOTH = {
+    "training.average_decay": 0.9,
+    "training.consistency_weight": 0.2,
+    "augment.tempo_change": 0.2,
+    "augment.frequency_warp": 0.1,
+}
+
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("checkpoint_every_seconds", [0.0, 1e9])
-def test_resuming_is_exact(run: MakeRun, optimizer: str, checkpoint_every_seconds: float) -> None:
+@pytest.mark.parametrize("extras", [{}, BOTH])
+def test_resuming_is_exact(
+    run: MakeRun, optimizer: str, checkpoint_every_seconds: float, extras: dict[str, Any]
+) -> None:
     """Dropout, SpecAugment and SortaGrad on; a checkpoint after each step, or each epoch only."""
-    changes = {
+    changes = extras | {
         "optim.optimizer": optimizer,
         "training.checkpoint_every_seconds": checkpoint_every_seconds,
     }
@@ -33,6 +43,7 @@ def test_resuming_is_exact(run: MakeRun, optimizer: str, checkpoint_every_second
     assert killed.left() == undisturbed.left()
     assert killed.left("best.pt") == undisturbed.left("best.pt")
     assert killed.curves == undisturbed.curves
+    assert [p.watch for p in killed.evaluations] == [p.watch for p in undisturbed.evaluations]
     assert result.num_steps == undisturbed.reports[-1].step
     if checkpoint_every_seconds == 0:
         steps = [p.step for p in killed.reports]
@@ -44,8 +55,9 @@ def _kill_this_process() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_resuming_after_sigkill_is_exact(run: MakeRun) -> None:
-    changes = {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
+@pytest.mark.parametrize("extras", [{}, BOTH])
+def test_resuming_after_sigkill_is_exact(run: MakeRun, extras: dict[str, Any]) -> None:
+    changes = extras | {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
     undisturbed, killed = run(**changes), run(**changes)
     undisturbed()
     # A fork has all that is loaded already; torch runs on one thread in tests.

@@ -1,0 +1,34 @@
+"""How far apart a network hears two views of the same utterance: the term of CR-CTC.
+
+Yao et al. 2024, "CR-CTC: Consistency regularization on CTC for improved speech recognition",
+arXiv:2410.05101. Each view of an utterance has SpecAugment masks, a frequency warp and dropout of
+its own; the tempo is shared, so that the output frames of the two line up. Each view learns from
+what the network makes of the other.
+
+Legend: B rows of a batch, U output frames, V symbols.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data.batches import copied
+from bench.training.evaluate import per_symbol
+
+
+def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B: Tensor) -> Tensor:
+    """Divergence of each view from the other [B], in nats per symbol, in float32.
+
+    Rows 2i and 2i + 1 are the views of one utterance. For a row the divergence is the sum over its
+    output frames of KL(other view ‖ this view); no gradient goes through the other view, and
+    padding does not count. The mean over both rows is the paper's L_CR, over the number of symbols
+    as the CTC loss is (see `ctc_losses`), so that the paper's weights keep their meaning. The
+    lengths are on the CPU.
+    """
+    device, num_frames = log_probs_BUV.device, log_probs_BUV.shape[1]
+    here_BUV = log_probs_BUV.float()
+    other_BUV = here_BUV.detach().reshape(-1, 2, *here_BUV.shape[1:]).flip(1).view_as(here_BUV)
+    apart_BUV = F.kl_div(here_BUV, other_BUV, reduction="none", log_target=True)
+    outside_BU = torch.arange(num_frames, device=device) >= copied(out_lens_B, device)[:, None]
+    apart_B = apart_BUV.sum(dim=-1).masked_fill(outside_BU, 0.0).sum(dim=-1)
+    return per_symbol(apart_B, target_lens_B)
