@@ -132,8 +132,11 @@ def test_batch_norm_is_torch_s_over_the_valid_frames(inner: tuple[int, ...]) -> 
     torch.testing.assert_close(ours.running_mean, torchs.running_mean)
     torch.testing.assert_close(ours.running_var, torchs.running_var)
     weights = torch.randn_like(got)
-    grads = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (got, expected)]
-    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
+    grads, theirs = (
+        torch.autograd.grad((y * weights).sum(), [x, module.weight, module.bias])
+        for y, module in ((got, ours), (expected, torchs))
+    )
+    torch.testing.assert_close(grads, theirs, atol=1e-5, rtol=1e-4)
     assert not grads[0][~mask].any()
     ours.eval()
     torchs.eval()
@@ -145,6 +148,14 @@ def test_batch_norm_keeps_float32_statistics_of_bfloat16() -> None:
     assert norm(x, LENS).dtype == torch.bfloat16
     mean = x[frame_mask(LENS, 9)].float().mean(0)
     torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+
+
+def test_batch_norm_hands_gradients_of_the_padding_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go through mean and variance to the frames that count: checked by finite differences."""
+    monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)  # which need 64 bits
+    norm, lens = MaskedBatchNorm(2).double(), torch.tensor([3, 2])
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: norm(x, lens), (x, norm.weight, norm.bias))
 
 
 def test_batch_norm_of_no_frames_or_one_stays_finite() -> None:
