@@ -1,6 +1,6 @@
 """Recurrences on a CPU: the numbers of torch's own cells, trained faster, all cells by one kernel.
 
-Legend: B batch, T frames, C inputs, H width, G gates times H.
+Legend: B batch, T frames, N frames of all rows, C inputs, H width, G gates times H.
 
 On a CPU `torch.nn.GRU` and `torch.nn.RNN` record every frame for autograd and add a weight gradient
 of full size at each, while `torch.nn.LSTM` has a kernel of oneDNN's: compared like that, cells
@@ -12,6 +12,7 @@ and after it. CUDA has cuDNN for all three, which is left to do its work.
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -70,20 +71,19 @@ class _Recurrence(torch.autograd.Function):
         grads_BTG, new_grads_BTH = _run_back(
             ctx.mode, grad_BTH.contiguous(), of_state_GH, states_BTH, others
         )
-        of_state_grad = _of_states(grads_BTG, states_BTH)
-        state_bias_grad = grads_BTG.sum((0, 1)) if ctx.biased else None
-        input_bias_grad = state_bias_grad
+        grads_GN = grads_BTG.flatten(0, 1).t().contiguous()
+        before_BTH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0))
+        of_state_grad = kernel.product(grads_GN, before_BTH.flatten(0, 1))
+        state_bias_grad = grads_GN.sum(1)
         if new_grads_BTH is not None:  # the input enters n outside the reset
             width = new_grads_BTH.shape[-1]
             grads_BTG[..., -width:] = new_grads_BTH
-            if state_bias_grad is not None:
-                input_bias_grad = torch.cat((state_bias_grad[:-width], new_grads_BTH.sum((0, 1))))
-        grads = grads_BTG.flatten(0, 1)
-        of_input_grad = kernel.product(grads.t(), x_BTC.reshape(-1, x_BTC.shape[-1]))
+            grads_GN[-width:] = new_grads_BTH.flatten(0, 1).t()
+        of_input_grad = kernel.product(grads_GN, x_BTC.reshape(-1, x_BTC.shape[-1]))
         x_grad = None
         if ctx.needs_input_grad[1]:
-            x_grad = kernel.product(grads, of_input_GC).view_as(x_BTC)
-        biases = (input_bias_grad, state_bias_grad) if ctx.biased else ()
+            x_grad = kernel.product(grads_BTG.flatten(0, 1), of_input_GC).view_as(x_BTC)
+        biases = (grads_GN.sum(1), state_bias_grad) if ctx.biased else ()
         return None, x_grad, of_input_grad, of_state_grad, *biases
 
 
@@ -137,16 +137,3 @@ def _run_back(
     relu = int(mode == "RNN_RELU")
     kernel.call("rnn_backward", num_rows, *shape, relu, *within, grad_BTH, states_BTH, grads_BTG)
     return grads_BTG, None
-
-
-def _of_states(grads_BTG: Tensor, states_BTH: Tensor) -> Tensor:
-    """Gradient [G, H] of the state's weights, each frame's with the state before it.
-
-    One product over all rows, put end to end: a row's first frame, which has no state before it
-    but that of another row, counts as 0.
-    """
-    firsts_BG = grads_BTG[:, 0].clone()
-    grads_BTG[:, 0] = 0
-    summed = kernel.product(grads_BTG.flatten(0, 1)[1:].t(), states_BTH.flatten(0, 1)[:-1])
-    grads_BTG[:, 0] = firsts_BG
-    return summed
