@@ -41,9 +41,9 @@ def library() -> ctypes.CDLL | None:
     if compiler is None:
         _logger.warning(_TORCHS_OWN, "there is no C compiler; install gcc, or set CC")
         return None
-    recipe = (*compiler, *flags, SOURCE.read_text(encoding="utf-8"))
-    name = f"kernel-{sha256(repr(recipe).encode()).hexdigest()[:16]}.so"
     try:
+        recipe = (*compiler, *flags, SOURCE.read_text(encoding="utf-8"))
+        name = f"kernel-{sha256(repr(recipe).encode()).hexdigest()[:16]}.so"
         built = _build([*compiler, *flags, str(SOURCE)], name)
         loaded = ctypes.CDLL(str(built))
     except (OSError, subprocess.SubprocessError) as error:
