@@ -135,7 +135,7 @@ def _variant_row(
     return VariantRow(
         variant=name,
         tone=tone,
-        summary=". ".join(part for part in (text(row["summary"]), text(row["source"])) if part),
+        summary=". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
         wer=Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles),
         against=_against(name, baseline, report_input.pairs),
         cer=row["cer_mean"],
