@@ -51,7 +51,7 @@ def plain(value: str) -> str:
 LOG_STEPS: tuple[Sequence[int], ...] = (
     (10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100),
 )  # fmt: skip
-"""Where a logarithmic axis may have its ticks in every power of ten, in tenths: the rarest first."""
+"""Where a logarithmic axis has its ticks in every power of ten, in tenths: the rarest first."""
 
 
 def log_ticks(low: float, high: float, beyond: float = 1.0) -> list[float]:

@@ -29,7 +29,7 @@ def bare_percent(rate: float) -> str:
 
 
 def points(difference: float) -> str:
-    """-0.0123 as "−1.2", where the column says percentage points; what rounds to 0.0 has no sign."""
+    """-0.0123 as "−1.2", where the column says percentage points; 0.0 has no sign."""
     if is_missing(difference):
         return MISSING
     shown = f"{100 * difference:+.1f}"

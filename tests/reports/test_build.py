@@ -11,17 +11,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from reports import ReportInput, build
 from reports.build import SECTIONS
+from tests.reports.hostile import EVIL, poisoned
 
 MakeInput = Callable[..., ReportInput]
-EVIL = (
-    "</script><script>window.caught=1</script><!--\u2028\u202e"
-    "\"'><img src=x onerror=window.caught=1>"
-)
 
 
 class Page(HTMLParser):
@@ -98,38 +94,6 @@ def test_same_bytes_in_every_process(tmp_path: Path) -> None:
         command = [sys.executable, "-c", script, str(tmp_path / f"{seed}.html")]
         subprocess.run(command, env=environment, check=True)
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
-
-
-def poisoned(make_input: MakeInput) -> ReportInput:
-    """A study in which every text that comes from outside is hostile."""
-    base = make_input(variants=(EVIL, "ds-gru"))
-
-    def poison(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-        return table.assign(**dict.fromkeys(columns, EVIL + "x" * 10_000))
-
-    runs = poison(base.runs, "message", "mlflow_run_id", "state")
-    runs["params"] = [{EVIL: EVIL}] * len(runs)
-    return make_input(
-        variants=(EVIL, "ds-gru"),
-        study=EVIL,
-        verdict=EVIL,
-        command=EVIL,
-        tracking_uri=EVIL,
-        corpus={
-            "name": EVIL,
-            "digest": EVIL,
-            "notes": [EVIL],
-            "leakage": {EVIL: 1},
-            "left_out": {EVIL: 2},
-            "splits": {EVIL: {"utterances": 1, "speakers": 1, "seconds": 1.0}},
-        },
-        budget={EVIL: EVIL},
-        environment={EVIL: EVIL},
-        spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
-        runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
-        utterances=poison(base.utterances, "speaker", "hyp"),
-        watch=poison(base.watch, "ref", "hyp"),
-    )
 
 
 @pytest.fixture(scope="module")
