@@ -77,7 +77,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     charts = []
-    if numbers.curves:
+    if any(curve.last_gain for curve in numbers.curves):
         charts = [
             _chart(numbers, "num_trials", "trials"),
             _chart(numbers, "train_seconds", "training seconds of the search"),

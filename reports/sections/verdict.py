@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import broken, checks
+from reports.comparable import BUDGET_SPENT, broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -103,6 +103,11 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     if going := int((runs["state"] == "running").sum()):
         found.append(
             f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
+        )
+    elif BUDGET_SPENT in broken(checks(report_input)):
+        found.append(
+            "The study is not complete: it was interrupted, or runs failed for good. Its command, "
+            "under Redo, goes on with what is left."
         )
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:

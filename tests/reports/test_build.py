@@ -126,6 +126,7 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
         ({"state": "running", "num_seeds": 0}, ["have not ended", "No confirm run has been"]),
         ({"state": "running", "num_seeds": 1}, ["have not ended", "take it as a first look"]),
+        ({"budget": {"num_trials": 9}}, ["not complete: it was interrupted"]),
         ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
         ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
         ({"corpus": {}, "budget": {}, "environment": {}}, ["Nothing is known of its splits"]),
