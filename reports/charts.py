@@ -48,11 +48,29 @@ def plain(value: str) -> str:
     return html.escape(value, quote=False)
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten from `low` to `high`; plotly's own choice reads badly."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [float(f"{m}e{power}") for power in powers for m in (1, 2, 5)]
-    return [tick for tick in ticks if low <= tick <= high]
+LOG_STEPS: tuple[Sequence[int], ...] = (
+    (10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100),
+)  # fmt: skip
+"""Where a logarithmic axis has its ticks in every power of ten, in tenths: the rarest first."""
+
+
+def log_ticks(low: float, high: float, beyond: float = 1.0) -> list[float]:
+    """Round ticks, if possible three or more, from `low` to `high`, and on to `beyond` times as
+    far; plotly's own choice reads badly."""
+    first, last = low / beyond, high * beyond
+    powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    found: list[float] = []
+    for steps in LOG_STEPS:
+        found = [float(f"{step}e{power - 1}") for power in powers for step in steps]
+        if sum(low <= tick <= high for tick in found) >= 3:
+            break
+    return [tick for tick in found if first <= tick <= last]
+
+
+def whole_ticks(most: int) -> dict[str, int]:
+    """Ticks of an axis of counts: at whole numbers only, ten or so of them up to `most`; plotly's
+    own choice writes "1 1 2 2" under four."""
+    return {"tick0": 0, "dtick": max(1, -(-most // 10))}
 
 
 def evenly(number: int, limit: int) -> list[int]:

@@ -29,10 +29,11 @@ def bare_percent(rate: float) -> str:
 
 
 def points(difference: float) -> str:
-    """-0.0123 as "−1.2", where the column says percentage points."""
+    """-0.0123 as "−1.2", where the column says percentage points; 0.0 has no sign."""
     if is_missing(difference):
         return MISSING
-    return f"{100 * difference:+.1f}".replace("-", MINUS)
+    shown = f"{100 * difference:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", MINUS)
 
 
 def decimal(value: float, digits: int) -> str:

@@ -134,6 +134,8 @@ class ReportInput:
     """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
     hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,
     values joined by " | " are of runs that do not agree."""
+    diffs: Mapping[str, str] = field(default_factory=dict)
+    """What the runs' trees had changed since their commits, by the digest that `facts` tells."""
     train_words: Mapping[str, int] = field(default_factory=dict)
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()

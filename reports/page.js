@@ -51,7 +51,8 @@ DARK.addEventListener("change", () => {
   }
 });
 
-// Sample decodes: those that hold what was typed, right by one variant, wrong by another.
+// Sample decodes: those that hold what was typed, right by one variant, wrong by another; of one
+// group; or those first about which variants differ most.
 function setUpFilter() {
   const field = document.getElementById("filter");
   if (!field) return;
@@ -60,11 +61,14 @@ function setUpFilter() {
   const groups = [...document.querySelectorAll(".decodes")];
   const right = document.getElementById("filter-right");
   const wrong = document.getElementById("filter-wrong");
+  const group = document.getElementById("filter-group");
+  const order = document.getElementById("filter-order");
   const errors = (decode, select) => decode.dataset.errors.split(" ")[select.value];
   const isWanted = (decode) =>
     decode.dataset.searched.includes(field.value.trim().toLowerCase()) &&
     (!right?.value || errors(decode, right) === "0") &&
-    (!wrong?.value || errors(decode, wrong) !== "0");
+    (!wrong?.value || errors(decode, wrong) !== "0") &&
+    (!group?.value || decode.closest(".decodes").dataset.group === group.value);
   const show = (wanted, isFiltered) => {
     for (const decode of decodes) decode.hidden = !wanted.includes(decode);
     for (const more of document.querySelectorAll(".more")) more.open = isFiltered;
@@ -73,9 +77,24 @@ function setUpFilter() {
     count.value = isFiltered ? `${wanted.length} of ${decodes.length}` : "";
   };
   const filter = () =>
-    show(decodes.filter(isWanted), Boolean(field.value.trim() || right?.value || wrong?.value));
+    show(
+      decodes.filter(isWanted),
+      Boolean(field.value.trim() || right?.value || wrong?.value || group?.value),
+    );
   field.addEventListener("input", filter);
-  for (const select of [right, wrong]) select?.addEventListener("change", filter);
+  for (const select of [right, wrong, group]) select?.addEventListener("change", filter);
+  // The places stay as many above the fold and below it; Array.sort keeps the order of equals.
+  order?.addEventListener("change", () => {
+    const [place] = groups;
+    const more = place.querySelector(".more");
+    const numOpen = place.querySelectorAll(":scope > .decode").length;
+    const sorted = [...decodes];
+    if (order.value) sorted.sort((a, b) => b.dataset[order.value] - a.dataset[order.value]);
+    sorted.forEach((decode, index) => {
+      if (index < numOpen) place.insertBefore(decode, more);
+      else more.append(decode);
+    });
+  });
   document.getElementById("filter-random").addEventListener("click", () => {
     const wanted = decodes.filter(isWanted);
     show(wanted.length ? [wanted[Math.floor(Math.random() * wanted.length)]] : [], true);

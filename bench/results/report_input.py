@@ -1,6 +1,7 @@
 """A study's records, gathered into what the report draws."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
             label: describe_facts(folder, definition, label, tables.runs)
             for label in definition.systems
         },
+        diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design={**describe_design(definition), "findings": comparison.findings},
     )
@@ -91,9 +93,11 @@ def command_of(definition: StudyDefinition) -> str:
         parts += [f"--variant {label}" for label in definition.systems]
     if definition.match is not None:
         parts.append(f"--match {definition.match}")
-    parts.append(f"--corpus {corpus.name}" + (f":{corpus.path}" if corpus.path else ""))
+    where = f":{corpus.path}" if corpus.path else ""
+    parts.append(f"--corpus {shlex.quote(corpus.name + where)}")
     parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
-    parts += [f"--set {key}={json.dumps(value)}" for key, value in definition.settings.items()]
+    settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
+    parts += [f"--set {shlex.quote(setting)}" for setting in settings]
     if corpus.text != "error":
         parts.append(f"--text {corpus.text}")
     if corpus.channel is not None:
@@ -173,8 +177,19 @@ def _code(run: Path) -> str:
     """The commit that `run` was made with, and a digest of changes since; "" if unknown."""
     commit = str((read_json(run / ENVIRONMENT) or {}).get("git.commit", ""))[:12]
     diff = run / DIFF
-    changed = digest(diff.read_text(encoding="utf-8"))[:8] if commit and diff.exists() else ""
-    return f"{commit} with changes {changed}" if changed else commit
+    if not (commit and diff.exists()):
+        return commit
+    return f"{commit} with changes {_short_digest(diff.read_text(encoding='utf-8'))}"
+
+
+def recorded_diffs(folder: Path) -> dict[str, str]:
+    """What the runs' trees had changed since their commits, by digest."""
+    texts = {path.read_text(encoding="utf-8") for path in folder.glob(f"runs/*/*/{DIFF}")}
+    return dict(sorted((_short_digest(text), text) for text in texts))
+
+
+def _short_digest(text: str) -> str:
+    return digest(text)[:8]
 
 
 def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:

@@ -105,10 +105,14 @@ class Estimate:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Satterthwaite's; a fraction."""
+        """Satterthwaite's; a fraction, and one at least.
+
+        A subtracted component can take it below what the poorest mean square has, one: with two
+        runs and two clusters to a third, where t has a quantile of 1,350.
+        """
         if self.total.noise == 0:
             return 1.0
-        return self.total.variance**2 / self.total.noise
+        return max(1.0, self.total.variance**2 / self.total.noise)
 
     @property
     def low(self) -> float:

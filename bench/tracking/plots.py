@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from bench.tracking.reader import OBJECTIVE, Tables
 
@@ -61,12 +61,21 @@ def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame) -
             style = STYLES[kind]
             axis.plot(points["epoch"], scale * points["value"], **style)
         _label(axis, "epoch", label)
-    axes[0].set_yscale("log" if axes[0].lines else "linear")
+    if axes[0].lines:
+        _log_scale(axes[0])
     axes[1].set_ylim(bottom=0)
     axes[1].plot([], [], label="fresh seeds", **STYLES["confirm"])
     axes[1].plot([], [], label="trials of the search", **STYLES["trial"])
     axes[1].legend(frameon=False)
     return bool(axes[0].lines)
+
+
+def _log_scale(axis: Axes) -> None:
+    """With ticks such as 70 and 100, where matplotlib's own read 7 x 10^1 and 10^2."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _lines(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.charts import Chart, chart, plain
+from reports.charts import Chart, chart, plain, whole_ticks
 from reports.format import percent
 from reports.input import ReportInput
 from reports.markup import render
@@ -77,7 +77,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     charts = []
-    if numbers.curves:
+    if any(curve.last_gain for curve in numbers.curves):
         charts = [
             _chart(numbers, "num_trials", "trials"),
             _chart(numbers, "train_seconds", "training seconds of the search"),
@@ -102,8 +102,10 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
         )
         if field == "num_trials" and curve.expected:
             traces.append(_expected(curve))
+    counts = whole_ticks(max(curve.num_trials[-1] for curve in numbers.curves))
+    ticks = counts if field == "num_trials" else {}
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": words}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": words}, "rangemode": "tozero", **ticks},
         "yaxis": {"ticksuffix": " %", "title": {"text": "best valid WER"}},
     }
     label = f"Best valid WER against {words}: " + "; ".join(

@@ -22,8 +22,8 @@ TITLE = "Learning curves"
 METRICS = (
     ("valid/wer", "Valid WER", True),
     ("valid/cer", "Valid CER", True),
-    ("valid/loss", "Valid loss", False),
-    ("train/loss", "Training loss", False),
+    ("valid/loss", "Valid loss, nats a symbol", False),
+    ("train/loss", "Training loss, nats a symbol", False),
     ("train/grad_norm", "Gradient norm", False),
 )
 """Name as logged, title, whether it is a rate; in the order of the page."""
@@ -265,7 +265,7 @@ def _vertical_axis(panel: Panel) -> dict[str, Any]:
         return {"ticksuffix": " %", "rangemode": "tozero"}
     if not panel.is_log:
         return {"type": "linear"}
-    ticks = log_ticks(min(panel.values) / 2, max(panel.values) * 2)
+    ticks = log_ticks(min(panel.values), max(panel.values), beyond=2)
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 

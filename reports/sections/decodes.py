@@ -51,6 +51,8 @@ class Decode:
     lines: tuple[tuple[tuple[Cell, ...], ...], ...]
     """Columns of words, in lines; a column's first cell is the reference's, then one a row."""
     was_cut: bool
+    spread: float
+    """Errors of the worst row minus those of the best, per word of the reference."""
     searched: str
     """What the filter looks through."""
 
@@ -168,14 +170,17 @@ def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int
     ref = str(utterance["ref"]).split()
     hyps = {variant: str(table.loc[id, "hyp"]).split() for variant, table in tables.items()}
     alignments = {v: align(ref[:MAX_WORDS], hyp[:MAX_WORDS]) for v, hyp in hyps.items()}
+    rows = tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items())
+    errors = [row.num_errors for row in rows]
     texts = [id, utterance["speaker"], *(" ".join(words) for words in (ref, *hyps.values()))]
     return Decode(
         id=id,
         speaker=text(utterance["speaker"]),
         seconds=float(utterance["seconds"]),
         num_ref_words=len(ref),
-        rows=tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items()),
+        rows=rows,
         lines=_lines(columns_of(ref[:MAX_WORDS], list(alignments.values()))),
         was_cut=max(len(ref), *(len(hyp) for hyp in hyps.values())) > MAX_WORDS,
+        spread=(max(errors) - min(errors)) / max(1, len(ref)),
         searched=" ".join(text(part) for part in texts).lower(),
     )

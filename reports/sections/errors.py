@@ -21,7 +21,6 @@ FEWEST_WORDS = 20
 MAX_ALIGNED = 4_000
 """So many scored utterances of a variant are aligned, spread evenly over all."""
 NUM_CONFUSIONS = 8
-NUM_UNSEEN = 8
 LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, math.inf))
 SECONDS = ((0, 2), (2, 5), (5, 10), (10, 20), (20, math.inf))
 COUNTS = ((0, 0), (1, 4), (5, 19), (20, 99), (100, math.inf))
@@ -63,8 +62,8 @@ class Profile:
     """What was said, what was understood, how often."""
     letters: tuple[tuple[str, str, int], ...]
     """The same inside words that were taken for others; "" for none."""
-    unseen: tuple[tuple[str, str], ...]
-    """Words that train never says, and what was understood."""
+    unseen: tuple[tuple[str, str, int], ...]
+    """Words that train never says, what was understood ("" for nothing), how often."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +121,14 @@ def _profile(
     steps = [step for steps in aligned for step in steps]
     mistaken = [(s.ref, s.hyp) for s in steps if s.operation == "substitution"]
     letters = (pair for pair in mistaken for pair in _letters(*pair))
-    lost = {
-        s.ref: s.hyp for s in steps if train_words and s.ref and s.ref not in train_words
-    }  # fmt: skip
+    unseen = ((s.ref, s.hyp) for s in steps if train_words and s.ref and s.ref not in train_words)
     return Profile(
         variant=name,
         tone=tone,
         num_words=total,
         words=_most(mistaken),
         letters=_most(letters),
-        unseen=tuple(sorted(lost.items())[:NUM_UNSEEN]),
+        unseen=_most(unseen),
         **{k: rows[k].sum() / total for k in ("substitutions", "deletions", "insertions")},
     )
 

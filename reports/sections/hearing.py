@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reports.input import Letter, ReportInput
 from reports.markup import render
 from reports.palette import variant_names
+from reports.scale import scale_of
 
 TITLE = "Hear and see"
 
@@ -43,6 +44,8 @@ class Heard:
     image: str
     rows: tuple[tuple[str, int, str, tuple[Placed, ...]], ...]
     """Each variant: name, tone, its text, its letters."""
+    ticks: tuple[tuple[str, float], ...]
+    """Of the axis of time: seconds, and where they stand in percent of the utterance."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def numbers(report_input: ReportInput) -> Numbers:
                 audio=_address("audio/flac", sample.flac),
                 image=_address("image/png", png(sample.spectrogram)),
                 rows=rows,
+                ticks=_ticks(sample.seconds),
             )
         )
     return Numbers(tuple(heard), wanted=True)
@@ -105,6 +109,16 @@ def _placed(letter: Letter, seconds: float) -> Placed:
         left=round(100 * letter.seconds / seconds, 2),
         is_unsure=letter.probability < UNSURE,
         said=f"{letter.seconds:.2f} s, probability {letter.probability:.2f}",
+    )
+
+
+def _ticks(seconds: float) -> tuple[tuple[str, float], ...]:
+    """Round times up to the end, which has the unit."""
+    scale = scale_of([0.0, seconds])
+    inside = [tick for tick in scale.ticks if tick <= seconds] if scale else []
+    return tuple(
+        (f"{tick:g}" + (" s" if tick == inside[-1] else ""), round(100 * tick / seconds, 2))
+        for tick in inside
     )
 
 

@@ -3,11 +3,12 @@
 import base64
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.format import bare_percent, count, duration, setting, short
+from reports.format import bare_percent, count, duration, plural, setting, short
 from reports.input import ReportInput
 from reports.markup import render
 
@@ -24,7 +25,8 @@ class Download:
 
     name: str
     """Of the file."""
-    num_rows: int
+    size: str
+    """In words."""
     uri: str
 
 
@@ -32,7 +34,10 @@ class Download:
 class Numbers:
     """What the section shows: facts in named groups, as (name, value)."""
 
-    command: str
+    commands: str
+    """To the study again, from a clone: a line each."""
+    kept: str
+    """To its numbers again, from the runs that are kept."""
     browse: str
     """How to look at the runs in MLflow."""
     facts: Mapping[str, tuple[tuple[str, str], ...]]
@@ -46,20 +51,34 @@ def numbers(report_input: ReportInput) -> Numbers:
     budget = tuple((key, _budget(key, value)) for key, value in report_input.budget.items())
     facts = {"Budget": budget, **_environment(report_input.environment)}
     return Numbers(
-        command=report_input.command,
+        commands="\n".join(_commands(report_input)),
+        kept="\n".join(
+            f"python -m bench.{verb} {shlex.quote(report_input.study)}"
+            for verb in ("compare", "report")
+        ),
         browse=_browse(report_input.tracking_uri),
         facts={group: rows for group, rows in facts.items() if rows},
         spaces={
             variant: tuple((key, range_text(dimension)) for key, dimension in space.items())
             for variant, space in report_input.spaces.items()
         },
-        downloads=(*_results(report_input), *_tables(report_input)),
+        downloads=(*_results(report_input), *_tables(report_input), *_patches(report_input)),
     )
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     return render("sections/redo.html", numbers=numbers)
+
+
+def _commands(report_input: ReportInput) -> Iterator[str]:
+    """The code too, where all runs had the same."""
+    commit, diffs = report_input.environment.get("git.commit", ""), list(report_input.diffs)
+    if re.fullmatch("[0-9a-f]+", commit):
+        yield f"git checkout {commit}"
+        if len(diffs) == 1:
+            yield f"git apply {_patch_name(diffs[0])}"
+    yield report_input.command
 
 
 def range_text(dimension: Mapping[str, Any]) -> str:
@@ -102,7 +121,17 @@ def _tables(report_input: ReportInput) -> Iterator[Download]:
     for name in DOWNLOADS:
         table = getattr(report_input, name)
         csv = table.to_csv(index=False, lineterminator="\n")
-        yield _download(f"{name}.csv", len(table), "text/csv", csv)
+        yield _download(f"{name}.csv", plural(len(table), "row"), "text/csv", csv)
+
+
+def _patches(report_input: ReportInput) -> Iterator[Download]:
+    """What was changed since the commit, for ``git apply``."""
+    for name, diff in report_input.diffs.items():
+        yield _download(_patch_name(name), plural(diff.count("\n"), "line"), "text/plain", diff)
+
+
+def _patch_name(digest: str) -> str:
+    return f"changes-{digest}.patch"
 
 
 def _results(report_input: ReportInput) -> Iterator[Download]:
@@ -113,7 +142,8 @@ def _results(report_input: ReportInput) -> Iterator[Download]:
         for name, table in (("variants", variants), ("pairs", pairs))
     }
     told = json.dumps({"study": report_input.study, "verdict": report_input.verdict, **tables})
-    yield _download("results.json", len(variants) + len(pairs), "application/json", told)
+    both = plural(len(variants) + len(pairs), "row")
+    yield _download("results.json", both, "application/json", told)
     header = ["variant", "WER %", "95 %", "CER %", "parameters", "seeds"]
     rows = [
         [
@@ -128,17 +158,18 @@ def _results(report_input: ReportInput) -> Iterator[Download]:
     ]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
-    yield _download("results.md", len(rows), "text/markdown", markdown)
+    each = plural(len(rows), "row")
+    yield _download("results.md", each, "text/markdown", markdown)
     body = "".join(" & ".join(map(_in_latex, line)) + " \\\\\n" for line in (header, *rows))
     columns = "l" + "r" * (len(header) - 1)
     latex = f"\\begin{{tabular}}{{{columns}}}\n{body}\\end{{tabular}}\n"
-    yield _download("results.tex", len(rows), "text/plain", latex)
+    yield _download("results.tex", each, "text/plain", latex)
 
 
-def _download(name: str, num_rows: int, kind: str, content: str) -> Download:
+def _download(name: str, size: str, kind: str, content: str) -> Download:
     encoded = content.encode()
     uri = f"data:{kind};charset=utf-8;base64,{base64.b64encode(encoded).decode()}"
-    return Download(name, num_rows, uri if len(encoded) <= MAX_DOWNLOAD_BYTES else "")
+    return Download(name, size, uri if len(encoded) <= MAX_DOWNLOAD_BYTES else "")
 
 
 def _in_markdown(text: str) -> str:

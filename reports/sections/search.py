@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.charts import Chart, chart, evenly, log_ticks, plain
+from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -53,12 +53,15 @@ class Axis:
         return math.log10(value) if self.is_log else float(value)
 
     def edge(self, value: Any) -> str:
-        """ "lower" or "upper" if `value` lies within EDGE_SHARE of that end, else ""."""
+        """ "lower" or "upper" if `value` lies within EDGE_SHARE of that end, else ""; a range that
+        begins at zero has no lower edge, since no setting is negative."""
         ends = self.at(self.low), self.at(self.high)
         if self.choices or not ends[0] < ends[1]:
             return ""
         share = (self.at(value) - ends[0]) / (ends[1] - ends[0])
-        return "lower" if share <= EDGE_SHARE else "upper" if share >= 1 - EDGE_SHARE else ""
+        if share <= EDGE_SHARE:
+            return "lower" if self.low else ""
+        return "upper" if share >= 1 - EDGE_SHARE else ""
 
 
 @dataclass(frozen=True)
@@ -206,10 +209,9 @@ def _history(searches: Sequence[VariantSearch]) -> Chart:
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    # Ticks at whole trials only, ten or so: plotly's own choice writes "1 1 2 2" under four.
-    step = -(-max(len(search.trials) for search in searches) // 10)
+    most = max(len(search.trials) for search in searches)
     layout = {
-        "xaxis": {"title": {"text": "trial"}, "tick0": 0, "dtick": step},
+        "xaxis": {"title": {"text": "trial"}, **whole_ticks(most)},
         "yaxis": {"title": {"text": "best valid WER"}, "ticksuffix": " %", "rangemode": "tozero"},
     }
     told = "; ".join(_told(search) for search in searches)

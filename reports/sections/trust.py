@@ -92,7 +92,9 @@ def _summary(found: tuple[Check, ...]) -> str:
     """How many conditions hold, in words."""
     good, bad = (sum(check.outcome == outcome for check in found) for outcome in ("good", "bad"))
     unknown = len(found) - good - bad
-    told = f"Of {len(found)} conditions of a fair comparison {good} hold"
+    told = (
+        f"Of {len(found)} conditions of a fair comparison {good} {'holds' if good == 1 else 'hold'}"
+    )
     told += f", {bad} {'does' if bad == 1 else 'do'} not" if bad else ""
     return told + (f"; {unknown} cannot be told." if unknown else ".")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import broken, checks
+from reports.comparable import BUDGET_SPENT, broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -104,6 +104,11 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         found.append(
             f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
         )
+    elif BUDGET_SPENT in broken(checks(report_input)):
+        found.append(
+            "The study is not complete: it was interrupted, or runs failed for good. Its command, "
+            "under Redo, goes on with what is left."
+        )
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")
@@ -135,7 +140,7 @@ def _variant_row(
     return VariantRow(
         variant=name,
         tone=tone,
-        summary=". ".join(part for part in (text(row["summary"]), text(row["source"])) if part),
+        summary=". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
         wer=Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles),
         against=_against(name, baseline, report_input.pairs),
         cer=row["cer_mean"],

@@ -1,9 +1,10 @@
 """The page in headless Chromium, from file://, in one session."""
 
+import base64
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reports import ReportInput, StudyRow, build, build_index
+from reports.sections import decodes
+from tests.reports.hostile import poisoned
 
+MakeInput = Callable[..., ReportInput]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (apt: chromium-driver)"
@@ -119,11 +123,32 @@ def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     for select in (right, wrong):
         select.select_by_index(0)
     assert len(shown(browser, ".decode")) == 10
+    order = Select(browser.find_element(By.ID, "filter-order"))
+    first = shown(browser, ".decode")[0].get_attribute("data-spread")
+    order.select_by_visible_text("largest difference first")
+    spreads = [float(d.get_attribute("data-spread") or 0) for d in shown(browser, ".decode")]
+    assert spreads == sorted(spreads, reverse=True)
+    assert len(spreads) == 10
+    assert spreads[0] > float(first or 0)
+    order.select_by_index(0)
+    assert shown(browser, ".decode")[0].get_attribute("data-spread") == first
 
-    # 2b. The recording is whole.
+    # 2b. The recording is whole, and plays.
     length = "return document.querySelector('.sample audio').duration"
     WebDriverWait(browser, PATIENCE_SECONDS).until(lambda page: page.execute_script(length))
     assert browser.execute_script(length) == pytest.approx(1.5, abs=0.01)
+    browser.execute_script(
+        "const audio = document.querySelector('.sample audio'); audio.muted = true; audio.play()"
+    )
+    WebDriverWait(browser, PATIENCE_SECONDS).until(
+        lambda page: (
+            page.execute_script(
+                "return document.querySelector('.sample audio').ended"
+                " && document.querySelector('.sample .playhead').style.left"
+            )
+            == "100%"
+        )
+    )
 
     # 3. The slider shows the transcripts of its epoch.
     slider = browser.find_element(By.ID, "epoch")
@@ -202,6 +227,84 @@ def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) 
         assert wide <= width
     browser.find_element(By.LINK_TEXT, "cells").click()
     assert browser.title == "cells"
+
+
+def test_curves_are_drawn_against_what_was_chosen(browser: Any) -> None:
+    chart = "document.getElementById('chart-valid-wer')"
+    end = f"return Math.max(...{chart}.data.filter(t => t.visible !== false).flatMap(t => t.x))"
+    hidden = f"return {chart}.data.filter(t => t.visible === false).length"
+    axis = Select(browser.find_element(By.ID, "curves-axis"))
+    assert [option.text for option in axis.options] == [
+        "epoch", "training seconds", "hours of audio trained on",
+    ]  # fmt: skip
+    ends = {}
+    for option in axis.options:
+        axis.select_by_visible_text(option.text)
+        ends[option.text] = browser.execute_script(end)
+        title = browser.execute_script(f"return {chart}.layout.xaxis.title.text")
+        assert title == option.text
+    assert list(ends.values()) == pytest.approx([12, 12 * 31.7, 12 * 0.75])
+    assert browser.execute_script(hidden) == 4, "trials and their crosses, of two variants"
+    browser.find_element(By.ID, "curves-trials").send_keys(Keys.SPACE)
+    assert browser.execute_script(hidden) == 0
+
+
+def test_a_large_test_split_is_shown_by_group(
+    browser: Any, make_input: MakeInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decodes, "NUM_SHOWN", 40)
+    browser.get(build(make_input(), tmp_path / "report.html").as_uri())
+    group = Select(browser.find_element(By.ID, "filter-group"))
+    assert [option.text for option in group.options] == [
+        "all", "Where variants differ most", "Worst", "Median", "Best",
+    ]  # fmt: skip
+    group.select_by_visible_text("Worst")
+    assert [title.text for title in shown(browser, "#decodes h3")] == ["Worst"]
+    assert browser.find_element(By.ID, "filter-count").text == "10 of 40"
+
+
+def test_hostile_text_runs_nothing_and_widens_no_page(
+    browser: Any, make_input: MakeInput, tmp_path: Path
+) -> None:
+    browser.get(build(poisoned(make_input), tmp_path / "report.html").as_uri())
+    for width in WIDTHS.values():
+        show_in(browser, "light", width)
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+    assert browser.execute_script("return typeof window.caught") == "undefined"
+    assert len(shown(browser, "main > section")) == 18
+    complaints = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]
+    assert complaints == []
+
+
+def test_it_is_used_from_the_keyboard(browser: Any) -> None:
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    skip = browser.switch_to.active_element
+    assert skip.text == "Skip to the verdict"
+    skip.send_keys(Keys.ENTER)
+    assert browser.current_url.endswith("#verdict")
+    reached = set()
+    for _ in range(200):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        reached.add(browser.switch_to.active_element.get_attribute("id"))
+    assert {"filter", "filter-right", "filter-order", "filter-random", "epoch"} <= reached
+    assert {"curves-axis", "curves-trials"} <= reached
+
+
+def test_printed_it_is_whole_and_has_no_tools(browser: Any) -> None:
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not shown(browser, "nav, .tool, #stage, audio")
+        assert len(shown(browser, ".decode")) == 48
+        assert len(shown(browser, "table.heard")) == 3
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert paper == "rgb(255, 255, 255)"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    pages = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pages.startswith(b"%PDF")
 
 
 def test_without_javascript_it_reads(browser: Any) -> None:

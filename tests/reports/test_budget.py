@@ -30,7 +30,9 @@ def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> N
     (curve,) = budget.numbers(replace(study, budget_curves=table[:1])).curves
     assert curve.last_gain == 0
     assert "null" in budget.html(budget.numbers(replace(study, budget_curves=table)))
-    assert "nan" not in budget.html(budget.numbers(replace(study, budget_curves=table[:1])))
+    nothing = budget.html(budget.numbers(replace(study, budget_curves=table[:1])))
+    assert "nan" not in nothing
+    assert "nothing to draw" in nothing
 
 
 def test_one_random_trial_expects_nothing_and_it_is_said(study: ReportInput) -> None:

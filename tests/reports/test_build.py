@@ -11,17 +11,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from reports import ReportInput, build
 from reports.build import SECTIONS
+from tests.reports.hostile import EVIL, poisoned
 
 MakeInput = Callable[..., ReportInput]
-EVIL = (
-    "</script><script>window.caught=1</script><!--\u2028\u202e"
-    "\"'><img src=x onerror=window.caught=1>"
-)
 
 
 class Page(HTMLParser):
@@ -100,38 +96,6 @@ def test_same_bytes_in_every_process(tmp_path: Path) -> None:
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
 
 
-def poisoned(make_input: MakeInput) -> ReportInput:
-    """A study in which every text that comes from outside is hostile."""
-    base = make_input(variants=(EVIL, "ds-gru"))
-
-    def poison(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-        return table.assign(**dict.fromkeys(columns, EVIL + "x" * 10_000))
-
-    runs = poison(base.runs, "message", "mlflow_run_id", "state")
-    runs["params"] = [{EVIL: EVIL}] * len(runs)
-    return make_input(
-        variants=(EVIL, "ds-gru"),
-        study=EVIL,
-        verdict=EVIL,
-        command=EVIL,
-        tracking_uri=EVIL,
-        corpus={
-            "name": EVIL,
-            "digest": EVIL,
-            "notes": [EVIL],
-            "leakage": {EVIL: 1},
-            "left_out": {EVIL: 2},
-            "splits": {EVIL: {"utterances": 1, "speakers": 1, "seconds": 1.0}},
-        },
-        budget={EVIL: EVIL},
-        environment={EVIL: EVIL},
-        spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
-        runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
-        utterances=poison(base.utterances, "speaker", "hyp"),
-        watch=poison(base.watch, "ref", "hyp"),
-    )
-
-
 @pytest.fixture(scope="module")
 def hostile(make_input: MakeInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(poisoned(make_input), tmp_path_factory.mktemp("hostile") / "report.html")
@@ -162,6 +126,7 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
         ({"state": "running", "num_seeds": 0}, ["have not ended", "No confirm run has been"]),
         ({"state": "running", "num_seeds": 1}, ["have not ended", "take it as a first look"]),
+        ({"budget": {"num_trials": 9}}, ["not complete: it was interrupted"]),
         ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
         ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
         ({"corpus": {}, "budget": {}, "environment": {}}, ["Nothing is known of its splits"]),

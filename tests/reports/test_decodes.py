@@ -65,6 +65,8 @@ def test_the_choice_is_by_the_errors_of_all_variants(make_input: MakeInput) -> N
         ("", ["u02", "u00", "u01"])
     ]
     assert shown.seeds == (("ds-gru", 0, 7), ("ds-lstm", 1, 7))
+    spread = {decode.id: decode.spread for _, found in shown.groups for decode in found}
+    assert spread == {"u00": 1.0, "u01": 1 / 3, "u02": 1 / 3}
 
 
 def test_only_what_all_variants_scored(make_input: MakeInput) -> None:

@@ -43,7 +43,13 @@ def test_confusions_of_words_and_of_letters(small: ReportInput) -> None:
     (profile,) = errors.numbers(small).profiles
     assert profile.words == (("cat", "hat", 2), ("zebra", "zebras", 1))
     assert profile.letters == (("c", "h", 2), ("", "s", 1))
-    assert profile.unseen == (("zebra", "zebras"),)
+    assert profile.unseen == (("zebra", "zebras", 1),)
+
+
+def test_unseen_words_are_counted_the_right_ones_too(small: ReportInput) -> None:
+    (profile,) = errors.numbers(replace(small, train_words={"the": 1})).profiles
+    assert ("cat", "hat", 2) in profile.unseen
+    assert ("sat", "sat", 1) in profile.unseen
 
 
 def test_bins_hold_their_errors(small: ReportInput) -> None:

@@ -16,6 +16,8 @@ NAN = math.nan
         (formats.bare_percent(0.05), "5.0"),
         (formats.points(-0.0512), "−5.1"),
         (formats.points(0.002), "+0.2"),
+        (formats.points(0.0), "0.0"),
+        (formats.points(-0.0004), "0.0"),
         (formats.points(NAN), "–"),
         (formats.count(12345.0), "12,345"),
         (formats.short(29), "29"),

@@ -22,6 +22,7 @@ def test_letters_stand_where_they_were_emitted(study: ReportInput) -> None:
         ("␣", 50.0, False),
         ("i", 80.0, True),
     ]
+    assert heard.ticks == (("0", 0.0), ("0.5", 33.33), ("1", 66.67), ("1.5 s", 100.0))
     content = base64.b64decode(heard.audio.removeprefix("data:audio/flac;base64,"))
     assert content.startswith(b"fLaC")
 

@@ -43,7 +43,21 @@ def test_downloads_hold_the_tables(study: ReportInput) -> None:
     downloads = {d.name: d for d in redo.numbers(study).downloads}
     csv = base64.b64decode(downloads["utterances.csv"].uri.partition("base64,")[2]).decode()
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(csv)), study.utterances)
-    assert downloads["runs.csv"].num_rows == 22
+    assert downloads["runs.csv"].size.split() == ["22", "rows"]
+
+
+def test_the_code_is_part_of_doing_it_again(make_input: MakeInput, study: ReportInput) -> None:
+    changed = make_input(diffs={"0a1b2c3d": "--- a\n+++ b\n"})
+    shown = redo.numbers(changed)
+    assert shown.commands.splitlines() == [
+        "git checkout ddeef36b2f0a",
+        "git apply changes-0a1b2c3d.patch",
+        study.command,
+    ]
+    assert content(changed, "changes-0a1b2c3d.patch") == "--- a\n+++ b\n"
+    assert shown.kept.splitlines()[0] == f"python -m bench.compare {study.study}"
+    several = {**study.environment, "git.commit": "ddeef36b2f0a | 5c8ebd18fc4c"}
+    assert redo.numbers(make_input(environment=several)).commands == study.command
 
 
 def test_a_large_table_stays_out(study: ReportInput, make_input: MakeInput) -> None:

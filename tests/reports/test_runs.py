@@ -20,6 +20,13 @@ def test_the_table_says_states_and_ids(study: ReportInput) -> None:
     page = runs.html(runs.numbers(study))
     assert all(run_id in page for run_id in study.runs["mlflow_run_id"])
     assert page.count("✖") == page.count("■") == 2
+    assert page.count("not enough memory") == 2
+    assert "attempt" not in page
+
+
+def test_a_run_that_was_begun_again_says_so(make_input: MakeInput, study: ReportInput) -> None:
+    again = make_input(runs=study.runs.assign(attempt=[2] + [1] * (len(study.runs) - 1)))
+    assert runs.html(runs.numbers(again)).count("attempt 2") == 1
 
 
 def test_many_runs_are_folded(make_input: MakeInput) -> None:

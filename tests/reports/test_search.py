@@ -53,8 +53,10 @@ def test_the_edge_of_a_logarithmic_range(make_input: MakeInput, value: float, ed
 
 
 def test_the_edge_of_other_axes() -> None:
-    linear = Axis("dropout", 0.0, 0.4)
-    assert [linear.edge(v) for v in (0.01, 0.2, 0.39)] == ["lower", "", "upper"]
+    linear = Axis("dropout", 0.1, 0.5)
+    assert [linear.edge(v) for v in (0.11, 0.3, 0.49)] == ["lower", "", "upper"]
+    natural = Axis("freq_mask_bins", 0, 8)
+    assert [natural.edge(v) for v in (0, 4, 8)] == ["", "", "upper"], "none is below zero"
     assert Axis("bins", choices=("40", "80")).edge(40) == ""
     assert Axis("fixed", 1.0, 1.0).edge(1.0) == ""
 

@@ -1,5 +1,6 @@
 """What the report is told about a study's design, and the command that repeats it."""
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from bench.results.report_input import (
     describe_design,
     describe_facts,
     real_time_factors,
+    recorded_diffs,
 )
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
@@ -58,6 +60,15 @@ def test_without_a_question_nothing_is_claimed() -> None:
 
 def test_nothing_held_equal_is_said_by_nothing() -> None:
     assert describe_design(definition_of("width"))["held_equal"] == ""
+
+
+def test_the_command_is_what_a_shell_takes_back() -> None:
+    corpus = CorpusConfig(name="manifest", path="/my data/a.jsonl")
+    settings = {"model.convs": [[8, 1, 3]]}
+    study = define(["ds-gru"], corpus, BUDGET, seed=0, device="cpu", settings=settings)
+    words = shlex.split(command_of(study))
+    assert "manifest:/my data/a.jsonl" in words
+    assert "model.convs=[[8, 1, 3]]" in words
 
 
 def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() -> None:
@@ -107,4 +118,5 @@ def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_pa
     assert facts["budget.num_seeds"] == str(BUDGET.num_seeds)
     clean, changed = facts["code"].split(" | ")
     assert (clean, changed.partition(" with changes ")[0]) == (12 * "a", 12 * "a")
+    assert recorded_diffs(tmp_path) == {changed.partition(" with changes ")[2]: "+ a line"}
     assert describe_facts(tmp_path, study, "ds-gru", pd.DataFrame(rows[2:])) == {}

@@ -1,0 +1,45 @@
+"""A study in which every text that comes from outside is hostile."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from reports import ReportInput
+
+MakeInput = Callable[..., ReportInput]
+EVIL = (
+    "</script><script>window.caught=1</script><!--\u2028\u202e"
+    "\"'><img src=x onerror=window.caught=1>"
+)
+
+
+def poisoned(make_input: MakeInput) -> ReportInput:
+    """A study in which every text that comes from outside is hostile."""
+    base = make_input(variants=(EVIL, "ds-gru"))
+
+    def poison(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+        return table.assign(**dict.fromkeys(columns, EVIL + "x" * 10_000))
+
+    runs = poison(base.runs, "message", "mlflow_run_id", "state")
+    runs["params"] = [{EVIL: EVIL}] * len(runs)
+    return make_input(
+        variants=(EVIL, "ds-gru"),
+        study=EVIL,
+        verdict=EVIL,
+        command=EVIL,
+        tracking_uri=EVIL,
+        corpus={
+            "name": EVIL,
+            "digest": EVIL,
+            "notes": [EVIL],
+            "leakage": {EVIL: 1},
+            "left_out": {EVIL: 2},
+            "splits": {EVIL: {"utterances": 1, "speakers": 1, "seconds": 1.0}},
+        },
+        budget={EVIL: EVIL},
+        environment={EVIL: EVIL},
+        spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
+        runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
+        utterances=poison(base.utterances, "speaker", "hyp"),
+        watch=poison(base.watch, "ref", "hyp"),
+    )
