@@ -4,8 +4,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table
-
 from bench.core import cli
 from bench.core.config import updated
 from bench.core.console import STDOUT
@@ -120,13 +118,27 @@ def main(options: argparse.Namespace) -> None:
     if not rows:
         STDOUT.print(f"no {options.what} in {OUT}/ yet")
         return
-    table = Table(box=None, pad_edge=False)
-    for key, value in rows[0].items():
-        numeric = isinstance(value, (int, float))
-        table.add_column(key, justify="right" if numeric else "left", no_wrap=key == "name")
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    STDOUT.print(table)
+    _print(rows)
+
+
+def _print(rows: Rows) -> None:
+    """Short values in columns, each row's longer texts below it: so most lists fit 80 columns."""
+    texts = [key for key in rows[0] if any(" " in str(row[key]) for row in rows)]
+    short = [key for key in rows[0] if key not in texts]
+    numeric = {key for key in short if any(isinstance(row[key], (int, float)) for row in rows)}
+    words = {key: key.split("_") for key in short}
+    height = max(map(len, words.values()))
+    above = {key: [""] * (height - len(words[key])) + words[key] for key in short}
+    table = [{key: above[key][line] for key in short} for line in range(height)]
+    table += [{key: _cell(row[key]) for key in short} for row in rows]
+    width = {key: max(len(cells[key]) for cells in table) for key in short}
+    for line, cells in enumerate(table, start=-height):
+        padded = (f"{cells[key]:{'>' if key in numeric else '<'}{width[key]}}" for key in short)
+        STDOUT.print("  ".join(padded).rstrip(), markup=False, style="bold" if line < 0 else None)
+        for key in texts if line >= 0 else ():
+            if value := rows[line][key]:
+                shown = str(value) if key == "summary" else f"{key}: {value}"
+                STDOUT.print(f"    {shown}", markup=False)
 
 
 def _cell(value: Any) -> str:

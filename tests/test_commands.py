@@ -199,6 +199,19 @@ def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
     assert "--match goes with variants, got corpora" in err
 
 
+def test_ls_shows_names_whole_and_long_texts_below(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    code, out, _ = run("ls", "budgets")
+    assert code == 0
+    lines = out.splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("standard "))
+    assert lines[place].split()[:4] == ["standard", "24", "15", "30"]
+    assert lines[place + 1] == "    A comparison to show: a night for a handful of variants."
+    assert [line.split()[-1] for line in lines[:3]] == ["max", "warmup", "pruner"]
+
+
 def test_ls_questions_as_a_program_reads_them(run: Run) -> None:
     code, out, _ = run("ls", "questions", "--json")
     assert code == 0

@@ -7,6 +7,7 @@ for it comes last; convolutions, backward recurrences and batch statistics may n
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -161,7 +162,7 @@ class MaskedBatchNorm(nn.Module):
     def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
         """Normalise, by the batch in training and by the running statistics in evaluation."""
         wide = x.float()
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x.device):
             if self.training:
                 return self._by_the_batch(wide, lens_B).to(x.dtype)
             gain = self.weight * torch.rsqrt(self.running_var + self.eps)
@@ -177,6 +178,11 @@ class MaskedBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(unbiased, self.momentum)
         return y
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Statistics stay float32; the meta device, on which networks are counted, has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class _NormalizedByBatch(torch.autograd.Function):

@@ -68,7 +68,16 @@ def test_bad_spaces_are_named(tmp_path: Path, config: RunConfig, base: str, mess
 
 def test_budgets_grow(tmp_path: Path) -> None:
     budgets = load_budgets()
-    assert list(budgets) == ["smoke", "quick", "evening", "standard", "full", "seeds", "record"]
+    assert list(budgets) == [
+        "smoke",
+        "quick",
+        "lunch",
+        "evening",
+        "standard",
+        "full",
+        "seeds",
+        "record",
+    ]
     trials = [b.num_trials * b.search_epochs for b in budgets.values() if b.pruner != "none"]
     assert trials == sorted(trials)
     with pytest.raises(UserError, match="unknown budget 'quik'; did you mean quick"):
