@@ -127,7 +127,7 @@ INLINE float exp_minus_1(float x) {
 INLINE float sigmoid(float x) { return 1.0f / (2.0f + exp_minus_1(-x)); }
 
 INLINE float tanh_of(float x) {
-    float e = exp_minus_1(2.0f * (x > 20.0f ? 20.0f : x));
+    float e = exp_minus_1(2.0f * x);
     return e / (e + 2.0f);
 }
 
