@@ -304,7 +304,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     """What starts the workers, how many, and where they find their work."""
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
-    parser.add_argument("--gpus", metavar="0,1", help="the GPUs to use (default: the first)")
+    parser.add_argument(
+        "--gpus",
+        metavar="0,1",
+        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
+    )
     parser.add_argument(
         "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
     )
