@@ -274,7 +274,7 @@ def patiently(
         try:
             return call()
         except (StorageInternalError, OperationalError, InterfaceError) as error:
-            if (stop := _stop_behind(error)) is not None:
+            if (stop := stop_behind(error)) is not None:
                 raise stop from None
             reason = _reason(error)
             if reason is None:
@@ -299,8 +299,8 @@ def patient(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _stop_behind(error: BaseException) -> BaseException | None:
-    """The request to stop that met the driver in mid-command, which then failed in clearing up."""
+def stop_behind(error: BaseException) -> BaseException | None:
+    """The request to stop that met a library in mid-call, which then failed in its own way."""
     behind = error.__context__
     while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
         behind = behind.__context__
