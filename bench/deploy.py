@@ -23,8 +23,7 @@ TEMPLATES = {
     "compose": "compose.yaml.j2",
     "dockerfile": "Dockerfile.j2",
 }
-COMPOSE_STORAGE = "postgresql+psycopg://bench@postgres/bench"
-"""Its driver named: SQLAlchemy before 2.1 takes postgresql:// for one that is not installed."""
+COMPOSE_STORAGE = "postgresql://bench@postgres/bench"
 EXIT_TERMINATED = 143
 """128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
 GIB_PER_CPU = 2

@@ -1,6 +1,7 @@
 """Close the runs whose process died and was not followed by another."""
 
 import argparse
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,11 +14,13 @@ from bench.core.paths import OUT, SINGLE_RUNS
 from bench.study.definition import find_study, load, studies_newest_first
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.queue import SlotQueue
-from bench.study.storage import JOURNAL, QueueStorage
+from bench.study.storage import QueueStorage, is_queue_of
 from bench.tracking import RunRecord, StudyTracker, flush_unsent
 from bench.tracking.record import RUN, SUMMARY
 
 POLL_SECONDS = 0.5
+
+_logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
 
 def main(options: argparse.Namespace) -> None:
@@ -75,10 +78,12 @@ def _close(folder: Path, watch: LeaseWatch) -> Iterator[Path]:
 def _free(folder: Path, storage_url: str | None, watch: LeaseWatch) -> None:
     """Let the dead trials of a study wait again, and close its sweeps in MLflow."""
     definition = load(folder)
-    if storage_url is not None or (folder / JOURNAL).exists():
+    if is_queue_of(folder, storage_url):
         with closing(QueueStorage(storage_url, folder, num_workers=1)) as storage:
             for system in definition.systems:
                 SlotQueue(definition, system, folder, storage).reclaim(watch)
+    else:
+        _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
     StudyTracker.open(definition.name, data_digest=definition.data_digest).stop_dead(
         definition.systems
     )

@@ -35,7 +35,7 @@ from bench.study.question import load_study_file
 from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
-from bench.study.storage import QueueStorage
+from bench.study.storage import QueueStorage, check_queue, check_shared
 from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
@@ -56,8 +56,9 @@ def main(options: argparse.Namespace) -> None:
     definition = definition_of(options, device)
     folder = OUT / definition.name
     with closing(make_engine(options, device)) as engine:
-        corpus, definition = _with_data(definition)
         count = engine.num_workers
+        check_shared(options.storage, count)
+        corpus, definition = _with_data(definition)
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
             comparison, result = _sweep(options, definition, storage, engine, stop)
@@ -78,6 +79,7 @@ def _sweep(
     folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
+        check_queue(folder, options.storage)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
         flush_unsent(folder)
         parents = {label: tracker.parent(label) for label in definition.systems}
@@ -302,7 +304,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     """What starts the workers, how many, and where they find their work."""
     parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
-    parser.add_argument("--gpus", metavar="0,1", help="the GPUs to use (default: the first)")
+    parser.add_argument(
+        "--gpus",
+        metavar="0,1",
+        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
+    )
     parser.add_argument(
         "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
     )

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from rich.progress import Progress as Bars
@@ -14,14 +15,14 @@ from rich.progress import TaskID
 from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker, flush_unsent
+from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent
 from bench.training.config import RunConfig, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
@@ -36,14 +37,17 @@ class _Watcher:
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self._bars = bars
         self._task = task
-        self.stopped = False
+        self.stopped_by: int | None = None
+        """The signal, once there was one."""
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
 
-    def _stop(self, _signum: int, _frame: FrameType | None) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
+    def _stop(self, signum: int, _frame: FrameType | None) -> None:
+        if self.stopped_by is not None:
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            return  # a scheduler says it more than once
+        self.stopped_by = signum
         _logger.warning("stopping after this step; run the same command again to go on")
 
     def __call__(self, progress: Progress) -> bool:
@@ -53,7 +57,7 @@ class _Watcher:
             for transcript in progress.watch[:1]:
                 _logger.info("  truth:      %s", transcript.ref)
                 _logger.info("  prediction: %s", transcript.hyp)
-        return self.stopped
+        return self.stopped_by is not None
 
 
 def _told(metrics: Mapping[str, float]) -> str:
@@ -75,25 +79,7 @@ def main(options: argparse.Namespace) -> None:
     folder = SINGLE_RUNS / name
     tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
     flush_unsent(SINGLE_RUNS)
-    plan = RunPlan(
-        identity=RunIdentity(
-            study=SINGLE_RUNS.name,
-            variant=config.variant,
-            kind="train",
-            slot=0,
-            attempt=attempts_so_far(folder) + 1,
-            seed=config.seed,
-            params={},
-            data_digest=corpus.digest,
-        ),
-        config=config,
-        folder=folder,
-        excluded=frozenset(),
-        device=device,
-        data_digest=corpus.digest,
-        open_test=False,
-        target=tracker.target,
-    )
+    plan = _plan(folder, config, corpus.digest, device, tracker.target)
     if LeaseWatch().is_held(folder):
         raise UserError(
             f"one process at a time trains a run, another is at work in {folder}; wait for it, or "
@@ -104,11 +90,13 @@ def main(options: argparse.Namespace) -> None:
         outcome, wer = perform(
             plan,
             watcher,
-            killed=lambda: watcher.stopped,
+            killed=lambda: watcher.stopped_by is not None,
             pruned=lambda: False,
             check_lease=lease.check,
         )
     if outcome == "killed":
+        if watcher.stopped_by == signal.SIGTERM:
+            raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
         raise KeyboardInterrupt
     checkpoint = folder / "checkpoints" / "best.pt"
     result = {"state": outcome, "valid_wer": wer, "checkpoint": str(checkpoint)}
@@ -117,6 +105,30 @@ def main(options: argparse.Namespace) -> None:
         return
     shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
     STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+
+
+def _plan(
+    folder: Path, config: RunConfig, data_digest: str, device: str, target: TrackingTarget
+) -> RunPlan:
+    return RunPlan(
+        identity=RunIdentity(
+            study=SINGLE_RUNS.name,
+            variant=config.variant,
+            kind="train",
+            slot=0,
+            attempt=attempts_so_far(folder) + 1,
+            seed=config.seed,
+            params={},
+            data_digest=data_digest,
+        ),
+        config=config,
+        folder=folder,
+        excluded=frozenset(),
+        device=device,
+        data_digest=data_digest,
+        open_test=False,
+        target=target,
+    )
 
 
 def _config(options: argparse.Namespace) -> RunConfig:

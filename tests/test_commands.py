@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from bench import train
 from bench.core import cli
 from bench.data.utterance import Corpus
 from bench.results.report_input import command_of
@@ -130,6 +132,36 @@ def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) ->
     assert message in err
     assert err.count("\n") == 1, "one line"
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [([signal.SIGTERM], 75), ([signal.SIGTERM] * 2, 75), ([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130)],
+)  # fmt: skip
+def test_train_that_is_stopped_says_whether_to_start_it_again(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch,
+    sent: list[signal.Signals], code: int,
+) -> None:  # fmt: skip
+    def perform(*_: object, killed: Callable[[], bool], **__: object) -> tuple[str, None]:
+        for one in sent:
+            signal.raise_signal(one)
+        assert killed()
+        return "killed", None
+
+    monkeypatch.setattr(train, "perform", perform)
+    before = {one: signal.getsignal(one) for one in sent}
+    ended = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
+    for one, handler in before.items():
+        signal.signal(one, handler)
+    assert ended[0] == code, ended[2]
+    assert not list(tmp_path.glob("out/train/*/lease.json"))
+
+
+def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run) -> None:
+    arguments = ["--variant", "ds-gru", "--corpus", "manifest:none.jsonl", "--workers", "4"]
+    code, out, err = run("sweep", *arguments, "--storage", "sqlite:///q.db")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "SQLite holds a study of one worker only, got 4" in err
 
 
 def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:

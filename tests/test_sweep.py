@@ -73,6 +73,12 @@ def test_two_variants_from_recordings_to_report_and_again(tmp_path: Path, corpus
     assert len(tracked(tmp_path, result["study"])) == len(runs)
     assert report.read_bytes() == before
 
+    # A second queue, where each slot would wait once more.
+    elsewhere = ["--storage", f"sqlite:///{tmp_path / 'q.db'}", "--workers", "1"]
+    out, err = (process := sweep(tmp_path, *arguments, *elsewhere)).communicate(timeout=300)
+    assert process.returncode == 2
+    assert "has its queue in journal, got sqlite" in err
+
     # The data change under it: named, refused, nothing mixed.
     manifest = Path(corpus.removeprefix("manifest:"))
     manifest.write_text(manifest.read_text().replace("a bad bed", "a bad bad"))

@@ -7,12 +7,17 @@ _PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
 _SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
 _KEYWORD = re.compile(r"""((?<![?&])\bpassw(?:or)?d\s*=\s*)('[^']*'|"[^"]*"|[^\s'"&]+)""", re.I)
 """As in libpq's "host=… password=…"."""
+_VARIABLE = re.compile(
+    r"""(\b[A-Z][A-Z0-9_]*(?:PASSWORD|TOKEN|SECRET|SECRET_ACCESS_KEY)(?:\s*=\s*|:\s+))"""
+    r"""('[^']*'|"[^"]*"|[^\s'"&]+)"""
+)
+"""Of the environment, as a script or a compose file sets it: PGPASSWORD=…"""
 
 
 def mask(text: str) -> str:
     """`text` with ``***`` for the passwords of all addresses in it."""
     masked = _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
-    return _KEYWORD.sub(r"\1***", masked)
+    return _VARIABLE.sub(r"\1***", _KEYWORD.sub(r"\1***", masked))
 
 
 class MaskingFormatter(logging.Formatter):

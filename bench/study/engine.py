@@ -5,6 +5,7 @@ runs twice.
 """
 
 import multiprocessing
+import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
 
+import torch
 from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
@@ -144,7 +146,8 @@ def share_host(
     worker on a GPU; `per_gpu` workers on each of `gpus` where these are named.
 
     Raises:
-        UserError: less than one worker; GPUs without a GPU, or together with a number of workers.
+        UserError: less than one worker; GPUs that are not there, or together with a number of
+            workers.
     """
     cores = num_cores()
     if gpus and device == "cpu":
@@ -166,7 +169,37 @@ def share_host(
     count = default if num_workers is None else num_workers
     if count < 1:
         raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
-    return LocalEngine(count, max(1, cores // count), gpus=gpus, per_gpu=per_gpu)
+    return LocalEngine(count, max(1, cores // count), gpus=_names_of(gpus), per_gpu=per_gpu)
+
+
+def _names_of(gpus: Sequence[str]) -> list[str]:
+    """`gpus`, numbers among those that we may see, as CUDA_VISIBLE_DEVICES names them.
+
+    A scheduler has set it to those that are ours, so that 0 is not always the machine's first.
+
+    Raises:
+        UserError: one is not there, or named twice.
+    """
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = [name.strip() for name in shown.split(",") if name.strip()]
+    visible = visible or [str(number) for number in range(torch.cuda.device_count() if gpus else 0)]
+    names: list[str] = []
+    for gpu in gpus:
+        if gpu.isdecimal() and int(gpu) < len(visible):
+            name = visible[int(gpu)]
+        elif gpu in visible and not gpu.isdecimal():
+            name = gpu
+        else:
+            raise UserError(
+                f"--gpus are numbers from 0 to {len(visible) - 1} on this machine, got {gpu}; "
+                "nvidia-smi lists them, and CUDA_VISIBLE_DEVICES may show fewer"
+            )
+        if name in names:
+            raise UserError(
+                f"--gpus names each GPU once, got {gpu} twice; --per-gpu N has N workers share it"
+            )
+        names.append(name)
+    return names
 
 
 def _gpu_lock(gpu: str, place: int) -> FileLock:

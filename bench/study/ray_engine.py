@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +30,7 @@ from bench.study.ray_cluster import (
     nodes_of,
     share_cluster,
 )
+from bench.study.storage import stop_behind
 from bench.study.worker import Assignment
 
 NODE_POLL_SECONDS = 0.5
@@ -40,6 +41,17 @@ ENVIRONMENT = ("AWS_", "BENCH_", "MLFLOW_", "OMP_", "PG")
 """How the names of the variables begin that a worker gets from the launcher."""
 
 _logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _letting_stops_through() -> Iterator[None]:
+    """What a signal raises while Ray's compiled code runs comes out behind a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if (stop := stop_behind(error)) is not None:
+            raise stop from None
+        raise
 
 
 class RayEngine:
@@ -78,11 +90,13 @@ class RayEngine:
         self._measured = time.monotonic()
         self._held = held.pop_all()
 
+    @_letting_stops_through()
     def start(self, assignment: Assignment) -> "_Task":
         """A task that does `assignment`; it waits in Ray's queue while no node has room."""
         arguments = (assignment, self._folder, self._environment)
         return _Task(self._ray, self._work.remote(*arguments))
 
+    @_letting_stops_through()
     def wait(self, workers: Iterable["_Task"], seconds: float) -> None:
         """Return when a task has said something or ended, and after `seconds`."""
         said = [worker.said for worker in workers]
@@ -137,6 +151,7 @@ class _Task:
     def close(self) -> None:
         """Ray frees what it kept for a task that has ended."""
 
+    @_letting_stops_through()
     def _listen(self) -> None:
         """Take in what has come.
 

@@ -10,6 +10,7 @@ import fcntl
 import functools
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -26,14 +27,18 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from bench.core.config import digest
 from bench.core.errors import TemporaryError, UnwritableError, UserError
 from bench.core.masking import mask
+from bench.core.paths import write_text
 from bench.study.journal import WholeLinesBackend
 from bench.study.lease import Lease, LeaseWatch
 
-JOURNAL = "optuna.journal"
+JOURNAL, QUEUE = "optuna.journal", "queue.txt"
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
 CLAIM_SECONDS, CLAIM_POLL_SECONDS = 60.0, 0.02
 ALONE_POLL_SECONDS = 0.5
+_REFUSAL = re.compile(
+    r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
+)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -48,8 +53,8 @@ class QueueStorage:
         """Open it, and make its tables if it has none.
 
         Raises:
-            UserError: SQLite with several workers (Optuna then runs slots twice), or an address
-                that cannot be used.
+            UserError: as `check_shared`; an address that cannot be used, a database that refuses
+                us.
             TemporaryError: a database that does not answer.
             UnwritableError: the folder cannot be made.
         """
@@ -63,12 +68,9 @@ class QueueStorage:
         if url is None:
             self.optuna: BaseStorage = JournalStorage(WholeLinesBackend(folder / JOURNAL))
             return
-        if url.startswith("sqlite") and num_workers > 1:
-            raise UserError(
-                f"SQLite holds a study of one worker only, got --workers {num_workers}; leave "
-                "--storage out (a journal file), or use postgresql://"
-            )
+        check_shared(url, num_workers)
         try:
+            url = _with_driver(url)
             # A connection that the server has closed meanwhile is replaced before it is used.
             engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
             if engine.dialect.name == "postgresql":
@@ -87,8 +89,17 @@ class QueueStorage:
             ) from error
 
     def _open_tables(self, url: str) -> BaseStorage:
-        with self.claim():
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        try:
+            with self.claim():
+                return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except OperationalError as error:
+            if not _REFUSAL.search(str(error.orig)):
+                raise
+            # No outage: to wait, or to be started again, would mend nothing.
+            raise UserError(
+                f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
+                "or put the password into PGPASSWORD or ~/.pgpass"
+            ) from error
 
     def close(self) -> None:
         """Close the connections to a database."""
@@ -133,6 +144,85 @@ class QueueStorage:
             time.sleep(ALONE_POLL_SECONDS)
         with lease:
             yield
+
+
+def check_shared(url: str | None, num_workers: int) -> None:
+    """Refuse a queue that `num_workers` processes cannot share.
+
+    Raises:
+        UserError: SQLite with several (Optuna then runs slots twice), or in memory.
+    """
+    if url is None or not url.startswith("sqlite"):
+        return
+    if num_workers > 1:
+        raise UserError(
+            f"SQLite holds a study of one worker only, got {num_workers}; say --workers 1, leave "
+            "--storage out (a journal file), or use postgresql://"
+        )
+    if url.partition("://")[2] in ("", "/", "/:memory:"):
+        raise UserError(
+            f"the queue must be kept where a worker finds it, got {url}, which is in memory; name "
+            "a file, as in sqlite:///queue.db, or leave --storage out (a journal file)"
+        )
+
+
+def check_queue(folder: Path, url: str | None) -> None:
+    """Note that the study in `folder` has its queue at `url`, or check that it has.
+
+    Two queues would give each slot out twice.
+
+    Raises:
+        UserError: it was begun with another.
+    """
+    begun, name = _queue_of(folder), _queue_name(url)
+    if begun is None:
+        write_text(folder / QUEUE, name + "\n")
+    elif begun != name:
+        raise UserError(
+            f"study {folder.name} has its queue in {begun}, got {name}; all its workers need the "
+            "same: name that --storage (for a journal leave it out), or begin another study with "
+            "--name"
+        )
+
+
+def is_queue_of(folder: Path, url: str | None) -> bool:
+    """Whether the study in `folder` has its queue at `url`."""
+    return _queue_of(folder) == _queue_name(url)
+
+
+def _queue_of(folder: Path) -> str | None:
+    """The name of the queue that the study in `folder` was begun with, or None."""
+    if (folder / QUEUE).exists():
+        return (folder / QUEUE).read_text(encoding="utf-8").strip()
+    journal = folder / JOURNAL
+    # A study from before queues were named; to open a journal makes an empty one.
+    return _queue_name(None) if journal.exists() and journal.stat().st_size else None
+
+
+def _queue_name(url: str | None) -> str:
+    """What tells queues apart and is the same on all machines, which may call the server by
+    different names."""
+    if url is None:
+        return "journal"
+    parsed = _parsed(url)
+    return f"{parsed.get_backend_name()} {parsed.database or ''}".strip()
+
+
+def _with_driver(url: str) -> str:
+    """`url` with the driver that our extra brings; SQLAlchemy 2.0 would look for psycopg2."""
+    parsed = _parsed(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> sqlalchemy.URL:
+    try:
+        return sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise UserError(
+            f"--storage is an address like postgresql://USER@HOST/DATABASE, got {mask(url)}"
+        ) from error
 
 
 @contextmanager
@@ -184,7 +274,7 @@ def patiently(
         try:
             return call()
         except (StorageInternalError, OperationalError, InterfaceError) as error:
-            if (stop := _stop_behind(error)) is not None:
+            if (stop := stop_behind(error)) is not None:
                 raise stop from None
             reason = _reason(error)
             if reason is None:
@@ -209,8 +299,8 @@ def patient(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _stop_behind(error: BaseException) -> BaseException | None:
-    """The request to stop that met the driver in mid-command, which then failed in clearing up."""
+def stop_behind(error: BaseException) -> BaseException | None:
+    """The request to stop that met a library in mid-call, which then failed in its own way."""
     behind = error.__context__
     while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
         behind = behind.__context__

@@ -18,6 +18,12 @@ ADDRESS = "postgresql://ann:hunter2@host/db"
         ("host=db password=hunter2 user=ann", "host=db password=*** user=ann"),
         ("dsn \"dbname=x passwd = 'hun ter2'\"", "dsn \"dbname=x passwd = ***\""),
         ("two: a://b:c@d and e://f:g@h", "two: a://b:***@d and e://f:***@h"),
+        ("+export PGPASSWORD=hunter2 X=1", "+export PGPASSWORD=*** X=1"),
+        ("+  POSTGRES_PASSWORD: 'hun ter2'", "+  POSTGRES_PASSWORD: ***"),
+        ("MLFLOW_TRACKING_TOKEN=ey.x", "MLFLOW_TRACKING_TOKEN=***"),
+        ("AWS_SECRET_ACCESS_KEY = a/b+c", "AWS_SECRET_ACCESS_KEY = ***"),
+        ("password: str, token=uuid4(), MAX_TOKENS=3", "password: str, token=uuid4(), MAX_TOKENS=3"),
+        ("${PGPASSWORD:?write it}", "${PGPASSWORD:?write it}"),
         ("a ratio of 3:2 @ 5 and a://host:80/path", "a ratio of 3:2 @ 5 and a://host:80/path"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.core.errors import UserError
 from bench.study import engine as engines
@@ -88,8 +89,62 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert shares == {None: (8, 1), 1: (1, 8), 3: (3, 2), 16: (16, 1)}
     assert share_host(None, "cuda").num_workers == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     on_gpus = share_host(None, "cuda", gpus=("0", "1"), per_gpu=2)
     assert (on_gpus.num_workers, on_gpus.num_threads) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "given"),
+    [
+        (None, ("0", "1"), ["0", "1"]),
+        ("4, 2", ("0", "1"), ["4", "2"]),  # a scheduler's: 0 is our first, not the machine's
+        ("4,2", ("1",), ["2"]),
+        ("GPU-8a,GPU-9b", ("1", "GPU-8a"), ["GPU-9b", "GPU-8a"]),
+    ],
+)
+def test_gpus_are_counted_among_those_that_we_may_see(
+    assignment: Assignment,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    asked: tuple[str, ...],
+    given: list[str],
+) -> None:
+    see(monkeypatch, visible)
+    engine = share_host(None, "cuda", gpus=asked)
+    seen = []
+    workers = [engine.start(assignment) for _ in asked]
+    for worker in workers:
+        seen += heard(engine, worker)
+        worker.close()
+    assert [message["gpu"] for message in seen] == given
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "message"),
+    [
+        (None, ("0", "2"), "numbers from 0 to 1.*got 2"),
+        ("5", ("1",), "numbers from 0 to 0.*got 1"),
+        (None, ("-1",), "got -1"),
+        (None, ("0", "0"), "got 0 twice; --per-gpu"),
+        ("7,3", ("0", "7"), "got 7"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused_before_a_trial_fails_on_them(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, asked: tuple[str, ...], message: str
+) -> None:
+    see(monkeypatch, visible)
+    with pytest.raises(UserError, match=message):
+        share_host(None, "cuda", gpus=asked)
+
+
+def see(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
+    """Two GPUs, or those that the environment shows."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    count = 2 if visible is None else visible.count(",") + 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
 
 
 @pytest.mark.parametrize(

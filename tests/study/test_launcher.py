@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError
 from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
@@ -39,7 +40,9 @@ def definition(tmp_path: Path, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "tones.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = CorpusConfig.parse(f"manifest:{path}")
-    budget = replace(load_budget("smoke"), num_trials=NUM_SLOTS, search_epochs=4, num_seeds=1)
+    budget = replace(
+        load_budget("smoke"), num_trials=NUM_SLOTS, search_epochs=4, num_seeds=1, pruner="none"
+    )
     made = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=SETTINGS, name="forty")
     return replace(made, data_digest=load_corpus(corpus).digest)
 
@@ -87,25 +90,62 @@ def spans(definition: StudyDefinition) -> list[tuple[float, float]]:
     return sorted(found)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [1, 4])
-def test_forty_slots_are_run_once_each(
-    definition: StudyDefinition, url: str | None, num_workers: int
-) -> None:
-    began = time.monotonic()
-    launch(definition, url, num_workers)
-    wall = time.monotonic() - began
-    states = slots_of(definition, url)
-    assert len(states) == NUM_SLOTS
-    assert {state.name for state in states} <= {"COMPLETE", "PRUNED"}
-    done = spans(definition)
-    assert len(done) == NUM_SLOTS
-    busy = sum(end - start for start, end in done)
-    first, last = done[0][0], max(end for _, end in done)
-    print(
-        f"\n{'journal' if url is None else 'postgresql'}, {num_workers} workers: {wall:.0f} s in all, "
-        f"trials {last - first:.0f} s, inside a run {busy / (last - first):.2f} workers at a time"
+@dataclass(frozen=True)
+class Timing:
+    """How the trials of a sweep lay in time, in seconds."""
+
+    wall: float
+    busy: float
+    """Workers at a time inside a run, while trials ran."""
+    idle: float
+    """Share of the workers' time without a run while slots waited."""
+    longest_gap: float
+    """Between the end of a trial and the next begin of one, while slots waited."""
+
+
+def timing(done: list[tuple[float, float]], wall: float, num_workers: int) -> Timing:
+    first, last_start, last = done[0][0], done[-1][0], max(end for _, end in done)
+    inside = sum(min(end, last_start) - start for start, end in done)
+    starts = [start for start, _ in done]
+    ends = sorted(end for _, end in done)[: len(done) - num_workers]
+    # The k-th end makes room for the trial that begins as number num_workers + k.
+    gaps = [start - end for start, end in zip(starts[num_workers:], ends, strict=True)]
+    return Timing(
+        wall=wall,
+        busy=sum(end - start for start, end in done) / (last - first),
+        idle=1 - inside / (num_workers * (last_start - first)),
+        longest_gap=max(gaps),
     )
+
+
+def test_idle_time_is_that_without_a_run_while_slots_wait() -> None:
+    done = [(0.0, 2.0), (0.0, 3.0), (2.5, 4.0), (3.0, 9.0)]  # two workers, four slots
+    expected = Timing(wall=9.0, busy=12.5 / 9, idle=1 - 5.5 / 6, longest_gap=0.5)
+    assert timing(done, 9.0, 2) == expected
+
+
+@pytest.mark.slow
+def test_forty_slots_are_run_once_each(definition: StudyDefinition, url: str | None) -> None:
+    """Prints the table: pytest -m slow -s tests/study/test_launcher.py -k forty."""
+    found = {}
+    for num_workers in (1, 4):
+        named = replace(definition, name=f"forty-{num_workers}")
+        began = time.monotonic()
+        launch(named, url, num_workers)
+        wall = time.monotonic() - began
+        assert slots_of(named, url) == [TrialState.COMPLETE] * NUM_SLOTS
+        done = spans(named)
+        assert len(done) == NUM_SLOTS
+        found[num_workers] = timing(done, wall, num_workers)
+    cores = num_cores()
+    expected = {1: found[1].wall, 4: found[1].wall / min(4, cores)}
+    print(f"\n{'journal' if url is None else 'postgresql'}, {cores} cores, {NUM_SLOTS} slots")
+    for num_workers, at in found.items():
+        print(
+            f"  {num_workers} workers: {at.wall:.0f} s (expected {expected[num_workers]:.0f}), "
+            f"{at.busy:.2f} inside a run at a time, while slots waited {100 * at.idle:.1f} % idle, "
+            f"{at.longest_gap:.2f} s at most from an end to the next begin"
+        )
 
 
 def test_a_launcher_looks_whether_it_shall_stop(

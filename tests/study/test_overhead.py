@@ -1,9 +1,10 @@
 """What a sweep spends on anything but training and evaluation, when its trials take a minute."""
 
 import json
+import os
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,29 +15,36 @@ from bench.data.corpora import CorpusConfig, load_corpus
 from bench.study.definition import begin_or_return, define
 from bench.study.engine import share_host
 from bench.study.launcher import Launcher
+from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
 from bench.tracking import StudyTracker
+from bench.tracking.record import METRICS, POINT, read_lines
 
 TRIALS_PER_WORKER = 2
+EPOCHS = 6
+"""About a minute's work on a quiet machine; other work slows training and overhead alike."""
 
 
 @pytest.mark.slow
 def test_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prints the table; a quiet machine is what makes it mean something."""
+    """Prints the table (pytest -m slow -s tests/study/test_overhead.py); a quiet machine is what
+    makes it mean something."""
     monkeypatch.chdir(tmp_path)
     corpus = CorpusConfig.parse("spoken")
     engine = share_host(None, "cpu")
     budget = replace(
         load_budget("record"),
         num_trials=TRIALS_PER_WORKER * engine.num_workers,
-        search_epochs=6,
-        confirm_epochs=6,
+        search_epochs=EPOCHS,
+        confirm_epochs=EPOCHS,
         num_seeds=engine.num_workers,
     )
     settings = {"model.width": 128}
     definition = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=settings)
-    definition = replace(definition, data_digest=load_corpus(corpus).digest)
+    loaded = load_corpus(corpus)
+    datasets(loaded, definition.base_config("ds-gru"), ())  # as bench.sweep, before any run
+    definition = replace(definition, data_digest=loaded.digest)
     folder = OUT / definition.name
     begin_or_return(folder, definition)
     parents = {"ds-gru": StudyTracker.open(definition.name).parent("ds-gru")}
@@ -53,23 +61,57 @@ def test_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         began = time.monotonic()
         launcher.run()
         wall = time.monotonic() - began
-    runs = [path.parent for path in folder.glob("runs/*/*/summary.json")]
+    runs = [read(path.parent) for path in folder.glob("runs/*/*/summary.json")]
     assert len(runs) == (TRIALS_PER_WORKER + 1) * engine.num_workers
-    trained = evaluated = inside = 0.0
-    for run in runs:
-        summary = json.loads((run / "summary.json").read_text())
-        opened = json.loads((run / "run.json").read_text())["opened_at"]
-        trained += summary["metrics"]["train_seconds"]
-        evaluated += summary["metrics"]["evaluation_seconds"]
-        ended = datetime.fromisoformat(summary["ended_at"])
-        inside += (ended - datetime.fromisoformat(opened)).total_seconds()
-    all_workers = wall * engine.num_workers
-    print(f"\n{len(runs)} runs of {trained / len(runs):.0f} s of training on {engine.num_workers} workers, {wall:.0f} s")  # fmt: skip
+    workers = wall * engine.num_workers
+    work = {what: sum(getattr(run, what) for run in runs) for what in ("training", "evaluation", "scoring")}  # fmt: skip
+    inside = sum(run.ended - run.opened for run in runs)
+    waiting = sum(waited(runs, kind, engine.num_workers) for kind in ("trial", "confirm"))
+    rest = inside - sum(work.values())
+    between = workers - inside - waiting
+    mean = work["training"] / len(runs)
+    print(f"\n{len(runs)} runs of {mean:.0f} s of training on {engine.num_workers} workers, {wall:.0f} s, load {os.getloadavg()[0]:.1f}")  # fmt: skip
     for what, seconds in {
-        "training": trained,
-        "evaluation": evaluated,
-        "the rest of a run: start, records, tracking, queue, scoring": inside - trained - evaluated,
-        "between runs: processes, queue, waiting for the last": all_workers - inside,
+        **work,
+        "waiting for the last trial and the last confirm run": waiting,
+        "the rest of a run: start, checkpoints, records, tracking, queue": rest,
+        "between runs: processes, queue, tracking": between,
+        "overhead, the two above": rest + between,
     }.items():
-        print(f"{100 * seconds / all_workers:5.1f} %  {what}")
-    assert trained > 0
+        print(f"{100 * seconds / workers:5.1f} %  {what}")
+    assert work["training"] > 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """When a run was, and what it did meanwhile, in seconds."""
+
+    kind: str
+    opened: float
+    ended: float
+    training: float
+    evaluation: float
+    scoring: float
+    """Of the best checkpoint at the end."""
+
+
+def read(folder: Path) -> Run:
+    summary, run = (json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "run"))  # fmt: skip
+    metrics = summary["metrics"]
+    trained = max(point["timestamp_ms"] for point in read_lines(folder / METRICS, POINT)) / 1000
+    scored = max(path.stat().st_mtime for path in folder.glob("utterances-*.jsonl"))
+    return Run(
+        kind=run["kind"],
+        opened=datetime.fromisoformat(run["opened_at"]).timestamp(),
+        ended=datetime.fromisoformat(summary["ended_at"]).timestamp(),
+        training=metrics["train_seconds"],
+        evaluation=metrics["evaluation_seconds"],
+        scoring=scored - trained,
+    )
+
+
+def waited(runs: list[Run], kind: str, num_workers: int) -> float:
+    """By workers for whom nothing was left, until the last run of a kind ended: no overhead, and
+    the less the more runs there are."""
+    ends = sorted(run.ended for run in runs if run.kind == kind)
+    return sum(ends[-1] - end for end in ends[-num_workers:])

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import psutil
@@ -20,13 +21,13 @@ import pytest
 from optuna.trial import TrialState
 
 from bench import sweep
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UserError
 from bench.data.utterance import Corpus
 from bench.study.definition import StudyDefinition
 from bench.study.definition import load as load_definition
 from bench.study.queue import SlotQueue
 from bench.study.ray_cluster import Node, Share, check_reach, nodes_of, share_cluster
-from bench.study.ray_engine import passed_on, work_on_node
+from bench.study.ray_engine import RayEngine, _Task, passed_on, work_on_node
 from bench.study.run import is_recorded
 from bench.study.storage import QueueStorage
 from bench.study.worker import Assignment
@@ -159,6 +160,27 @@ def test_a_node_that_does_not_see_the_working_folder_says_so(
     with pytest.raises(UserError, match="must see the working folder of the launcher"):
         next(work_on_node(assignment, tmp_path, {}))
     assert "secret" not in repr(assignment), "Ray shows arguments in its logs"
+
+
+@pytest.mark.parametrize("stop", [TemporaryError("stopped by SIGTERM"), KeyboardInterrupt()])
+def test_a_signal_in_mid_call_stops_the_sweep_and_is_no_bug(stop: BaseException) -> None:
+    """Ray's calls are compiled: what the handler raises in one comes out behind a SystemError."""
+
+    def wait(*_: object, **__: object) -> None:
+        try:
+            raise stop
+        except BaseException as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    living = {"Alive": True, "NodeManagerHostname": "one", "NodeManagerAddress": "192.0.2.1", "Resources": {"CPU": 1.0}}  # fmt: skip
+    ray = SimpleNamespace(nodes=lambda: [living], remote=lambda **_: lambda work: work, wait=wait)
+    with contextlib.ExitStack() as held:
+        engine = RayEngine(ray, num_workers=1, device="cpu", per_gpu=1, storage_url=None, held=held)  # type: ignore[arg-type]
+    task = _Task(ray, "what it says")  # type: ignore[arg-type]
+    for call in (lambda: engine.wait([task], 0.1), task.messages):
+        with pytest.raises(type(stop)) as caught:
+            call()
+        assert caught.value is stop
 
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")

@@ -16,7 +16,15 @@ from sqlalchemy.exc import OperationalError
 
 from bench.core.errors import TemporaryError, UserError
 from bench.study import storage as storages
-from bench.study.storage import QueueStorage, patiently
+from bench.study.storage import (
+    JOURNAL,
+    QUEUE,
+    QueueStorage,
+    check_queue,
+    check_shared,
+    is_queue_of,
+    patiently,
+)
 from tests.postgresql import PostgreSQL
 
 GONE = OperationalError("select", {}, Exception("connection refused at 127.0.0.1"))
@@ -144,9 +152,36 @@ def test_what_is_no_outage_is_not_repeated() -> None:
 
 def test_sqlite_holds_one_worker_only(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    with pytest.raises(UserError, match="SQLite holds a study of one worker only"):
+    with pytest.raises(UserError, match="SQLite holds a study of one worker only, got 2") as caught:
         QueueStorage(url, tmp_path, num_workers=2)
+    assert "--workers 1" in str(caught.value)
     QueueStorage(url, tmp_path, num_workers=1)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_queue_that_a_worker_could_not_reach_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="in memory"):
+        check_shared(url, 1)
+
+
+def test_a_study_has_one_queue(tmp_path: Path) -> None:
+    """A second terminal that forgets --storage would give each slot out a second time."""
+    check_queue(tmp_path, "postgresql://me:secret@one/bench")
+    check_queue(tmp_path, "postgresql+psycopg://you@127.0.0.1:5433/bench")  # by another name
+    assert "secret" not in (tmp_path / QUEUE).read_text()
+    for other in (None, "sqlite:///bench", "postgresql://me:secret@one/other"):
+        with pytest.raises(UserError, match="has its queue in postgresql bench, got ") as caught:
+            check_queue(tmp_path, other)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_journal_from_before_queues_were_named_is_the_queue(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).touch()  # which opening makes, with any other queue too
+    assert not is_queue_of(tmp_path, None)
+    (tmp_path / JOURNAL).write_text("{}\n")
+    assert is_queue_of(tmp_path, None)
+    with pytest.raises(UserError, match="has its queue in journal, got postgresql bench"):
+        check_queue(tmp_path, "postgresql://one/bench")
 
 
 def test_a_storage_of_no_known_kind_is_named_without_its_password(tmp_path: Path) -> None:
@@ -154,6 +189,14 @@ def test_a_storage_of_no_known_kind_is_named_without_its_password(tmp_path: Path
         QueueStorage("nosuch://me:secret@127.0.0.1/x", tmp_path, num_workers=1)
     assert "secret" not in str(caught.value)
     assert "127.0.0.1/x" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["bench", "postgresql://db:port/x"])
+def test_what_is_no_address_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match=f"an address like postgresql://USER.*, got {url}"):
+        QueueStorage(url, tmp_path, num_workers=1)
+    with pytest.raises(UserError, match="an address like"):
+        is_queue_of(tmp_path, url)
 
 
 def test_a_missing_driver_is_named_with_what_brings_it(
@@ -179,3 +222,40 @@ def test_an_outage_is_survived_by_an_open_storage(tmp_path: Path) -> None:
         threading.Timer(1.0, server.start).start()
         names = patiently(storage.optuna.get_all_studies)
         assert names == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "reason"),
+    [
+        ("secret@", "wrong@", "password authentication failed"),
+        (":secret@", "@", "no password supplied"),
+        ("/postgres", "/nosuch", 'database "nosuch" does not exist'),
+    ],
+)
+def test_who_is_not_let_in_hears_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was: str, now: str, reason: str
+) -> None:
+    """Waiting mends no password, and a scheduler would start the command again for ever."""
+    monkeypatch.setattr(storages, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    with PostgreSQL() as server, pytest.raises(UserError, match=reason) as caught:
+        QueueStorage(server.url.replace(was, now), tmp_path, num_workers=1)
+    assert "PGPASSWORD" in str(caught.value)
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_plain_address_gets_the_driver_that_the_extra_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy 2.0 takes postgresql:// for psycopg2."""
+    asked: list[str] = []
+
+    def create_engine(url: object, **_: object) -> None:
+        asked.append(str(url))
+        raise ImportError("no driver")
+
+    monkeypatch.setattr(storages.sqlalchemy, "create_engine", create_engine)
+    for url in ("postgresql://me:secret@db/x", "postgresql+pg8000://db/x"):
+        with pytest.raises(UserError):
+            QueueStorage(url, tmp_path, num_workers=1)
+    assert asked == ["postgresql+psycopg://me:secret@db/x", "postgresql+pg8000://db/x"]

@@ -1,10 +1,12 @@
 """What a worker finds already done, it does not do again."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from optuna.trial import TrialState
 
 from bench.core.config import to_dict
 from bench.data.corpora import CorpusConfig
@@ -81,6 +83,29 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
     first = queue.slots()[0]
     assert (first.outcome, first.state.is_finished()) == (state, True)
     assert first.value == (wer if state == "finished" else None)
+
+
+@pytest.mark.parametrize("kind", ["trial", "confirm"])
+def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
+    tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, kind: str
+) -> None:
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    folder = queue.folder_of(kind, 0)
+    record(folder, definition, state="killed", wer=None)
+    (folder / "summary.json").unlink()  # it died a third time
+    lease.release()
+    if kind == "trial":
+        queue.give_back(trial.number)
+        assert worker._work_on_trial(assignment(tmp_path, kind, None), definition, queue, STOP)
+        assert (queue.slots()[0].outcome, queue.slots()[0].state) == ("failed", TrialState.FAIL)
+    else:
+        queue.end(trial, "finished", 0.4)
+        assert worker._work_on_confirm(assignment(tmp_path, kind, 0), definition, queue, STOP)
+    summary = json.loads((folder / "summary.json").read_text())
+    died = {"kind": "crashed", "message": "its worker died 3 times"}
+    assert (summary["state"], summary["error"]) == ("failed", died)
 
 
 def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(

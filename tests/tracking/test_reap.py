@@ -99,6 +99,19 @@ def test_what_lives_is_left_alone(
     assert lab.run("parent").info.status == "RUNNING"
 
 
+def test_the_queue_of_another_storage_is_left_alone(
+    lab: Any,
+    definition: StudyDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--storage is for the studies whose queue is there; out/ may hold others."""
+    folder = killed_in_a_trial(lab, definition)
+    told = run(monkeypatch, capsys, "--storage", f"sqlite:///{lab.project / 'queue.db'}")
+    assert told["closed"] == [str(folder.relative_to(lab.project))]
+    assert not (lab.project / "queue.db").exists()
+
+
 def test_a_run_of_another_machine_is_closed_once_it_has_stood_still(
     lab: Any,
     definition: StudyDefinition,
