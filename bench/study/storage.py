@@ -192,11 +192,8 @@ def is_queue_of(folder: Path, url: str | None) -> bool:
 
 def _queue_of(folder: Path) -> str | None:
     """The name of the queue that the study in `folder` was begun with, or None."""
-    if (folder / QUEUE).exists():
-        return (folder / QUEUE).read_text(encoding="utf-8").strip()
-    journal = folder / JOURNAL
-    # A study from before queues were named; to open a journal makes an empty one.
-    return _queue_name(None) if journal.exists() and journal.stat().st_size else None
+    kept = folder / QUEUE
+    return kept.read_text(encoding="utf-8").strip() if kept.exists() else None
 
 
 def _queue_name(url: str | None) -> str:

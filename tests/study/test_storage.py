@@ -17,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from bench.core.errors import TemporaryError, UserError
 from bench.study import storage as storages
 from bench.study.storage import (
-    JOURNAL,
     QUEUE,
     QueueStorage,
     check_queue,
@@ -173,15 +172,6 @@ def test_a_study_has_one_queue(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="has its queue in postgresql bench, got ") as caught:
             check_queue(tmp_path, other)
         assert "secret" not in str(caught.value)
-
-
-def test_a_journal_from_before_queues_were_named_is_the_queue(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).touch()  # which opening makes, with any other queue too
-    assert not is_queue_of(tmp_path, None)
-    (tmp_path / JOURNAL).write_text("{}\n")
-    assert is_queue_of(tmp_path, None)
-    with pytest.raises(UserError, match="has its queue in journal, got postgresql bench"):
-        check_queue(tmp_path, "postgresql://one/bench")
 
 
 def test_a_storage_of_no_known_kind_is_named_without_its_password(tmp_path: Path) -> None:

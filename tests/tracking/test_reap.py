@@ -19,7 +19,7 @@ from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.lease import FILE, Lease
 from bench.study.queue import SlotQueue
 from bench.study.space import load_budget
-from bench.study.storage import QueueStorage
+from bench.study.storage import QueueStorage, check_queue
 from bench.tracking import StudyTracker, flush_unsent
 
 VARIANT = "ds-gru"
@@ -49,6 +49,7 @@ def killed_in_a_trial(lab: Any, definition: StudyDefinition) -> Path:
     assert here.recv()
     process.kill()
     process.join()
+    check_queue(lab.study, None)
     folder = lab.study / "runs" / VARIANT / "trial-000"
     StudyTracker.open("s").parent(VARIANT)
     record = lab.record_in(folder, variant=VARIANT, slot=0)
