@@ -22,7 +22,7 @@ from bench.tracking import StudyTracker
 from bench.tracking.record import METRICS, POINT, read_lines
 
 TRIALS_PER_WORKER = 2
-EPOCHS = 6
+EPOCHS = 15
 """About a minute's work on a quiet machine; other work slows training and overhead alike."""
 
 
