@@ -77,7 +77,9 @@ class LocalEngine:
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
-        self._context.set_forkserver_preload(["bench.study.worker", "bench.tracking.mirror"])
+        # The last is what a process's first optimizer imports, for a second and more.
+        preloaded = ["bench.study.worker", "bench.tracking.mirror", "torch._dynamo"]
+        self._context.set_forkserver_preload(preloaded)
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""

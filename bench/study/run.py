@@ -219,6 +219,7 @@ def _summary(result: TrainResult) -> dict[str, float]:
         "num_micro_batches": result.num_micro_batches,
         "train_seconds": result.train_seconds,
         "evaluation_seconds": result.seconds.get("evaluation", 0.0),
+        "checkpoint_seconds": result.seconds.get("checkpoint", 0.0),
         "audio_seconds_per_second": result.audio_seconds_per_second,
         "peak_memory_bytes": result.peak_memory_bytes,
     }
