@@ -1,12 +1,12 @@
 """The compiled recurrences against torch's own cells, in values and in gradients."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.costs.arithmetic import threads
 from variants.layers import CELLS, Cell
 from variants.recurrence import recur
 
@@ -19,16 +19,6 @@ def gradients(cell: nn.RNNBase, x_BTC: Tensor, run: Callable[[Tensor], Tensor]) 
     generator = torch.Generator().manual_seed(1)
     weights_BTH = torch.randn(y_BTH.shape, generator=generator).to(y_BTH.dtype)
     return [y_BTH, *torch.autograd.grad((y_BTH * weights_BTH).sum(), [x_BTC, *cell.parameters()])]
-
-
-@contextmanager
-def threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("width", [1, 7, 32, 45])
