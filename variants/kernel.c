@@ -1,4 +1,5 @@
-/* Recurrent layers on a CPU, forward and backward: one matrix product, and the gates of each cell.
+/* What training takes its time for on a CPU: recurrent layers, forward and backward (one matrix
+ * product, and the gates of each cell), and the CTC loss with its gradient.
  *
  * Legend: B rows (utterances), T frames, H width, G gates times H. Arrays are float32 in C order,
  * rows first: [B, T, H]. Rows do not depend on each other, and each is summed in one fixed order, so
@@ -106,7 +107,8 @@ void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns
 /* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:
  * within 2e-7 of the true value, relative, also near 0; NaN stays NaN ---- */
 
-INLINE float exp_minus_1(float x) {
+/* e^r - 1; `power` becomes 2^n. */
+INLINE float reduced(float x, float *power) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -80.0f ? -80.0f : x;
     float n = __builtin_rintf(x * 1.44269504f);
@@ -117,11 +119,19 @@ INLINE float exp_minus_1(float x) {
     p = p * r + 1.0f / 24;
     p = p * r + 1.0f / 6;
     p = p * r + 0.5f;
-    p = p * r * r + r;
     int32_t bits = ((int32_t)n + 127) * (1 << 23);
-    float power;
-    memcpy(&power, &bits, sizeof power);
+    memcpy(power, &bits, sizeof bits);
+    return p * r * r + r;
+}
+
+INLINE float exp_minus_1(float x) {
+    float power, p = reduced(x, &power);
     return power * p + (power - 1.0f);
+}
+
+INLINE float exp_of(float x) {
+    float power, p = reduced(x, &power);
+    return power * p + power;
 }
 
 INLINE float sigmoid(float x) { return 1.0f / (2.0f + exp_minus_1(-x)); }
@@ -301,6 +311,145 @@ void lstm_backward(int64_t first, int64_t last, int64_t T, int64_t H, const floa
             lstm_slopes(H, out_grads + at * H, t < T - 1 ? sums + b * H : zeros,
                         t ? cells + (at - 1) * H : zeros, cells + at * H, gates + at * 4 * H,
                         carry + b * H, grads + at * 4 * H);
+        }
+    }
+}
+
+/* ---- CTC loss (Graves et al. 2006, section 4): all ways to spell a text with blanks in between.
+ *
+ * Legend: U output frames, V symbols, L labels of a text. A way is, at each frame, on one of the L
+ * labels or on one of the L + 1 blanks around them. Probabilities are logarithms, at each frame
+ * divided by the largest of the frame, so that those that matter are near 0, where floats are dense.
+ * The sums over the ends of ways are those over their beginnings with frames and labels in reverse
+ * order. ---- */
+
+#define IMPOSSIBLE -1e30f
+#define LEAST_EMISSION -1e9f /* stands for all less, the logarithm of 0 too; NaN stays NaN */
+
+/* z + z^3/3 + ... = atanh z with s = 2^k (1 + z) / (1 - z), for s from 1 to 3. */
+INLINE float log_1_to_3(float s) {
+    float scale = s > 1.5f ? 0.5f : 1.0f, base = s > 1.5f ? 0.693147181f : 0.0f;
+    float z = (s * scale - 1.0f) / (s * scale + 1.0f), q = z * z;
+    return base + 2.0f * z * (1.0f + q * (1.0f / 3 + q * (0.2f + q * (1.0f / 7 + q / 9))));
+}
+
+/* log(e^a + e^b) */
+INLINE float log_add(float a, float b) {
+    float high = a > b ? a : b, low = a > b ? b : a;
+    return high + log_1_to_3(1.0f + exp_of(low - high));
+}
+
+INLINE float log_add_3(float a, float b, float c) {
+    float high = a > b ? a : b, low = a > b ? b : a;
+    float most = c > high ? c : high, rest = c > high ? high : c;
+    return most + log_1_to_3(1.0f + exp_of(low - most) + exp_of(rest - most));
+}
+
+static float largest(int64_t num, const float *values) {
+    float lanes[LANES], most = IMPOSSIBLE;
+    int64_t i = 0;
+    for (int lane = 0; lane < LANES; lane++) lanes[lane] = IMPOSSIBLE;
+    for (; i + LANES <= num; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+    for (; i < num; i++) most = values[i] > most ? values[i] : most;
+    for (int lane = 0; lane < LANES; lane++) most = lanes[lane] > most ? lanes[lane] : most;
+    return most;
+}
+
+INLINE float emission(float log_prob) {
+    return log_prob < LEAST_EMISSION ? LEAST_EMISSION : log_prob;
+}
+
+static void ctc_emit(int64_t L, const float *log_probs, const int64_t *labels, int64_t step,
+                     float *emitted) {
+    for (int64_t i = 0; i < L; i++) emitted[i] = emission(log_probs[labels[i * step]]);
+}
+
+/* Whether the blank between a label and the one before may be left out, as 0 or IMPOSSIBLE. */
+static void ctc_skips(int64_t L, const int64_t *labels, int64_t step, float *skips) {
+    if (L) skips[0] = IMPOSSIBLE;
+    for (int64_t i = 1; i < L; i++)
+        skips[i] = labels[i * step] == labels[(i - 1) * step] ? IMPOSSIBLE : 0.0f;
+}
+
+/* Of a frame: one IMPOSSIBLE, the L labels, the L + 1 blanks. Here: what is before the first. */
+static void ctc_start(int64_t L, float *states) {
+    for (int64_t i = 0; i < 2 * L + 2; i++) states[i] = IMPOSSIBLE;
+    states[L + 1] = 0.0f;
+}
+
+/* From one frame to the next; what the new frame was divided by. */
+static float ctc_step(int64_t L, float blank, const float *restrict emitted,
+                      const float *restrict skips, const float *restrict before,
+                      float *restrict now) {
+    const float *blanks = before + L + 1;
+    now[0] = IMPOSSIBLE;
+    for (int64_t i = 0; i < L; i++)
+        now[i + 1] = emitted[i] + log_add_3(before[i + 1], blanks[i], before[i] + skips[i]);
+    for (int64_t i = 0; i <= L; i++) now[L + 1 + i] = blank + log_add(blanks[i], before[i]);
+    float most = largest(2 * L + 2, now);
+    for (int64_t i = 0; i < 2 * L + 2; i++) now[i] -= most;
+    return most;
+}
+
+/* grads[v] = -(the share of ways that are on symbol v at this frame). */
+static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emission,
+                          const int64_t *labels, const float *restrict emitted,
+                          const float *restrict ahead, const float *restrict back,
+                          float *restrict joint, float *restrict grads) {
+    /* Both hold the frame's own emission. */
+    for (int64_t i = 0; i < L; i++) joint[i] = ahead[i + 1] + back[L - i] - emitted[i];
+    for (int64_t i = 0; i <= L; i++)
+        joint[L + i] = ahead[L + 1 + i] + back[2 * L + 1 - i] - blank_emission;
+    float most = largest(2 * L + 1, joint), total = 0.0f;
+    for (int64_t i = 0; i <= 2 * L; i++) joint[i] = exp_of(joint[i] - most);
+    for (int64_t i = 0; i < L; i++) grads[labels[i]] += joint[i];
+    for (int64_t i = 0; i <= L; i++) grads[blank] += joint[L + i];
+    for (int64_t v = 0; v < V; v++) total += grads[v];
+    for (int64_t v = 0; v < V; v++) grads[v] /= -total;
+}
+
+/* lens and target_lens [B]; targets [B, L]; states [B, U + 1, 2 L + 2] and within [B, 6 (2 L + 2)]
+ * are for use within. losses [B]: in nats, infinite where no way is possible. grads [B, U, V]:
+ * zeros before, and written only `with_grads`; none where the loss is infinite. */
+void ctc(int64_t first, int64_t last, int64_t U, int64_t V, int64_t most_labels, int64_t blank,
+         int64_t with_grads, const float *log_probs, const int64_t *lens, const int64_t *targets,
+         const int64_t *target_lens, float *states, float *within, float *losses, float *grads) {
+    int64_t most_states = 2 * most_labels + 2;
+    for (int64_t b = first; b < last; b++) {
+        int64_t T = lens[b], L = target_lens[b], num_states = 2 * L + 2;
+        const int64_t *labels = targets + b * most_labels;
+        const float *probs = log_probs + b * U * V;
+        float *ahead = states + b * (U + 1) * most_states, *own = within + b * 6 * most_states;
+        float *emitted = own, *skips = own + most_states, *joint = own + 2 * most_states;
+        float *back = own + 3 * most_states, *back_next = own + 4 * most_states;
+        float *ahead_emitted = own + 5 * most_states;
+        double log_prob = 0;
+        ctc_start(L, ahead);
+        ctc_skips(L, labels, 1, skips);
+        for (int64_t t = 0; t < T; t++, ahead += num_states) {
+            ctc_emit(L, probs + t * V, labels, 1, emitted);
+            log_prob += ctc_step(L, emission(probs[t * V + blank]), emitted, skips, ahead,
+                                 ahead + num_states);
+        }
+        log_prob += log_add(ahead[L], ahead[2 * L + 1]);
+        int impossible = log_prob < 0.5 * LEAST_EMISSION;
+        losses[b] = impossible ? __builtin_inff() : (float)-log_prob;
+        if (!with_grads || impossible) continue;
+
+        const int64_t *last_label = L ? labels + L - 1 : labels;
+        ctc_start(L, back);
+        ctc_skips(L, last_label, -1, skips);
+        for (int64_t t = T - 1; t >= 0; t--, ahead -= num_states) {
+            float blank_emission = emission(probs[t * V + blank]);
+            ctc_emit(L, probs + t * V, last_label, -1, emitted);
+            ctc_step(L, blank_emission, emitted, skips, back, back_next);
+            ctc_emit(L, probs + t * V, labels, 1, ahead_emitted);
+            ctc_occupancy(L, V, blank, blank_emission, labels, ahead_emitted, ahead, back_next,
+                          joint, grads + (b * U + t) * V);
+            float *swap = back;
+            back = back_next, back_next = swap;
         }
     }
 }

@@ -1,4 +1,4 @@
-"""The compiled part of the recurrences: how kernel.c is built, loaded and called.
+"""What is compiled of recurrences and CTC loss: how kernel.c is built, loaded and called.
 
 It is built with the C compiler at hand when it is first needed, in about a second, for the vector
 instructions that torch found on this CPU, and kept where Python keeps its bytecode.
@@ -54,7 +54,9 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-_TORCHS_OWN = "recurrences run as torch has them, slower and not alike for all cells: %s"
+_TORCHS_OWN = (
+    "recurrences and CTC loss run as torch has them, slower and not alike for all cells: %s"
+)
 
 
 def description() -> str:
@@ -100,7 +102,7 @@ def _build(command: list[str], name: str) -> Path:
 def call(name: str, num_rows: int, *args: Tensor | int) -> None:
     """The function `name` of kernel.c, its rows shared out among as many threads as torch has.
 
-    Tensors must be contiguous float32 on the CPU.
+    Tensors must be contiguous float32 or int64 on the CPU.
     """
     function = getattr(library(), name)
     native = [_native(arg) for arg in args]
@@ -139,7 +141,8 @@ def _native(arg: Tensor | int) -> ctypes.c_int64 | ctypes.c_void_p:
     if isinstance(arg, int):
         return ctypes.c_int64(arg)
     assert arg.is_contiguous()
-    assert (arg.dtype, arg.device.type) == (torch.float32, "cpu")
+    assert arg.device.type == "cpu"
+    assert arg.dtype in (torch.float32, torch.int64)
     return ctypes.c_void_p(arg.data_ptr())
 
 

@@ -67,8 +67,10 @@ def write_text(path: Path, text: str) -> None:
         raise UnwritableError(path, error) from error
 
 
-def append_text(path: Path, text: str) -> None:
+def append_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Add `text`, whole lines, to `path`; where there is no room for all of it, nothing is added.
+
+    Unless `durable`, a power cut may take it back until `sync` has been called.
 
     Raises:
         UnwritableError: the disk is full, or the file cannot be written.
@@ -77,22 +79,39 @@ def append_text(path: Path, text: str) -> None:
         path.touch()
         # Unbuffered: what did not go in must not be tried again when the file is closed.
         with path.open("r+b", buffering=0) as handle:
-            append_whole(handle, text.encode())
+            append_whole(handle, text.encode(), durable=durable)
     except OSError as error:
         raise UnwritableError(path, error) from error
 
 
-def append_whole(handle: FileIO, data: bytes) -> None:
+def sync(path: Path) -> None:
+    """Return once what was added to `path` is on disk; without such a file, at once.
+
+    Raises:
+        UnwritableError: the disk refuses.
+    """
+    try:
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UnwritableError(path, error) from error
+
+
+def append_whole(handle: FileIO, data: bytes, *, durable: bool = True) -> None:
     """Write `data` at the end of an unbuffered file that nobody else appends to meanwhile.
 
-    It is on disk when this returns; after an OSError the file ends where it ended before.
+    If `durable` it is on disk when this returns; after an OSError the file ends where it ended
+    before.
     """
     end = handle.seek(0, os.SEEK_END)
     left = memoryview(data)
     try:
         while left:
             left = left[handle.write(left) :]
-        os.fsync(handle.fileno())
+        if durable:
+            os.fsync(handle.fileno())
     except OSError:
         handle.truncate(end)
         raise

@@ -182,7 +182,15 @@ def _contest(
         synchronize=synchronizer(device),
     )
     try:
-        result = train(config, model, data, device=device, directory=folder, report=contest)
+        result = train(
+            config,
+            model,
+            data,
+            device=device,
+            directory=folder,
+            report=contest,
+            before_save=tracker.sync,
+        )
     finally:
         tracker.close("killed")
     if not contest.is_over:

@@ -87,7 +87,13 @@ def perform(
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
         result = train(
-            plan.config, model, data, device=device, directory=plan.folder, report=log_and_report
+            plan.config,
+            model,
+            data,
+            device=device,
+            directory=plan.folder,
+            report=log_and_report,
+            before_save=tracker.sync,
         )
         stopped = "killed" if killed() else "pruned" if pruned() else None
         outcome = stopped or result.state

@@ -1,7 +1,7 @@
 """A run's folder: who the run is, what it was given, what it measured, how it ended.
 
     run.json  config.json  environment.json  git.diff        written when the run is opened
-    metrics.jsonl  watch.jsonl                               appended to, flushed at each log point
+    metrics.jsonl  watch.jsonl                               appended to at each log point
     utterances-<split>.jsonl  summary.json                   written whole
 
 A kill may tear the last line of an appended file; readers ignore it and a resumed run cuts it off.
@@ -23,7 +23,7 @@ from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
-from bench.core.paths import append_text, cut_torn_line, write_json, write_text
+from bench.core.paths import append_text, cut_torn_line, sync, write_json, write_text
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
@@ -167,6 +167,16 @@ class RunRecord:
             ({**at, "id": t.id, "ref": t.ref, "hyp": t.hyp} for t in heard),
         )
 
+    def sync(self) -> None:
+        """Return once all that was logged would outlive a power cut. Without this a checkpoint
+        could be newer than the end of the curves, and leave a gap there.
+
+        Raises:
+            UnwritableError: the disk refuses.
+        """
+        for name in (METRICS, WATCH):
+            sync(self.folder / name)
+
     def write_scores(self, split: str, scores: Iterable[UtteranceScore]) -> None:
         """Keep one row an utterance, replacing what an earlier attempt wrote."""
         rows = [json.dumps(dataclasses.asdict(s), ensure_ascii=False) + "\n" for s in scores]
@@ -291,8 +301,7 @@ def to_milliseconds(when: str) -> int:
 def _append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if text:
-        # On disk before the checkpoint that follows, or a power cut would leave a gap in a curve.
-        append_text(path, text)
+        append_text(path, text, durable=False)
 
 
 def _cut_torn_line(path: Path) -> None:

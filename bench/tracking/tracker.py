@@ -68,6 +68,10 @@ class Tracker:
         """Log a point of each metric, and the watch transcripts."""
         self._record.append(progress)
 
+    def sync(self) -> None:
+        """Return once all that was logged would outlive a power cut."""
+        self._record.sync()
+
     def log_scores(self, split: str, scores: Iterable[UtteranceScore]) -> None:
         """Keep one row an utterance of `split`."""
         self._record.write_scores(split, scores)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.data.batches import copied
-from bench.training.evaluate import per_symbol
+from bench.training.ctc import per_symbol
 
 
 def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B: Tensor) -> Tensor:

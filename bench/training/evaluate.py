@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench.data.audio import read_audio
@@ -17,6 +16,7 @@ from bench.data.text import BLANK
 from bench.decoding import Decoder, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
+from bench.training.ctc import ctc_losses
 from bench.training.device import autocast, default_precision
 from variants.spec import AcousticModel
 
@@ -36,34 +36,6 @@ class Evaluation:
     scores: list[UtteranceScore]
     """In the order of the dataset."""
     totals: Totals
-
-
-def ctc_losses(
-    log_probs_BUV: Tensor, out_lens_B: Tensor, targets: Tensor, target_lens_B: Tensor
-) -> Tensor:
-    """CTC loss of each utterance [B] in nats per symbol, in float32 (Graves et al. 2006).
-
-    Per symbol, so that long utterances do not outweigh short ones, as the ``mean`` of
-    `torch.nn.functional.ctc_loss` has it. The lengths are on the CPU, where that function wants
-    them: lengths on a GPU would be waited for.
-    """
-    if torch.are_deterministic_algorithms_enabled():  # CUDA has no such algorithm for this
-        log_probs_BUV, targets = log_probs_BUV.cpu(), targets.cpu()
-    losses_B = F.ctc_loss(
-        log_probs_BUV.float().transpose(0, 1),
-        targets,
-        out_lens_B,
-        target_lens_B,
-        blank=BLANK,
-        reduction="none",
-    )
-    return per_symbol(losses_B, target_lens_B)
-
-
-def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
-    """Sums over utterances as nats per symbol of their texts, whose lengths are on the CPU."""
-    per_symbol_B = 1 / target_lens_B.clamp(min=1)
-    return losses_B * per_symbol_B.to(losses_B.device, non_blocking=True)
 
 
 @torch.inference_mode()

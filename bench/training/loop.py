@@ -30,8 +30,9 @@ from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
+from bench.training.ctc import ctc_losses
 from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
-from bench.training.evaluate import ctc_losses, evaluate
+from bench.training.evaluate import evaluate
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -68,6 +69,7 @@ def train(
     device: torch.device,
     directory: Path,
     report: Callable[[Progress], bool],
+    before_save: Callable[[], None] = lambda: None,
     precision: torch.dtype | None = None,
 ) -> TrainResult:
     """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off, or the checkpoint
@@ -83,6 +85,8 @@ def train(
         device: where to compute.
         directory: the run's own; "last.pt" and "best.pt" are kept in its folder "checkpoints".
         report: called with the progress; returns True to stop the run here.
+        before_save: called before each checkpoint of where the run is: what was reported is not
+            reported again after a resume, so it should be safe by now.
         precision: of the network's arithmetic; the device's default where none is given.
 
     Raises:
@@ -93,10 +97,10 @@ def train(
     """
     with deterministic(config.training.deterministic):
         try:
-            return _train(config, model, data, device, directory, report, precision)
+            return _train(config, model, data, device, directory, report, before_save, precision)
         except torch.OutOfMemoryError as error:
             _retry_in_smaller_parts(directory, config, device, error)
-        return _train(config, model, data, device, directory, report, precision)
+        return _train(config, model, data, device, directory, report, before_save, precision)
 
 
 def _train(
@@ -106,6 +110,7 @@ def _train(
     device: torch.device,
     directory: Path,
     report: Callable[[Progress], bool],
+    before_save: Callable[[], None],
     precision: torch.dtype | None,
 ) -> TrainResult:
     # 1. Set up, or take up what an earlier process left.
@@ -218,6 +223,7 @@ def _train(
         if waited or evaluated or stop or state.outcome:
             state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
             with clocks("checkpoint"):
+                before_save()
                 _save_last(last, config, data, model, average, optimizer, state)
             saved_at = clocks.total
     return _result(state, clocks, best)

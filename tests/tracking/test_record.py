@@ -1,6 +1,8 @@
 """The run folder: each point once, through kills and resumes."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,22 @@ def test_a_resumed_run_logs_no_step_twice(lab: Any) -> None:
     assert points(lab, "train/loss") == [(1, 99.0), (2, 98.0), (3, 97.0), (4, 96.0)]
     assert points(lab, "train/seconds") == [(1, 0.5), (2, 1.0), (3, 1.5), (4, 2.0)]
     assert [line["step"] for line in read_lines(lab.folder() / WATCH, HEARD)] == [1, 2, 3, 4]
+
+
+def test_a_synced_record_is_on_disk(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, synced = lab.record(), []
+    record.sync()  # nothing is logged yet
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    record.append(lab.progress(1))
+    assert not synced, "a report does not wait for the disk"
+    record.sync()
+    assert synced == [METRICS, WATCH]
 
 
 def test_a_metric_that_a_kill_cut_off_is_logged_by_the_resumed_run(lab: Any) -> None:

@@ -84,6 +84,7 @@ class Run:
         self,
         model: AcousticModel | None = None,
         stop: Callable[[Progress], bool] = lambda _: False,
+        before_save: Callable[[], None] = lambda: None,
         precision: torch.dtype | None = None,
     ) -> TrainResult:
         def report(progress: Progress) -> bool:
@@ -97,6 +98,7 @@ class Run:
             device=CPU,
             directory=self.directory,
             report=report,
+            before_save=before_save,
             precision=precision,
         )
 

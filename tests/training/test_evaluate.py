@@ -11,7 +11,7 @@ from bench.data.features import CorpusStats
 from bench.data.text import BLANK, NUM_SYMBOLS, encode
 from bench.data.utterance import Corpus
 from bench.training.config import RunConfig, build_model
-from bench.training.evaluate import ctc_losses, evaluate, transcribe, transcribe_feats
+from bench.training.evaluate import evaluate, transcribe, transcribe_feats
 from bench.training.loop import TrainingData
 from variants.spec import AcousticModel
 
@@ -33,21 +33,6 @@ class Parrot(AcousticModel):
         best_BU[:, 0] = encode("a")[0]
         one_hot = torch.nn.functional.one_hot(best_BU, NUM_SYMBOLS).float()
         return (5 * one_hot).log_softmax(dim=-1), out_lens_B
-
-
-def test_loss_is_per_symbol_and_padding_costs_nothing() -> None:
-    torch.manual_seed(0)
-    log_probs = torch.randn(2, 9, NUM_SYMBOLS).log_softmax(-1)
-    lens, target_lens = torch.tensor([9, 5]), torch.tensor([4, 2])
-    targets = torch.tensor([[3, 4, 4, 5], [6, 7, 0, 0]])
-    found = ctc_losses(log_probs, lens, targets, target_lens)
-    mean = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1), targets, lens, target_lens, reduction="mean"
-    )
-    torch.testing.assert_close(found.mean(), mean)
-    alone = ctc_losses(log_probs[1:, :5], lens[1:], targets[1:, :2], target_lens[1:])
-    torch.testing.assert_close(found[1:], alone)
-    assert ctc_losses(log_probs.bfloat16(), lens, targets, target_lens).dtype == torch.float32
 
 
 def test_scores_come_in_the_order_of_the_dataset(data: TrainingData) -> None:

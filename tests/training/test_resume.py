@@ -11,6 +11,7 @@ import torch
 
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
+from bench.training import checkpoint
 from bench.training.loop import TrainingData
 
 MakeRun = Callable[..., Any]
@@ -103,6 +104,24 @@ def test_a_stopped_run_goes_on_and_a_finished_one_stays(run: MakeRun) -> None:
     # But for the time that writing the last checkpoint took.
     assert replace(stopped(), seconds={}) == replace(again, seconds={})
     assert len(stopped.reports) == num_reports
+
+
+def test_what_was_reported_is_made_safe_before_each_checkpoint(run: MakeRun) -> None:
+    here = run(**{"training.checkpoint_every_seconds": 0})  # after each step
+    last = here.directory / "checkpoints" / "last.pt"
+    num_safe: list[int] = []
+    saved_step: list[int] = []
+
+    def make_safe() -> None:
+        num_safe.append(len(here.reports))
+        saved_step.append(checkpoint.load(last, torch.device("cpu"))["loop"]["step"])
+
+    result = here(before_save=make_safe)
+    saved_step.append(result.num_steps)
+    # Each call finds the checkpoint of the call before: what was safe then must reach so far.
+    assert saved_step == list(range(result.num_steps + 1))
+    for step, count in zip(saved_step[1:], num_safe, strict=True):
+        assert count == sum(progress.step <= step for progress in here.reports)
 
 
 def test_a_stop_at_the_last_evaluation_is_a_finished_run(run: MakeRun) -> None:

@@ -1,0 +1,85 @@
+"""The CTC loss (Graves et al. 2006, "Connectionist temporal classification").
+
+Legend: B utterances, U output frames, V symbols, L labels.
+
+On a CPU in kernel.c, where loss and gradient take an eighth of the time of torch's own; else, and
+without a compiler, torch's.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from bench.data.text import BLANK
+from variants import kernel
+
+
+def ctc_losses(
+    log_probs_BUV: Tensor, out_lens_B: Tensor, targets_BL: Tensor, target_lens_B: Tensor
+) -> Tensor:
+    """CTC loss of each utterance [B] in nats per symbol, in float32; infinite where the frames are
+    too few.
+
+    Per symbol, so that long utterances do not outweigh short ones, as the ``mean`` of
+    `torch.nn.functional.ctc_loss` has it. The lengths are on the CPU, where that function wants
+    them: lengths on a GPU would be waited for.
+    """
+    if torch.are_deterministic_algorithms_enabled():  # CUDA has no such algorithm for this
+        log_probs_BUV, targets_BL = log_probs_BUV.cpu(), targets_BL.cpu()
+    log_probs_BUV = log_probs_BUV.float()
+    if log_probs_BUV.device.type == "cpu" and kernel.library():
+        losses = _CtcLosses.apply(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
+        losses_B = cast(Tensor, losses)
+    else:
+        losses_B = F.ctc_loss(
+            log_probs_BUV.transpose(0, 1),
+            targets_BL,
+            out_lens_B,
+            target_lens_B,
+            blank=BLANK,
+            reduction="none",
+        )
+    return per_symbol(losses_B, target_lens_B)
+
+
+def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
+    """Sums over utterances as nats per symbol of their texts, whose lengths are on the CPU."""
+    per_symbol_B = 1 / target_lens_B.clamp(min=1)
+    return losses_B * per_symbol_B.to(losses_B.device, non_blocking=True)
+
+
+class _CtcLosses(torch.autograd.Function):
+    """In nats; the gradient is taken on the way forward, while what it needs is at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        log_probs_BUV: Tensor,
+        out_lens_B: Tensor,
+        targets_BL: Tensor,
+        target_lens_B: Tensor,
+    ) -> Tensor:
+        num_rows, num_frames, num_symbols = log_probs_BUV.shape
+        num_labels = targets_BL.shape[1]
+        wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
+        losses_B = log_probs_BUV.new_empty(num_rows)
+        grads_BUV = log_probs_BUV.new_zeros(log_probs_BUV.shape if wanted else 0)
+        num_states = 2 * num_labels + 2
+        within = (
+            log_probs_BUV.new_empty(num_rows, num_frames + 1, num_states),
+            log_probs_BUV.new_empty(num_rows, 6, num_states),
+        )
+        sizes = (num_frames, num_symbols, num_labels, BLANK, int(wanted))
+        given = (log_probs_BUV.contiguous(), out_lens_B, targets_BL, target_lens_B)
+        kernel.call("ctc", num_rows, *sizes, *given, *within, losses_B, grads_BUV)
+        ctx.save_for_backward(grads_BUV)
+        return losses_B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, None, None, None]:
+        (grads_BUV,) = ctx.saved_tensors
+        return grads_BUV * grad_B[:, None, None], None, None, None
