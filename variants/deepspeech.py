@@ -17,6 +17,7 @@ from variants.layers import (
     ConvStack1d,
     ConvStack2d,
     Directions,
+    Dropout,
     LookAhead,
     Norm,
     Normalization,
@@ -95,9 +96,9 @@ class DeepSpeech(AcousticModel):
         for width in config.dense_widths:
             self.dense.append(nn.Linear(num_inputs, width))
             self.dense.append(nn.Hardtanh(0.0, config.relu_clip))
-            self.dense.append(nn.Dropout(config.dropout))
+            self.dense.append(Dropout(config.dropout))
             num_inputs = width
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(num_inputs, num_symbols)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from variants.layers import RecurrentLayer, conv_lengths, stack_context
+from variants.layers import Dropout, RecurrentLayer, conv_lengths, stack_context
 from variants.spec import (
     AcousticModel,
     VariantSpec,
@@ -63,7 +63,7 @@ class DeepSpeech1(AcousticModel):
         self.recurrent = RecurrentLayer(config.cell, width, width, config.directions)
         self.fc4 = nn.Linear(width, width)
         self.output = nn.Linear(width, num_symbols)
-        self.finish = nn.Sequential(nn.Hardtanh(0.0, config.relu_clip), nn.Dropout(config.dropout))
+        self.finish = nn.Sequential(nn.Hardtanh(0.0, config.relu_clip), Dropout(config.dropout))
         # As Mozilla's train.py: torch's default shrinks the signal at each ReLU, without a norm.
         for dense in (self.fc1, self.fc2, self.fc3, self.fc4, self.output):
             nn.init.xavier_uniform_(dense.weight)
