@@ -23,6 +23,16 @@ def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, purpose, *counters))
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators that torch's modules draw from on `device`.
+
+    As `torch.manual_seed`, which also notes the call for devices that are not there: .4 ms a step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     """A NumPy generator for `purpose`."""
     return np.random.default_rng(derive(seed, purpose, *counters))

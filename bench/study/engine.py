@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
@@ -22,6 +23,15 @@ from bench.core.paths import cache_root
 from bench.study.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
+
+PRELOADED = (
+    "bench.study.worker",
+    "bench.tracking.mirror",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "torch._dynamo",
+)
+"""Imported once, by the server that workers are forked from. The third is what a connection to a
+tracking database imports, for .6 s; the last what the first optimizer does, for a second."""
 
 
 class Worker(Protocol):
@@ -77,9 +87,8 @@ class LocalEngine:
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
-        # The last is what a process's first optimizer imports, for a second and more.
-        preloaded = ["bench.study.worker", "bench.tracking.mirror", "torch._dynamo"]
-        self._context.set_forkserver_preload(preloaded)
+        self._context.set_forkserver_preload(list(PRELOADED))
+        forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""

@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from bench.core.config import digest
 from bench.core.errors import UserError
-from bench.core.seeding import derive, generator
+from bench.core.seeding import derive, generator, seed_torch
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Dataset, copied, epoch_order, feasible_subset, micro_batches
 from bench.training import checkpoint
@@ -145,7 +145,7 @@ def _train(
 
         # 3. Forward and backward; dropout draws from torch's global generators. A batch too large
         # for the device's memory goes in parts, whose gradients add up to that of the whole.
-        torch.manual_seed(derive(seed, "dropout", state.step))
+        seed_torch(derive(seed, "dropout", state.step), device)
         optimizer.zero_grad(set_to_none=True)
         model.train()
         loss, consistency = torch.zeros(2, device=device)

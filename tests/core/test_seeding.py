@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from bench.core.seeding import derive, generator, numpy_generator
+from bench.core.seeding import derive, generator, numpy_generator, seed_torch
 
 
 def test_purposes_and_counters_are_independent_and_repeatable() -> None:
@@ -17,3 +17,11 @@ def test_generators_follow_the_derived_seed() -> None:
     assert not torch.equal(first, torch.rand(3, generator=generator(0, "augment", 8)))
     drawn = [numpy_generator(0, "bootstrap").random() for _ in range(2)]
     assert np.isclose(drawn[0], drawn[1])
+
+
+def test_torch_is_seeded_as_by_its_own_function() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(5), torch.empty(5, dtype=torch.int64).random_()
+    seed_torch(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(5), expected[0])
+    assert torch.equal(torch.empty(5, dtype=torch.int64).random_(), expected[1])
