@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from variants.layers import ConvStack1d, LookAhead, MaskedBatchNorm, reverse_by_length
+from variants.layers import ConvStack1d, LookAhead
+from variants.normalization import MaskedBatchNorm
+from variants.padding import reverse_by_length
 from variants.spec import (
     AcousticModel,
     VariantSpec,

@@ -13,7 +13,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from variants.layers import ConvStack2d, MaskedBatchNorm, RecurrentLayer
+from variants.layers import ConvStack2d, RecurrentLayer
+from variants.normalization import MaskedBatchNorm
 from variants.spec import (
     AcousticModel,
     VariantSpec,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from variants.layers import MaskedBatchNorm, MaskedConv1d, RecurrentLayer
+from variants.layers import MaskedConv1d, RecurrentLayer
+from variants.normalization import MaskedBatchNorm
 from variants.spec import AcousticModel, VariantSpec, check_at_least
 
 

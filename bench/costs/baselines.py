@@ -34,7 +34,8 @@ from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision
-from variants.layers import Directions, RecurrentLayer, reverse_by_length
+from variants.layers import Directions, RecurrentLayer
+from variants.padding import reverse_by_length
 from variants.spec import AcousticModel
 
 Log = Callable[[Mapping[str, float], int], None]

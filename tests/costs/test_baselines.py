@@ -20,7 +20,8 @@ from bench.data.batches import epoch_order
 from bench.training.config import build_model, default_run_config
 from bench.training.loop import TrainingData
 from tests.costs.conftest import CPU, Configure
-from variants.layers import CELLS, RecurrentLayer, frame_mask
+from variants.layers import CELLS, RecurrentLayer
+from variants.padding import frame_mask
 from variants.spec import AcousticModel
 
 REPLACEMENTS = pytest.mark.parametrize("replacement", [PaddedLayer, PackedLayer])

@@ -13,7 +13,8 @@ from torch import Tensor
 from bench.core.config import from_dict, to_dict, updated
 from variants import VARIANTS
 from variants.cost import num_parameters
-from variants.layers import MaskedBatchNorm, frame_mask
+from variants.normalization import MaskedBatchNorm
+from variants.padding import frame_mask
 from variants.spec import BLANK, AcousticModel, VariantSpec
 
 NUM_SYMBOLS = 29

@@ -12,16 +12,13 @@ from variants.layers import (
     ConvStack2d,
     Dropout,
     LookAhead,
-    MaskedBatchNorm,
     MaskedConv1d,
-    Normalization,
     RecurrentLayer,
     conv_lengths,
-    frame_mask,
-    reverse_by_length,
     stack_context,
-    zero_padding,
 )
+from variants.normalization import MaskedBatchNorm, Normalization
+from variants.padding import frame_mask, reverse_by_length, zero_padding
 
 LENS = torch.tensor([9, 4, 7])
 

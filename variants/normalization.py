@@ -1,0 +1,111 @@
+"""Normalisations whose statistics skip the padding.
+
+Legend: B batch, T frames, C channels, N frames of all rows; ``lens_B`` int64.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from variants.padding import frame_mask
+
+Norm = Literal["batch", "layer", "none"]
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation over the last axis of [B, T, …, C], whose statistics skip the padding.
+
+    Otherwise as torch's: biased variance to normalise, unbiased one kept, momentum 0.1. Statistics
+    are float32 under autocast too.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+
+    def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        """Normalise, by the batch in training and by the running statistics in evaluation."""
+        wide = x.float()
+        with _without_autocast(x.device):
+            if self.training:
+                return self._by_the_batch(wide, lens_B).to(x.dtype)
+            gain = self.weight * torch.rsqrt(self.running_var + self.eps)
+            return torch.addcmul(self.bias, wide - self.running_mean, gain).to(x.dtype)
+
+    def _by_the_batch(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        mask = frame_mask(lens_B, x.shape[1]).view(*x.shape[:2], *[1] * (x.dim() - 3))
+        mask_N = mask.to(x.dtype).expand(x.shape[:-1]).reshape(-1)
+        out = _NormalizedByBatch.apply(x, mask_N, self.weight, self.bias, self.eps)
+        y, mean, var, count = cast(tuple[Tensor, Tensor, Tensor, Tensor], out)
+        with torch.no_grad():
+            unbiased = var * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        return y
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Statistics stay float32; the meta device, on which networks are counted, has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+class _NormalizedByBatch(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and var over the N rows where mask is 1.
+
+    Written out because autograd's own way through it takes four times as long on a CPU. Sums over
+    a mask are products with it: no boolean index, which would make a GPU wait.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, mask_N: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x_NC = x.reshape(-1, x.shape[-1])
+        count = mask_N.sum().clamp(min=1)
+        mean_C = mask_N @ x_NC / count
+        centred_NC = x_NC - mean_C
+        var_C = mask_N @ centred_NC.square() / count
+        inverse_C = torch.rsqrt(var_C + eps)
+        y_NC = torch.addcmul(bias_C, centred_NC, weight_C * inverse_C)
+        ctx.save_for_backward(centred_NC, mask_N, weight_C, inverse_C, count)
+        ctx.mark_non_differentiable(mean_C, var_C, count)
+        return y_NC.view(x.shape), mean_C, var_C, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
+        grad_NC = grad.reshape(centred_NC.shape)
+        bias_grad_C, product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
+        # What goes through mean and variance, to the rows that they are taken of.
+        slope_C = inverse_C.square() * product_C / count
+        shared_NC = torch.addcmul(bias_grad_C / count, centred_NC, slope_C).mul_(mask_N[:, None])
+        x_grad = torch.sub(grad_NC, shared_NC, out=shared_NC).mul_(weight_C * inverse_C)
+        return x_grad.view(grad.shape), None, product_C * inverse_C, bias_grad_C, None
+
+
+class Normalization(nn.Module):
+    """The normalisation `kind` of the last axis of [B, T, …, C]; "none" hands the input on."""
+
+    def __init__(self, kind: Norm, num_channels: int) -> None:
+        super().__init__()
+        self.batch = MaskedBatchNorm(num_channels) if kind == "batch" else None
+        self.layer = nn.LayerNorm(num_channels) if kind == "layer" else None
+
+    def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        """Normalise over the frames of the batch, or each frame by itself."""
+        if self.batch is not None:
+            x = self.batch(x, lens_B)
+        if self.layer is not None:
+            x = self.layer(x)
+        return x
