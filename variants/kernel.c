@@ -398,8 +398,8 @@ static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emiss
                           const int64_t *labels, const float *restrict emitted,
                           const float *restrict ahead, const float *restrict back,
                           float *restrict joint, float *restrict grads) {
-    /* Both hold the frame's own emission. */
-    for (int64_t i = 0; i < L; i++) joint[i] = ahead[i + 1] + back[L - i] - emitted[i];
+    /* Both hold the frame's own emission; `back` and `emitted` are in reverse order. */
+    for (int64_t i = 0; i < L; i++) joint[i] = ahead[i + 1] + back[L - i] - emitted[L - 1 - i];
     for (int64_t i = 0; i <= L; i++)
         joint[L + i] = ahead[L + 1 + i] + back[2 * L + 1 - i] - blank_emission;
     float most = largest(2 * L + 1, joint), total = 0.0f;
@@ -410,7 +410,7 @@ static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emiss
     for (int64_t v = 0; v < V; v++) grads[v] /= -total;
 }
 
-/* lens and target_lens [B]; targets [B, L]; states [B, U + 1, 2 L + 2] and within [B, 6 (2 L + 2)]
+/* lens and target_lens [B]; targets [B, L]; states [B, U + 1, 2 L + 2] and within [B, 5 (2 L + 2)]
  * are for use within. losses [B]: in nats, infinite where no way is possible. grads [B, U, V]:
  * zeros before, and written only `with_grads`; none where the loss is infinite. */
 void ctc(int64_t first, int64_t last, int64_t U, int64_t V, int64_t most_labels, int64_t blank,
@@ -421,10 +421,9 @@ void ctc(int64_t first, int64_t last, int64_t U, int64_t V, int64_t most_labels,
         int64_t T = lens[b], L = target_lens[b], num_states = 2 * L + 2;
         const int64_t *labels = targets + b * most_labels;
         const float *probs = log_probs + b * U * V;
-        float *ahead = states + b * (U + 1) * most_states, *own = within + b * 6 * most_states;
+        float *ahead = states + b * (U + 1) * most_states, *own = within + b * 5 * most_states;
         float *emitted = own, *skips = own + most_states, *joint = own + 2 * most_states;
         float *back = own + 3 * most_states, *back_next = own + 4 * most_states;
-        float *ahead_emitted = own + 5 * most_states;
         double log_prob = 0;
         ctc_start(L, ahead);
         ctc_skips(L, labels, 1, skips);
@@ -445,9 +444,8 @@ void ctc(int64_t first, int64_t last, int64_t U, int64_t V, int64_t most_labels,
             float blank_emission = emission(probs[t * V + blank]);
             ctc_emit(L, probs + t * V, last_label, -1, emitted);
             ctc_step(L, blank_emission, emitted, skips, back, back_next);
-            ctc_emit(L, probs + t * V, labels, 1, ahead_emitted);
-            ctc_occupancy(L, V, blank, blank_emission, labels, ahead_emitted, ahead, back_next,
-                          joint, grads + (b * U + t) * V);
+            ctc_occupancy(L, V, blank, blank_emission, labels, emitted, ahead, back_next, joint,
+                          grads + (b * U + t) * V);
             float *swap = back;
             back = back_next, back_next = swap;
         }

@@ -70,7 +70,7 @@ class _CtcLosses(torch.autograd.Function):
         num_states = 2 * num_labels + 2
         within = (
             log_probs_BUV.new_empty(num_rows, num_frames + 1, num_states),
-            log_probs_BUV.new_empty(num_rows, 6, num_states),
+            log_probs_BUV.new_empty(num_rows, 5, num_states),
         )
         sizes = (num_frames, num_symbols, num_labels, BLANK, int(wanted))
         given = (log_probs_BUV.contiguous(), out_lens_B, targets_BL, target_lens_B)
