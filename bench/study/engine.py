@@ -24,14 +24,9 @@ from bench.study.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
 
-PRELOADED = (
-    "bench.study.worker",
-    "bench.tracking.mirror",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "torch._dynamo",
-)
-"""Imported once, by the server that workers are forked from. The third is what a connection to a
-tracking database imports, for .6 s; the last what the first optimizer does, for a second."""
+PRELOADED = ("bench.study.worker", "bench.tracking.preload", "torch._dynamo")
+"""Imported once, by the server that workers are forked from, which passes over what it does not
+find. The last is what a process's first optimizer imports, for a second."""
 
 
 class Worker(Protocol):

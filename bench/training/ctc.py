@@ -2,7 +2,7 @@
 
 Legend: B utterances, U output frames, V symbols, L labels.
 
-On a CPU in kernel.c, where loss and gradient take an eighth of the time of torch's own; else, and
+On a CPU in kernel.c, where loss and gradient take a tenth of the time of torch's own; else, and
 without a compiler, torch's.
 """
 

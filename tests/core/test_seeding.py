@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from bench.core.seeding import derive, generator, numpy_generator, seed_torch
@@ -25,3 +26,12 @@ def test_torch_is_seeded_as_by_its_own_function() -> None:
     seed_torch(7, torch.device("cpu"))
     assert torch.equal(torch.rand(5), expected[0])
     assert torch.equal(torch.empty(5, dtype=torch.int64).random_(), expected[1])
+
+
+def test_a_gpu_is_seeded_where_it_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeds.append)
+    seed_torch(7, torch.device("cpu"))
+    assert seeds == []
+    seed_torch(7, torch.device("cuda"))
+    assert seeds == [7]

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,25 @@ def test_gpus_have_so_many_places_and_each_is_free_again(assignment: Assignment)
     again = engine.start(assignment)
     assert again is not None
     again.close()
+
+
+def test_workers_import_nothing_heavy_of_their_own(tmp_path: Path) -> None:
+    """Each would wait for it anew."""
+    program = f"""
+import importlib, sys, torch
+for name in {engines.PRELOADED}:
+    importlib.import_module(name)
+before = set(sys.modules)
+from bench.tracking.store import connect
+connect("sqlite:///{tmp_path}/mlflow.db")
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).zero_grad()
+print(*set(sys.modules) - before)
+"""
+    for _ in range(2):  # the first makes the database, as the launcher does
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    heavy = {"mlflow.store.tracking.sqlalchemy_store", "torch._dynamo"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
