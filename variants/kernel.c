@@ -51,31 +51,46 @@ void pack(const float *matrix, int64_t num_inner, int64_t num_columns, int64_t i
     }
 }
 
-INLINE void multiply_panel(int num_rows, const float *left, int64_t left_stride, const float *panel,
-                           int64_t num_inner, float *out, int64_t out_stride, int64_t width) {
+/* Of `most` floats the first `num`; all of them, the usual case, without a call. */
+INLINE void copy(int64_t num, int64_t most, const float *from, float *to) {
+    if (num == most)
+        memcpy(to, from, most * sizeof(float));
+    else
+        memcpy(to, from, num * sizeof(float));
+}
+
+/* out += left @ panel, or = where not `add`. The element of left at (row, k) is
+ * left[row * row_stride + k * inner_stride]. */
+INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
+                           int64_t inner_stride, const float *panel, int64_t num_inner, float *out,
+                           int64_t out_stride, int64_t width, int add) {
     vec sums[MR][2];
-    for (int row = 0; row < num_rows; row++) sums[row][0] = sums[row][1] = (vec){0};
-    for (int64_t k = 0; k < num_inner; k++, panel += NR) {
+    for (int row = 0; row < num_rows; row++) {
+        sums[row][0] = sums[row][1] = (vec){0};
+        if (add) copy(width, NR, out + row * out_stride, (float *)sums[row]);
+    }
+    for (int64_t k = 0; k < num_inner; k++, panel += NR, left += inner_stride) {
         vec low = *(const vec *)panel, high = *(const vec *)(panel + LANES);
         for (int row = 0; row < num_rows; row++) {
-            float factor = left[row * left_stride + k];
+            float factor = left[row * row_stride];
             sums[row][0] += factor * low;
             sums[row][1] += factor * high;
         }
     }
     for (int row = 0; row < num_rows; row++)
-        memcpy(out + row * out_stride, sums[row], width * sizeof(float));
+        copy(width, NR, (const float *)sums[row], out + row * out_stride);
 }
 
 /* The number of rows is a constant in each case, so that the sums become registers. */
 #define CASE(rows)                                                                                 \
     case rows:                                                                                     \
-        multiply_panel(rows, left, left_stride, panel, num_inner, out, out_stride, width);         \
+        multiply_panel(rows, left, row_stride, inner_stride, panel, num_inner, out, out_stride,    \
+                       width, add);                                                                \
         break;
 
-static void multiply_rows(int64_t num_rows, const float *left, int64_t left_stride,
-                          const float *panel, int64_t num_inner, float *out, int64_t out_stride,
-                          int64_t width) {
+INLINE void multiply_rows(int64_t num_rows, const float *left, int64_t row_stride,
+                          int64_t inner_stride, const float *panel, int64_t num_inner, float *out,
+                          int64_t out_stride, int64_t width, int add) {
     switch (num_rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if MR > 6
@@ -92,16 +107,42 @@ static void multiply(int64_t num_rows, const float *left, int64_t left_stride, c
         for (int64_t block = 0; block < num_blocks; block++) {
             int64_t row = num_rows * block / num_blocks;
             multiply_rows(num_rows * (block + 1) / num_blocks - row, left + row * left_stride,
-                          left_stride, packed, num_inner, out + row * out_stride + first,
-                          out_stride, width);
+                          left_stride, 1, packed, num_inner, out + row * out_stride + first,
+                          out_stride, width, 0);
         }
     }
 }
 
+#define ROW_BLOCK (10 * MR) /* rows of a long left factor that stay in the L2 cache for all panels */
+
 void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns, const float *left,
              const float *packed, float *out) {
-    multiply(last - first, left + first * num_inner, num_inner, packed, num_inner, num_columns,
-             out + first * num_columns, num_columns);
+    for (int64_t row = first; row < last; row += ROW_BLOCK)
+        multiply(last - row < ROW_BLOCK ? last - row : ROW_BLOCK, left + row * num_inner, num_inner,
+                 packed, num_inner, num_columns, out + row * num_columns, num_columns);
+}
+
+/* out += left^T @ right, `left` [num_inner, num_rows]: weight gradients, a long sum into a small
+ * matrix, taken in blocks that stay in the caches. */
+#define INNER_BLOCK 256
+
+void add_transposed_product(int64_t first, int64_t last, int64_t num_inner, int64_t num_rows,
+                            int64_t num_columns, const float *left, const float *packed,
+                            float *out) {
+    float own[INNER_BLOCK * MR];
+    for (int64_t begin = 0; begin < num_inner; begin += INNER_BLOCK) {
+        int64_t size = num_inner - begin < INNER_BLOCK ? num_inner - begin : INNER_BLOCK;
+        for (int64_t row = first; row < last; row += MR) {
+            int64_t height = last - row < MR ? last - row : MR;
+            for (int64_t k = 0; k < size; k++)
+                copy(height, MR, left + (begin + k) * num_rows + row, own + k * MR);
+            for (int64_t column = 0; column < num_columns; column += NR) {
+                int64_t width = num_columns - column < NR ? num_columns - column : NR;
+                multiply_rows(height, own, 1, MR, packed + column * num_inner + begin * NR, size,
+                              out + row * num_columns + column, num_columns, width, 1);
+            }
+        }
+    }
 }
 
 /* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:

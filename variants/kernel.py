@@ -106,7 +106,7 @@ def call(name: str, num_rows: int, *args: Tensor | int) -> None:
     """
     function = getattr(library(), name)
     native = [_native(arg) for arg in args]
-    num_threads = min(torch.get_num_threads(), num_rows)
+    num_threads = max(1, min(torch.get_num_threads(), num_rows))
     ends = [num_rows * part // num_threads for part in range(num_threads + 1)]
     calls = [(_native(first), _native(last), *native) for first, last in pairwise(ends)]
     if num_threads == 1:
@@ -131,10 +131,18 @@ def product(left_MK: Tensor, right_KN: Tensor) -> Tensor:
     """``left @ right``; on AMD's cores at twice the speed of MKL, which gives them AVX2 at most."""
     (num_rows, num_inner), num_columns = left_MK.shape, right_KN.shape[1]
     out_MN = left_MK.new_empty(num_rows, num_columns)
-    if num_rows:
-        left, right = left_MK.contiguous(), pack(right_KN)
-        call("product", num_rows, num_inner, num_columns, left, right, out_MN)
+    left, right = left_MK.contiguous(), pack(right_KN)
+    call("product", num_rows, num_inner, num_columns, left, right, out_MN)
     return out_MN
+
+
+def transposed_product(left_NM: Tensor, right_NK: Tensor) -> Tensor:
+    """``left.T @ right`` without a transposed copy; N may be long."""
+    (num_inner, num_rows), num_columns = left_NM.shape, right_NK.shape[1]
+    out_MK = left_NM.new_zeros(num_rows, num_columns)
+    sizes = (num_inner, num_rows, num_columns)
+    call("add_transposed_product", num_rows, *sizes, left_NM, pack(right_NK), out_MK)
+    return out_MK
 
 
 def _native(arg: Tensor | int) -> ctypes.c_int64 | ctypes.c_void_p:

@@ -71,19 +71,17 @@ class _Recurrence(torch.autograd.Function):
         grads_BTG, new_grads_BTH = _run_back(
             ctx.mode, grad_BTH.contiguous(), of_state_GH, states_BTH, others
         )
-        grads_GN = grads_BTG.flatten(0, 1).t().contiguous()
-        before_BTH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0))
-        of_state_grad = kernel.product(grads_GN, before_BTH.flatten(0, 1))
-        state_bias_grad = input_bias_grad = grads_GN.sum(1) if ctx.biased else None
+        grads_NG = grads_BTG.flatten(0, 1)
+        before_NH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0)).flatten(0, 1)
+        of_state_grad = kernel.transposed_product(grads_NG, before_NH)
+        state_bias_grad = input_bias_grad = grads_NG.sum(0) if ctx.biased else None
         if new_grads_BTH is not None:  # the input enters n outside the reset
-            width = new_grads_BTH.shape[-1]
-            grads_BTG[..., -width:] = new_grads_BTH
-            grads_GN[-width:] = new_grads_BTH.flatten(0, 1).t()
-            input_bias_grad = grads_GN.sum(1) if ctx.biased else None
-        of_input_grad = kernel.product(grads_GN, x_BTC.reshape(-1, x_BTC.shape[-1]))
+            grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
+            input_bias_grad = grads_NG.sum(0) if ctx.biased else None
+        of_input_grad = kernel.transposed_product(grads_NG, x_BTC.flatten(0, 1))
         x_grad = None
         if ctx.needs_input_grad[1]:
-            x_grad = kernel.product(grads_BTG.flatten(0, 1), of_input_GC).view_as(x_BTC)
+            x_grad = kernel.product(grads_NG, of_input_GC).view_as(x_BTC)
         return None, x_grad, of_input_grad, of_state_grad, input_bias_grad, state_bias_grad
 
 

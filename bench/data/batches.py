@@ -6,7 +6,6 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -120,18 +119,18 @@ class Dataset:
         feat_lens = self.num_frames[np.asarray(indices)]
         # Filled as stored and converted at once: NumPy's own conversion from float16 is slow.
         feats = np.zeros((len(indices), feat_lens.max(), self.store.config.num_bins), np.float16)
-        labels = [encode(self.utterances[index].text) for index in indices]
-        target_lens = [len(label) for label in labels]
-        targets = np.zeros((len(indices), max(target_lens)), np.int64)
         for place, index in enumerate(indices):
             feats[place, : feat_lens[place]] = self.store.read(self._rows[index])
-            targets[place, : target_lens[place]] = labels[place]
+        texts = [self.utterances[index].text for index in indices]
+        target_lens = np.array([len(text) for text in texts])
+        targets = np.zeros((len(indices), target_lens.max()), np.int64)
+        targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
         return Batch(
             feats_BTF=torch.from_numpy(feats).float(),
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
-            target_lens_B=torch.tensor(target_lens),
-            needed_frames_B=torch.tensor([min_frames(self.utterances[i].text) for i in indices]),
+            target_lens_B=torch.from_numpy(target_lens),
+            needed_frames_B=torch.tensor([min_frames(text) for text in texts]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
 
@@ -189,9 +188,8 @@ def min_frames(text: str) -> int:
 
     One per label, and one for the blank between two equal labels (Graves et al. 2006, section 3).
     """
-    labels = encode(text)
-    repeats = sum(a == b for a, b in pairwise(labels))
-    return max(1, len(labels) + repeats)
+    repeats = sum(map(str.__eq__, text, text[1:]))
+    return max(1, len(text) + repeats)
 
 
 def feasible_subset(

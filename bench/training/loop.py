@@ -31,7 +31,13 @@ from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
 from bench.training.ctc import ctc_losses
-from bench.training.device import autocast, default_precision, deterministic, peak_memory_bytes
+from bench.training.device import (
+    autocast,
+    default_precision,
+    deterministic,
+    keep_freed_memory,
+    peak_memory_bytes,
+)
 from bench.training.evaluate import evaluate
 from bench.training.optim import (
     build_optimizer,
@@ -95,6 +101,8 @@ def train(
         UnwritableError: the disk is full; the last checkpoint stays.
         torch.OutOfMemoryError: the smaller parts were too large as well.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     with deterministic(config.training.deterministic):
         try:
             return _train(config, model, data, device, directory, report, before_save, precision)

@@ -1,13 +1,14 @@
 """How the kernel is built, and its product."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from bench.costs.arithmetic import threads
 from variants import kernel
 from variants.recurrence import recur
 
@@ -23,11 +24,37 @@ def unbuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     kernel.library.cache_clear()
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 31), (30, 64, 33), (0, 4, 5), (13, 0, 5)])
+SHAPES = [(1, 1, 1), (7, 5, 31), (30, 64, 33), (0, 4, 5), (13, 0, 5), (250, 9, 40), (25, 700, 64)]
+"""The last two hold more than one block of rows, or of the inner size."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_product(shape: tuple[int, int, int]) -> None:
     num_rows, num_inner, num_columns = shape
     left, right = torch.randn(num_inner, num_rows).t(), torch.randn(num_columns, num_inner).t()
-    torch.testing.assert_close(kernel.product(left, right), left @ right, rtol=1e-4, atol=1e-5)
+    expected = (left.double() @ right.double()).float()
+    torch.testing.assert_close(kernel.product(left, right), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_transposed_product(shape: tuple[int, int, int]) -> None:
+    num_rows, num_inner, num_columns = shape
+    left, right = torch.randn(num_inner, num_rows), torch.randn(num_columns, num_inner).t()
+    expected = (left.double().t() @ right.double()).float()
+    torch.testing.assert_close(
+        kernel.transposed_product(left, right), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("multiply", [kernel.product, kernel.transposed_product])
+def test_threads_change_no_bit(
+    multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    left, right = torch.randn(2, 300, 300)
+    with threads(1):
+        alone = multiply(left, right)
+    with threads(3):
+        assert torch.equal(multiply(left, right), alone)
 
 
 def test_it_is_built_once(unbuilt: Path) -> None:
