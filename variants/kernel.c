@@ -113,36 +113,72 @@ static void multiply(int64_t num_rows, const float *left, int64_t left_stride, c
     }
 }
 
-#define ROW_BLOCK (10 * MR) /* rows of a long left factor that stay in the L2 cache for all panels */
+/* Rows of a long left factor stay in the L2 cache for all panels. */
+#define ROW_BLOCK (10 * MR)
+
+static void multiply_blocks(int64_t num_rows, const float *left, int64_t left_stride,
+                            const float *packed, int64_t num_inner, int64_t num_columns,
+                            float *out) {
+    for (int64_t row = 0; row < num_rows; row += ROW_BLOCK)
+        multiply(num_rows - row < ROW_BLOCK ? num_rows - row : ROW_BLOCK, left + row * left_stride,
+                 left_stride, packed, num_inner, num_columns, out + row * num_columns, num_columns);
+}
 
 void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns, const float *left,
              const float *packed, float *out) {
-    for (int64_t row = first; row < last; row += ROW_BLOCK)
-        multiply(last - row < ROW_BLOCK ? last - row : ROW_BLOCK, left + row * num_inner, num_inner,
-                 packed, num_inner, num_columns, out + row * num_columns, num_columns);
+    multiply_blocks(last - first, left + first * num_inner, num_inner, packed, num_inner,
+                    num_columns, out + first * num_columns);
 }
 
-/* out += left^T @ right, `left` [num_inner, num_rows]: weight gradients, a long sum into a small
- * matrix, taken in blocks that stay in the caches. */
+/* out += left^T @ right: weight gradients, a long sum into a small matrix, taken in blocks that stay
+ * in the caches. Rows of `out` from `first` to before `last`; the frames of `left` lie left_stride
+ * apart, the panels of `packed` panel_stride. */
 #define INNER_BLOCK 256
 
-void add_transposed_product(int64_t first, int64_t last, int64_t num_inner, int64_t num_rows,
-                            int64_t num_columns, const float *left, const float *packed,
-                            float *out) {
+static void add_transposed(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns,
+                           const float *left, int64_t left_stride, const float *packed,
+                           int64_t panel_stride, float *out) {
     float own[INNER_BLOCK * MR];
     for (int64_t begin = 0; begin < num_inner; begin += INNER_BLOCK) {
         int64_t size = num_inner - begin < INNER_BLOCK ? num_inner - begin : INNER_BLOCK;
         for (int64_t row = first; row < last; row += MR) {
             int64_t height = last - row < MR ? last - row : MR;
             for (int64_t k = 0; k < size; k++)
-                copy(height, MR, left + (begin + k) * num_rows + row, own + k * MR);
+                copy(height, MR, left + (begin + k) * left_stride + row, own + k * MR);
             for (int64_t column = 0; column < num_columns; column += NR) {
                 int64_t width = num_columns - column < NR ? num_columns - column : NR;
-                multiply_rows(height, own, 1, MR, packed + column * num_inner + begin * NR, size,
+                multiply_rows(height, own, 1, MR,
+                              packed + column / NR * panel_stride + begin * NR, size,
                               out + row * num_columns + column, num_columns, width, 1);
             }
         }
     }
+}
+
+void add_transposed_product(int64_t first, int64_t last, int64_t num_inner, int64_t num_rows,
+                            int64_t num_columns, const float *left, const float *packed,
+                            float *out) {
+    add_transposed(first, last, num_inner, num_columns, left, num_rows, packed, num_inner * NR,
+                   out);
+}
+
+/* ---- convolution over time: the same two products, their left factor the windows of an utterance,
+ * [B, U, size], which overlap in [B, row]: each begins `step` floats after the one before ---- */
+
+void convolve(int64_t first, int64_t last, int64_t U, int64_t row, int64_t step, int64_t size,
+              int64_t num_columns, const float *inputs, const float *packed, float *out) {
+    for (int64_t b = first; b < last; b++)
+        multiply_blocks(U, inputs + b * row, step, packed, size, num_columns,
+                        out + b * U * num_columns);
+}
+
+/* `packed` holds the gradients [B * U, num_columns] of what `convolve` gave. */
+void add_convolution_grad(int64_t first, int64_t last, int64_t B, int64_t U, int64_t row,
+                          int64_t step, int64_t num_columns, const float *inputs,
+                          const float *packed, float *out) {
+    for (int64_t b = 0; b < B; b++)
+        add_transposed(first, last, U, num_columns, inputs + b * row, step, packed + b * U * NR,
+                       B * U * NR, out);
 }
 
 /* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:

@@ -1,4 +1,4 @@
-"""What is compiled of recurrences and CTC loss: how kernel.c is built, loaded and called.
+"""What is compiled of networks and their loss: how kernel.c is built, loaded and called.
 
 It is built with the C compiler at hand when it is first needed, in about a second, for the vector
 instructions that torch found on this CPU, and kept where Python keeps its bytecode.
@@ -12,7 +12,10 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
@@ -55,7 +58,8 @@ def library() -> ctypes.CDLL | None:
 
 
 _TORCHS_OWN = (
-    "recurrences and CTC loss run as torch has them, slower and not alike for all cells: %s"
+    "recurrences, convolutions and CTC loss run as torch has them, slower and not alike for all "
+    "cells: %s"
 )
 
 
@@ -97,6 +101,26 @@ def _build(command: list[str], name: str) -> Path:
             kept = Path(tempfile.mkdtemp(prefix="deepspeech-bench-"), name)
             shutil.copyfile(made, kept)
     return kept
+
+
+def computes(x: Tensor) -> bool:
+    """Whether kernel.c does what is asked of `x`: on a CPU, in float32, if it could be built."""
+    here = x.device.type == "cpu" and x.dtype == torch.float32
+    free = _in_use.get() and not torch.is_autocast_enabled("cpu")
+    return here and free and library() is not None
+
+
+@contextmanager
+def unused() -> Iterator[None]:
+    """Within, torch computes all itself: what ours is measured against."""
+    token = _in_use.set(False)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+_in_use = ContextVar("kernel in use", default=True)
 
 
 def call(name: str, num_rows: int, *args: Tensor | int) -> None:

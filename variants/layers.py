@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.convolution import convolve
 from variants.normalization import Norm, Normalization
 from variants.padding import frame_mask, reverse_by_length, zero_padding
 from variants.recurrence import recur
@@ -62,7 +63,7 @@ class MaskedConv1d(nn.Module):
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve, with zeros in the padding."""
         x_BTC = _at_least(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
-        return self.conv(x_BTC.transpose(1, 2)).transpose(1, 2), self.output_lengths(lens_B)
+        return convolve(self.conv, x_BTC), self.output_lengths(lens_B)
 
 
 class MaskedConv2d(nn.Module):

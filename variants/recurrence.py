@@ -25,17 +25,12 @@ def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
     As ``cell(x_BTC)[0]``, to rounding. What kernel.c does not compute is left to torch: other
     devices and precisions, an empty batch, and everything where there is no C compiler.
     """
-    if not (_computed_here(x_BTC) and kernel.library()):
+    if not (x_BTC.numel() and kernel.computes(x_BTC)):
         return cast(Tensor, cell(x_BTC)[0])
     # By name: the cell's flat list of them may be stale after torch.func.functional_call.
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = (cast(Tensor, getattr(cell, name)) for name in names)
     return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
-
-
-def _computed_here(x_BTC: Tensor) -> bool:
-    here = x_BTC.device.type == "cpu" and x_BTC.dtype == torch.float32 and x_BTC.numel() > 0
-    return here and not torch.is_autocast_enabled("cpu")
 
 
 class _Recurrence(torch.autograd.Function):

@@ -1,11 +1,11 @@
 """What our training loop is measured against: the same network, trained in two usual ways.
 
 *Plain* is what a careful engineer writes in an afternoon: cached features, batches of like length,
-torch's own cells on padded input. *Family* is how the DeepSpeech repositories train: audio is read
-and transformed whenever it is heard, in a DataLoader; batches are shuffled; sequences are packed;
-metrics are sent to MLflow one at a time. Both start from the weights that ours starts from and hide
-the same share of the features. What makes family slow is only that: its features come from our own
-transforms, and its normalisation and convolutions are ours.
+torch's own cells, convolutions and loss on padded input. *Family* is how the DeepSpeech
+repositories train: audio is read and transformed whenever it is heard, in a DataLoader; batches are
+shuffled; sequences are packed; metrics are sent to MLflow one at a time. Both start from the
+weights that ours starts from and hide the same share of the features. What makes family slow is
+only that: its features come from our own transforms, and its normalisation and dropout are ours.
 
 Legend: B utterances, T frames, F feature bins, C inputs, H width, U output frames, V symbols.
 """
@@ -34,29 +34,12 @@ from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision
+from variants import kernel
 from variants.layers import Directions, RecurrentLayer
-from variants.padding import reverse_by_length
 from variants.spec import AcousticModel
 
 Log = Callable[[Mapping[str, float], int], None]
 """``log(metrics, step)``."""
-
-
-class PaddedLayer(nn.Module):
-    """A RecurrentLayer whose cells are called as torch has them, on padded input."""
-
-    def __init__(self, layer: RecurrentLayer) -> None:
-        super().__init__()
-        self.forward_cell, self.backward_cell = layer.forward_cell, layer.backward_cell
-        self.joined: Directions = layer.joined
-
-    def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """[B, T, C] to [B, T, num_outputs]."""
-        ahead_BTH = cast(Tensor, self.forward_cell(x_BTC)[0])
-        if self.backward_cell is None:
-            return ahead_BTH
-        back_BTH = self.backward_cell(reverse_by_length(x_BTC, lens_B))[0]
-        return _joined(ahead_BTH, reverse_by_length(back_BTH, lens_B), self.joined)
 
 
 class PackedLayer(nn.Module):
@@ -87,20 +70,14 @@ class PackedLayer(nn.Module):
         out_BTH, _ = pad_packed_sequence(
             self.cell(packed)[0], batch_first=True, total_length=x_BTC.shape[1]
         )
-        if not self.cell.bidirectional:
+        if self.joined != "sum":
             return out_BTH
         ahead_BTH, back_BTH = out_BTH.chunk(2, dim=-1)
-        return _joined(ahead_BTH, back_BTH, self.joined)
+        return ahead_BTH + back_BTH
 
 
-def _joined(ahead_BTH: Tensor, back_BTH: Tensor, how: Directions) -> Tensor:
-    return torch.cat((ahead_BTH, back_BTH), dim=-1) if how == "concat" else ahead_BTH + back_BTH
-
-
-def with_layers(
-    model: AcousticModel, replacement: Callable[[RecurrentLayer], nn.Module]
-) -> AcousticModel | None:
-    """A copy of `model` with each RecurrentLayer replaced.
+def packed(model: AcousticModel) -> AcousticModel | None:
+    """A copy of `model` with each RecurrentLayer as a PackedLayer.
 
     None if it has none: then its recurrence is its own, and no other code computes it.
     """
@@ -112,7 +89,7 @@ def with_layers(
         if isinstance(child, RecurrentLayer)
     ]
     for parent, name, child in places:
-        setattr(parent, name, replacement(child))
+        setattr(parent, name, PackedLayer(child))
     return copy if places else None
 
 
@@ -125,7 +102,7 @@ class HeardBatch:
 
 
 class Baseline:
-    """A network trained on one batch after another, as a short script would."""
+    """A network trained on one batch after another, as a short script would, all by torch."""
 
     def __init__(
         self,
@@ -147,6 +124,7 @@ class Baseline:
         self.loss = float("nan")
         """Of the last step, in nats per symbol."""
 
+    @kernel.unused()
     def step(self) -> float:
         """Train on the next batch; returns its audio in seconds."""
         heard = next(self._batches)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,9 @@ from bench.costs.arithmetic import (
 )
 from bench.costs.baselines import (
     Baseline,
-    PackedLayer,
-    PaddedLayer,
     family_batches,
+    packed,
     plain_batches,
-    with_layers,
 )
 from bench.costs.contest import OURS, Contender, Contest, Meter
 from bench.costs.excerpt import audio_seconds, bucketed, excerpt
@@ -227,15 +226,15 @@ def _contenders(
     # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
     from bench.tracking.direct import DirectLog
 
-    packed, padded = with_layers(model, PackedLayer), with_layers(model, PaddedLayer)
-    if packed is None or padded is None:
+    family, plain = packed(model), deepcopy(model)
+    if family is None:
         _logger.warning("%s has no baselines: its recurrence is its own", config.variant)
         return {}
     num_workers = num_cores() if device.type == "cuda" else 0
     batches = family_batches(dataset, config, num_workers)
     return {
-        "family": Baseline(config, packed, batches, device, DirectLog(target.uri, config.variant)),
-        "plain": Baseline(config, padded, plain_batches(dataset, config), device),
+        "family": Baseline(config, family, batches, device, DirectLog(target.uri, config.variant)),
+        "plain": Baseline(config, plain, plain_batches(dataset, config), device),
     }
 
 

@@ -30,7 +30,7 @@ def ctc_losses(
     if torch.are_deterministic_algorithms_enabled():  # CUDA has no such algorithm for this
         log_probs_BUV, targets_BL = log_probs_BUV.cpu(), targets_BL.cpu()
     log_probs_BUV = log_probs_BUV.float()
-    if log_probs_BUV.device.type == "cpu" and kernel.library():
+    if kernel.computes(log_probs_BUV):
         losses = _CtcLosses.apply(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
         losses_B = cast(Tensor, losses)
     else:

@@ -11,67 +11,59 @@ from torch import Tensor
 from bench.costs.baselines import (
     Baseline,
     PackedLayer,
-    PaddedLayer,
     family_batches,
+    packed,
     plain_batches,
-    with_layers,
 )
 from bench.data.batches import epoch_order
 from bench.training.config import build_model, default_run_config
+from bench.training.ctc import ctc_losses
 from bench.training.loop import TrainingData
 from tests.costs.conftest import CPU, Configure
+from variants import kernel
 from variants.layers import CELLS, RecurrentLayer
 from variants.padding import frame_mask
 from variants.spec import AcousticModel
-
-REPLACEMENTS = pytest.mark.parametrize("replacement", [PaddedLayer, PackedLayer])
 
 
 def valid_frames(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
     return x_BTC[frame_mask(lens_B, x_BTC.shape[1])]
 
 
-@REPLACEMENTS
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("directions", ["forward", "sum", "concat"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_replaced_layer_gives_the_same_output(
-    cell: str, directions: str, bias: bool, replacement: type[PaddedLayer | PackedLayer]
-) -> None:
+def test_a_packed_layer_gives_the_same_output(cell: str, directions: str, bias: bool) -> None:
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 5, 7, directions, bias=bias)  # type: ignore[arg-type]
     x_BTC, lens_B = torch.randn(3, 9, 5), torch.tensor([4, 9, 1])
-    ours, theirs = layer(x_BTC, lens_B), replacement(layer)(x_BTC, lens_B)
+    ours, theirs = layer(x_BTC, lens_B), PackedLayer(layer)(x_BTC, lens_B)
     assert theirs.shape == ours.shape == (3, 9, layer.num_outputs)
     torch.testing.assert_close(valid_frames(theirs, lens_B), valid_frames(ours, lens_B))
 
 
-@REPLACEMENTS
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("directions", ["forward", "sum"])
 def test_the_network_gives_the_same_log_probabilities_on_padded_input(
-    tiny: Configure, cell: str, directions: str, replacement: type[PaddedLayer | PackedLayer]
+    tiny: Configure, cell: str, directions: str
 ) -> None:
     model = build_model(tiny(cell=cell, directions=directions, num_layers=2)).eval()
-    theirs = with_layers(model, replacement)
-    assert theirs is not None
+    family = copied_model(model)
     feats_BTF, lens_B = torch.randn(3, 40, 24), torch.tensor([40, 13, 26])
     with torch.no_grad():
         ours_BUV, out_lens_B = model(feats_BTF, lens_B)
-        theirs_BUV, _ = theirs(feats_BTF, lens_B)
-    torch.testing.assert_close(
-        valid_frames(theirs_BUV, out_lens_B), valid_frames(ours_BUV, out_lens_B)
-    )
+        with kernel.unused():
+            plain_BUV, _ = model(feats_BTF, lens_B)
+            family_BUV, _ = family(feats_BTF, lens_B)
+    ours = valid_frames(ours_BUV, out_lens_B)
+    torch.testing.assert_close(valid_frames(plain_BUV, out_lens_B), ours)
+    torch.testing.assert_close(valid_frames(family_BUV, out_lens_B), ours)
 
 
-@REPLACEMENTS
-def test_the_copy_shares_no_weight_with_ours(
-    tiny: Configure, replacement: type[PaddedLayer | PackedLayer]
-) -> None:
+def test_the_copy_shares_no_weight_with_ours(tiny: Configure) -> None:
     model = build_model(tiny(num_layers=2, directions="sum"))
-    copy = with_layers(model, replacement)
-    assert copy is not None
-    assert sum(isinstance(module, replacement) for module in copy.modules()) == 2
+    copy = copied_model(model)
+    assert sum(isinstance(module, PackedLayer) for module in copy.modules()) == 2
     assert not any(isinstance(module, RecurrentLayer) for module in copy.modules())
     assert sum(isinstance(module, RecurrentLayer) for module in model.modules()) == 2
     assert not {p.data_ptr() for p in copy.parameters()} & {
@@ -84,13 +76,27 @@ def test_a_recurrence_of_its_own_has_no_baseline(tiny: Configure) -> None:
     config = default_run_config("deepspeech2", tiny().corpus)
     with torch.device("meta"):
         model = build_model(config)
-    assert with_layers(model, PaddedLayer) is None
+    assert packed(model) is None
 
 
-def copied_model(tiny: Configure, replacement: type[PaddedLayer | PackedLayer]) -> AcousticModel:
-    model = with_layers(build_model(tiny()), replacement)
-    assert model is not None
-    return model
+def copied_model(model: AcousticModel) -> AcousticModel:
+    copy = packed(model)
+    assert copy is not None
+    return copy
+
+
+def test_a_step_of_a_baseline_is_computed_by_torch(
+    tiny: Configure, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a baseline used the kernel")
+
+    config = tiny()
+    plain = Baseline(config, build_model(config), plain_batches(data.train, config), CPU)
+    monkeypatch.setattr(kernel, "call", refuse)
+    plain.step()
+    with pytest.raises(AssertionError, match="used the kernel"):
+        ctc_losses(torch.zeros(1, 2, 3), torch.tensor([2]), torch.ones(1, 1), torch.tensor([1]))
 
 
 def test_plain_learns_from_the_batches_that_ours_trains_on(
@@ -101,9 +107,7 @@ def test_plain_learns_from_the_batches_that_ours_trains_on(
     heard = list(islice(plain_batches(data.train, config), len(order)))
     assert [h.batch.ids for h in heard] == [data.train.collate(batch).ids for batch in order]
     assert sum(h.audio_seconds for h in heard) == pytest.approx(data.train.seconds)
-    plain = Baseline(
-        config, copied_model(tiny, PaddedLayer), plain_batches(data.train, config), CPU
-    )
+    plain = Baseline(config, build_model(config), plain_batches(data.train, config), CPU)
     assert plain.step() == heard[0].audio_seconds
     first = plain.loss
     for _ in range(60):
@@ -120,7 +124,11 @@ def test_family_learns_and_sends_every_metric_of_every_step(
         logged.append((step, metrics))
 
     family = Baseline(
-        config, copied_model(tiny, PackedLayer), family_batches(data.train, config, 0), CPU, log
+        config,
+        copied_model(build_model(config)),
+        family_batches(data.train, config, 0),
+        CPU,
+        log,
     )
     assert all(family.step() > 0 for _ in range(60))
     assert [step for step, _ in logged] == list(range(1, 61))
