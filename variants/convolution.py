@@ -46,9 +46,7 @@ class _Convolution(torch.autograd.Function):
         y_BUD = x_BTC.new_empty(num_rows, num_places, num_channels)
         sizes = (length * num_inputs, stride * num_inputs, num_frames * num_inputs, num_channels)
         packed = kernel.pack(weight_DCK.permute(2, 1, 0).flatten(0, 1))
-        kernel.call("convolve", num_rows, num_places, *sizes, padded_BTC, packed, y_BUD)
-        if bias_D is not None:
-            y_BUD += bias_D
+        kernel.call("convolve", num_rows, num_places, *sizes, padded_BTC, packed, bias_D, y_BUD)
         ctx.save_for_backward(padded_BTC, weight_DCK)
         ctx.stride, ctx.padding = stride, padding  # type: ignore[attr-defined]
         ctx.biased = bias_D is not None  # type: ignore[attr-defined]

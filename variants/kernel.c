@@ -59,15 +59,16 @@ INLINE void copy(int64_t num, int64_t most, const float *from, float *to) {
         memcpy(to, from, num * sizeof(float));
 }
 
-/* out += left @ panel, or = where not `add`. The element of left at (row, k) is
- * left[row * row_stride + k * inner_stride]. */
+/* out = start + left @ panel; the rows of `start` lie start_stride apart, none are zeros. The element
+ * of left at (row, k) is left[row * row_stride + k * inner_stride]. */
 INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
-                           int64_t inner_stride, const float *panel, int64_t num_inner, float *out,
-                           int64_t out_stride, int64_t width, int add) {
+                           int64_t inner_stride, const float *panel, int64_t num_inner,
+                           const float *start, int64_t start_stride, float *out, int64_t out_stride,
+                           int64_t width) {
     vec sums[MR][2];
     for (int row = 0; row < num_rows; row++) {
         sums[row][0] = sums[row][1] = (vec){0};
-        if (add) copy(width, NR, out + row * out_stride, (float *)sums[row]);
+        if (start) copy(width, NR, start + row * start_stride, (float *)sums[row]);
     }
     for (int64_t k = 0; k < num_inner; k++, panel += NR, left += inner_stride) {
         vec low = *(const vec *)panel, high = *(const vec *)(panel + LANES);
@@ -84,13 +85,14 @@ INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
 /* The number of rows is a constant in each case, so that the sums become registers. */
 #define CASE(rows)                                                                                 \
     case rows:                                                                                     \
-        multiply_panel(rows, left, row_stride, inner_stride, panel, num_inner, out, out_stride,    \
-                       width, add);                                                                \
+        multiply_panel(rows, left, row_stride, inner_stride, panel, num_inner, start,              \
+                       start_stride, out, out_stride, width);                                      \
         break;
 
 INLINE void multiply_rows(int64_t num_rows, const float *left, int64_t row_stride,
-                          int64_t inner_stride, const float *panel, int64_t num_inner, float *out,
-                          int64_t out_stride, int64_t width, int add) {
+                          int64_t inner_stride, const float *panel, int64_t num_inner,
+                          const float *start, int64_t start_stride, float *out, int64_t out_stride,
+                          int64_t width) {
     switch (num_rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if MR > 6
@@ -99,16 +101,18 @@ INLINE void multiply_rows(int64_t num_rows, const float *left, int64_t row_strid
     }
 }
 
+/* out = bias + left @ right, the same bias for each row, or none. */
 static void multiply(int64_t num_rows, const float *left, int64_t left_stride, const float *packed,
-                     int64_t num_inner, int64_t num_columns, float *out, int64_t out_stride) {
+                     int64_t num_inner, int64_t num_columns, const float *bias, float *out,
+                     int64_t out_stride) {
     int64_t num_blocks = (num_rows + MR - 1) / MR;
     for (int64_t first = 0; first < num_columns; first += NR, packed += num_inner * NR) {
         int64_t width = num_columns - first < NR ? num_columns - first : NR;
         for (int64_t block = 0; block < num_blocks; block++) {
             int64_t row = num_rows * block / num_blocks;
             multiply_rows(num_rows * (block + 1) / num_blocks - row, left + row * left_stride,
-                          left_stride, 1, packed, num_inner, out + row * out_stride + first,
-                          out_stride, width, 0);
+                          left_stride, 1, packed, num_inner, bias ? bias + first : 0, 0,
+                          out + row * out_stride + first, out_stride, width);
         }
     }
 }
@@ -118,16 +122,17 @@ static void multiply(int64_t num_rows, const float *left, int64_t left_stride, c
 
 static void multiply_blocks(int64_t num_rows, const float *left, int64_t left_stride,
                             const float *packed, int64_t num_inner, int64_t num_columns,
-                            float *out) {
+                            const float *bias, float *out) {
     for (int64_t row = 0; row < num_rows; row += ROW_BLOCK)
         multiply(num_rows - row < ROW_BLOCK ? num_rows - row : ROW_BLOCK, left + row * left_stride,
-                 left_stride, packed, num_inner, num_columns, out + row * num_columns, num_columns);
+                 left_stride, packed, num_inner, num_columns, bias, out + row * num_columns,
+                 num_columns);
 }
 
 void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns, const float *left,
-             const float *packed, float *out) {
+             const float *packed, const float *bias, float *out) {
     multiply_blocks(last - first, left + first * num_inner, num_inner, packed, num_inner,
-                    num_columns, out + first * num_columns);
+                    num_columns, bias, out + first * num_columns);
 }
 
 /* out += left^T @ right: weight gradients, a long sum into a small matrix, taken in blocks that stay
@@ -147,9 +152,10 @@ static void add_transposed(int64_t first, int64_t last, int64_t num_inner, int64
                 copy(height, MR, left + (begin + k) * left_stride + row, own + k * MR);
             for (int64_t column = 0; column < num_columns; column += NR) {
                 int64_t width = num_columns - column < NR ? num_columns - column : NR;
+                float *sum = out + row * num_columns + column;
                 multiply_rows(height, own, 1, MR,
-                              packed + column / NR * panel_stride + begin * NR, size,
-                              out + row * num_columns + column, num_columns, width, 1);
+                              packed + column / NR * panel_stride + begin * NR, size, sum,
+                              num_columns, sum, num_columns, width);
             }
         }
     }
@@ -166,9 +172,10 @@ void add_transposed_product(int64_t first, int64_t last, int64_t num_inner, int6
  * [B, U, size], which overlap in [B, row]: each begins `step` floats after the one before ---- */
 
 void convolve(int64_t first, int64_t last, int64_t U, int64_t row, int64_t step, int64_t size,
-              int64_t num_columns, const float *inputs, const float *packed, float *out) {
+              int64_t num_columns, const float *inputs, const float *packed, const float *bias,
+              float *out) {
     for (int64_t b = first; b < last; b++)
-        multiply_blocks(U, inputs + b * row, step, packed, size, num_columns,
+        multiply_blocks(U, inputs + b * row, step, packed, size, num_columns, bias,
                         out + b * U * num_columns);
 }
 
@@ -233,7 +240,7 @@ void rnn_forward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t relu
                  float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, H,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, H, 0,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
@@ -256,7 +263,7 @@ void rnn_backward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t rel
                   const float *states, float *grads) {
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * H, T * H, packed, H, H,
+            multiply(last - first, grads + (first * T + t + 1) * H, T * H, packed, H, H, 0,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
@@ -286,7 +293,7 @@ void gru_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float 
                  float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 3 * H,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 3 * H, 0,
                      sums + first * 3 * H, 3 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
@@ -319,7 +326,7 @@ void gru_backward(int64_t first, int64_t last, int64_t T, int64_t H, const float
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, packed, 3 * H, H,
+            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, packed, 3 * H, H, 0,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
@@ -350,7 +357,7 @@ void lstm_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float
                   const float *zeros, float *sums, float *gates, float *cells, float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 4 * H,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 4 * H, 0,
                      sums + first * 4 * H, 4 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
@@ -381,7 +388,7 @@ void lstm_backward(int64_t first, int64_t last, int64_t T, int64_t H, const floa
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, packed, 4 * H, H,
+            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, packed, 4 * H, H, 0,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;

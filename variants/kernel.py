@@ -123,10 +123,10 @@ def unused() -> Iterator[None]:
 _in_use = ContextVar("kernel in use", default=True)
 
 
-def call(name: str, num_rows: int, *args: Tensor | int) -> None:
+def call(name: str, num_rows: int, *args: Tensor | int | None) -> None:
     """The function `name` of kernel.c, its rows shared out among as many threads as torch has.
 
-    Tensors must be contiguous float32 or int64 on the CPU.
+    Tensors must be contiguous float32 or int64 on the CPU; None is a null pointer.
     """
     function = getattr(library(), name)
     native = [_native(arg) for arg in args]
@@ -151,12 +151,12 @@ def pack(matrix_KN: Tensor) -> Tensor:
     return packed
 
 
-def product(left_MK: Tensor, right_KN: Tensor) -> Tensor:
-    """``left @ right``; on AMD's cores at twice the speed of MKL, which gives them AVX2 at most."""
+def product(left_MK: Tensor, right_KN: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """``left @ right + bias``; on AMD's cores at twice the speed of MKL, which gives them AVX2."""
     (num_rows, num_inner), num_columns = left_MK.shape, right_KN.shape[1]
     out_MN = left_MK.new_empty(num_rows, num_columns)
     left, right = left_MK.contiguous(), pack(right_KN)
-    call("product", num_rows, num_inner, num_columns, left, right, out_MN)
+    call("product", num_rows, num_inner, num_columns, left, right, bias_N, out_MN)
     return out_MN
 
 
@@ -169,9 +169,11 @@ def transposed_product(left_NM: Tensor, right_NK: Tensor) -> Tensor:
     return out_MK
 
 
-def _native(arg: Tensor | int) -> ctypes.c_int64 | ctypes.c_void_p:
+def _native(arg: Tensor | int | None) -> ctypes.c_int64 | ctypes.c_void_p:
     if isinstance(arg, int):
         return ctypes.c_int64(arg)
+    if arg is None:
+        return ctypes.c_void_p(None)
     assert arg.is_contiguous()
     assert arg.device.type == "cpu"
     assert arg.dtype in (torch.float32, torch.int64)

@@ -44,16 +44,15 @@ class _Recurrence(torch.autograd.Function):
         input_bias_G: Tensor | None = None,
         state_bias_G: Tensor | None = None,
     ) -> Tensor:
-        num_rows, num_frames, num_inputs = x_BTC.shape
-        gates_BTG = kernel.product(x_BTC.reshape(-1, num_inputs), of_input_GC.t())
-        gates_BTG = gates_BTG.view(num_rows, num_frames, -1)
+        bias_G = None
         inner_bias_H = of_state_GH.new_zeros(of_state_GH.shape[1])
         if input_bias_G is not None and state_bias_G is not None:
             bias_G = input_bias_G + state_bias_G
             if mode == "GRU":  # the new state's bias of the second kind lies within the reset
                 inner_bias_H = state_bias_G[-len(inner_bias_H) :].contiguous()
                 bias_G[-len(inner_bias_H) :] -= inner_bias_H
-            gates_BTG += bias_G
+        gates_NG = kernel.product(x_BTC.flatten(0, 1), of_input_GC.t(), bias_G)
+        gates_BTG = gates_NG.view(*x_BTC.shape[:2], -1)
         states_BTH, others = _run(mode, gates_BTG, of_state_GH, inner_bias_H)
         ctx.save_for_backward(x_BTC, of_input_GC, of_state_GH, states_BTH, *others)
         ctx.mode, ctx.biased = mode, input_bias_G is not None  # type: ignore[attr-defined]
