@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from bench.core.seeding import derive, generator
-from bench.costs.excerpt import audio_seconds, bucketed
+from bench.costs.excerpt import audio_seconds
 from bench.data.audio import read_audio
 from bench.data.augment import augment, draw_lengths
-from bench.data.batches import Batch, Dataset, copied, min_frames
+from bench.data.batches import Batch, Dataset, batches_from, copied, min_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
@@ -158,7 +158,7 @@ class Baseline:
 
 def plain_batches(dataset: Dataset, config: RunConfig) -> Iterator[HeardBatch]:
     """Cached features in batches of like length: those that ours trains on, in the same order."""
-    for indices in bucketed(dataset, config.batches, config.seed):
+    for indices in batches_from(dataset, config.batches, seed=config.seed):
         yield HeardBatch(
             batch=dataset.collate(indices), audio_seconds=audio_seconds(dataset, indices)
         )

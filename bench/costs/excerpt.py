@@ -1,13 +1,12 @@
 """A small part of a corpus that trains as the whole does: the same lengths, in the same shares."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.batches import BatchConfig, Dataset, epoch_order, feasible_subset
+from bench.data.batches import Dataset, feasible_subset
 from bench.data.store import FeatureStore
 from bench.data.utterance import Corpus, Utterance
 from bench.training.loop import TrainingData
@@ -54,12 +53,6 @@ def spread(items: Sequence[T], share: float) -> list[T]:
     """A share of `items`, at even distances; one at least if there is any."""
     num_taken = max(1, round(share * len(items))) if items else 0
     return [items[(2 * place + 1) * len(items) // (2 * num_taken)] for place in range(num_taken)]
-
-
-def bucketed(dataset: Dataset, config: BatchConfig, seed: int) -> Iterator[list[int]]:
-    """The batches of a run of bench.training with this seed, epoch after epoch without end."""
-    for epoch in count():
-        yield from epoch_order(dataset, config, seed=seed, epoch=epoch)
 
 
 def audio_seconds(dataset: Dataset, indices: Sequence[int]) -> float:

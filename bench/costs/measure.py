@@ -28,10 +28,10 @@ from bench.costs.baselines import (
     plain_batches,
 )
 from bench.costs.contest import OURS, Contender, Contest, Meter
-from bench.costs.excerpt import audio_seconds, bucketed, excerpt
+from bench.costs.excerpt import audio_seconds, excerpt
 from bench.costs.recognition import time_recognition
 from bench.costs.workers import Job, train_at_once
-from bench.data.batches import Dataset, epoch_order, padding_share
+from bench.data.batches import Dataset, batches_from, epoch_order, padding_share
 from bench.data.store import build_store, open_store
 from bench.data.utterance import Corpus
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
@@ -169,7 +169,7 @@ def _contest(
     # The clock by which ours saves goes on while the others have their turns.
     interval = config.training.checkpoint_every_seconds * (1 + len(others))
     config = updated(config, {"training.checkpoint_every_seconds": interval})
-    order = bucketed(data.train, config.batches, config.seed)
+    order = batches_from(data.train, config.batches, seed=config.seed)
     tracker = Tracker.open(folder, _identity(config), to_dict(config), target)
     contest = Contest(
         meter=Meter(audio_seconds(data.train, batch) for batch in order),

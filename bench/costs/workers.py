@@ -13,7 +13,8 @@ import torch
 
 from bench.core.config import updated
 from bench.costs.contest import NO_TURN, Meter, Turn
-from bench.costs.excerpt import audio_seconds, bucketed, excerpt
+from bench.costs.excerpt import audio_seconds, excerpt
+from bench.data.batches import batches_from
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
 from bench.training.config import RunConfig, build_model
@@ -111,7 +112,7 @@ def _train(job: Job) -> WorkerResult:
     store = open_store(job.corpus, config.features)
     model = build_model(config)
     data = excerpt(job.corpus, store, minutes=job.minutes, output_lengths=model.output_lengths)
-    order = bucketed(data.train, config.batches, config.seed)
+    order = batches_from(data.train, config.batches, seed=config.seed)
     window = _Window(Meter(audio_seconds(data.train, batch) for batch in order), job.seconds)
     with TemporaryDirectory() as folder:
         train(config, model, data, device=device, directory=Path(folder), report=window)

@@ -4,8 +4,11 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +138,20 @@ class Dataset:
         )
 
 
+def collated(dataset: Dataset, order: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:
+    """Each list of indices with its batch; a thread collates the next one meanwhile, so that a slow
+    disk is not waited for."""
+    with ThreadPoolExecutor(1, thread_name_prefix="collate") as thread:
+        coming: deque[tuple[list[int], Future[Batch]]] = deque()
+        for indices in order:
+            coming.append((indices, thread.submit(dataset.collate, indices)))
+            if len(coming) > 1:
+                now, batch = coming.popleft()
+                yield now, batch.result()
+        for now, batch in coming:
+            yield now, batch.result()
+
+
 def thinned(utterances: Sequence[Utterance], share: float) -> tuple[Utterance, ...]:
     """That share of `utterances` (one at least) as BatchConfig.train_share draws it, in order."""
     ranked = sorted(utterances, key=lambda u: derive(0, f"train_share/{u.id}"))
@@ -160,6 +177,15 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
         sizes = [len(batch) * dataset.num_frames[batch].max() for batch in shuffled]
         shuffled.insert(0, shuffled.pop(int(np.argmax(sizes))))
     return shuffled
+
+
+def batches_from(
+    dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int = 0, batch: int = 0
+) -> Iterator[list[int]]:
+    """The batches of `epoch_order`, epoch after epoch without end, from one of an epoch on."""
+    for number in count(epoch):
+        order = epoch_order(dataset, config, seed=seed, epoch=number)
+        yield from order[batch if number == epoch else 0 :]
 
 
 def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[slice]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.data.audio import read_audio
-from bench.data.batches import BatchConfig, Dataset, evaluation_order
+from bench.data.batches import BatchConfig, Dataset, collated, evaluation_order
 from bench.data.features import CorpusStats, compute
 from bench.data.text import BLANK
 from bench.decoding import Decoder, greedy
@@ -57,8 +57,7 @@ def evaluate(
     losses: list[Tensor] = []
     num_blanks = torch.zeros((), dtype=torch.int64, device=device)
     num_frames = 0
-    for indices in evaluation_order(dataset, batches):
-        host = dataset.collate(indices)
+    for indices, host in collated(dataset, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
         batch = host.to(device)
         with autocast(device, precision or default_precision(device)):

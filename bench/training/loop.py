@@ -24,7 +24,15 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import derive, generator, seed_torch
 from bench.data.augment import augment, draw_lengths
-from bench.data.batches import Dataset, copied, epoch_order, feasible_subset, micro_batches
+from bench.data.batches import (
+    Dataset,
+    batches_from,
+    collated,
+    copied,
+    epoch_order,
+    feasible_subset,
+    micro_batches,
+)
 from bench.training import checkpoint
 from bench.training.average import Average
 from bench.training.clocks import Clocks
@@ -136,12 +144,13 @@ def _train(
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
     num_steps = sum(len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs))
     order = order_of(epoch=state.epoch)
+    place = {"epoch": state.epoch, "batch": state.batch}
+    batches = collated(data.train, batches_from(data.train, config.batches, seed=seed, **place))
     stop = False
     while state.outcome is None and not stop:
         # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
         with clocks("data"):
-            indices = order[state.batch]
-            host = data.train.collate(indices)
+            indices, host = next(batches)
         with clocks("augment"):
             rng = generator(seed, "augment", state.step)
             lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)

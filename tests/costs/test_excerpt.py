@@ -1,13 +1,10 @@
 """A part of a corpus stands for the whole."""
 
-from itertools import islice
-
 import pytest
 import torch
 
 from bench.core.errors import UserError
-from bench.costs.excerpt import audio_seconds, bucketed, excerpt, spread
-from bench.data.batches import BatchConfig, epoch_order
+from bench.costs.excerpt import audio_seconds, excerpt, spread
 from bench.data.store import FeatureStore
 from bench.data.utterance import Corpus
 from bench.training.loop import TrainingData
@@ -49,10 +46,6 @@ def test_what_a_network_cannot_spell_is_left_out(tone_corpus: Corpus, store: Fea
         excerpt(tone_corpus, store, minutes=60, output_lengths=torch.zeros_like)
 
 
-def test_batches_are_those_of_a_run_epoch_after_epoch(data: TrainingData) -> None:
-    config = BatchConfig(batch_seconds=2.0)
-    first, second = (epoch_order(data.train, config, seed=3, epoch=epoch) for epoch in (0, 1))
-    assert list(islice(bucketed(data.train, config, seed=3), len(first + second))) == first + second
-    assert sum(audio_seconds(data.train, batch) for batch in first) == pytest.approx(
-        data.train.seconds
-    )
+def test_audio_seconds(data: TrainingData) -> None:
+    everything = range(len(data.train))
+    assert audio_seconds(data.train, everything) == pytest.approx(data.train.seconds)

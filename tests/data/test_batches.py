@@ -1,7 +1,8 @@
 """Batches: every utterance once, within the cap, the same for the same arguments."""
 
+import threading
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -19,6 +20,8 @@ from bench.data.batches import (
     Batch,
     BatchConfig,
     Dataset,
+    batches_from,
+    collated,
     epoch_order,
     evaluation_order,
     feasible_subset,
@@ -222,6 +225,51 @@ def test_batch_moves_whole_to_cuda(tones: Dataset) -> None:
     moved = batch.to(torch.device("cuda"))
     for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B"):
         assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
+
+
+def test_batches_go_on_from_anywhere(tones: Dataset) -> None:
+    config = BatchConfig(batch_seconds=2.0)
+    orders = [epoch_order(tones, config, seed=3, epoch=epoch) for epoch in range(3)]
+    every = [batch for order in orders for batch in order]
+    assert list(islice(batches_from(tones, config, seed=3), len(every))) == every
+    rest = len(orders[1]) - 1 + len(orders[2])
+    later = batches_from(tones, config, seed=3, epoch=1, batch=1)
+    assert list(islice(later, rest)) == every[-rest:]
+
+
+def test_the_next_batch_is_collated_while_one_is_used(
+    tones: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, begun = [[3, 1], [0], [2]], [threading.Event() for _ in range(3)]
+    collate = tones.collate
+
+    def watched(indices: list[int]) -> Batch:
+        begun[order.index(indices)].set()
+        return collate(indices)
+
+    monkeypatch.setattr(tones, "collate", watched)
+    batches = collated(tones, order)
+    for place, (indices, batch) in enumerate(batches):
+        assert indices == order[place]
+        torch.testing.assert_close(batch.feats_BTF, collate(indices).feats_BTF)
+        assert all(event.wait(10) for event in begun[: place + 2])
+        assert not any(event.is_set() for event in begun[place + 2 :])
+
+
+def test_what_goes_wrong_in_a_batch_is_raised_where_it_is_due(tones: Dataset) -> None:
+    batches = collated(tones, [[0], [len(tones)]])
+    assert next(batches)[0] == [0]
+    with pytest.raises(IndexError):
+        next(batches)
+
+
+def test_batches_given_up_leave_no_thread(tones: Dataset) -> None:
+    before = threading.active_count()
+    batches = collated(tones, [[0], [1], [2]])
+    next(batches)
+    assert threading.active_count() == before + 1
+    del batches
+    assert threading.active_count() == before
 
 
 def test_dataset_knows_its_length_and_seconds(tones: Dataset) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
 
 from bench.core.config import updated
+from bench.data.augment import draw_lengths
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig
 from bench.data.store import FeatureStore, open_store
@@ -104,20 +106,16 @@ class Run:
 
     def dying_after(self, num_steps: int, die: Callable[[], None] = _die) -> None:
         """Train for so many steps, and die at the next."""
-        dataset, steps = self.data.train, itertools.count()
-        collate = dataset.collate
+        steps = itertools.count()
 
-        def fragile(indices: Any) -> Any:
+        def fragile(*args: Any) -> Any:
             if next(steps) == num_steps:
                 die()
-            return collate(indices)
+            return draw_lengths(*args)
 
-        dataset.collate = fragile  # type: ignore[method-assign]
-        try:
-            with pytest.raises(DeathError):
-                self()
-        finally:
-            del dataset.collate
+        # What a step does first, in the process's main thread.
+        with patch("bench.training.loop.draw_lengths", fragile), pytest.raises(DeathError):
+            self()
 
     @property
     def curves(self) -> dict[int, dict[str, float]]:
