@@ -1,5 +1,5 @@
-/* What training takes its time for on a CPU: recurrent layers, forward and backward (one matrix
- * product, and the gates of each cell), and the CTC loss with its gradient.
+/* What training takes its time for on a CPU: matrix products, recurrent layers (a product a frame,
+ * and the gates of each cell), convolutions over time, and the CTC loss; each forward and backward.
  *
  * Legend: B rows (utterances), T frames, H width, G gates times H. Arrays are float32 in C order,
  * rows first: [B, T, H]. Rows do not depend on each other, and each is summed in one fixed order, so

@@ -4,11 +4,10 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -142,14 +141,10 @@ def collated(dataset: Dataset, order: Iterable[list[int]]) -> Iterator[tuple[lis
     """Each list of indices with its batch; a thread collates the next one meanwhile, so that a slow
     disk is not waited for."""
     with ThreadPoolExecutor(1, thread_name_prefix="collate") as thread:
-        coming: deque[tuple[list[int], Future[Batch]]] = deque()
-        for indices in order:
-            coming.append((indices, thread.submit(dataset.collate, indices)))
-            if len(coming) > 1:
-                now, batch = coming.popleft()
-                yield now, batch.result()
-        for now, batch in coming:
-            yield now, batch.result()
+        begun = ((indices, thread.submit(dataset.collate, indices)) for indices in order)
+        nothing: tuple[list[int], Future[Batch]] = ([], Future())
+        for (indices, batch), _ in pairwise(chain(begun, [nothing])):
+            yield indices, batch.result()
 
 
 def thinned(utterances: Sequence[Utterance], share: float) -> tuple[Utterance, ...]:
