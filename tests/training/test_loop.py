@@ -273,6 +273,15 @@ def test_without_a_valid_split_the_last_weights_are_kept(run: MakeRun) -> None:
     assert blind.left("best.pt")["model"] == blind.left("last.pt")["model"]
 
 
+def test_a_run_on_a_cpu_keeps_the_memory_it_frees(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: calls.append(None))
+    run(**{"training.num_epochs": 1})()
+    assert calls == [None]
+
+
 def test_a_corpus_without_a_watch_split_is_trained_on(run: MakeRun) -> None:
     unwatched = run(**{"training.num_epochs": 1})
     unwatched.data = replace(unwatched.data, watch=Dataset((), unwatched.data.train.store))
