@@ -1,4 +1,4 @@
-"""Convolutions over time on a CPU: the numbers of torch's own, with half of its time.
+"""Convolutions over time on a CPU: the numbers of torch's own, in two thirds of its time.
 
 Legend: B batch, T frames, C inputs, D outputs, K frames of the kernel, U output frames. A window is
 what the kernel sees at once, K C floats, one frame's after another's.

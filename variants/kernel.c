@@ -10,6 +10,7 @@
  * The loops over columns are written so that a compiler makes vector instructions of them.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -59,7 +60,7 @@ INLINE void copy(int64_t num, int64_t most, const float *from, float *to) {
         memcpy(to, from, num * sizeof(float));
 }
 
-/* out = start + left @ panel; the rows of `start` lie start_stride apart, none are zeros. The element
+/* out = start + left @ panel; the rows of `start` lie start_stride apart, NULL is zeros. The element
  * of left at (row, k) is left[row * row_stride + k * inner_stride]. */
 INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
                            int64_t inner_stride, const float *panel, int64_t num_inner,
@@ -101,7 +102,7 @@ INLINE void multiply_rows(int64_t num_rows, const float *left, int64_t row_strid
     }
 }
 
-/* out = bias + left @ right, the same bias for each row, or none. */
+/* out = bias + left @ right, the same bias for each row, or none (NULL). */
 static void multiply(int64_t num_rows, const float *left, int64_t left_stride, const float *packed,
                      int64_t num_inner, int64_t num_columns, const float *bias, float *out,
                      int64_t out_stride) {
@@ -111,7 +112,7 @@ static void multiply(int64_t num_rows, const float *left, int64_t left_stride, c
         for (int64_t block = 0; block < num_blocks; block++) {
             int64_t row = num_rows * block / num_blocks;
             multiply_rows(num_rows * (block + 1) / num_blocks - row, left + row * left_stride,
-                          left_stride, 1, packed, num_inner, bias ? bias + first : 0, 0,
+                          left_stride, 1, packed, num_inner, bias ? bias + first : NULL, 0,
                           out + row * out_stride + first, out_stride, width);
         }
     }
@@ -135,7 +136,7 @@ void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns
                     num_columns, bias, out + first * num_columns);
 }
 
-/* out += left^T @ right: weight gradients, a long sum into a small matrix, taken in blocks that stay
+/* out += left^T @ right: weight gradients, long sums into a small matrix, taken in blocks that stay
  * in the caches. Rows of `out` from `first` to before `last`; the frames of `left` lie left_stride
  * apart, the panels of `packed` panel_stride. */
 #define INNER_BLOCK 256
@@ -240,7 +241,7 @@ void rnn_forward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t relu
                  float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, H, 0,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, H, NULL,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
@@ -263,7 +264,7 @@ void rnn_backward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t rel
                   const float *states, float *grads) {
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * H, T * H, packed, H, H, 0,
+            multiply(last - first, grads + (first * T + t + 1) * H, T * H, packed, H, H, NULL,
                      sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
@@ -293,7 +294,7 @@ void gru_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float 
                  float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 3 * H, 0,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 3 * H, NULL,
                      sums + first * 3 * H, 3 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
@@ -326,8 +327,8 @@ void gru_backward(int64_t first, int64_t last, int64_t T, int64_t H, const float
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, packed, 3 * H, H, 0,
-                     sums + first * H, H);
+            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, packed, 3 * H,
+                     H, NULL, sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
             gru_slopes(H, out_grads + at * H, t < T - 1 ? sums + b * H : zeros,
@@ -357,7 +358,7 @@ void lstm_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float
                   const float *zeros, float *sums, float *gates, float *cells, float *states) {
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 4 * H, 0,
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 4 * H, NULL,
                      sums + first * 4 * H, 4 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
@@ -388,8 +389,8 @@ void lstm_backward(int64_t first, int64_t last, int64_t T, int64_t H, const floa
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, packed, 4 * H, H, 0,
-                     sums + first * H, H);
+            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, packed, 4 * H,
+                     H, NULL, sums + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
             lstm_slopes(H, out_grads + at * H, t < T - 1 ? sums + b * H : zeros,

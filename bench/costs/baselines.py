@@ -76,7 +76,7 @@ class PackedLayer(nn.Module):
         return ahead_BTH + back_BTH
 
 
-def packed(model: AcousticModel) -> AcousticModel | None:
+def packed_copy(model: AcousticModel) -> AcousticModel | None:
     """A copy of `model` with each RecurrentLayer as a PackedLayer.
 
     None if it has none: then its recurrence is its own, and no other code computes it.

@@ -24,7 +24,7 @@ from bench.costs.arithmetic import (
 from bench.costs.baselines import (
     Baseline,
     family_batches,
-    packed,
+    packed_copy,
     plain_batches,
 )
 from bench.costs.contest import OURS, Contender, Contest, Meter
@@ -226,7 +226,7 @@ def _contenders(
     # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
     from bench.tracking.direct import DirectLog
 
-    family, plain = packed(model), deepcopy(model)
+    family, plain = packed_copy(model), deepcopy(model)
     if family is None:
         _logger.warning("%s has no baselines: its recurrence is its own", config.variant)
         return {}

@@ -209,7 +209,7 @@ def min_frames(text: str) -> int:
 
     One per label, and one for the blank between two equal labels (Graves et al. 2006, section 3).
     """
-    repeats = sum(map(str.__eq__, text, text[1:]))
+    repeats = sum(a == b for a, b in pairwise(text))
     return max(1, len(text) + repeats)
 
 

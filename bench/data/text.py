@@ -47,7 +47,7 @@ def unknown_symbols(text: str) -> str:
 
 def encode(text: str) -> list[int]:
     """Normalised `text` as symbol indices (1 to 28, never the blank)."""
-    return list(map(_INDEX.__getitem__, text))
+    return [_INDEX[symbol] for symbol in text]
 
 
 def decode(indices: Iterable[int]) -> str:

@@ -142,8 +142,8 @@ def _train(
     clocks = Clocks(state.seconds)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
-    num_steps = sum(len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs))
-    order = order_of(epoch=state.epoch)
+    sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
+    num_steps = sum(sizes)
     place = {"epoch": state.epoch, "batch": state.batch}
     batches = collated(data.train, batches_from(data.train, config.batches, seed=seed, **place))
     stop = False
@@ -194,19 +194,18 @@ def _train(
             state.step, state.batch = state.step + 1, state.batch + 1
 
         # 5. Read the curves every few steps, and where the epoch or the time allowed ends.
-        epoch = state.epoch + state.batch / len(order)
-        epoch_ends = state.batch == len(order)
+        epoch = state.epoch + state.batch / sizes[state.epoch]
+        epoch_ends = state.batch == sizes[state.epoch]
         cap = settings.max_train_seconds
         out_of_time = cap is not None and clocks.train >= cap
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
-            metrics |= read_window(state, clocks, data.train, order)
+            metrics |= read_window(state, clocks, data.train, order_of)
 
         # 6. At the end of an epoch, evaluate and keep the best weights.
         if epoch_ends:
             state.epoch, state.batch = state.epoch + 1, 0
-            order = order_of(epoch=state.epoch)
         over = out_of_time or state.epoch == settings.num_epochs
         due = epoch_ends and state.epoch % settings.eval_every_epochs == 0
         evaluated = (due or over) and state.outcome is None

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
@@ -55,9 +56,11 @@ class LoopState:
 
 
 def read_window(
-    state: LoopState, clocks: Clocks, dataset: Dataset, order: list[list[int]]
+    state: LoopState, clocks: Clocks, dataset: Dataset, order_of: Callable[..., list[list[int]]]
 ) -> dict[str, float]:
     """Fetch and empty the window; count what was not finite in it, average the rest.
+
+    ``order_of(epoch=…)`` gives an epoch's batches, to name one that was not finite.
 
     Sets the outcome where so many steps in a row were not finite that the run has diverged.
     """
@@ -76,7 +79,9 @@ def read_window(
         if state.nonfinite_streak == MAX_NONFINITE_STREAK:
             state.outcome = "diverged"
         step = state.step - state.batch + place + 1
-        ids = ", ".join(dataset.utterances[index].id for index in order[place])
+        ids = ", ".join(
+            dataset.utterances[index].id for index in order_of(epoch=state.epoch)[place]
+        )
         message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
         _logger.warning(message, step, row[0], row[1], ids)
     audio = state.audio_seconds - state.reported_audio_seconds

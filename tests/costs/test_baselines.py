@@ -12,7 +12,7 @@ from bench.costs.baselines import (
     Baseline,
     PackedLayer,
     family_batches,
-    packed,
+    packed_copy,
     plain_batches,
 )
 from bench.data.batches import epoch_order
@@ -76,11 +76,11 @@ def test_a_recurrence_of_its_own_has_no_baseline(tiny: Configure) -> None:
     config = default_run_config("deepspeech2", tiny().corpus)
     with torch.device("meta"):
         model = build_model(config)
-    assert packed(model) is None
+    assert packed_copy(model) is None
 
 
 def copied_model(model: AcousticModel) -> AcousticModel:
-    copy = packed(model)
+    copy = packed_copy(model)
     assert copy is not None
     return copy
 
