@@ -189,6 +189,112 @@ void add_convolution_grad(int64_t first, int64_t last, int64_t B, int64_t U, int
                        B * U * NR, out);
 }
 
+/* ---- batch normalisation (Ioffe and Szegedy 2015). x [B, R, C]: of the R rows of b
+ * the first own[b] count, the others are padding. Sums are shared out by channels, each taken in
+ * blocks of rows, so that their rounding does not grow with the batch. ---- */
+
+#define NORM_ROWS 64
+#define NORM_CHANNELS 256 /* at a time */
+
+static void block_moments(int64_t num_rows, int64_t num, int64_t C, const float *restrict x,
+                          float *restrict mean, float *restrict squares) {
+    for (int64_t i = 0; i < num; i++) mean[i] = squares[i] = 0.0f;
+    for (int64_t row = 0; row < num_rows; row++)
+        for (int64_t i = 0; i < num; i++) mean[i] += x[row * C + i];
+    for (int64_t i = 0; i < num; i++) mean[i] /= num_rows;
+    for (int64_t row = 0; row < num_rows; row++)
+        for (int64_t i = 0; i < num; i++) {
+            float centred = x[row * C + i] - mean[i];
+            squares[i] += centred * centred;
+        }
+}
+
+/* How the moments of two parts make those of both: Chan, Golub and LeVeque 1983,
+ * doi:10.1080/00031305.1983.10483115. `part` is the share of the rows that the second has. */
+static void join_moments(int64_t num, float part, float num_before, const float *restrict mean_2,
+                         const float *restrict squares_2, float *restrict mean,
+                         float *restrict squares) {
+    for (int64_t i = 0; i < num; i++) {
+        float step = mean_2[i] - mean[i];
+        mean[i] += step * part;
+        squares[i] += squares_2[i] + step * step * part * num_before;
+    }
+}
+
+/* means [C] and squares [C], the sums of squared distances from them; of no rows zeros. */
+void moments(int64_t first, int64_t last, int64_t B, int64_t R, int64_t C, const int64_t *own,
+             const float *x, float *means, float *squares) {
+    float mean[NORM_CHANNELS], square[NORM_CHANNELS];
+    for (int64_t c = first; c < last; c += NORM_CHANNELS) {
+        int64_t num = last - c < NORM_CHANNELS ? last - c : NORM_CHANNELS, seen = 0;
+        memset(means + c, 0, num * sizeof(float));
+        memset(squares + c, 0, num * sizeof(float));
+        for (int64_t b = 0; b < B; b++)
+            for (int64_t row = 0; row < own[b]; row += NORM_ROWS) {
+                int64_t num_rows = own[b] - row < NORM_ROWS ? own[b] - row : NORM_ROWS;
+                block_moments(num_rows, num, C, x + (b * R + row) * C + c, mean, square);
+                join_moments(num, (float)num_rows / (seen + num_rows), seen, mean, square,
+                             means + c, squares + c);
+                seen += num_rows;
+            }
+    }
+}
+
+/* y = (x - mean) * gain + bias, of rows [N, C]. */
+void normalize(int64_t first, int64_t last, int64_t C, const float *restrict x,
+               const float *restrict mean, const float *restrict gain, const float *restrict bias,
+               float *restrict y) {
+    for (int64_t at = first * C; at < last * C; at += C)
+        for (int64_t i = 0; i < C; i++) y[at + i] = (x[at + i] - mean[i]) * gain[i] + bias[i];
+}
+
+static void block_sums(int64_t num_rows, int64_t num, int64_t C, const float *restrict grads,
+                       const float *restrict x, const float *restrict mean, float *restrict sums,
+                       float *restrict products) {
+    for (int64_t i = 0; i < num; i++) sums[i] = products[i] = 0.0f;
+    for (int64_t row = 0; row < num_rows; row++)
+        for (int64_t i = 0; i < num; i++) {
+            float grad = grads[row * C + i];
+            sums[i] += grad;
+            products[i] += grad * (x[row * C + i] - mean[i]);
+        }
+}
+
+/* Over all N rows: sums [C] of the gradients, and products [C] with what lies around the mean. */
+void normalize_sums(int64_t first, int64_t last, int64_t N, int64_t C, const float *grads,
+                    const float *x, const float *means, float *sums, float *products) {
+    float sum[NORM_CHANNELS], product[NORM_CHANNELS];
+    for (int64_t c = first; c < last; c += NORM_CHANNELS) {
+        int64_t num = last - c < NORM_CHANNELS ? last - c : NORM_CHANNELS;
+        memset(sums + c, 0, num * sizeof(float));
+        memset(products + c, 0, num * sizeof(float));
+        for (int64_t row = 0; row < N; row += NORM_ROWS) {
+            block_sums(N - row < NORM_ROWS ? N - row : NORM_ROWS, num, C, grads + row * C + c,
+                       x + row * C + c, means + c, sum, product);
+            for (int64_t i = 0; i < num; i++) sums[c + i] += sum[i], products[c + i] += product[i];
+        }
+    }
+}
+
+/* The gradients of x; of an utterance's own rows less what goes through the moments:
+ * (grad - shared - (x - mean) * slope) * gain. */
+void normalize_back(int64_t first, int64_t last, int64_t R, int64_t C, const int64_t *own,
+                    const float *restrict grads, const float *restrict x,
+                    const float *restrict mean, const float *restrict shared,
+                    const float *restrict slope, const float *restrict gain,
+                    float *restrict x_grads) {
+    for (int64_t b = first; b < last; b++)
+        for (int64_t row = 0; row < R; row++) {
+            int64_t at = (b * R + row) * C;
+            if (row < own[b])
+                for (int64_t i = 0; i < C; i++)
+                    x_grads[at + i] =
+                        (grads[at + i] - shared[i] - (x[at + i] - mean[i]) * slope[i]) * gain[i];
+            else
+                for (int64_t i = 0; i < C; i++) x_grads[at + i] = grads[at + i] * gain[i];
+        }
+}
+
 /* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:
  * within 2e-7 of the true value, relative, also near 0; NaN stays NaN ---- */
 

@@ -17,7 +17,6 @@ from variants.layers import (
     conv_lengths,
     stack_context,
 )
-from variants.normalization import MaskedBatchNorm, Normalization
 from variants.padding import frame_mask, reverse_by_length, zero_padding
 
 LENS = torch.tensor([9, 4, 7])
@@ -114,60 +113,6 @@ def test_convolutions_have_a_bias_only_where_no_norm_has_one() -> None:
     for norm, bias in (("batch", False), ("layer", False), ("none", True)):
         names = [name for name, _ in ConvStack1d(4, ((3, 5, 2),), norm, 20.0).named_parameters()]
         assert ("convs.0.conv.bias" in names) is bias
-
-
-@pytest.mark.parametrize("inner", [(), (4,)], ids=["BTC", "BTFC"])
-def test_batch_norm_is_torch_s_over_the_valid_frames(inner: tuple[int, ...]) -> None:
-    ours, torchs = MaskedBatchNorm(5), nn.BatchNorm1d(5)
-    for module in (ours, torchs):
-        nn.init.normal_(module.weight, generator=torch.Generator().manual_seed(1))
-        nn.init.normal_(module.bias, generator=torch.Generator().manual_seed(2))
-    x = padded(*inner, 5).mul(2).add(3).requires_grad_()
-    mask = frame_mask(LENS, 9)
-    expected = torchs(x[mask].flatten(0, -2))
-    got = ours(x, LENS)[mask].flatten(0, -2)
-    torch.testing.assert_close(got, expected)
-    torch.testing.assert_close(ours.running_mean, torchs.running_mean)
-    torch.testing.assert_close(ours.running_var, torchs.running_var)
-    weights = torch.randn_like(got)
-    grads, theirs = (
-        torch.autograd.grad((y * weights).sum(), [x, module.weight, module.bias])
-        for y, module in ((got, ours), (expected, torchs))
-    )
-    torch.testing.assert_close(grads, theirs, atol=1e-5, rtol=1e-4)
-    assert not grads[0][~mask].any()
-    ours.eval()
-    torchs.eval()
-    torch.testing.assert_close(ours(x, LENS)[mask].flatten(0, -2), torchs(x[mask].flatten(0, -2)))
-
-
-def test_batch_norm_keeps_float32_statistics_of_bfloat16() -> None:
-    norm, x = MaskedBatchNorm(5), padded(5).bfloat16()
-    assert norm(x, LENS).dtype == torch.bfloat16
-    mean = x[frame_mask(LENS, 9)].float().mean(0)
-    torch.testing.assert_close(norm.running_mean, 0.1 * mean)
-
-
-def test_batch_norm_hands_gradients_of_the_padding_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They go through mean and variance to the frames that count: checked by finite differences."""
-    monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)  # which need 64 bits
-    norm, lens = MaskedBatchNorm(2).double(), torch.tensor([3, 2])
-    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, *_: norm(x, lens), (x, norm.weight, norm.bias))
-
-
-def test_batch_norm_of_no_frames_or_one_stays_finite() -> None:
-    norm = MaskedBatchNorm(5)
-    for lens in (torch.tensor([0]), torch.tensor([1])):
-        assert norm(torch.randn(1, 3, 5), lens).isfinite().all()
-        assert norm.running_var.isfinite().all()
-
-
-def test_normalizations() -> None:
-    x = padded(5)
-    assert Normalization("none", 5)(x, LENS) is x
-    torch.testing.assert_close(Normalization("layer", 5)(x, LENS), nn.LayerNorm(5)(x))
-    torch.testing.assert_close(Normalization("batch", 5)(x, LENS), MaskedBatchNorm(5)(x, LENS))
 
 
 @pytest.mark.parametrize("cell", ["rnn", "relu_rnn", "gru", "lstm"])
