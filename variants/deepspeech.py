@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from variants.layers import ConvStack1d, ConvStack2d, Directions, Dropout, LookAhead, RecurrentLayer
+from variants.dropout import Dropout
+from variants.layers import ConvStack1d, ConvStack2d, Directions, LookAhead, RecurrentLayer
 from variants.normalization import Norm, Normalization
 from variants.spec import (
     AcousticModel,

@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from variants.layers import Dropout, RecurrentLayer, conv_lengths, stack_context
+from variants.dropout import Dropout
+from variants.layers import RecurrentLayer, conv_lengths, stack_context
 from variants.spec import (
     AcousticModel,
     VariantSpec,

@@ -295,6 +295,16 @@ void normalize_back(int64_t first, int64_t last, int64_t R, int64_t C, const int
         }
 }
 
+/* ---- dropout (Srivastava et al. 2014): y = x 2^16 / num_kept where a draw of 16 bits is one of the
+ * num_kept least, else 0 (of what is not finite: NaN) ---- */
+
+void drop(int64_t first, int64_t last, int64_t num_kept, const int16_t *restrict draws,
+          const float *restrict x, float *restrict y) {
+    float scale = (float)(65536.0 / num_kept);
+    int32_t limit = (int32_t)(num_kept - 32768);
+    for (int64_t i = first; i < last; i++) y[i] = x[i] * (draws[i] < limit ? scale : 0.0f);
+}
+
 /* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:
  * within 2e-7 of the true value, relative, also near 0; NaN stays NaN ---- */
 

@@ -259,33 +259,6 @@ class RecurrentLayer(nn.Module):
         return ahead_BTH + back_BTH
 
 
-class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014), as `torch.nn.Dropout`.
-
-    On a CPU torch draws a number for each element, which took 5 % of a step; here one draw of 64
-    bits makes four, so that the share is within 1 / 65536 of `p`.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def extra_repr(self) -> str:
-        """What print shows."""
-        return f"p={self.p}"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """In training, zero a share `p` of the elements and divide the others by ``1 - p``."""
-        if not self.training or not self.p:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        num_kept = max(1, round((1 - self.p) * 2**16))  # of 2^16 numbers
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = (draws.view(torch.int16)[: x.numel()] < num_kept - 2**15).view(x.shape)
-        return x * kept.to(x.dtype).mul_(2**16 / num_kept)
-
-
 class LookAhead(nn.Module):
     """Row convolution: each channel sees its own next `num_frames` frames, zeros past the end.
 

@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from variants.layers import (
     ConvStack1d,
     ConvStack2d,
-    Dropout,
     LookAhead,
     MaskedConv1d,
     RecurrentLayer,
@@ -150,32 +149,3 @@ def test_look_ahead_weighs_each_channel_s_own_future() -> None:
     y = layer(x, torch.tensor([3]))
     assert y.shape == x.shape
     assert y[0, :3].tolist() == [[321, -2], [32, 6], [3, 7]]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("p", [0.1, 0.25, 0.9])
-def test_dropout_zeros_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    x = torch.ones(401, 499, dtype=dtype, requires_grad=True)  # no multiple of four
-    dropout = Dropout(p)
-    y = dropout(x)
-    kept = y != 0
-    assert y.dtype == dtype
-    # 200,099 draws: four standard deviations are at most .0045.
-    assert kept.float().mean().item() == pytest.approx(1 - p, abs=0.0045)
-    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 1 / (1 - p)), rtol=0.01, atol=0)
-    for place in range(4):  # each quarter of a draw alike
-        share = kept.flatten()[place::4].float().mean().item()
-        assert share == pytest.approx(1 - p, abs=0.009)
-    (grad,) = torch.autograd.grad(y.sum(), x)
-    assert torch.equal(grad, y)
-    assert not torch.equal(dropout(x), y)
-    torch.manual_seed(0)
-    assert torch.equal(dropout(x), y)
-
-
-def test_dropout_outside_training_or_of_nothing_hands_on() -> None:
-    x = torch.ones(3, 5)
-    assert Dropout(0.5).eval()(x) is x
-    assert Dropout(0.0)(x) is x
-    assert Dropout(0.9999999)(x).isfinite().all()
