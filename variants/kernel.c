@@ -136,37 +136,45 @@ void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns
                     num_columns, bias, out + first * num_columns);
 }
 
-/* out += left^T @ right: weight gradients, long sums into a small matrix, taken in blocks that stay
- * in the caches. Rows of `out` from `first` to before `last`; the frames of `left` lie left_stride
- * apart, the panels of `packed` panel_stride. */
+/* out += left^T @ right: weight gradients, long sums into a small matrix, taken in blocks of frames
+ * that stay in the caches; MR rows of left^T at a time, beside each other in `own`. */
 #define INNER_BLOCK 256
 
-static void add_transposed(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns,
-                           const float *left, int64_t left_stride, const float *packed,
-                           int64_t panel_stride, float *out) {
-    float own[INNER_BLOCK * MR];
-    for (int64_t begin = 0; begin < num_inner; begin += INNER_BLOCK) {
-        int64_t size = num_inner - begin < INNER_BLOCK ? num_inner - begin : INNER_BLOCK;
-        for (int64_t row = first; row < last; row += MR) {
-            int64_t height = last - row < MR ? last - row : MR;
-            for (int64_t k = 0; k < size; k++)
-                copy(height, MR, left + (begin + k) * left_stride + row, own + k * MR);
-            for (int64_t column = 0; column < num_columns; column += NR) {
-                int64_t width = num_columns - column < NR ? num_columns - column : NR;
-                float *sum = out + row * num_columns + column;
-                multiply_rows(height, own, 1, MR,
-                              packed + column / NR * panel_stride + begin * NR, size, sum,
-                              num_columns, sum, num_columns, width);
-            }
-        }
-    }
+INLINE void take_rows(int64_t num_rows, int64_t num_inner, const float *left, int64_t left_stride,
+                      float *own) {
+    for (int64_t k = 0; k < num_inner; k++)
+        copy(num_rows, MR, left + k * left_stride, own + k * MR);
 }
 
-void add_transposed_product(int64_t first, int64_t last, int64_t num_inner, int64_t num_rows,
-                            int64_t num_columns, const float *left, const float *packed,
-                            float *out) {
-    add_transposed(first, last, num_inner, num_columns, left, num_rows, packed, num_inner * NR,
-                   out);
+/* The panels of `packed` lie panel_stride apart. */
+INLINE void add_rows(int64_t num_rows, int64_t num_inner, int64_t num_columns, const float *own,
+                     const float *packed, int64_t panel_stride, float *out) {
+    for (int64_t column = 0; column < num_columns; column += NR, packed += panel_stride)
+        multiply_rows(num_rows, own, 1, MR, packed, num_inner, out + column, num_columns,
+                      out + column, num_columns,
+                      num_columns - column < NR ? num_columns - column : NR);
+}
+
+/* sums [G] and weight gradients [G, C] and [G, H], zeros before, of gradients [N, G] and what was
+ * multiplied, packed: [N, C] and perhaps [N, H]. Shared out by the rows of the three. */
+void add_weight_grads(int64_t first, int64_t last, int64_t N, int64_t G, int64_t C, int64_t H,
+                      const float *grads, const float *packed, const float *packed_2, float *sums,
+                      float *out, float *out_2) {
+    float own[INNER_BLOCK * MR];
+    for (int64_t begin = 0; begin < N; begin += INNER_BLOCK) {
+        int64_t size = N - begin < INNER_BLOCK ? N - begin : INNER_BLOCK;
+        for (int64_t row = first; row < last; row += MR) {
+            int64_t height = last - row < MR ? last - row : MR;
+            float sum[MR] = {0};
+            take_rows(height, size, grads + begin * G + row, G, own);
+            for (int64_t k = 0; k < size; k++)
+                for (int64_t i = 0; i < MR; i++) sum[i] += own[k * MR + i];
+            for (int64_t i = 0; i < height; i++) sums[row + i] += sum[i];
+            add_rows(height, size, C, own, packed + begin * NR, N * NR, out + row * C);
+            if (packed_2)
+                add_rows(height, size, H, own, packed_2 + begin * NR, N * NR, out_2 + row * H);
+        }
+    }
 }
 
 /* ---- convolution over time: the same two products, their left factor the windows of an utterance,
@@ -184,9 +192,17 @@ void convolve(int64_t first, int64_t last, int64_t U, int64_t row, int64_t step,
 void add_convolution_grad(int64_t first, int64_t last, int64_t B, int64_t U, int64_t row,
                           int64_t step, int64_t num_columns, const float *inputs,
                           const float *packed, float *out) {
+    float own[INNER_BLOCK * MR];
     for (int64_t b = 0; b < B; b++)
-        add_transposed(first, last, U, num_columns, inputs + b * row, step, packed + b * U * NR,
-                       B * U * NR, out);
+        for (int64_t begin = 0; begin < U; begin += INNER_BLOCK) {
+            int64_t size = U - begin < INNER_BLOCK ? U - begin : INNER_BLOCK;
+            for (int64_t at = first; at < last; at += MR) {
+                int64_t height = last - at < MR ? last - at : MR;
+                take_rows(height, size, inputs + b * row + begin * step + at, step, own);
+                add_rows(height, size, num_columns, own, packed + (b * U + begin) * NR,
+                         B * U * NR, out + at * num_columns);
+            }
+        }
 }
 
 /* ---- batch normalisation (Ioffe and Szegedy 2015). x [B, R, C]: of the R rows of b

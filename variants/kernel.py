@@ -160,13 +160,17 @@ def product(left_MK: Tensor, right_KN: Tensor, bias_N: Tensor | None = None) -> 
     return out_MN
 
 
-def transposed_product(left_NM: Tensor, right_NK: Tensor) -> Tensor:
-    """``left.T @ right`` without a transposed copy; N may be long."""
-    (num_inner, num_rows), num_columns = left_NM.shape, right_NK.shape[1]
-    out_MK = left_NM.new_zeros(num_rows, num_columns)
-    sizes = (num_inner, num_rows, num_columns)
-    call("add_transposed_product", num_rows, *sizes, left_NM, pack(right_NK), out_MK)
-    return out_MK
+def weight_grads(
+    grads_NG: Tensor, left_NC: Tensor, right_NH: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``grads.sum(0)``, ``grads.T @ left`` and ``grads.T @ right``, without a transposed copy."""
+    (num_inner, num_rows), num_left = grads_NG.shape, left_NC.shape[1]
+    num_right = 0 if right_NH is None else right_NH.shape[1]
+    outs = [grads_NG.new_zeros(num_rows, num) for num in (1, num_left, num_right)]
+    packed = (pack(left_NC), None if right_NH is None else pack(right_NH))
+    sizes = (num_inner, num_rows, num_left, num_right)
+    call("add_weight_grads", num_rows, *sizes, grads_NG, *packed, *outs)
+    return outs[0].flatten(), outs[1], outs[2]
 
 
 def _native(arg: Tensor | int | None) -> ctypes.c_int64 | ctypes.c_void_p:

@@ -65,18 +65,20 @@ class _Recurrence(torch.autograd.Function):
         grads_BTG, new_grads_BTH = _run_back(
             ctx.mode, grad_BTH.contiguous(), of_state_GH, states_BTH, others
         )
-        grads_NG = grads_BTG.flatten(0, 1)
+        grads_NG, x_NC = grads_BTG.flatten(0, 1), x_BTC.flatten(0, 1)
         before_NH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0)).flatten(0, 1)
-        of_state_grad = kernel.transposed_product(grads_NG, before_NH)
-        state_bias_grad = input_bias_grad = grads_NG.sum(0) if ctx.biased else None
-        if new_grads_BTH is not None:  # the input enters n outside the reset
+        if new_grads_BTH is None:
+            sum_G, of_input_grad, of_state_grad = kernel.weight_grads(grads_NG, x_NC, before_NH)
+            input_sum_G = sum_G
+        else:  # the input enters n outside the reset
+            sum_G, of_state_grad, _ = kernel.weight_grads(grads_NG, before_NH)
             grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
-            input_bias_grad = grads_NG.sum(0) if ctx.biased else None
-        of_input_grad = kernel.transposed_product(grads_NG, x_BTC.flatten(0, 1))
+            input_sum_G, of_input_grad, _ = kernel.weight_grads(grads_NG, x_NC)
+        bias_grads = (input_sum_G, sum_G) if ctx.biased else (None, None)
         x_grad = None
         if ctx.needs_input_grad[1]:
             x_grad = kernel.product(grads_NG, of_input_GC).view_as(x_BTC)
-        return None, x_grad, of_input_grad, of_state_grad, input_bias_grad, state_bias_grad
+        return None, x_grad, of_input_grad, of_state_grad, *bias_grads
 
 
 def _run(

@@ -1,7 +1,7 @@
 """How the kernel is built, and its product."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,24 +37,27 @@ def test_product(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_transposed_product(shape: tuple[int, int, int]) -> None:
-    num_rows, num_inner, num_columns = shape
-    left, right = torch.randn(num_inner, num_rows), torch.randn(num_columns, num_inner).t()
-    expected = (left.double().t() @ right.double()).float()
-    torch.testing.assert_close(
-        kernel.transposed_product(left, right), expected, rtol=1e-4, atol=1e-4
-    )
+@pytest.mark.parametrize("num_right", [None, 1, 35])
+def test_weight_grads(shape: tuple[int, int, int], num_right: int | None) -> None:
+    num_rows, num_inner, num_left = shape
+    grads, left = torch.randn(num_inner, num_rows), torch.randn(num_left, num_inner).t()
+    right = None if num_right is None else torch.randn(num_inner, num_right)
+    found = kernel.weight_grads(grads, left, right)
+    wide = grads.double().t()
+    expected = [wide.sum(1), wide @ left.double()]
+    expected.append(wide.new_empty(num_rows, 0) if right is None else wide @ right.double())
+    for ours, exact in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, exact.float(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("multiply", [kernel.product, kernel.transposed_product])
-def test_threads_change_no_bit(
-    multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> None:
+def test_threads_change_no_bit() -> None:
     left, right = torch.randn(2, 300, 300)
-    with threads(1):
-        alone = multiply(left, right)
-    with threads(3):
-        assert torch.equal(multiply(left, right), alone)
+
+    def numbers(num_threads: int) -> list[torch.Tensor]:
+        with threads(num_threads):
+            return [kernel.product(left, right), *kernel.weight_grads(left, right, left)]
+
+    assert all(map(torch.equal, numbers(1), numbers(3)))
 
 
 def test_it_is_built_once(unbuilt: Path) -> None:
