@@ -113,7 +113,7 @@ class Baseline:
         log: Log | None = None,
     ) -> None:
         """Train `model` on `batches`, which never end; `log` gets the metrics of each step."""
-        self._config, self._batches, self._device, self._log = config, batches, device, log
+        self._config, self._batches, self.device, self._log = config, batches, device, log
         self._model = model.to(device).train()
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -129,7 +129,7 @@ class Baseline:
         """Train on the next batch; returns its audio in seconds."""
         heard = next(self._batches)
         host = heard.batch
-        config, device, model = self._config, self._device, self._model
+        config, device, model = self._config, self.device, self._model
         rng = generator(config.seed, "augment", self._num_steps)
         host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
         batch, feat_lens_B = host.to(device), copied(host_lens_B, device)

@@ -1,4 +1,4 @@
-"""Contenders that train in turn in one process, so that whatever else the machine does hits all.
+"""Contenders that train in turn in one run, so that whatever else the machine does hits all.
 
 Our own loop cannot be stopped and gone on with for a few seconds at a time, but it calls a report
 every few steps: the others take their turns inside that call.
@@ -8,18 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
 
 from bench.training.progress import Progress
 
 OURS = "ours"
-
-
-class Contender(Protocol):
-    """Something that trains."""
-
-    def step(self) -> float:
-        """Train on one batch; returns its audio in seconds, without padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +34,27 @@ class Turn:
 
 
 NO_TURN = Turn(audio_seconds=0.0, seconds=0.0)
+
+Contender = Callable[[float], Turn]
+"""Trains for at least so many seconds, one step at least."""
+
+
+def take_turn(
+    step: Callable[[], float],
+    seconds: float,
+    *,
+    synchronize: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Turn:
+    """Train by `step`, which returns the audio of a batch in seconds, without padding;
+    `synchronize` waits for the device."""
+    synchronize()
+    begun, audio, spent = clock(), 0.0, 0.0
+    while spent < seconds:
+        audio += step()
+        synchronize()
+        spent = clock() - begun
+    return Turn(audio_seconds=audio, seconds=spent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +102,12 @@ class Contest:
         turn_seconds: float,
         num_rounds: int,
         tick: Callable[[int], None] = lambda done: None,
-        synchronize: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`log` keeps ours' progress, `tick` hears of rounds done; `synchronize` waits for the
-        device."""
+        """`log` keeps ours' progress, `tick` hears of rounds done."""
         self._meter, self._others, self._log = meter, others, log
         self._turn_seconds, self._num_rounds = turn_seconds, num_rounds
-        self._tick, self._synchronize, self._clock = tick, synchronize, clock
+        self._tick, self._clock = tick, clock
         self._ours = NO_TURN
         self._all_rounds: list[dict[str, Turn]] = []
         self.logging_seconds = 0.0
@@ -112,7 +123,7 @@ class Contest:
         if self._ours.seconds >= self._turn_seconds and not self.is_over:
             turns = {OURS: self._ours}
             for name, contender in self._others.items():
-                turns[name] = self._turn_of(contender, self._ours.seconds)
+                turns[name] = contender(self._ours.seconds)
             self._ours = NO_TURN
             self._all_rounds.append(turns)
             self._tick(len(self._all_rounds))
@@ -136,12 +147,3 @@ class Contest:
         """How many times as fast ours is, round by round."""
         ratios = [turns[OURS].rate / turns[name].rate for turns in self.rounds]
         return Ratio(median=median(ratios), low=min(ratios), high=max(ratios))
-
-    def _turn_of(self, contender: Contender, seconds: float) -> Turn:
-        self._synchronize()
-        begun, audio, spent = self._clock(), 0.0, 0.0
-        while spent < seconds:
-            audio += contender.step()
-            self._synchronize()
-            spent = self._clock() - begun
-        return Turn(audio_seconds=audio, seconds=spent)

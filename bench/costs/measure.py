@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,15 @@ from bench.core.errors import UserError
 from bench.costs.arithmetic import (
     matmul_peak,
     recurrent_flops_per_second,
-    synchronizer,
     threads,
     training_macs_per_second,
-)
-from bench.costs.baselines import (
-    Baseline,
-    family_batches,
-    packed_copy,
-    plain_batches,
 )
 from bench.costs.contest import OURS, Contender, Contest, Meter
 from bench.costs.excerpt import audio_seconds, excerpt
 from bench.costs.recognition import time_recognition
+from bench.costs.rivals import Setting, rivals
 from bench.costs.workers import Job, train_at_once
-from bench.data.batches import Dataset, batches_from, epoch_order, padding_share
+from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.store import build_store, open_store
 from bench.data.utterance import Corpus
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
@@ -140,9 +133,27 @@ def measure(
             "batch_seconds": config.batches.batch_seconds,
         }
         peak = matmul_peak(device)
-        found |= _contest(
-            config, model, data, effort, device, folder, lambda done: progress(done, num_parts)
+        # One store for the folders of all variants: to make one takes seconds.
+        target = TrackingTarget(uri=f"sqlite:///{folder.parent.resolve()}/mlflow.db")
+        setting = Setting(
+            config=config,
+            corpus=corpus,
+            minutes=effort.minutes,
+            device=device.type,
+            tracking_uri=target.uri,
         )
+        with rivals(setting) as others:
+            found |= _contest(
+                config,
+                model,
+                data,
+                others,
+                effort,
+                device,
+                folder,
+                target,
+                lambda done: progress(done, num_parts),
+            )
         peak = max(peak, matmul_peak(device))
         found |= _arithmetic(config, model, data, found["audio_seconds_per_second"], peak, device)
         found |= asdict(time_recognition(model, config, data.valid, device))
@@ -157,15 +168,14 @@ def _contest(
     config: RunConfig,
     model: AcousticModel,
     data: TrainingData,
+    others: Mapping[str, Contender],
     effort: Effort,
     device: torch.device,
     folder: Path,
+    target: TrackingTarget,
     tick: Callable[[int], None],
 ) -> dict[str, Any]:
     """Rates, ratios and shares of time."""
-    # One store for the folders of all variants: to make one takes seconds.
-    target = TrackingTarget(uri=f"sqlite:///{folder.parent.resolve()}/mlflow.db")
-    others = _contenders(config, model, data.train, device, target)
     # The clock by which ours saves goes on while the others have their turns.
     interval = config.training.checkpoint_every_seconds * (1 + len(others))
     config = updated(config, {"training.checkpoint_every_seconds": interval})
@@ -178,7 +188,6 @@ def _contest(
         turn_seconds=effort.turn_seconds,
         num_rounds=effort.num_rounds,
         tick=tick,
-        synchronize=synchronizer(device),
     )
     try:
         result = train(
@@ -213,29 +222,6 @@ def _identity(config: RunConfig) -> RunIdentity:
         seed=config.seed,
         params={},
     )
-
-
-def _contenders(
-    config: RunConfig,
-    model: AcousticModel,
-    dataset: Dataset,
-    device: torch.device,
-    target: TrackingTarget,
-) -> dict[str, Contender]:
-    """The baselines of `model`, with its weights; none if its recurrence is its own."""
-    # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
-    from bench.tracking.direct import DirectLog
-
-    family, plain = packed_copy(model), deepcopy(model)
-    if family is None:
-        _logger.warning("%s has no baselines: its recurrence is its own", config.variant)
-        return {}
-    num_workers = num_cores() if device.type == "cuda" else 0
-    batches = family_batches(dataset, config, num_workers)
-    return {
-        "family": Baseline(config, family, batches, device, DirectLog(target.uri, config.variant)),
-        "plain": Baseline(config, plain, plain_batches(dataset, config), device),
-    }
 
 
 def _rates(contest: Contest) -> dict[str, Any]:

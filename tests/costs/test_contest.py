@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bench.costs.contest import Contest, Meter, Turn
+from bench.costs.contest import Contest, Meter, Turn, take_turn
 from bench.training.progress import Progress
 
 
@@ -24,7 +24,10 @@ class FakeContender:
     seconds_per_step: list[float]
     num_steps: int = 0
 
-    def step(self) -> float:
+    def __call__(self, seconds: float) -> Turn:
+        return take_turn(self._step, seconds, clock=self.clock)
+
+    def _step(self) -> float:
         self.clock.now += self.seconds_per_step[min(self.num_steps, len(self.seconds_per_step) - 1)]
         self.num_steps += 1
         return 10.0
@@ -134,15 +137,5 @@ def test_a_turn_waits_for_the_device() -> None:
     def synchronize() -> None:
         clock.now += 1.0
 
-    contest = Contest(
-        meter=Meter(iter([6.0] * 99)),
-        others={"plain": FakeContender(clock, [0.0])},
-        log=lambda _: None,
-        turn_seconds=2.0,
-        num_rounds=1,
-        synchronize=synchronize,
-        clock=clock,
-    )
-    contest(progress(1, speed=2.0))
-    contest(progress(2, speed=2.0))
-    assert contest.rounds[0]["plain"] == Turn(audio_seconds=30.0, seconds=3.0)
+    turn = take_turn(lambda: 10.0, 3.0, synchronize=synchronize, clock=clock)
+    assert turn == Turn(audio_seconds=30.0, seconds=3.0)

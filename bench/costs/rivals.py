@@ -1,0 +1,84 @@
+"""The baselines at work, in a process of their own.
+
+Ours keeps the memory that it frees (see bench.training.device), and what a process asks of malloc
+holds for all of it: within ours, plain would train 15 % faster than where somebody runs it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import torch
+
+from bench.core.cores import num_cores
+from bench.costs.arithmetic import synchronizer
+from bench.costs.baselines import Baseline, family_batches, packed_copy, plain_batches
+from bench.costs.contest import Contender, Turn, take_turn
+from bench.costs.excerpt import excerpt
+from bench.data.store import open_store
+from bench.data.utterance import Corpus
+from bench.training.config import RunConfig, build_model
+from bench.training.device import resolve_device
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the baselines train, where; plain values, so that they cross to another process."""
+
+    config: RunConfig
+    corpus: Corpus
+    minutes: float
+    """See `excerpt`."""
+    device: str
+    tracking_uri: str
+    """Of the store that family logs to."""
+
+
+@contextmanager
+def rivals(setting: Setting) -> Iterator[Mapping[str, Contender]]:
+    """The baselines by name; none if the network's recurrence is its own."""
+    if packed_copy(build_model(setting.config)) is None:
+        _logger.warning("%s has no baselines: its recurrence is its own", setting.config.variant)
+        yield {}
+        return
+    context = get_context("spawn")  # a forked process would share our memory, and our locks
+    with ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(setting,)) as pool:
+
+        def contend(name: str, seconds: float) -> Turn:
+            return pool.submit(_take_turn, name, seconds).result()
+
+        yield {name: partial(contend, name) for name in ("family", "plain")}
+
+
+_baselines: dict[str, Baseline] = {}
+"""Of this process, which is the one begun by `rivals`."""
+
+
+def _prepare(setting: Setting) -> None:
+    # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
+    from bench.tracking.direct import DirectLog
+
+    torch.set_num_threads(1)
+    config, device = setting.config, resolve_device(setting.device)
+    plain = build_model(config)
+    family = packed_copy(plain)
+    assert family is not None
+    store = open_store(setting.corpus, config.features)
+    data = excerpt(
+        setting.corpus, store, minutes=setting.minutes, output_lengths=plain.output_lengths
+    )
+    heard = family_batches(data.train, config, num_cores() if device.type == "cuda" else 0)
+    log = DirectLog(setting.tracking_uri, config.variant)
+    _baselines["family"] = Baseline(config, family, heard, device, log)
+    _baselines["plain"] = Baseline(config, plain, plain_batches(data.train, config), device)
+
+
+def _take_turn(name: str, seconds: float) -> Turn:
+    baseline = _baselines[name]
+    return take_turn(baseline.step, seconds, synchronize=synchronizer(baseline.device))
