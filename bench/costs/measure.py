@@ -1,4 +1,4 @@
-"""All that is measured of one variant, in one process and one run."""
+"""All that is measured of one variant, in one run."""
 
 import logging
 import time
