@@ -1,11 +1,13 @@
 /* What training takes its time for on a CPU: matrix products, recurrent layers (a product a frame,
- * and the gates of each cell), convolutions over time, and the CTC loss; each forward and backward.
+ * and the gates of each cell), convolutions over time, batch normalisation, dropout, and the CTC
+ * loss; each forward and backward.
  *
  * Legend: B rows (utterances), T frames, H width, G gates times H. Arrays are float32 in C order,
- * rows first: [B, T, H]. Rows do not depend on each other, and each is summed in one fixed order, so
- * its numbers are the same in any batch and with any number of threads. A caller shares out the
- * rows: every function works on those from `first` to before `last`. What is 0 before the first
- * frame is read from `zeros` [G]; `sums` and `carry` are for use within.
+ * rows first: [B, T, H]. A caller shares out the rows (of sums over rows, the columns): every
+ * function works on those from `first` to before `last`. They do not depend on each other, and each
+ * is summed in one fixed order, so its numbers are the same with any number of threads and, but for
+ * batch statistics and weight gradients, in any batch. What is 0 before the first frame is read from
+ * `zeros` [G]; `sums` and `carry` are for use within.
  *
  * The loops over columns are written so that a compiler makes vector instructions of them.
  */

@@ -58,8 +58,8 @@ def library() -> ctypes.CDLL | None:
 
 
 _TORCHS_OWN = (
-    "recurrences, convolutions and CTC loss run as torch has them, slower and not alike for all "
-    "cells: %s"
+    "recurrences, convolutions, batch normalisation and CTC loss run as torch has them, slower and "
+    "not alike for all cells: %s"
 )
 
 

@@ -43,6 +43,10 @@ class MaskedBatchNorm(nn.Module):
             if self.training:
                 return self._by_the_batch(wide, lens_B).to(x.dtype)
             gain = self.weight * torch.rsqrt(self.running_var + self.eps)
+            if kernel.computes(wide) and not torch.is_grad_enabled():
+                return _normalized(wide.contiguous(), self.running_mean, gain, self.bias).to(
+                    x.dtype
+                )
             return torch.addcmul(self.bias, wide - self.running_mean, gain).to(x.dtype)
 
     def _by_the_batch(self, x: Tensor, lens_B: Tensor) -> Tensor:
@@ -117,9 +121,8 @@ class _ByKernel(torch.autograd.Function):
         count = own_B.sum().clamp(min=1)
         var_C = squares_C / count
         inverse_C = torch.rsqrt(var_C + eps)
-        gain_C, y_BRC = weight_C * inverse_C, torch.empty_like(x_BRC)
-        factors = (x_BRC, mean_C, gain_C, bias_C, y_BRC)
-        kernel.call("normalize", num_rows * num_places, num_channels, *factors)
+        gain_C = weight_C * inverse_C
+        y_BRC = _normalized(x_BRC, mean_C, gain_C, bias_C)
         ctx.save_for_backward(x_BRC, own_B, mean_C, inverse_C, gain_C, count)
         ctx.mark_non_differentiable(mean_C, var_C, count)
         return y_BRC, mean_C, var_C, count
@@ -140,6 +143,13 @@ class _ByKernel(torch.autograd.Function):
         factors = (own_B, grad_BRC, x_BRC, mean_C, shared_C, slope_C, gain_C, x_grad_BRC)
         kernel.call("normalize_back", num_rows, num_places, num_channels, *factors)
         return x_grad_BRC, None, product_C * inverse_C, sum_C, None
+
+
+def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:
+    """(x - mean) * gain + bias, by kernel.c; no gradients."""
+    y, num_channels = torch.empty_like(x), x.shape[-1]
+    kernel.call("normalize", math.prod(x.shape[:-1]), num_channels, x, mean_C, gain_C, bias_C, y)
+    return y
 
 
 class Normalization(nn.Module):

@@ -90,6 +90,16 @@ def test_batch_norm_by_the_kernel_is_that_by_torch_also_in_the_padding() -> None
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_evaluation_with_and_without_gradients() -> None:
+    norm, x = MaskedBatchNorm(5), torch.randn(3, 9, 5, 4).transpose(2, 3)
+    norm(x, LENS)
+    norm.eval()
+    expected = norm(x, LENS)
+    assert expected.requires_grad
+    with torch.inference_mode():
+        torch.testing.assert_close(norm(x, LENS), expected.detach())
+
+
 def test_threads_change_no_bit_of_a_batch_norm() -> None:
     norm, x = MaskedBatchNorm(40), torch.randn(3, 200, 40, requires_grad=True)
 
