@@ -6,11 +6,9 @@ holds for all of it: within ours, plain would train 15 % faster than where someb
 
 import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 
 import torch
 
@@ -19,6 +17,7 @@ from bench.costs.arithmetic import synchronizer
 from bench.costs.baselines import Baseline, family_batches, packed_copy, plain_batches
 from bench.costs.contest import Contender, Turn, take_turn
 from bench.costs.excerpt import excerpt
+from bench.costs.processes import processes
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
 from bench.training.config import RunConfig, build_model
@@ -47,11 +46,10 @@ def rivals(setting: Setting) -> Iterator[Mapping[str, Contender]]:
         _logger.warning("%s has no baselines: its recurrence is its own", setting.config.variant)
         yield {}
         return
-    context = get_context("spawn")  # a forked process would share our memory, and our locks
-    with ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(setting,)) as pool:
+    with processes(1, _prepare, setting) as submit:
 
         def contend(name: str, seconds: float) -> Turn:
-            return pool.submit(_take_turn, name, seconds).result()
+            return submit(_take_turn, name, seconds).result()
 
         yield {name: partial(contend, name) for name in ("family", "plain")}
 

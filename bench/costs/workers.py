@@ -2,9 +2,7 @@
 
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +12,7 @@ import torch
 from bench.core.config import updated
 from bench.costs.contest import NO_TURN, Meter, Turn
 from bench.costs.excerpt import audio_seconds, excerpt
+from bench.costs.processes import CONTEXT, processes
 from bench.data.batches import batches_from
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
@@ -65,11 +64,8 @@ def train_at_once(job: Job, count: int) -> Workers:
     Raises:
         UserError: as `bench.training.loop.train`.
     """
-    context = get_context("spawn")  # a forked process would share our memory, and our locks
-    with ProcessPoolExecutor(
-        count, context, initializer=_meet_at, initargs=(context.Barrier(count),)
-    ) as pool:
-        results = list(pool.map(_train, [job] * count))
+    with processes(count, _meet_at, CONTEXT.Barrier(count)) as submit:
+        results = [found.result() for found in [submit(_train, job) for _ in range(count)]]
     return Workers(
         audio_seconds_per_second=sum(result.turn.rate for result in results),
         peak_memory_bytes=max(result.peak_memory_bytes for result in results),
