@@ -42,12 +42,7 @@ class MaskedBatchNorm(nn.Module):
         with _without_autocast(x.device):
             if self.training:
                 return self._by_the_batch(wide, lens_B).to(x.dtype)
-            gain = self.weight * torch.rsqrt(self.running_var + self.eps)
-            if kernel.computes(wide) and not torch.is_grad_enabled():
-                return _normalized(wide.contiguous(), self.running_mean, gain, self.bias).to(
-                    x.dtype
-                )
-            return torch.addcmul(self.bias, wide - self.running_mean, gain).to(x.dtype)
+            return self._by_the_past(wide).to(x.dtype)
 
     def _by_the_batch(self, x: Tensor, lens_B: Tensor) -> Tensor:
         normalized = _ByKernel if kernel.computes(x) else _ByTorch
@@ -60,6 +55,12 @@ class MaskedBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(unbiased, self.momentum)
         return y_BRC.view(x.shape)
+
+    def _by_the_past(self, x: Tensor) -> Tensor:
+        gain = self.weight * torch.rsqrt(self.running_var + self.eps)
+        if kernel.computes(x) and not torch.is_grad_enabled():
+            return _normalized(x.contiguous(), self.running_mean, gain, self.bias)
+        return torch.addcmul(self.bias, x - self.running_mean, gain)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
