@@ -75,7 +75,7 @@ def test_resuming_after_sigkill_is_exact(run: MakeRun, extras: dict[str, Any]) -
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_twenty_kills_at_random_moments_change_nothing(run: MakeRun) -> None:
     """Whatever the process is doing: a step, an evaluation, the writing of a checkpoint."""
-    changes = {"training.checkpoint_every_seconds": 0.02, "training.num_epochs": 150}
+    changes = {"training.checkpoint_every_seconds": 0.02, "training.num_epochs": 600}
     undisturbed, killed = run(**changes), run(**changes)
     undisturbed()
     rng, num_kills = random.Random(3), 0
