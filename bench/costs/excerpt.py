@@ -7,11 +7,23 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.data.batches import Dataset, feasible_subset
-from bench.data.store import FeatureStore
+from bench.data.store import FeatureStore, open_store
 from bench.data.utterance import Corpus, Utterance
+from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData
+from variants.spec import AcousticModel
 
 T = TypeVar("T")
+
+
+def network_and_excerpt(
+    config: RunConfig, corpus: Corpus, minutes: float
+) -> tuple[AcousticModel, TrainingData]:
+    """What every contender and worker trains: the network as `config` has it at its first step,
+    and the `excerpt` of `corpus`."""
+    model = build_model(config)
+    store = open_store(corpus, config.features)
+    return model, excerpt(corpus, store, minutes=minutes, output_lengths=model.output_lengths)
 
 
 def excerpt(

@@ -1,6 +1,5 @@
 """All that is measured of one variant, in one run."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,12 +19,12 @@ from bench.costs.arithmetic import (
     training_macs_per_second,
 )
 from bench.costs.contest import OURS, Contender, Contest, Meter
-from bench.costs.excerpt import audio_seconds, excerpt
+from bench.costs.excerpt import audio_seconds, network_and_excerpt
 from bench.costs.recognition import time_recognition
 from bench.costs.rivals import Setting, rivals
 from bench.costs.workers import Job, train_at_once
 from bench.data.batches import batches_from, epoch_order, padding_share
-from bench.data.store import build_store, open_store
+from bench.data.store import build_store
 from bench.data.utterance import Corpus
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
 from bench.training.config import RunConfig, build_model
@@ -34,8 +33,6 @@ from variants.cost import macs_per_second
 from variants.spec import AcousticModel
 
 OVERHEADS = ("evaluation", "logging", "checkpoint")
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +120,7 @@ def measure(
     """
     num_parts = effort.num_rounds + 3
     with threads(1):
-        store = open_store(corpus, config.features)
-        model = build_model(config)
-        data = excerpt(corpus, store, minutes=effort.minutes, output_lengths=model.output_lengths)
+        model, data = network_and_excerpt(config, corpus, effort.minutes)
         found: dict[str, Any] = {
             "variant": config.variant,
             "width": config.model.width,
@@ -142,7 +137,7 @@ def measure(
             device=device.type,
             tracking_uri=target.uri,
         )
-        with rivals(setting) as others:
+        with rivals(setting, model) as others:
             found |= _contest(
                 config,
                 model,

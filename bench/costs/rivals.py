@@ -16,12 +16,12 @@ from bench.core.cores import num_cores
 from bench.costs.arithmetic import synchronizer
 from bench.costs.baselines import Baseline, family_batches, packed_copy, plain_batches
 from bench.costs.contest import Contender, Turn, take_turn
-from bench.costs.excerpt import excerpt
+from bench.costs.excerpt import network_and_excerpt
 from bench.costs.processes import processes
-from bench.data.store import open_store
 from bench.data.utterance import Corpus
-from bench.training.config import RunConfig, build_model
+from bench.training.config import RunConfig
 from bench.training.device import resolve_device
+from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
 
@@ -40,9 +40,10 @@ class Setting:
 
 
 @contextmanager
-def rivals(setting: Setting) -> Iterator[Mapping[str, Contender]]:
-    """The baselines by name; none if the network's recurrence is its own."""
-    if packed_copy(build_model(setting.config)) is None:
+def rivals(setting: Setting, model: AcousticModel) -> Iterator[Mapping[str, Contender]]:
+    """The baselines of `model`, the network of `setting`, by name; none if its recurrence is its
+    own."""
+    if packed_copy(model) is None:
         _logger.warning("%s has no baselines: its recurrence is its own", setting.config.variant)
         yield {}
         return
@@ -64,13 +65,9 @@ def _prepare(setting: Setting) -> None:
 
     torch.set_num_threads(1)
     config, device = setting.config, resolve_device(setting.device)
-    plain = build_model(config)
+    plain, data = network_and_excerpt(config, setting.corpus, setting.minutes)
     family = packed_copy(plain)
     assert family is not None
-    store = open_store(setting.corpus, config.features)
-    data = excerpt(
-        setting.corpus, store, minutes=setting.minutes, output_lengths=plain.output_lengths
-    )
     heard = family_batches(data.train, config, num_cores() if device.type == "cuda" else 0)
     log = DirectLog(setting.tracking_uri, config.variant)
     _baselines["family"] = Baseline(config, family, heard, device, log)

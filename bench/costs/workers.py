@@ -11,12 +11,11 @@ import torch
 
 from bench.core.config import updated
 from bench.costs.contest import NO_TURN, Meter, Turn
-from bench.costs.excerpt import audio_seconds, excerpt
+from bench.costs.excerpt import audio_seconds, network_and_excerpt
 from bench.costs.processes import CONTEXT, processes
 from bench.data.batches import batches_from
-from bench.data.store import open_store
 from bench.data.utterance import Corpus
-from bench.training.config import RunConfig, build_model
+from bench.training.config import RunConfig
 from bench.training.device import peak_memory_bytes, resolve_device
 from bench.training.loop import train
 from bench.training.progress import Progress
@@ -105,9 +104,7 @@ def _train(job: Job) -> WorkerResult:
     device = resolve_device(job.device)
     # So that the time is over at the end of a step.
     config = updated(job.config, {"training.log_every_steps": 1})
-    store = open_store(job.corpus, config.features)
-    model = build_model(config)
-    data = excerpt(job.corpus, store, minutes=job.minutes, output_lengths=model.output_lengths)
+    model, data = network_and_excerpt(config, job.corpus, job.minutes)
     order = batches_from(data.train, config.batches, seed=config.seed)
     window = _Window(Meter(audio_seconds(data.train, batch) for batch in order), job.seconds)
     with TemporaryDirectory() as folder:

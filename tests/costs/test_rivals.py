@@ -7,6 +7,7 @@ import pytest
 from bench.costs import rivals as module
 from bench.costs.rivals import Setting, rivals
 from bench.data.utterance import Corpus
+from bench.training.config import build_model
 from tests.costs.conftest import Configure
 
 
@@ -22,7 +23,7 @@ def setting(tiny: Configure, tone_corpus: Corpus, tmp_path: Path) -> Setting:
 
 
 def test_each_trains_for_its_turn_and_elsewhere(setting: Setting) -> None:
-    with rivals(setting) as others:
+    with rivals(setting, build_model(setting.config)) as others:
         assert list(others) == ["family", "plain"]
         for take_turn in others.values():
             turn = take_turn(0.01)
