@@ -108,7 +108,7 @@ class _ByTorch(torch.autograd.Function):
 
 
 class _ByKernel(torch.autograd.Function):
-    """The same by kernel.c, in half of the time or less: two passes over x forward, two backward."""
+    """The same by kernel.c, in about half of the time: two passes over x forward, two backward."""
 
     @staticmethod
     def forward(
