@@ -22,6 +22,12 @@ RUN_JSON = {
 }  # fmt: skip
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked cuda is skipped where torch sees no CUDA device."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache, nor the tracking server of the environment."""

@@ -22,15 +22,44 @@ from variants import kernel
 def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
     """Outputs [B, T, H] of a cell of one layer and direction that begins at zero.
 
-    As ``cell(x_BTC)[0]``, to rounding. What kernel.c does not compute is left to torch: other
-    devices and precisions, an empty batch, and everything where there is no C compiler.
+    As ``cell(x_BTC)[0]``, to rounding, and in autocast's precision under autocast. What kernel.c
+    does not compute is left to torch: other devices and precisions, an empty batch, and everything
+    where there is no C compiler.
     """
-    if not (x_BTC.numel() and kernel.computes(x_BTC)):
-        return cast(Tensor, cell(x_BTC)[0])
     # By name: the cell's flat list of them may be stale after torch.func.functional_call.
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
-    weights = (cast(Tensor, getattr(cell, name)) for name in names)
-    return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
+    weights = [cast(Tensor, getattr(cell, name)) for name in names]
+    if x_BTC.numel() and kernel.computes(x_BTC):
+        return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
+    kind = x_BTC.device.type
+    if kind == "meta":  # there operations are counted, by hooks of modules
+        return cast(Tensor, cell(x_BTC)[0])
+    if not torch.is_autocast_enabled(kind):
+        return _by_torch(cell, x_BTC, weights)
+    precision = torch.get_autocast_dtype(kind)
+    with torch.autocast(kind, enabled=False):
+        rough = _side_by_side(weights, precision)
+        return _by_torch(cell, x_BTC.to(precision), rough)
+
+
+def _side_by_side(weights: list[Tensor], precision: torch.dtype) -> list[Tensor]:
+    """Weights in `precision` in one block, as cuDNN wants them; it counts on room for biases even
+    where there are none."""
+    room = [weights[0].new_zeros(2 * len(weights[0]))] if len(weights) == 2 else []
+    block = torch.cat([weight.flatten() for weight in weights + room]).to(precision)
+    parts = torch.split(block, [weight.numel() for weight in weights + room])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=False)]
+
+
+def _by_torch(cell: nn.RNNBase, x_BTC: Tensor, weights: list[Tensor]) -> Tensor:
+    """Outputs in the precision of input and weights."""
+    first = x_BTC.new_zeros(1, len(x_BTC), cell.hidden_size)
+    # A backward pass is possible in evaluation too, which cuDNN has to hear of beforehand.
+    options = (cell.bias, 1, 0.0, torch.is_grad_enabled(), False, True)
+    if cell.mode == "LSTM":
+        return torch.lstm(x_BTC, (first, first), weights, *options)[0]
+    runs = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
+    return runs[cell.mode](x_BTC, first, weights, *options)[0]
 
 
 class _Recurrence(torch.autograd.Function):

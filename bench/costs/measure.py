@@ -34,6 +34,9 @@ from variants.spec import AcousticModel
 
 OVERHEADS = ("evaluation", "logging", "checkpoint")
 
+WORKERS_PER_GPU = 4
+"""As many share the GPU in the measurement of workers, where there are cores enough."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
@@ -94,9 +97,9 @@ class Costs:
     real_time_factor: float
     num_workers: int
     workers_audio_seconds_per_second: float | None
-    """Of one worker per core with one thread each, together."""
+    """Of one worker per core with one thread each, together; on a GPU of several that share it."""
     one_worker_audio_seconds_per_second: float | None
-    """Of one worker that has all cores as threads."""
+    """Of one worker that has all cores as threads, or the GPU for itself."""
     workers_ratio: float | None
     features_audio_seconds_per_second: float
     """Read, transformed and written to a store, by all cores."""
@@ -286,7 +289,8 @@ def _feature_rate(config: RunConfig, corpus: Corpus, folder: Path) -> float:
 def _workers(
     config: RunConfig, corpus: Corpus, effort: Effort, device: torch.device
 ) -> dict[str, Any]:
-    """What processes of their own do. A GPU has one worker, so there only its memory counts."""
+    """What processes of their own do: one per core, or several that share a GPU, which a single one
+    does not fill."""
 
     def job(num_threads: int) -> Job:
         return Job(
@@ -298,9 +302,10 @@ def _workers(
             device=device.type,
         )
 
-    count = num_cores() if device.type == "cpu" else 1
+    on_cpu = device.type == "cpu"
+    count = num_cores() if on_cpu else min(num_cores(), WORKERS_PER_GPU)
     together = train_at_once(job(num_threads=1), count)
-    alone = train_at_once(job(num_threads=count), 1) if count > 1 else None
+    alone = train_at_once(job(num_threads=count if on_cpu else 1), 1) if count > 1 else None
     rate, one_rate = together.audio_seconds_per_second, alone and alone.audio_seconds_per_second
     return {
         "num_workers": count,

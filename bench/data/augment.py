@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.batches import Batch
+from bench.data.batches import Batch, copied
 
 WARP_KNEE = 0.8
 """Up to this share of the spectrum all frequencies are scaled alike; the rest makes up for it, so
@@ -130,7 +130,7 @@ def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, long
 def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator) -> Tensor:
     """Each utterance with its bins scaled by a factor in 1 ± `warp` drawn for it, interpolated."""
     num_rows, _, num_bins = feats_BTF.shape
-    uniform_B1 = torch.rand((num_rows, 1), generator=generator).to(feats_BTF.device)
+    uniform_B1 = copied(torch.rand((num_rows, 1), generator=generator), feats_BTF.device)
     factor_B1 = 1 + warp * (2 * uniform_B1 - 1)
     bin_F = torch.arange(num_bins, device=feats_BTF.device, dtype=torch.float32)
     top = num_bins - 1
@@ -173,7 +173,8 @@ def _stripes(
     `lengths_B`.
     """
     shape = (2, len(lengths_B), num_masks)
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(lengths_B.device)
+    drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
+    uniform = copied(drawn, lengths_B.device)
     width_BM = (uniform[0] * (widest_B[:, None] + 1)).long()
     start_BM = (uniform[1] * (lengths_B[:, None] - width_BM + 1)).long()
     position = torch.arange(size, device=lengths_B.device)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from bench.data.batches import copied
 from bench.data.text import BLANK
 from variants import kernel
 
@@ -47,8 +48,7 @@ def ctc_losses(
 
 def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
     """Sums over utterances as nats per symbol of their texts, whose lengths are on the CPU."""
-    per_symbol_B = 1 / target_lens_B.clamp(min=1)
-    return losses_B * per_symbol_B.to(losses_B.device, non_blocking=True)
+    return losses_B * copied(1 / target_lens_B.clamp(min=1), losses_B.device)
 
 
 class _CtcLosses(torch.autograd.Function):

@@ -63,7 +63,7 @@ def evaluate(
         with autocast(device, precision or default_precision(device)):
             log_probs_BUV, _ = model(batch.feats_BTF, batch.feat_lens_B)
         losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
-        losses.append(losses_B[(out_lens_B >= host.needed_frames_B).to(device)])
+        losses.append(losses_B[(out_lens_B >= host.needed_frames_B).to(losses_B.device)])
         frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
         inside_BU = frame_U < out_lens_B.to(device)[:, None]
         num_blanks += ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()

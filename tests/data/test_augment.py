@@ -245,7 +245,6 @@ def test_off(off: AugmentConfig) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_hides_what_the_cpu_hides() -> None:
     feats, lens = ones([80, 70, 33])
     on_cuda = spec_augment(feats.cuda(), lens.cuda(), AugmentConfig(), generator(5))

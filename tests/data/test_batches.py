@@ -219,7 +219,6 @@ def test_batch_moves_whole(tones: Dataset) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_batch_moves_whole_to_cuda(tones: Dataset) -> None:
     batch = tones.collate([0, 1])
     moved = batch.to(torch.device("cuda"))

@@ -146,7 +146,6 @@ def test_config_survives_json_and_knows_its_rate() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("config", [FeatureConfig(), SPECTROGRAM], ids=["mel", "spectrogram"])
 def test_cuda_agrees_with_the_cpu(config: FeatureConfig) -> None:
     audio = noise(16_000)

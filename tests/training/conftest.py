@@ -80,6 +80,7 @@ class Run:
     config: RunConfig
     data: TrainingData
     directory: Path
+    device: torch.device = CPU
     reports: list[Progress] = field(default_factory=list)
 
     def __call__(
@@ -97,7 +98,7 @@ class Run:
             self.config,
             model or build_model(self.config),
             self.data,
-            device=CPU,
+            device=self.device,
             directory=self.directory,
             report=report,
             before_save=before_save,
@@ -146,10 +147,10 @@ def _frozen(value: Any) -> Any:
 
 @pytest.fixture
 def run(tiny: Configure, data: TrainingData, tmp_path: Path) -> Callable[..., Run]:
-    """``run(**changes)``: a run of ``tiny(**changes)`` in a folder of its own."""
+    """``run(device, **changes)``: a run of ``tiny(**changes)`` in a folder of its own."""
     numbers = itertools.count()
 
-    def make(**changes: Any) -> Run:
-        return Run(tiny(**changes), data, tmp_path / f"run-{next(numbers)}")
+    def make(device: torch.device = CPU, **changes: Any) -> Run:
+        return Run(tiny(**changes), data, tmp_path / f"run-{next(numbers)}", device)
 
     return make

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.core.config import from_dict, to_dict, updated
+from bench.training.device import resolve_device
 from variants import VARIANTS
 from variants.cost import num_parameters
 from variants.normalization import MaskedBatchNorm
@@ -19,8 +20,7 @@ from variants.spec import BLANK, AcousticModel, VariantSpec
 
 NUM_SYMBOLS = 29
 EVERY = pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS)
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-CUDA = pytest.param("cuda", marks=(pytest.mark.cuda, NEEDS_CUDA))
+CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
 DEVICES = pytest.mark.parametrize("device", ["cpu", CUDA])
 
 PARAMETERS = {
@@ -149,8 +149,29 @@ def test_output_lengths_obey_the_formula_and_are_those_of_forward(spec: VariantS
 
 
 @EVERY
+@pytest.mark.cuda
+def test_cuda_computes_what_the_cpu_does(spec: VariantSpec) -> None:
+    """Log probabilities, and gradients of all weights, to float32's rounding."""
+    found = []
+    for device in (torch.device("cpu"), resolve_device("cuda")):
+        model, (feats, lens) = unsettle(build(spec)).to(device), batch(spec, 40, 61)
+        log_probs, out_lens = model(feats.to(device), lens.to(device))
+        mask = frame_mask(out_lens, log_probs.shape[1])
+        weights = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(3))
+        (log_probs[mask] * weights.to(device)[mask]).sum().backward()
+        grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+        found.append({"log_probs": log_probs.detach()[mask]} | grads)
+    here, there = found
+    for name, expected in here.items():
+        assert expected is not None
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(there[name].cpu(), expected, atol=1e-4 * scale, rtol=1e-3)
+
+
+@EVERY
 @DEVICES
 def test_padding_changes_nothing_whatever_it_holds(spec: VariantSpec, device: str) -> None:
+    resolve_device(device)  # which has float32 mean float32
     model, (feats, lens) = unsettle(build(spec)).to(device), batch(spec, 23, 61, 40, padding=7)
     padding = ~frame_mask(lens, feats.shape[1])
     feats[padding] = torch.tensor([1e3, math.nan, -1e3]).repeat(99)[: int(padding.sum()), None]

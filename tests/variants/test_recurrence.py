@@ -87,11 +87,26 @@ def test_input_in_any_layout(name: Cell) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_autocast_runs_torchs_own_cell(name: Cell) -> None:
-    cell = CELLS[name](3, 4, batch_first=True)
-    x_BTC = torch.randn(2, 5, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(recur(cell, x_BTC), cell(x_BTC)[0])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_autocast_is_taken_at_its_word(name: Cell, bias: bool, device: str) -> None:
+    """Torch computes, input, weights and state in bfloat16; weights get gradients of their own."""
+    torch.manual_seed(0)
+    cell = CELLS[name](3, 4, batch_first=True, bias=bias).to(device)
+    x_BTC = torch.randn(2, 5, 3, device=device, requires_grad=True)
+    with torch.autocast(device, torch.bfloat16):
+        rough = recur(cell, x_BTC)
+        # A value that float16 cannot hold, and one that it takes for 0.
+        assert recur(cell, 1e6 * x_BTC).isfinite().all()
+    assert rough.dtype == torch.bfloat16
+    exact = recur(cell, x_BTC)
+    torch.testing.assert_close(rough.float(), exact, atol=0.02, rtol=0.02)
+    variables = [x_BTC, *cell.parameters()]
+    grads = torch.autograd.grad((1e-9 * rough.float()).sum(), variables)
+    expected = torch.autograd.grad((1e-9 * exact).sum(), variables)
+    for grad, wanted in zip(grads, expected, strict=True):
+        assert grad.dtype == torch.float32
+        torch.testing.assert_close(1e9 * grad, 1e9 * wanted, atol=0.1, rtol=0.1)
 
 
 def test_no_gradient_is_kept_where_none_is_asked_for() -> None:
