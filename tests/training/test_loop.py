@@ -297,6 +297,8 @@ class Readings(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         self.count += name in ("_local_scalar_dense", "nonzero", "masked_select", "equal")
+        if name in ("index", "index_put_"):  # by a mask: as many rows as the device finds
+            self.count += any(i is not None and i.dtype == torch.bool for i in args[1])
         return func(*args, **(kwargs or {}))
 
 
