@@ -306,11 +306,12 @@ class Readings(TorchDispatchMode):
     "extras", [{}, {"training.average_decay": 0.9, "training.consistency_weight": 0.2}]
 )
 def test_steps_never_wait_for_the_device(run: MakeRun, extras: dict[str, float]) -> None:
-    """The twin on the CPU of a count of synchronisations: more steps, no more readings."""
+    """The twin on the CPU of a count of synchronisations: more steps of an epoch, no more
+    readings."""
     counts = []
     for num_steps in (1, 4):
         seldom = {"training.log_every_steps": 99, "training.checkpoint_every_seconds": 1e9}
-        quiet = run(**seldom, **extras)
+        quiet = run(**seldom, **extras, **{"batches.batch_seconds": 0.9})
         with Readings() as readings:
             quiet.dying_after(num_steps)
         counts.append(readings.count)
