@@ -42,6 +42,15 @@ TINY = {
 }
 
 
+EXTRAS = {
+    "training.average_decay": 0.9,
+    "training.consistency_weight": 0.2,
+    "augment.tempo_change": 0.2,
+    "augment.frequency_warp": 0.1,
+}
+"""What a run leaves out unless it is asked for."""
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Configure:
     """``tiny(**{"training.num_epochs": 2})``: the config of a tiny run with these differences."""

@@ -18,6 +18,7 @@ from bench.training.ctc import ctc_losses
 from bench.training.device import resolve_device
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
+from tests.training.conftest import EXTRAS
 from variants.spec import AcousticModel
 
 # Read by cuBLAS when this process first computes on CUDA, which may be before a test in here does.
@@ -26,12 +27,6 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 pytestmark = pytest.mark.cuda
 MakeRun = Callable[..., Any]
 CPU = torch.device("cpu")
-ALL = {
-    "training.average_decay": 0.9,
-    "training.consistency_weight": 0.2,
-    "augment.tempo_change": 0.2,
-    "augment.frequency_warp": 0.1,
-}
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def test_first_steps_are_those_of_the_cpu(run: MakeRun, cuda: torch.device) -> N
         assert theirs.metrics["train/loss"] == pytest.approx(ours.metrics["train/loss"], rel=0.05)
 
 
-@pytest.mark.parametrize("extras", [{}, ALL])
+@pytest.mark.parametrize("extras", [{}, EXTRAS])
 def test_steps_wait_for_the_device_in_torchs_loss_alone(
     run: MakeRun, cuda: torch.device, extras: dict[str, Any]
 ) -> None:
@@ -98,7 +93,7 @@ def of_loss(where: Counter[str]) -> int:
     return sum(n for line, n in where.items() if line.startswith(("functional.py", "graph.py")))
 
 
-@pytest.mark.parametrize("extras", [{}, ALL])
+@pytest.mark.parametrize("extras", [{}, EXTRAS])
 def test_deterministic_runs_resume_bit_for_bit(
     run: MakeRun, cuda: torch.device, extras: dict[str, Any]
 ) -> None:
@@ -150,7 +145,7 @@ def test_loss_and_gradient_are_those_of_the_cpu(cuda: torch.device) -> None:
     torch.testing.assert_close(grads[1][:-1], grads[0][:-1], atol=2e-5, rtol=1e-3)
 
 
-class Greedy(AcousticModel):
+class Hungry(AcousticModel):
     """Takes 32 MiB of the device for each utterance of a batch."""
 
     def __init__(self) -> None:
@@ -179,7 +174,7 @@ def test_a_device_too_small_for_a_batch_gets_it_in_two_parts(
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(limit / total)
     try:
-        result = large(Greedy())
+        result = large(Hungry())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()

@@ -13,20 +13,14 @@ from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.training import checkpoint
 from bench.training.loop import TrainingData
+from tests.training.conftest import EXTRAS
 
 MakeRun = Callable[..., Any]
-
-BOTH = {
-    "training.average_decay": 0.9,
-    "training.consistency_weight": 0.2,
-    "augment.tempo_change": 0.2,
-    "augment.frequency_warp": 0.1,
-}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("checkpoint_every_seconds", [0.0, 1e9])
-@pytest.mark.parametrize("extras", [{}, BOTH])
+@pytest.mark.parametrize("extras", [{}, EXTRAS])
 def test_resuming_is_exact(
     run: MakeRun, optimizer: str, checkpoint_every_seconds: float, extras: dict[str, Any]
 ) -> None:
@@ -56,7 +50,7 @@ def _kill_this_process() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-@pytest.mark.parametrize("extras", [{}, BOTH])
+@pytest.mark.parametrize("extras", [{}, EXTRAS])
 def test_resuming_after_sigkill_is_exact(run: MakeRun, extras: dict[str, Any]) -> None:
     changes = extras | {"training.checkpoint_every_seconds": 0.0, "training.num_epochs": 2}
     undisturbed, killed = run(**changes), run(**changes)

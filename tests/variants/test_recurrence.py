@@ -96,12 +96,13 @@ def test_autocast_is_taken_at_its_word(name: Cell, bias: bool, device: str) -> N
     x_BTC = torch.randn(2, 5, 3, device=device, requires_grad=True)
     with torch.autocast(device, torch.bfloat16):
         rough = recur(cell, x_BTC)
-        # A value that float16 cannot hold, and one that it takes for 0.
+        # Float16 cannot hold this input.
         assert recur(cell, 1e6 * x_BTC).isfinite().all()
     assert rough.dtype == torch.bfloat16
     exact = recur(cell, x_BTC)
     torch.testing.assert_close(rough.float(), exact, atol=0.02, rtol=0.02)
     variables = [x_BTC, *cell.parameters()]
+    # Nor gradients as small as these.
     grads = torch.autograd.grad((1e-9 * rough.float()).sum(), variables)
     expected = torch.autograd.grad((1e-9 * exact).sum(), variables)
     for grad, wanted in zip(grads, expected, strict=True):
