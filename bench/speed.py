@@ -192,8 +192,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes",
         type=float,
-        default=8.0,
-        help="training audio used, spread over the lengths; valid in proportion (default: 8)",
+        default=60.0,
+        help="training audio used at most, spread over the lengths; valid in proportion. With "
+        "less, the checkpoint at an epoch's end weighs more (default: 60)",
     )
     parser.add_argument(
         "--seconds",
