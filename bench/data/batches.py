@@ -28,10 +28,6 @@ EVALUATION_FACTOR = 3
 """Batches of an evaluation hold so many times the audio of those trained on: nothing is kept for a
 backward pass, and larger products are faster."""
 
-EVALUATION_SECONDS = 200.0
-"""But no more than this, unless those trained on do: products grow no faster from here on, and what
-passes from layer to layer leaves the caches."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
@@ -198,8 +194,7 @@ def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[sli
 
 def evaluation_order(dataset: Dataset, config: BatchConfig) -> list[list[int]]:
     """Batches by length, longest first: one that does not fit in memory shows at once."""
-    trained_on = config.batch_seconds
-    seconds = max(trained_on, min(EVALUATION_FACTOR * trained_on, EVALUATION_SECONDS))
+    seconds = EVALUATION_FACTOR * config.batch_seconds
     return _cut(np.argsort(-dataset.num_frames, kind="stable"), dataset, seconds)
 
 

@@ -17,7 +17,6 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.data.batches import (
     EVALUATION_FACTOR,
-    EVALUATION_SECONDS,
     Batch,
     BatchConfig,
     Dataset,
@@ -162,14 +161,6 @@ def test_a_repeated_batch_has_each_utterance_in_a_row() -> None:
     assert twice.ids == ("a", "a", "b", "b")
     for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
         assert torch.equal(getattr(twice, name), getattr(batch, name)[[0, 0, 1, 1]])
-
-
-@pytest.mark.parametrize(
-    ("trained_on", "evaluated"), [(20.0, 60.0), (100.0, EVALUATION_SECONDS), (300.0, 300.0)]
-)
-def test_audio_in_a_batch_of_an_evaluation(trained_on: float, evaluated: float) -> None:
-    order = evaluation_order(dataset_of([100] * 1000), BatchConfig(batch_seconds=trained_on))
-    assert len(order[0]) == evaluated
 
 
 def test_evaluation_goes_from_long_to_short() -> None:
