@@ -1,10 +1,21 @@
 """An utterance, and a corpus of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("train", "valid", "test", "watch")
 """`watch` is never trained on or scored: its transcripts are followed through the epochs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snippet:
+    """The part of a recording that an utterance is cut from."""
+
+    start_seconds: float
+    """From the recording's begin, 0 or more."""
+    seconds: float | None = None
+    """Length of the part; None: to the recording's end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +35,13 @@ class Utterance:
     split: str
     """One of SPLITS."""
     seconds: float
+    """Of the utterance, as decoded; of the snippet where there is one."""
     audio_digest: str
-    """Of the file's bytes."""
+    """Of the file's bytes and, where there is one, the snippet."""
+    snippet: Snippet | None = None
+    """The part of `audio` that is the utterance; None: all of it."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

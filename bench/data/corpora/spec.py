@@ -1,13 +1,14 @@
 """What a corpus is before it is validated: its spec, its settings, the rows its reader lists."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.data.utterance import Snippet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,12 @@ class Row:
     speaker: str
     split: str
     """One of bench.data.utterance.SPLITS."""
+    snippet: Snippet | None = None
+    """The part of `audio` that is the utterance; None: all of it."""
+    claimed_seconds: float | None = None
+    """How long the corpus says that the utterance is; None: it does not say."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Any further column, as text: age, gender, accent, …"""
 
 
 @dataclass(frozen=True, kw_only=True)
