@@ -43,7 +43,9 @@ def default_variants() -> list[str]:
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
     effort = _effort(options)
-    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
+    corpus_config = CorpusConfig.parse(
+        options.corpus, text=options.text, audio=options.audio, channel=options.channel
+    )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
     with counting(f"corpus {corpus_config.name}") as progress:

@@ -42,7 +42,8 @@ def add_corpus(
     default: str | None = "spoken",
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
+    """``--corpus``, ``--text``, ``--audio`` and ``--channel``; `otherwise` says what the corpus is
+    without a default."""
     command.add_argument(
         "--corpus",
         default=default,
@@ -55,6 +56,13 @@ def add_corpus(
         choices=("error", "drop"),
         default="error",
         help="an utterance with symbols outside the alphabet: stop, or leave it out "
+        "(default: error)",
+    )
+    command.add_argument(
+        "--audio",
+        choices=("error", "drop"),
+        default="error",
+        help="an utterance whose recording cannot be decoded to its end: stop, or leave it out "
         "(default: error)",
     )
     command.add_argument(
@@ -80,7 +88,7 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-audio",
         action="store_false",
-        dest="audio",
+        dest="recordings",
         help="put no recording into the report (default: a few test utterances)",
     )
 
