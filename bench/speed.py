@@ -17,7 +17,7 @@ from bench.core.paths import OUT
 from bench.costs.joined import joined
 from bench.costs.ledger import keep
 from bench.costs.measure import Costs, Effort, measure
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
 from bench.study.space import load_space
 from bench.training.config import RunConfig, default_run_config
@@ -50,6 +50,7 @@ def main(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
+    require_splits(corpus, ("train",), "a measurement of speed")
     rows = []
     OUT.mkdir(exist_ok=True)
     # Checkpoints go to the disk where those of a study go, and what they cost depends on it.

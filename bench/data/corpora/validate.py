@@ -136,8 +136,8 @@ def require_splits(corpus: Corpus, splits: Iterable[str], who: str) -> None:
             refused = sum(item.split == split for item in corpus.left_out)
             counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
             raise UserError(
-                f"{who} needs utterances in split {split}, but that of {corpus.name!r} is empty "
-                f"(got {counts}; left out of {split}: {refused}); supply utterances for it"
+                f"{who} needs a {split} split, but corpus {corpus.name} has none (got {counts}; "
+                f"left out of {split}: {refused}); supply utterances for it"
             )
 
 
