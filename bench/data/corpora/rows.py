@@ -78,7 +78,10 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
     audio = _text(fields, columns.audio, where)
     if columns.suffix and Path(audio).suffix.lower() not in AUDIO_SUFFIXES:
         audio += columns.suffix
-    start, seconds = _seconds(fields, "offset", where), _seconds(fields, "duration", where)
+    start, seconds = (
+        optional_seconds(fields, "offset", where),
+        optional_seconds(fields, "duration", where),
+    )
     for name in _OTHER_BOUNDS:
         if start is None and fields.get(name) not in (None, ""):
             raise UserError(
@@ -189,8 +192,8 @@ def _speaker(fields: Fields, where: str) -> str:
     return next((name for key in _SPEAKERS if (name := _name(fields, key, where))), "")
 
 
-def _seconds(fields: Fields, key: str, where: str) -> float | None:
-    """As `seconds_of`; None where there is none."""
+def optional_seconds(fields: Fields, key: str, where: str) -> float | None:
+    """The field `key` as `seconds_of` reads it; None where there is none."""
     value = fields.get(key)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
