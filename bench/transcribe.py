@@ -9,7 +9,7 @@ from bench.core import cli
 from bench.core.console import STDERR, STDOUT
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
-from bench.data.recording import SUFFIXES
+from bench.data.ids import AUDIO_SUFFIXES
 from bench.data.utterance import Snippet
 from bench.results.checkpoints import find_checkpoint
 from bench.training.checkpoint import load_model, load_stats
@@ -54,10 +54,12 @@ def _recordings(given: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+        )
         if not found:
             raise UserError(
-                f"no recording is under {path}: looked for files ending in {', '.join(SUFFIXES)}; "
+                f"no recording is under {path}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}; "
                 "name the files themselves, or another folder"
             )
         yield from found

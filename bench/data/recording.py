@@ -22,8 +22,6 @@ from bench.data.utterance import Snippet
 
 FloatArray = npt.NDArray[np.float32]
 
-SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".sph", ".raw")
-"""How names of recordings end, in lower case."""
 BLOCK_FRAMES = 65_536
 """Samples per channel that are decoded at a time."""
 SNIPPET_SLACK_SECONDS = 0.01

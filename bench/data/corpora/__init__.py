@@ -6,6 +6,8 @@ from dataclasses import replace
 from bench.core.console import ProgressCallback
 from bench.core.lookup import look_up
 from bench.data.corpora.an4 import AN4, AN4_ALL, AN4_DEV
+from bench.data.corpora.commonvoice import COMMON_VOICE
+from bench.data.corpora.kaldi import KALDI
 from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec
@@ -16,8 +18,11 @@ from bench.data.utterance import Corpus
 __all__ = ["CORPORA", "CorpusConfig", "CorpusSpec", "load_corpus", "require_splits"]
 
 CORPORA: dict[str, CorpusSpec] = {
-    spec.name: spec for spec in (SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST)
-}
+    spec.name: spec
+    for spec in (
+        SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST, COMMON_VOICE, KALDI
+    )
+}  # fmt: skip
 
 
 def load_corpus(
