@@ -54,13 +54,13 @@ def _recordings(given: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(
-            p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-        )
+        named = (p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        found = sorted(p for p in named if p.is_file())
         if not found:
+            suffixes = ", ".join(AUDIO_SUFFIXES)
             raise UserError(
-                f"no recording is under {path}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}; "
-                "name the files themselves, or another folder"
+                f"no recording is in {path}: names end in {suffixes}; name the files themselves, "
+                "or another folder"
             )
         yield from found
 
