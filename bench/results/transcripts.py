@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
+from bench.data.corpora.rows import optional_seconds
+from bench.data.ids import utterance_id
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
-"""Where a row has none of ID_FIELDS, its recording without suffix names it, as in corpora."""
+"""Where a row has none of ID_FIELDS, its recording and offset name it, as in corpora."""
 TEXT_FIELDS = (("text", "pred_text"), ("ref", "hyp"))
 """What was said and what was understood: as NeMo and the open ASR leaderboard, as we write it."""
 _TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()\s]+)\)\s*")
@@ -40,7 +42,7 @@ def read_json_lines(path: Path) -> dict[str, Transcript]:
     """
     texts: dict[str, Transcript] = {}
     for where, row in _rows(path):
-        id = _id(row)
+        id = _id(row, where)
         ref, hyp = next(((row[r], row[h]) for r, h in TEXT_FIELDS if {r, h} <= row.keys()), (0, 0))
         if not id or not isinstance(ref, str) or not isinstance(hyp, str):
             raise UserError(
@@ -87,12 +89,13 @@ def _trn_speaker(id: str) -> str:
     return id.partition("-" if "-" in id else "_")[0]
 
 
-def _id(row: Mapping[str, Any]) -> str:
+def _id(row: Mapping[str, Any], where: str) -> str:
     for key in (*ID_FIELDS, *AUDIO_FIELDS):
         value = row.get(key)
         if isinstance(value, str | int) and str(value).strip():
-            named = Path(str(value))
-            return str(named.with_suffix("")) if key in AUDIO_FIELDS and named.name else str(value)
+            if key in ID_FIELDS:
+                return str(value)
+            return utterance_id(str(value), optional_seconds(row, "offset", where))
     return ""
 
 
