@@ -64,6 +64,10 @@ def _delimited(
         cells = [cell.strip() for cell in split(line, where)]
         if not any(cells):  # an empty line, or what a spreadsheet makes of one: ",,,"
             continue
+        if cells == header:
+            raise UserError(
+                f"{where}: the header is there again; remove it, if two tables were joined"
+            )
         if header:
             yield where, _row(header, cells, delimiter, where)
         else:

@@ -81,6 +81,7 @@ def test_every_form_gives_the_same_rows(name: str, text: str, end: str, tmp_path
             r"t\.csv:2: cell 'x' is in a column that the header does not name",
         ),
         ("t.csv", "a,b,a\n1,2,3\n", r"t\.csv:1: the header names column 'a' twice"),
+        ("t.csv", "a,b\n1,2\na,b\n3,4\n", r"t\.csv:3: the header is there again; remove it"),
         ("t.csv", "a;b\n1;2\n", r"t\.csv:1: .* are separated by ',', but its header has .* ';'"),
         ("t.tsv", "a,b\n1,2\n", r"t\.tsv:1: .* are separated by '\\t', but its header has .* ','"),
         ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', r"t\.jsonl:2: .* \(key 'a' is there twice\)"),
