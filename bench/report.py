@@ -21,7 +21,7 @@ def main(options: argparse.Namespace) -> None:
         )
     written = []
     for folder in folders:
-        report_input, comparison = gather(folder, audio=options.audio)
+        report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
     index = write_index()

@@ -30,6 +30,10 @@ class CorpusConfig:
     """An utterance whose transcript has symbols outside the alphabet stops the command or is left
     out.
     """
+    audio: Literal["error", "drop"] = "error"
+    """An utterance whose recording is missing or cannot be decoded to its end stops the command or
+    is left out.
+    """
     max_seconds: float = 30.0
     """Longer utterances are left out."""
 
@@ -37,14 +41,17 @@ class CorpusConfig:
         """Check ranges."""
         if self.channel is not None and self.channel < 0:
             raise ValueError(f"channel counts from 0, got {self.channel}; name an existing channel")
-        if self.text not in ("error", "drop"):
-            raise ValueError(f"text is error or drop, got {self.text!r}; choose one of the two")
+        for key, value in (("text", self.text), ("audio", self.audio)):
+            if value not in ("error", "drop"):
+                raise ValueError(f"{key} is error or drop, got {value!r}; choose one of the two")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
 
     @classmethod
-    def parse(cls, given: str, *, text: str = "error", channel: int | None = None) -> Self:
-        """The config of ``--corpus NAME[:PATH]``, ``--text`` and ``--channel``.
+    def parse(
+        cls, given: str, *, text: str = "error", audio: str = "error", channel: int | None = None
+    ) -> Self:
+        """The config of ``--corpus NAME[:PATH]``, ``--text``, ``--audio`` and ``--channel``.
 
         Raises:
             UserError: no name, or a value out of range.
@@ -56,7 +63,8 @@ class CorpusConfig:
             place = str(Path(path).expanduser()) if path else None
         except RuntimeError as error:  # no such user
             raise UserError(f"--corpus {given!r}: {error}; write the whole path") from error
-        return from_dict(cls, {"name": name, "path": place, "text": text, "channel": channel})
+        plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
+        return from_dict(cls, plain)
 
     def required_path(self) -> Path:
         """The file or folder to read, where a corpus knows no places of its own.

@@ -77,7 +77,7 @@ def test_a_folder_with_one_file_per_split(folder: Path) -> None:
         ),
         (
             '{"audio_filepath": "gone.wav", "text": "a", "split": "test"}',
-            r"utterance 'gone' does not exist: .*gone\.wav",
+            r"utterance 'gone': .*gone\.wav does not exist",
         ),
     ],
 )
