@@ -9,6 +9,7 @@ from typing import Literal, Self
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.paths import exists
 from bench.data.utterance import Snippet
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+:/")
@@ -79,7 +80,7 @@ class CorpusConfig:
                 "it and give its path"
             )
         path = Path(self.path)
-        if not (path.is_file() or path.is_dir()):
+        if not exists(path) or not (path.is_file() or path.is_dir()):
             raise UserError(
                 f"{self.name}: {self.path} does not exist as a file or folder; correct the path"
             )
