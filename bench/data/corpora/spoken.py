@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import soundfile
 from filelock import FileLock
@@ -55,6 +55,8 @@ class Size:
     grammar: Grammar
     num_sentences: dict[str, int]
     """Of train, valid and test."""
+    unseen_share: float
+    """Of the sentences of valid and test, those from the grammar's unseen templates."""
     num_voices: dict[str, int]
     """Of each split; at most as many as bench.data.corpora.voices deals to it."""
     min_train_count: int
@@ -65,18 +67,26 @@ class Size:
 SIZES = {
     "spoken": Size(
         grammar=SPOKEN_GRAMMAR,
-        num_sentences={"train": 1040, "valid": 150, "test": 220},
-        num_voices={"train": 224, "valid": 8, "test": 12, "watch": 1},
+        num_sentences={"train": 1040, "valid": 160, "test": 288},
+        unseen_share=0.2,
+        num_voices={"train": 232, "valid": 16, "test": 48, "watch": 1},
         min_train_count=6,
     ),
     "spoken-tiny": Size(
         grammar=TINY_GRAMMAR,
         num_sentences={"train": 48, "valid": 10, "test": 10},
+        unseen_share=0.0,
         num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
         min_train_count=3,
     ),
 }
 _ACCENTS_PER_VARIANT = 4
+
+
+class _Sentence(NamedTuple):
+    text: str
+    templates: str
+    """As in Line."""
 
 
 def plan(size: Size) -> list[Line]:
@@ -95,16 +105,17 @@ def plan(size: Size) -> list[Line]:
             )
             for accent, variant in pairs
         ]
-        for index, (name, text) in enumerate(texts):
-            lines.append(_line(f"{split}-{name}", split, text, cast[index % len(cast)], rng))
+        for index, (name, sentence) in enumerate(texts):
+            lines.append(_line(f"{split}-{name}", split, sentence, cast[index % len(cast)], rng))
     return lines
 
 
-def _line(name: str, split: str, text: str, voice: Voice, rng: random.Random) -> Line:
+def _line(name: str, split: str, sentence: _Sentence, voice: Voice, rng: random.Random) -> Line:
     return Line(
         id=name,
         split=split,
-        text=text,
+        text=sentence.text,
+        templates=sentence.templates,
         voice=voice,
         level_db=round(_between(_LEVEL_DB, rng), 2),
         snr_db=round(_between(_SNR_DB, rng), 2),
@@ -119,26 +130,45 @@ def _between(limits: tuple[float, float], rng: random.Random) -> float:
     return low + (high - low) * rng.random()
 
 
-def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, _Sentence]]]:
     """(name, sentence) of each split; train keeps enough of every word that the others hold."""
-    drawn = draw_sentences(size.grammar, sum(size.num_sentences.values()), rng)
+    unseen = {s: round(size.unseen_share * size.num_sentences[s]) for s in ("test", "valid")}
+    seen = {split: size.num_sentences[split] - unseen[split] for split in unseen}
+    drawn = draw_sentences(size.grammar, size.num_sentences["train"] + sum(seen.values()), rng)
     left = Counter(word for sentence in drawn for word in sentence.split())
-    dealt: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    dealt: dict[str, list[_Sentence]] = {"train": [], "valid": [], "test": []}
     for sentence in drawn:
-        split = next(
-            (s for s in ("test", "valid") if len(dealt[s]) < size.num_sentences[s]), "train"
-        )
+        split = next((s for s in ("test", "valid") if len(dealt[s]) < seen[s]), "train")
         words = Counter(sentence.split())
         if split != "train" and any(left[w] - n < size.min_train_count for w, n in words.items()):
             split = "train"
         if split != "train":
             left.subtract(words)
-        dealt[split].append(sentence)
+        dealt[split].append(_Sentence(sentence, "trained"))
+    _deal_unseen(size, unseen, dealt, rng)
     numbered = {
-        split: [(f"{index:04d}", text) for index, text in enumerate(texts)]
-        for split, texts in dealt.items()
+        split: [(f"{index:04d}", sentence) for index, sentence in enumerate(sentences)]
+        for split, sentences in dealt.items()
     }
-    return numbered | {"watch": list(size.grammar.watch.items())}
+    watched = [(name, _Sentence(text, "watched")) for name, text in size.grammar.watch.items()]
+    return numbered | {"watch": watched}
+
+
+def _deal_unseen(
+    size: Size, counts: Mapping[str, int], dealt: dict[str, list[_Sentence]], rng: random.Random
+) -> None:
+    """Add sentences of templates that train has not, spread evenly among the others."""
+    if not any(counts.values()):
+        return
+    trained = Counter(word for sentence in dealt["train"] for word in sentence.text.split())
+    templates = size.grammar.unseen_templates
+    # Some words of a draw may be too rare in train: draw more than are needed.
+    drawn = draw_sentences(size.grammar, 2 * sum(counts.values()), rng, templates)
+    known = (x for x in drawn if all(trained[w] >= size.min_train_count for w in x.split()))
+    for split, count in counts.items():
+        for index in range(count):
+            place = round((index + 0.5) * (len(dealt[split]) + 1) / count)
+            dealt[split].insert(place, _Sentence(next(known), "unseen"))
 
 
 def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
@@ -200,6 +230,8 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
                 "text": line.text,
                 "speaker": line.voice.name,
                 "split": line.split,
+                "accent": line.voice.accent,
+                "templates": line.templates,
             }
         )
     _write_rows(folder / MANIFEST_FILE, rows)
@@ -221,7 +253,7 @@ def _read(name: str, config: CorpusConfig, progress: ProgressCallback | None) ->
 
 SPOKEN = CorpusSpec(
     name="spoken",
-    summary="synthetic: 45 minutes of English sentences in 245 voices; nothing to download",
+    summary="synthetic: 50 minutes of English sentences in 297 voices; nothing to download",
     source="own grammar, spoken by eSpeak NG (espeakng-loader)",
     read=partial(_read, "spoken"),
 )
