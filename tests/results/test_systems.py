@@ -394,9 +394,7 @@ def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path
     folder = study("empty")
     for scores in folder.glob("runs/*/*/utterances-test.jsonl"):
         scores.unlink()
-    with pytest.raises(
-        NoVerdictError, match=r"study empty is not over, and no verdict .* ds-gru"
-    ):
+    with pytest.raises(NoVerdictError, match=r"study empty is not over, and no verdict .* ds-gru"):
         read_systems(["empty"])
     with pytest.raises(UserError, match="name a finished confirm run"):
         read_systems(["empty0"])
