@@ -15,7 +15,12 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
 from bench.results.kept import keep
 from bench.results.pairs import Outcome, compare_pairs, rank_over_speakers, summarise
-from bench.results.refusal import check_comparable, leaks, unknown_facts
+from bench.results.refusal import (
+    check_comparable,
+    leaks,
+    left_out_of_corpora,
+    unknown_facts,
+)
 from bench.results.scored import ScoredSystem, aligned, left_out
 from bench.results.systems import read_systems
 from bench.results.tables import (
@@ -64,7 +69,13 @@ def main(options: argparse.Namespace) -> None:
         pairs=compare_pairs(outcomes, rng),
         not_comparable=differing,
         leakage=leakage,
-        notes=(*warnings, *notes, *unknown_facts(systems), *_ranks(outcomes)),
+        notes=(
+            *warnings,
+            *left_out_of_corpora(systems),
+            *notes,
+            *unknown_facts(systems),
+            *_ranks(outcomes),
+        ),
     )
     _show(comparison, warnings, options)
     if no_verdict:

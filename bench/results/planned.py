@@ -10,6 +10,9 @@ from bench.study.definition import load
 from bench.study.progress import ProgressReader
 from bench.tracking import read_study
 
+FEW_SEEDS = 3
+"""Below so many an interval is no more than a first look; as in reports.sections.verdict."""
+
 
 def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
     """One sentence on the systems that no planned comparison can say anything of, as none of their
@@ -21,8 +24,38 @@ def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
     silent = [label for label in labels if label not in scored]
     if not silent:
         return ""
-    ends = "; ".join(f"{label}: {_ends(runs[runs['variant'] == label])}" for label in silent)
+    own = {label: runs[runs["variant"] == label] for label in silent}
+    ends = "; ".join(f"{label}: {_ends(own[label]) or 'no run began'}" for label in silent)
     return f"no verdict can be given on {', '.join(silent)}: no confirm run was scored ({ends})"
+
+
+def study_cautions(folder: Path) -> tuple[str, ...]:
+    """What keeps a comparison of the study in `folder` from being the whole truth, a sentence each:
+    runs that were not scored, few seeds, utterances that were left out."""
+    definition, tables = load(folder), read_study(folder)
+    confirms = tables.runs[tables.runs["kind"] == "confirm"]
+    planned, found = definition.budget.num_seeds, []
+    seeds = dict.fromkeys(definition.systems, 0)
+    for label in seeds:
+        own = confirms[confirms["variant"] == label]
+        seeds[label] = int(own["run"].isin(tables.utterances["run"]).sum())
+        if seeds[label] != planned:
+            ends = _ends(own) or "none began"
+            found.append(
+                f"{folder.name}/{label}: {seeds[label]} of {planned} confirm runs scored ({ends})"
+            )
+    fewest = min(filter(None, seeds.values()), default=0)
+    if 0 < fewest < FEW_SEEDS:
+        found.append(
+            f"{folder.name}: an interval rests on {fewest} seed{'s' * (fewest > 1)} only; take it "
+            "as a first look"
+        )
+    if definition.excluded:
+        found.append(
+            f"{folder.name}: {len(definition.excluded)} utterances were left out: fewer output "
+            "frames than CTC needs in some system"
+        )
+    return tuple(found)
 
 
 def study_without_verdict(folder: Path) -> str:
@@ -42,4 +75,4 @@ def _ends(runs: pd.DataFrame) -> str:
     for kind, name in (("trial", "trials"), ("confirm", "confirm runs")):
         states = Counter(runs.loc[runs["kind"] == kind, "state"])
         told += [f"{count} of {states.total()} {name} {state}" for state, count in states.items()]
-    return ", ".join(told) or "no run began"
+    return ", ".join(told)

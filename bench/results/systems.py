@@ -15,7 +15,7 @@ from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
 from bench.results.kept import is_kept, read_kept
 from bench.results.pairs import Outcome
-from bench.results.planned import study_without_verdict
+from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.scoring import score
@@ -114,19 +114,16 @@ def _of_name(name: str) -> list[ScoredSystem]:
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
     definition = load(folder)
-    planned = definition.budget.num_seeds
-    systems, notes = [], []
+    systems = []
     for label in definition.systems:
         scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
-        if len(scored) != planned:
-            notes.append(f"{folder.name}/{label}: {len(scored)} of {planned} confirm runs scored")
         if scored:
             runs = [path.parent for path in scored]
             systems.append(_of_records(label, runs, folder.name, definition))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    return [replace(systems[0], notes=tuple(notes), no_verdict=missing), *systems[1:]]
+    return [replace(systems[0], notes=study_cautions(folder), no_verdict=missing), *systems[1:]]
 
 
 def _of_run(folder: Path) -> ScoredSystem:

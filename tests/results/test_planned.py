@@ -1,13 +1,18 @@
 import pandas as pd
 import pytest
 
-from bench.results.planned import without_verdict
+from bench.results.planned import FEW_SEEDS, without_verdict
+from reports.sections import verdict
 
 Row = tuple[str, str, str, float]
 
 
 def table(*rows: Row) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "kind", "state", "test_wer"])
+
+
+def test_the_report_and_the_console_have_one_idea_of_few_seeds() -> None:
+    assert verdict.FEW_SEEDS == FEW_SEEDS
 
 
 NAN = float("nan")

@@ -46,7 +46,10 @@ def study(
         write_json(folder / FILE, to_dict(definition))
         for seed, last in enumerate(("six", "sex")):
             run = folder / "runs" / "ds-gru" / f"confirm-{seed}"
-            ids = {"mlflow_run_id": f"{name}{seed}", "data_digest": data, "opened_at": OPENED}
+            ids = {
+                "mlflow_run_id": f"{name}{seed}", "data_digest": data, "opened_at": OPENED,
+                "variant": "ds-gru",
+            }  # fmt: skip
             write_json(run / "run.json", run_json | ids)
             environment = {"cpu": hardware, "gpu": "unused", "version.jiwer": "4.0.0"}
             write_json(run / "environment.json", environment)
@@ -102,9 +105,24 @@ def test_what_a_run_has_recorded(study: Callable[..., Path]) -> None:
 
 def test_runs_that_are_missing_are_told(study: Callable[..., Path]) -> None:
     folder = study("first")
-    assert read_systems(["first"])[0].notes == ()
-    (folder / "runs" / "ds-gru" / "confirm-1" / "utterances-test.jsonl").unlink()
-    assert read_systems(["first"])[0].notes == ("first/ds-gru: 1 of 2 confirm runs scored",)
+    few = "only; take it as a first look"
+    assert read_systems(["first"])[0].notes == (f"first: an interval rests on 2 seeds {few}",)
+    run = folder / "runs" / "ds-gru" / "confirm-1"
+    (run / "utterances-test.jsonl").unlink()
+    ended = {
+        "schema_version": 1,
+        "state": "diverged",
+        "metrics": {},
+        "error": None,
+        "ended_at": OPENED,
+        "wall_seconds": 1.0,
+    }
+    write_json(run / "summary.json", ended)
+    assert read_systems(["first"])[0].notes == (
+        "first/ds-gru: 1 of 2 confirm runs scored (1 of 2 confirm runs running, 1 of 2 confirm "
+        "runs diverged)",
+        f"first: an interval rests on 1 seed {few}",
+    )
 
 
 def test_json_lines_of_others_are_normalised_and_scored(tmp_path: Path) -> None:
