@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> None:
         )
     written: list[dict[str, Any]] = []
     for folder in folders:
-        report_input, comparison = gather(folder, audio=options.audio)
+        report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         written.append(
             {

@@ -17,7 +17,7 @@ from bench.core.paths import OUT
 from bench.costs.joined import joined
 from bench.costs.ledger import keep
 from bench.costs.measure import Costs, Effort, measure
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
 from bench.study.space import load_space
 from bench.training.config import RunConfig, default_run_config
@@ -43,11 +43,14 @@ def default_variants() -> list[str]:
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
     effort = _effort(options)
-    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
+    corpus_config = CorpusConfig.parse(
+        options.corpus, text=options.text, audio=options.audio, channel=options.channel
+    )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
+    require_splits(corpus, ("train",), "a measurement of speed")
     rows = []
     OUT.mkdir(exist_ok=True)
     # Checkpoints go to the disk where those of a study go, and what they cost depends on it.

@@ -20,7 +20,7 @@ from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
@@ -105,7 +105,7 @@ def _sweep(
         raise
 
     with storage.alone(grace_seconds=options.grace):
-        report_input, comparison = gather(folder, audio=options.audio)
+        report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
         flush_unsent(folder)
@@ -142,12 +142,7 @@ def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
     """The corpus, its features built, and the definition with what they say."""
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
-    for split in ("valid", "test"):
-        if not corpus.split(split):
-            raise UserError(
-                f"a study needs a {split} split, corpus {corpus.name} has none; supply one, or "
-                "train without it by python -m bench.train"
-            )
+    require_splits(corpus, ("train", "valid", "test"), "a study")
     excluded = _common_subset(corpus, definition)
     return corpus, replace(definition, data_digest=corpus.digest, excluded=excluded)
 
@@ -168,7 +163,7 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
         match = Match.parse(options.match)
     return define(
         study.systems if study else options.variant,
-        CorpusConfig.parse(corpus, text=options.text, channel=options.channel),
+        CorpusConfig.parse(corpus, text=options.text, audio=options.audio, channel=options.channel),
         load_budget(budget),
         seed=options.seed,
         device=device,

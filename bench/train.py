@@ -17,7 +17,7 @@ from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
@@ -73,6 +73,7 @@ def main(options: argparse.Namespace) -> None:
     device = resolve_device(options.device).type
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
+    require_splits(corpus, ("train",), "training")
     with counting("features") as progress:
         datasets(corpus, config, (), progress)
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
@@ -144,7 +145,9 @@ def _config(options: argparse.Namespace) -> RunConfig:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
     variant: str = options.variant or (recipe.variant if recipe else "")
     place = options.corpus or (recipe.corpus if recipe else "spoken")
-    corpus = CorpusConfig.parse(place, text=options.text, channel=options.channel)
+    corpus = CorpusConfig.parse(
+        place, text=options.text, audio=options.audio, channel=options.channel
+    )
     base = default_run_config(variant, corpus)
     space = load_space(variant, base)
     settings = {

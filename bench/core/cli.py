@@ -43,20 +43,33 @@ def add_corpus(
     default: str | None = "spoken",
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
-    command.add_argument(
-        "--corpus",
-        default=default,
-        metavar="NAME[:PATH]",
-        help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
-        f"(default: {default or otherwise})",
-    )
+    """``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` says what the corpus is
+    without a default."""
+    add_corpus_place(command, default, f"default: {default or otherwise}")
     command.add_argument(
         "--text",
         choices=("error", "drop"),
         default="error",
         help="an utterance with symbols outside the alphabet: stop, or leave it out "
         "(default: error)",
+    )
+    command.add_argument(
+        "--audio",
+        choices=("error", "drop"),
+        default="error",
+        help="an utterance whose recording cannot be decoded to its end: stop, or leave it out "
+        "(default: error)",
+    )
+
+
+def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note: str) -> None:
+    """``--corpus`` and ``--channel``; `note` says what the corpus is without a default."""
+    command.add_argument(
+        "--corpus",
+        default=default,
+        metavar="NAME[:PATH]",
+        help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
+        f"kaldi:PATH ({note})",
     )
     command.add_argument(
         "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
@@ -81,7 +94,7 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-audio",
         action="store_false",
-        dest="audio",
+        dest="recordings",
         help="put no recording into the report (default: a few test utterances)",
     )
 

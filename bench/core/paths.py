@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UnwritableError, UserError
+from bench.core.parsing import decode_text
 
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
@@ -27,16 +28,29 @@ def cache_root() -> Path:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a user's file; `what` says in errors what it is, such as "transcripts".
+    """The text of a user's file, also gzipped; `what` says in errors what it is, such as
+    "transcripts".
 
     Raises:
         UserError: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"{what} {path} cannot be read ({reason}); mend that first") from error
+        return decode_text(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{what} {path} cannot be read ({error.strerror}); correct that first"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{what} {path} cannot be read: {error}") from error
+
+
+def exists(path: Path) -> bool:
+    """True if there is something at `path`; False too where no file system could hold such a name,
+    for which Path.exists raises an error."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -26,7 +26,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from bench.core.seeding import derive, generator
 from bench.costs.excerpt import audio_seconds
-from bench.data.audio import read_audio
+from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
@@ -202,9 +202,7 @@ class _Recordings(TorchDataset[tuple[Utterance, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Utterance, Tensor]:
         utterance, config = self._utterances[index], self._config
-        waveform_N = read_audio(
-            utterance.audio, channel=utterance.channel, sample_rate_hz=config.sample_rate_hz
-        )
+        waveform_N = read_utterance(utterance, config.sample_rate_hz)
         return utterance, compute(waveform_N, config, self._stats)
 
 

@@ -100,6 +100,8 @@ def command_of(definition: StudyDefinition) -> str:
     parts += [f"--set {shlex.quote(setting)}" for setting in settings]
     if corpus.text != "error":
         parts.append(f"--text {corpus.text}")
+    if corpus.audio != "error":
+        parts.append(f"--audio {corpus.audio}")
     if corpus.channel is not None:
         parts.append(f"--channel {corpus.channel}")
     return " ".join(parts)

@@ -101,6 +101,11 @@ def _of_name(name: str) -> list[ScoredSystem]:
         return [_of_run(run)]
     if path.is_file() and is_kept(path):
         return read_kept(path)
+    if path.suffix.lower() == ".trn" and path.is_file():
+        raise UserError(
+            f"{path} is a trn file, which needs the reference: add --ref REF.trn (then every "
+            "system is a trn file)"
+        )
     if path.is_file():
         return [_scored(path, read_json_lines(path))]
     for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):

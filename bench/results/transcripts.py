@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.core.errors import UserError
-from bench.core.parsing import parse_json
+from bench.core.parsing import split_lines
 from bench.core.paths import read_text
+from bench.core.tables import read_table
+from bench.data.corpora.rows import optional_seconds
+from bench.data.ids import utterance_id
 from bench.data.text import normalize
 from bench.scoring.marks import check_marks, resolve
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
-"""Where a row has none of ID_FIELDS, its recording names it, as in corpora."""
+"""Where a row has none of ID_FIELDS, its recording and offset name it, as in corpora."""
 TEXT_FIELDS = (("text", "pred_text"), ("ref", "hyp"))
 """What was said and what was understood: as NeMo and the open ASR leaderboard, as we write it."""
+SPEAKER_FIELDS = ("speaker", "speaker_id", "client_id")
 _TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*[^()\s])\s*\)\s*")
 _COMMENT = ";;"
 _SHOWN_LINES = 3
@@ -53,16 +57,17 @@ class Transcripts:
 
 
 def read_json_lines(path: Path) -> Transcripts:
-    """Utterances as NeMo and the open ASR leaderboard write them, or as we do; one JSON object a
-    line, or all in one array. A hypothesis that is null is empty, with a warning.
+    """Utterances as NeMo and the open ASR leaderboard write them, or as we do: one JSON object a
+    line, or all in one array, or a CSV or TSV table. A hypothesis that is null is empty, with a
+    warning.
 
     Raises:
         UserError: a row that is no utterance, or one that is there twice; names the line.
     """
     texts: dict[str, Transcript] = {}
     silent: list[str] = []
-    for where, row in _rows(path):
-        id = _id(row)
+    for where, row in read_table(path, "transcripts"):
+        id = _id(row, where)
         ref, hyp = next(((row[r], row[h]) for r, h in TEXT_FIELDS if {r, h} <= row.keys()), (0, 0))
         if hyp is None:
             silent.append(where)
@@ -76,13 +81,13 @@ def read_json_lines(path: Path) -> Transcripts:
             raise UserError(
                 f"{where}: {id!r} is there already ({texts[id].where}); remove one of the lines"
             )
-        ref, speaker = normalize(ref), row.get("speaker")
+        ref = normalize(ref)
         texts[id] = Transcript(
             where=where,
             ref=ref,
             hyp=normalize(hyp),
             written=ref,
-            speaker="" if speaker is None else str(speaker),
+            speaker=_speaker(row),
             seconds=_seconds(row),
         )
     warnings = (
@@ -183,35 +188,26 @@ def file_name(id: str) -> str:
     return re.split(r"[/\\]", id)[-1]
 
 
-def _id(row: Mapping[str, Any]) -> str:
+def _id(row: Mapping[str, Any], where: str) -> str:
     for key in (*ID_FIELDS, *AUDIO_FIELDS):
         value = row.get(key)
         if isinstance(value, str | int) and str(value).strip():
-            named = Path(str(value))
-            return str(named.with_suffix("")) if key in AUDIO_FIELDS and named.name else str(value)
+            if key in ID_FIELDS:
+                return str(value)
+            return utterance_id(str(value), optional_seconds(row, "offset", where))
     return ""
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, line in _lines(path):
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{where}: a line is one JSON object, got {line[:60]!r}; correct it (trn files "
-                "need --ref)"
-            )
-        yield where, row
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of `path` that are not blank, each after its ``file:line``."""
-    # Not splitlines(), which also breaks at characters that a text may hold.
-    for number, line in enumerate(read_text(path, "transcripts").split("\n"), start=1):
+    for number, line in enumerate(split_lines(read_text(path, "transcripts")), start=1):
         if line.strip():
             yield f"{path}:{number}", line.strip()
+
+
+def _speaker(row: Mapping[str, Any]) -> str:
+    named = (row[key] for key in SPEAKER_FIELDS if row.get(key) is not None)
+    return str(next(named, ""))
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

@@ -4,12 +4,10 @@ Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bench.data.audio import read_audio
 from bench.data.batches import BatchConfig, Dataset, collated, evaluation_order
 from bench.data.features import CorpusStats, compute
 from bench.data.text import BLANK
@@ -102,23 +100,17 @@ def transcribe_feats(
 def transcribe(
     model: AcousticModel,
     config: RunConfig,
-    audio: Path,
+    waveform_N: Tensor,
     device: torch.device,
-    channel: int | None = None,
     stats: CorpusStats | None = None,
 ) -> str:
-    """The text of one recording.
+    """The text of one utterance.
 
     Args:
         model: on `device`, in evaluation mode.
         config: what the network was trained with.
-        audio: WAV, FLAC, OGG, MP3, SPH or RAW, at any rate.
+        waveform_N: at the rate of ``config.features``, as `bench.data.audio.read_audio` gives it.
         device: where to compute.
-        channel: the one to use of a recording with several.
         stats: those of the checkpoint, where ``features.normalize`` is "corpus".
-
-    Raises:
-        UserError: a recording that cannot be read.
     """
-    waveform_N = read_audio(audio, channel=channel, sample_rate_hz=config.features.sample_rate_hz)
     return transcribe_feats(model, compute(waveform_N, config.features, stats), device)

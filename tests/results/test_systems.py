@@ -1,5 +1,6 @@
 """Systems from studies, runs, JSON lines and trn files."""
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -142,6 +143,25 @@ def test_symbols_outside_our_alphabet_count_as_they_are_written(tmp_path: Path) 
     assert (run["id"][0], run["hits"][0], run["substitutions"][0]) == ("7", 2, 1)
 
 
+def test_arrays_tables_and_gzip_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": id, "text": ref, "pred_text": ref, "speaker_id": "ann"} for id, ref in REFS.items()
+    ]
+    forms = {
+        "a.json": json.dumps(rows).encode(),
+        "b.jsonl.gz": gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()),
+        "c.csv": "".join(
+            ",".join(row) + "\n" for row in [rows[0], *(r.values() for r in rows)]
+        ).encode(),
+    }
+    for name, content in forms.items():
+        (tmp_path / name).write_bytes(content)
+    systems = read_systems([str(tmp_path / name) for name in forms])
+    for outcome in aligned(systems, common=False):
+        assert list(outcome.runs[0]["hyp"]) == [REFS[id] for id in sorted(REFS)]
+        assert set(outcome.runs[0]["speaker"]) == {"ann"}
+
+
 def test_a_recording_names_its_utterance_as_in_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('\ufeff{"audio_filepath": "./clips/s1.wav", "text": "a", "pred_text": "a"}\r\n')
@@ -206,9 +226,9 @@ GOOD = '{"id": "a", "text": "x", "pred_text": "y"}\n'
     [
         (b"", "must hold a line per utterance"),
         (b"\n \n", "must hold a line per utterance"),
-        (b"\xff\xfe", "it is not UTF-8"),
-        (b"{", r":1: a line is one JSON object, got '{'"),
-        (b"[1]\n", r":1: a line is one JSON object"),
+        (b"\xff\xfe", "it is UTF-16 text; convert it"),
+        (b"{", r":1: each row is one JSON object, got '{'"),
+        (b"[1]\n", "item 1: each row is one JSON object"),
         (GOOD.encode() + b"\n" + GOOD.encode(), r":3: 'a' is there already"),
         (b'{"id": "a", "text": "x"}', r":1: an utterance has text, pred_text and an id"),
         (b'{"text": "x", "pred_text": "y"}', "got the keys pred_text, text"),
@@ -407,6 +427,8 @@ def test_speakers_of_trn_ids_without_a_dash(tmp_path: Path) -> None:
 
 
 def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.trn is a trn file, which needs .* --ref REF\.trn"):
+        read_systems([str(GOLDEN / "a.trn")])
     with pytest.raises(UserError, match=r"'nothing' is none; .*bench\.ls studies.* --ref"):
         read_systems(["nothing"])
     folder = study("empty")

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import soundfile
 from filelock import FileLock
 
 from bench.core.config import digest
@@ -27,7 +28,6 @@ from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
 from bench.core.seeding import derive
-from bench.data.audio import probe
 from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
 from bench.data.corpora.manifest import read_manifest
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
@@ -196,7 +196,7 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
         rows.append(
             {
                 "audio_filepath": audio.name,
-                "duration": round(probe(audio).seconds, 3),
+                "duration": round(soundfile.info(audio).duration, 3),
                 "text": line.text,
                 "speaker": line.voice.name,
                 "split": line.split,
