@@ -1,6 +1,7 @@
 """Write the HTML report of studies anew from their records."""
 
 import argparse
+from typing import Any
 
 from bench.core import cli
 from bench.core.console import STDOUT
@@ -9,7 +10,7 @@ from bench.core.paths import OUT
 from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import find_study, studies_newest_first
-from reports import build
+from reports import build, cautions
 
 
 def main(options: argparse.Namespace) -> None:
@@ -19,17 +20,24 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(
             f"a report needs a study, none is in {OUT}/; run python -m bench.sweep first"
         )
-    written = []
+    written: list[dict[str, Any]] = []
     for folder in folders:
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
-        written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
+        written.append(
+            {
+                "study": folder.name,
+                "report": str(report),
+                "verdict": comparison.verdict,
+                "cautions": list(cautions(report_input)),
+            }
+        )
     index = write_index()
     if options.json:
         cli.print_json(written)
         return
     for row in written:
-        STDOUT.print(f"{row['verdict']}\n{row['report']}", markup=False)
+        STDOUT.print("\n".join([row["verdict"], *row["cautions"], row["report"]]), markup=False)
     STDOUT.print(f"every study: {index}", markup=False)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from bench.core import cli
 from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
-from bench.core.errors import TemporaryError, UserError
+from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
@@ -24,6 +24,7 @@ from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
+from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
@@ -39,7 +40,7 @@ from bench.study.storage import QueueStorage, check_queue, check_shared
 from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
-from reports import build
+from reports import ReportInput, build, cautions
 
 DEFAULT_CORPUS = "spoken"
 DEFAULT_BUDGET = "quick"
@@ -61,11 +62,13 @@ def main(options: argparse.Namespace) -> None:
         corpus, definition = _with_data(definition)
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
-            comparison, result = _sweep(options, definition, storage, engine, stop)
+            comparison, report_input, result = _sweep(options, definition, storage, engine, stop)
     if options.json:
         cli.print_json(result)
     else:
         _print_verdict(comparison, result, corpus)
+    if sentence := without_verdict(definition.systems, report_input.runs):
+        raise NoVerdictError(sentence)
 
 
 def _sweep(
@@ -74,8 +77,9 @@ def _sweep(
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopRequest",
-) -> tuple[Comparison, dict[str, Any]]:
-    """Prepare, run what waits, report; the comparison, and what ``--json`` prints."""
+) -> tuple[Comparison, ReportInput, dict[str, Any]]:
+    """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
+    prints."""
     folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
@@ -106,7 +110,8 @@ def _sweep(
         write_index()
         flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    return comparison, _as_json(definition, comparison, report, tracker.tracking_uri)
+    result = _as_json(definition, comparison, report, tracker.tracking_uri)
+    return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
@@ -220,6 +225,8 @@ def _number(value: float) -> float | None:
 
 def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
+    for caution in result["cautions"]:
+        STDOUT.print(caution, markup=False)
     STDOUT.print(f"\nreport:   {result['report']}", markup=False)
     uri = result["tracking_uri"]
     STDOUT.print(f"compare:  {_python()} -m mlflow ui --workers 1 --backend-store-uri {uri}")

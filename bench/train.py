@@ -15,7 +15,7 @@ from rich.progress import TaskID
 from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
-from bench.core.errors import TemporaryError, UserError
+from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
@@ -99,13 +99,19 @@ def main(options: argparse.Namespace) -> None:
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
         raise KeyboardInterrupt
-    checkpoint = folder / "checkpoints" / "best.pt"
-    result = {"state": outcome, "valid_wer": wer, "checkpoint": str(checkpoint)}
+    best = folder / "checkpoints" / "best.pt"
+    checkpoint = str(best) if best.exists() else None
+    result = {"state": outcome, "valid_wer": wer, "checkpoint": checkpoint}
     if options.json:
         cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
-        return
-    shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
-    STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+    else:
+        shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
+        STDOUT.print(f"{outcome}: {shown}\n{checkpoint or 'no checkpoint'}", markup=False)
+    if outcome == "diverged":
+        raise NoVerdictError(
+            f"the run diverged: its loss was not finite for too long; {folder} keeps its record, "
+            "and a lower --set optim.learning_rate=… may help"
+        )
 
 
 def _plan(

@@ -4,14 +4,14 @@ import importlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from bench import train
+from bench import sweep, train
 from bench.core import cli
 from bench.data.utterance import Corpus
 from bench.results.report_input import command_of
@@ -156,6 +156,49 @@ def test_train_that_is_stopped_says_whether_to_start_it_again(
         signal.signal(one, handler)
     assert ended[0] == code, ended[2]
     assert not list(tmp_path.glob("out/train/*/lease.json"))
+
+
+@pytest.fixture
+def same_signals() -> Iterator[None]:
+    """What a command does with signals ends with the test."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_train_that_diverged_ends_with_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: list[str]
+) -> None:
+    monkeypatch.setattr(train, "perform", lambda *arguments, **more: ("diverged", None))
+    corpus = manifest(tmp_path, good)
+    code, out, err = run("train", "--variant", "ds-gru", "--corpus", corpus, "--json")
+    assert code == 1, err
+    assert json.loads(out)["state"] == "diverged"
+    assert json.loads(out)["checkpoint"] is None
+    assert "the run diverged" in err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_sweep_without_a_verdict_ends_with_1_and_shows_what_there_is(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: list[str]
+) -> None:
+    class NothingRuns:
+        """Every trial has diverged, as far as the launcher can tell."""
+
+        def __init__(self, *arguments: object, **more: object) -> None: ...
+
+        def run(self, check: object) -> None: ...
+
+    monkeypatch.setattr(sweep, "Launcher", NothingRuns)
+    monkeypatch.setattr(sweep, "publish", lambda *arguments: None)
+    arguments = ["--variant", "ds-gru", "--corpus", manifest(tmp_path, good), "--budget", "smoke"]
+    for form in ([], ["--json"]):
+        code, out, err = run("sweep", *arguments, *form)
+        assert code == 1, err
+        assert "No run has been recorded yet: the study is empty." in out
+        assert "no verdict can be given on ds-gru: no confirm run was scored" in err
 
 
 def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
-from bench.core.errors import DISK_IS_FULL, TemporaryError, UserError
+from bench.core.errors import DISK_IS_FULL, NoVerdictError, TemporaryError, UserError
 from bench.core.masking import mask
 
 EXIT_BUG = 1
+EXIT_NO_VERDICT = 1
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
@@ -135,9 +136,9 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
     for.
 
-    0: done; 2: the user's mistake or a full disk, one line on stderr; 75: stopped from outside,
-    start it again; 130: interrupted. A bug keeps its traceback and ends with 1. What is printed is
-    masked.
+    0: done; 1: done, but nothing can be concluded; 2: the user's mistake or a full disk; 75:
+    stopped from outside, start it again; 130: interrupted. Each but 0 with one line on stderr. A
+    bug keeps its traceback and ends with 1. What is printed is masked.
     """
     options = verb.parse_args()
     set_up_logging(-1 if options.quiet else options.verbose)
@@ -145,6 +146,8 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         main(options)
     except UserError as error:
         _stop_with(str(error))
+    except NoVerdictError as error:
+        _stop_with(str(error), EXIT_NO_VERDICT)
     except TemporaryError as error:
         _stop_with(str(error), EXIT_START_AGAIN)
     except KeyboardInterrupt:

@@ -35,6 +35,12 @@ class UnwritableError(UserError):
         )
 
 
+class NoVerdictError(Exception):
+    """The command did all that was asked, and what came out says nothing of what was to be found
+    out: every run diverged or failed, or one side of a planned comparison has no result. Commands
+    print the message and exit with 1."""
+
+
 class TemporaryError(Exception):
     """Stopped through no fault of the user's or ours: what is done is kept, and the same command
     goes on from there. Commands exit with 75, which supervisors take for "start me again"."""

@@ -16,6 +16,8 @@ TITLE = "Verdict"
 
 FEW_SEEDS = 3
 
+FAILED_STATES = ("failed", "diverged")
+
 
 @dataclass(frozen=True)
 class AgainstBaseline:
@@ -109,6 +111,10 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
             "The study is not complete: it was interrupted, or runs failed for good. Its command, "
             "under Redo, goes on with what is left."
         )
+    if without_end := _without_end(runs):
+        found.append(without_end)
+    if left_out := _left_out(report_input):
+        found.append(left_out)
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")
@@ -119,6 +125,25 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     if len(variant_names(report_input)) == 1:
         found.append("There is one variant, so there is nothing to compare it with.")
     return tuple(found)
+
+
+def _without_end(runs: pd.DataFrame) -> str:
+    """How many runs failed or diverged, if not all did: they count as planned and have no WER."""
+    bad = runs[runs["state"].isin(FAILED_STATES)]
+    if bad.empty or len(bad) == len(runs):
+        return ""
+    ends = ", ".join(f"{count} {state}" for state, count in bad["state"].value_counts().items())
+    names = ", ".join(dict.fromkeys(map(str, bad["variant"])))
+    return f"{len(bad)} of {plural(len(runs), 'run')} did not finish: {ends} ({names})."
+
+
+def _left_out(report_input: ReportInput) -> str:
+    """How many utterances of the corpus no system was trained or scored on, and why."""
+    reasons = {str(why): int(n) for why, n in report_input.corpus.get("left_out", {}).items() if n}
+    if not reasons:
+        return ""
+    count = plural(sum(reasons.values()), "utterance was", "utterances were")
+    return f"{count} left out: {', '.join(f'{n} {why}' for why, n in reasons.items())}."
 
 
 def html(numbers: Numbers) -> str:

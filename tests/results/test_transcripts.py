@@ -17,7 +17,7 @@ def write(path: Path, *offsets: object) -> Path:
 
 
 def test_snippets_of_one_recording_are_told_apart_by_their_offsets(tmp_path: Path) -> None:
-    texts = read_json_lines(write(tmp_path / "a.jsonl", 0.0, 2.1, "3.8", None))
+    texts = read_json_lines(write(tmp_path / "a.jsonl", 0.0, 2.1, "3.8", None)).texts
     assert list(texts) == [
         "meet/call.07@0", "meet/call.07@2.1", "meet/call.07@3.8", "meet/call.07",
     ]  # fmt: skip
@@ -35,4 +35,4 @@ def test_a_dot_in_a_name_is_no_suffix(tmp_path: Path) -> None:
     names = ("a.b", "a.c", "a.b.flac.WAV")
     rows = [{"audio_filepath": name, "text": "good", "pred_text": "god"} for name in names]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert list(read_json_lines(file)) == ["a.b", "a.c", "a.b.flac"]
+    assert list(read_json_lines(file).texts) == ["a.b", "a.c", "a.b.flac"]
