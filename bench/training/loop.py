@@ -55,6 +55,7 @@ from bench.training.optim import (
 )
 from bench.training.progress import Progress, TrainResult, WatchTranscript
 from bench.training.state import LoopState, read_window
+from bench.training.step import Buffers
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ def _train(
     optimizer = build_optimizer(model, config.optim)
     average = Average(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
+    buffers = Buffers(model)
     clocks = Clocks(state.seconds)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
@@ -165,6 +167,7 @@ def _train(
         seed_torch(derive(seed, "dropout", state.step), device)
         optimizer.zero_grad(set_to_none=True)
         model.train()
+        buffers.save()
         loss, consistency = torch.zeros(2, device=device)
         for part in micro_batches(len(host.ids), state.num_micro_batches, num_views):
             with clocks("forward"), autocast(device, precision):
@@ -182,14 +185,17 @@ def _train(
                 torch.autograd.backward(objective)
                 loss += part_loss.detach()
 
-        # 4. A step, left out if anything is not finite (counted when the window is read).
+        # 4. A step, skipped without a trace if anything is not finite (see read_window).
         with clocks("optimizer"):
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            state.window.append(torch.stack([loss, grad_norm, consistency][: num_views + 1]))
-            step_unless(optimizer, ~state.window[-1].isfinite().all())
-            average.update(state.step)
+            measured = [buffers.largest(), loss, grad_norm, consistency][: num_views + 2]
+            state.window.append(torch.stack(measured))
+            skip = ~state.window[-1].isfinite().all()
+            step_unless(optimizer, skip)
+            buffers.restore_if(skip)
+            average.update(state.step, skip)
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
 
