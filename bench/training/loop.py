@@ -47,6 +47,7 @@ from bench.training.device import (
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
+from bench.training.memory import is_out_of_memory, is_shared, release
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -90,8 +91,9 @@ def train(
     """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off, or the checkpoint
     before it if that is damaged.
 
-    A run that the device's memory is too small for goes on once from its last checkpoint, with
-    twice the number of micro-batches.
+    A run that the device's memory is too small for goes on from its last checkpoint: on a GPU that
+    others use too in the same way, if it was not that checkpoint from which it did so before, and
+    else, once, with twice the number of micro-batches.
 
     Args:
         config: of the run.
@@ -112,12 +114,19 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
+    retried_at: int | None = None
     with deterministic(config.training.deterministic):
-        try:
-            return _train(config, model, data, device, directory, report, before_save, precision)
-        except torch.OutOfMemoryError as error:
-            _retry_in_smaller_parts(directory, config, device, error)
-        return _train(config, model, data, device, directory, report, before_save, precision)
+        while True:
+            try:
+                return _train(
+                    config, model, data, device, directory, report, before_save, precision
+                )
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                retried_at = _prepare_retry(directory, config, retried_at, device, error)
+            model.zero_grad(set_to_none=True)
+            release()
 
 
 def _train(
@@ -309,24 +318,36 @@ def _save_last(
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
 
 
-def _retry_in_smaller_parts(
-    directory: Path, config: RunConfig, device: torch.device, error: torch.OutOfMemoryError
-) -> None:
-    """Let the run go on from its last checkpoint with twice the micro-batches.
+def _prepare_retry(
+    directory: Path,
+    config: RunConfig,
+    retried_at: int | None,
+    device: torch.device,
+    error: Exception,
+) -> int | None:
+    """Let a run that met `error` go on from its last checkpoint, if need be with twice the
+    micro-batches.
+
+    Returns:
+        The step from which all is tried again as it was: next time, from there, parts are smaller.
 
     Raises:
-        torch.OutOfMemoryError: it has been tried.
+        torch.OutOfMemoryError: both have been tried.
     """
-    path = directory / "checkpoints" / "last.pt"
-    content = checkpoint.load(path, torch.device("cpu"))
-    if content["loop"]["num_micro_batches"] > config.training.num_micro_batches:
-        raise error
-    content["loop"]["num_micro_batches"] *= 2
-    checkpoint.write(path, content)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
+    content = checkpoint.newest_whole(last, best, torch.device("cpu"))
+    loop = content["loop"] if content else {"step": -1}
+    if is_shared(device) and retried_at != loop["step"]:
+        _logger.warning("out of memory on a shared GPU; trying again from step %d", loop["step"])
+        return int(loop["step"])
+    most = 2 * config.training.num_micro_batches
+    if content is None or loop["num_micro_batches"] >= most:
+        raise torch.OutOfMemoryError(str(error)) from error
+    loop["num_micro_batches"] = most
+    checkpoint.write(last, content)
     message = "out of memory; going on from step %d with %d micro-batches a batch"
-    _logger.warning(message, content["loop"]["step"], content["loop"]["num_micro_batches"])
+    _logger.warning(message, loop["step"], most)
+    return retried_at
 
 
 def _longest(host_lens_B: Tensor) -> int:
