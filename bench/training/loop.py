@@ -47,7 +47,7 @@ from bench.training.device import (
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
-from bench.training.memory import is_out_of_memory, is_shared, release
+from bench.training.memory import is_out_of_memory, prepare_retry, release
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -124,7 +124,7 @@ def train(
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                retried_at = _prepare_retry(directory, config, retried_at, device, error)
+                retried_at = prepare_retry(directory, config, retried_at, device, error)
             model.zero_grad(set_to_none=True)
             release()
 
@@ -150,7 +150,7 @@ def _train(
     average = Average(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
     buffers = Buffers(model)
-    clocks = Clocks(state.seconds)
+    clocks = Clocks(state.seconds, device)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
     sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
@@ -212,7 +212,7 @@ def _train(
         epoch = state.epoch + state.batch / sizes[state.epoch]
         epoch_ends = state.batch == sizes[state.epoch]
         cap = settings.max_train_seconds
-        out_of_time = cap is not None and clocks.train >= cap
+        out_of_time = cap is not None and clocks.computed >= cap
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
@@ -234,8 +234,10 @@ def _train(
                 with clocks("checkpoint"):
                     checkpoint.save(best, config, average.model, data.train.store.stats)
             patience = settings.patience or math.inf
-            if over or state.epoch - state.best_epoch >= patience:
+            if state.epoch == settings.num_epochs or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
+            elif out_of_time:
+                state.outcome = "cut"
 
         # 7. Report, then save: what was reported and not saved is reported again.
         if metrics:
@@ -243,9 +245,10 @@ def _train(
                 step=state.step,
                 epoch=epoch,
                 num_epochs=settings.num_epochs,
-                seconds=clocks.train,
+                seconds=clocks.computed,
                 metrics=metrics,
                 evaluated=evaluated,
+                is_last=state.outcome is not None,
                 watch=watch,
             )
             with clocks("report"):
@@ -318,38 +321,6 @@ def _save_last(
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
 
 
-def _prepare_retry(
-    directory: Path,
-    config: RunConfig,
-    retried_at: int | None,
-    device: torch.device,
-    error: Exception,
-) -> int | None:
-    """Let a run that met `error` go on from its last checkpoint, if need be with twice the
-    micro-batches.
-
-    Returns:
-        The step from which all is tried again as it was: next time, from there, parts are smaller.
-
-    Raises:
-        torch.OutOfMemoryError: both have been tried.
-    """
-    last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
-    content = checkpoint.newest_whole(last, best, torch.device("cpu"))
-    loop = content["loop"] if content else {"step": -1}
-    if is_shared(device) and retried_at != loop["step"]:
-        _logger.warning("out of memory on a shared GPU; trying again from step %d", loop["step"])
-        return int(loop["step"])
-    most = 2 * config.training.num_micro_batches
-    if content is None or loop["num_micro_batches"] >= most:
-        raise torch.OutOfMemoryError(str(error)) from error
-    loop["num_micro_batches"] = most
-    checkpoint.write(last, content)
-    message = "out of memory; going on from step %d with %d micro-batches a batch"
-    _logger.warning(message, loop["step"], most)
-    return retried_at
-
-
 def _longest(host_lens_B: Tensor) -> int:
     """The largest of lengths on the CPU; no device is asked."""
     return int(host_lens_B.numpy().max())
@@ -394,7 +365,7 @@ def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainRes
         final=state.final,
         num_steps=state.step,
         num_epochs=state.epoch + (state.batch > 0),
-        train_seconds=clocks.train,
+        train_seconds=clocks.computed,
         seconds=dict(state.seconds),
         audio_seconds_per_second=state.audio_seconds / clocks.train,
         peak_memory_bytes=state.peak_memory_bytes,

@@ -54,7 +54,7 @@ class LoopState:
     peak_memory_bytes: int = 0
     num_micro_batches: int = 1
     """That a batch goes through the network in."""
-    outcome: Literal["finished", "diverged"] | None = None
+    outcome: Literal["finished", "cut", "diverged"] | None = None
 
 
 def read_window(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.data.batches import BatchConfig, epoch_order
-from bench.training import loop, memory
+from bench.training import memory
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
@@ -208,8 +208,7 @@ class Neighbour:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Cramped, leaves_after: int) -> None:
         self._model, self._leaves_after, self._max_rows = model, leaves_after, model.max_rows
-        for module in (loop, memory):
-            monkeypatch.setattr(module, "is_shared", self.is_there)
+        monkeypatch.setattr(memory, "is_shared", self.is_there)
 
     def is_there(self, _: torch.device) -> bool:
         if self._model.num_refusals >= self._leaves_after:
