@@ -23,8 +23,8 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 16
 MAX_MARKS = 40
 SYMBOLS = {
-    "finished": "●", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶", "killed": "‖",
-    "waiting": "·",
+    "finished": "●", "cut": "◐", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶",
+    "killed": "‖", "waiting": "·",
 }  # fmt: skip
 
 

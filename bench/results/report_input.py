@@ -25,7 +25,7 @@ from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
-from bench.tracking.record import DIFF, ENVIRONMENT, read_json
+from bench.tracking.record import DIFF, ENVIRONMENT, TRAINED, read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"
@@ -212,7 +212,7 @@ def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[
 
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:
     """See `importances`; a variant with too few trials has no rows."""
-    finished = runs[(runs["kind"] == "trial") & (runs["state"] == "finished")]
+    finished = runs[(runs["kind"] == "trial") & runs["state"].isin(TRAINED)]
     finished = finished[finished["valid_wer"].notna()]
     rows = []
     for label in definition.systems:

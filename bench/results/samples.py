@@ -21,6 +21,7 @@ from bench.data.batches import min_frames
 from bench.data.features import compute
 from bench.data.text import BLANK, decode, encode
 from bench.data.utterance import Corpus, Utterance
+from bench.tracking.record import TRAINED
 from bench.training.checkpoint import load_model, load_stats
 from reports.input import Letter, Sample
 from variants.spec import AcousticModel
@@ -70,7 +71,7 @@ def choose(scored: pd.DataFrame) -> list[str]:
 
 def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str, Path]]:
     """Each system, its best run, and that run's checkpoint if it is still there."""
-    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    ended = runs[(runs["kind"] == "confirm") & runs["state"].isin(TRAINED)]
     ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("variant")
     found = []
     for system, run in zip(ranked["variant"], ranked["run"], strict=True):

@@ -21,7 +21,7 @@ from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.study.lease import LeaseLostError
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
-from bench.tracking.record import read_json
+from bench.tracking.record import TRAINED, read_json
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -63,8 +63,8 @@ def perform(
     `check_lease` is called before each log point, and before the end is written.
 
     Returns:
-        How it ended ("finished", "pruned", "diverged", "killed"), and its best valid WER if it has
-        one.
+        How it ended ("finished", "cut", "pruned", "diverged", "killed"), and its best valid WER if
+        it has one.
 
     Raises:
         UnwritableError: the disk is full; the run goes on when it is performed again.
@@ -98,7 +98,7 @@ def perform(
         stopped = "killed" if killed() else "pruned" if pruned() else None
         outcome = stopped or result.state
         metrics = _summary(result) | _costs(model, plan.config)
-        if outcome == "finished":
+        if outcome in TRAINED:
             metrics |= _score(plan, sets, device, tracker)
         check_lease()
     except LeaseLostError:

@@ -225,9 +225,11 @@ class _TrialReport(_Report):
         self._reported = set(frozen.intermediate_values)
 
     def __call__(self, progress: Progress) -> bool:
-        stop = super().__call__(progress)
+        stop, self.pruned = super().__call__(progress), False
         if not progress.evaluated:
             return stop
+        if progress.epoch != round(progress.epoch):
+            return stop  # cut within an epoch: nothing to compare with others at its end
         step = round(progress.epoch)
         try:
             should_prune = patiently(
@@ -239,9 +241,8 @@ class _TrialReport(_Report):
             self.database_is_gone = True
             self._stop.ask()
             return True
-        # The last evaluation ends the run anyway: a trial that trained to the end is finished, not
-        # pruned.
-        self.pruned = step < progress.num_epochs and should_prune
+        # A trial that ends here by itself is finished or cut, not pruned.
+        self.pruned = should_prune and not progress.is_last
         return stop or self.pruned
 
     def _tell(self, step: int, wer: float) -> bool:

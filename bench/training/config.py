@@ -27,7 +27,9 @@ class TrainingConfig:
 
     num_epochs: int = 20
     max_train_seconds: float | None = None
-    """Cap on the time of training steps, over all resumes; reaching it ends the run, evaluated."""
+    """Cap on the seconds that training steps compute for, over all resumes: CPU seconds on a CPU,
+    so that other processes on the machine do not count. A run that reaches it ends there, evaluated
+    and marked as cut."""
     patience: int | None = None
     """End after this many epochs without a better valid WER; None: never early."""
     eval_every_epochs: int = 1

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -16,8 +17,9 @@ from bench.study.lease import Lease
 from bench.study.queue import SlotQueue
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
-from bench.study.worker import Assignment
+from bench.study.worker import Assignment, _StopRequest, _TrialReport
 from bench.tracking import RunIdentity, RunRecord, TrackingTarget
+from bench.training.progress import Progress
 
 STOP = SimpleNamespace(tell=lambda _: None)
 
@@ -66,7 +68,10 @@ def record(folder: Path, definition: StudyDefinition, *, state: str, wer: float 
     return (folder / "summary.json").read_bytes()
 
 
-@pytest.mark.parametrize("state, wer", [("finished", 0.4), ("pruned", 0.9), ("failed", None)])
+@pytest.mark.parametrize(
+    "state, wer",
+    [("finished", 0.4), ("cut", 0.4), ("pruned", 0.9), ("diverged", 0.1), ("failed", None)],
+)
 def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, state: str, wer: float | None
 ) -> None:
@@ -82,7 +87,7 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
     assert (folder / "summary.json").read_bytes() == before
     first = queue.slots()[0]
     assert (first.outcome, first.state.is_finished()) == (state, True)
-    assert first.value == (wer if state == "finished" else None)
+    assert first.value == (wer if state in ("finished", "cut") else None)
 
 
 @pytest.mark.parametrize("kind", ["trial", "confirm"])
@@ -121,3 +126,37 @@ def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
     assert worker._work_on_confirm(assignment(tmp_path, "confirm", 0), definition, queue, STOP)
     assert (folder / "summary.json").read_bytes() == before
     assert not (folder / "lease.json").exists()
+
+
+class NotAsked(_StopRequest):
+    def __init__(self) -> None:
+        self._asked = False
+
+    def tell(self, message: dict[str, Any]) -> None: ...
+
+
+def evaluated(epoch: float, wer: float, *, is_last: bool = False) -> Progress:
+    return Progress(
+        step=round(10 * epoch), epoch=epoch, num_epochs=8, seconds=1.0,
+        metrics={"valid/wer": wer}, evaluated=True, is_last=is_last,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("epoch", [2, 2.5, 2.6])
+def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
+    queue: SlotQueue, monkeypatch: pytest.MonkeyPatch, epoch: float
+) -> None:
+    """Not even where the pruner would give it up; and an epoch that was not trained to its end is
+    not compared with whole ones."""
+    taken = queue.take(take_lease)
+    assert taken is not None
+    trial, lease = taken
+    monkeypatch.setattr(trial, "should_prune", lambda: True)
+    report = _TrialReport(trial, NotAsked())
+    assert report(evaluated(1, 0.9)), "the pruner is heard"
+    assert report.pruned
+    assert not report(evaluated(epoch, 0.9, is_last=True))
+    assert not report.pruned
+    lease.release()
+    frozen = trial.study.get_trials()[trial.number]
+    assert set(frozen.intermediate_values) == ({1, 2} if epoch == 2 else {1})
