@@ -18,6 +18,8 @@ from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus
+from bench.study.claim import FILE as CLAIM
+from bench.study.claim import claimed
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
@@ -73,27 +75,23 @@ def main(options: argparse.Namespace) -> None:
     device = resolve_device(options.device).type
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
-    with counting("features") as progress:
-        datasets(corpus, config, (), progress)
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
     folder = SINGLE_RUNS / name
-    tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
-    flush_unsent(SINGLE_RUNS)
-    plan = _plan(folder, config, corpus.digest, device, tracker.target)
-    if LeaseWatch().is_held(folder):
-        raise UserError(
-            f"one process at a time trains a run, another is at work in {folder}; wait for it, or "
-            "close it by python -m bench.reap if its machine is gone"
-        )
-    with Lease.take(folder, grace_seconds=GRACE_SECONDS) as lease, progress_bars() as bars:
-        watcher = _Watcher(bars, bars.add_task(name, total=None))
-        outcome, wer = perform(
-            plan,
-            watcher,
-            killed=lambda: watcher.stopped_by is not None,
-            pruned=lambda: False,
-            check_lease=lease.check,
-        )
+    with _lease_on(folder) as lease:
+        with counting("features") as progress:
+            datasets(corpus, config, (), progress)
+        tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
+        flush_unsent(SINGLE_RUNS)
+        plan = _plan(folder, config, corpus.digest, device, tracker.target)
+        with progress_bars() as bars:
+            watcher = _Watcher(bars, bars.add_task(name, total=None))
+            outcome, wer = perform(
+                plan,
+                watcher,
+                killed=lambda: watcher.stopped_by is not None,
+                pruned=lambda: False,
+                check_lease=lease.check,
+            )
     if outcome == "killed":
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
@@ -105,6 +103,23 @@ def main(options: argparse.Namespace) -> None:
         return
     shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
     STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+
+
+def _lease_on(folder: Path) -> Lease:
+    """The run in `folder`, taken before anything of it is read.
+
+    Raises:
+        UserError: another process has it.
+    """
+    watch = LeaseWatch()
+    with claimed(SINGLE_RUNS / CLAIM):
+        lease = watch.take(folder, grace_seconds=GRACE_SECONDS)
+    if lease is None:
+        raise UserError(
+            f"one process at a time trains a run, {folder} is held by {watch.holder_of(folder)}; "
+            "wait for it, or close it by python -m bench.reap if its machine is gone"
+        )
+    return lease
 
 
 def _plan(

@@ -45,6 +45,9 @@ class Worker(Protocol):
     def kill(self) -> None:
         """Stop it at once."""
 
+    def end_frozen(self) -> None:
+        """End it although it does not react."""
+
     def close(self) -> None:
         """Give back what it held; it has ended."""
 
@@ -136,6 +139,9 @@ class _Process:
         self.process.terminate()
 
     def kill(self) -> None:
+        self.process.kill()
+
+    def end_frozen(self) -> None:
         self.process.kill()
 
     def close(self) -> None:
