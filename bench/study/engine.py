@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
+from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root
 from bench.study.worker import Assignment, limit_threads, work
 
@@ -86,7 +87,9 @@ class LocalEngine:
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
         self._context.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        with kept_from_children():
+            forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""

@@ -43,6 +43,7 @@ from bench.training.device import (
     autocast,
     default_precision,
     deterministic,
+    exact_float32,
     keep_freed_memory,
     peak_memory_bytes,
 )
@@ -111,7 +112,7 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    with deterministic(config.training.deterministic):
+    with deterministic(config.training.deterministic), exact_float32():
         try:
             return _train(config, model, data, device, directory, report, before_save, precision)
         except torch.OutOfMemoryError as error:
