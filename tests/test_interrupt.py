@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,17 +86,55 @@ WHEN = {
     "start": "",
     "synthesis": "cache/spoken/*/*/*.wav",
     "corpus is spoken": "cache/spoken/*/.completed",
-    "features": "cache/features/*",
-    "study": "out/*/study.json",
+    "features": "cache/features/*/*",
     "database": "mlflow.db",
-    "trial": "out/*/runs/*/trial-*/metrics.jsonl",
+    "trial": "out/*/runs/*/trial-*/run.json",
     "checkpoint": "out/*/runs/*/trial-*/checkpoints/last.pt",
     "trial ended": "out/*/runs/*/trial-*/summary.json",
-    "confirm": "out/*/runs/*/confirm-*/metrics.jsonl",
-    "confirm ended": "out/*/runs/*/confirm-1/summary.json",
+    "confirm": "out/*/runs/*/confirm-*/run.json",
+    "confirm ended": "out/*/runs/*/confirm-*/summary.json",
     "report": "out/*/report.html",
 }
-"""Moments, by the files that show that they have come."""
+"""Moments, by the files whose change shows that they have come."""
+LOST = {
+    "synthesis": "cache", "corpus is spoken": "cache", "features": "cache/features",
+    "database": "mlflow.db",
+}  # fmt: skip
+"""What is deleted first, so that the moment comes again."""
+PATIENCE_SECONDS = 25.0
+
+
+def await_moment(process: "subprocess.Popen[str]", folder: Path, pattern: str, since: int) -> None:
+    """Until a file of `pattern` has changed `since` then, or that is not to come any more."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(path.stat().st_mtime_ns > since for path in folder.glob(pattern)):
+            return
+        time.sleep(0.02)
+
+
+def interrupt_at(name: str, folder: Path, send: Send, rng: random.Random) -> None:
+    """Begin the sweep, send Ctrl-C soon after the moment `name`, and check how the sweep ends."""
+    for lost in (folder / LOST[name],) if name in LOST else ():
+        shutil.rmtree(lost, ignore_errors=True) if lost.is_dir() else lost.unlink(missing_ok=True)
+    (folder / "now").touch()
+    since, began = (folder / "now").stat().st_mtime_ns, time.monotonic()
+    process = begin(folder, *SWEEP, BENCH_CACHE=str(folder / "cache"))
+    if WHEN[name]:
+        await_moment(process, folder, WHEN[name], since)
+    delay = 0.05 + rng.random() ** 2 * (8 if name == "start" else 3)
+    time.sleep(delay)
+    if process.poll() is None:
+        send(process.pid, signal.SIGINT)
+    sent_at, when = time.monotonic(), f"{delay:.2f} s after {name}"
+    process.wait(timeout=200)
+    seconds = time.monotonic() - sent_at
+    end(process, when)
+    print(
+        f"{when:>30}, {sent_at - began:.1f} s after the start: exit {process.returncode}, "
+        f"{seconds:.1f} s later"
+    )
+    assert all_gone(process.pid), f"{when}: {survivors(process.pid)}"
 
 
 @pytest.mark.slow
@@ -103,27 +142,10 @@ WHEN = {
 def test_ctrl_c_at_random_moments_of_a_sweep(tmp_path: Path, send: Send) -> None:
     """BENCH_INTERRUPT_SEED draws other moments; BENCH_INTERRUPTS of them."""
     rng = random.Random(int(os.environ.get("BENCH_INTERRUPT_SEED", "1")))
-    count = int(os.environ.get("BENCH_INTERRUPTS", "24"))
-    names = [name for name in WHEN for _ in range(max(1, count // len(WHEN)))]
-    for name in names:
-        began = time.monotonic()
-        process = begin(tmp_path, *SWEEP, BENCH_CACHE=str(tmp_path / "cache"))
-        while WHEN[name] and not list(tmp_path.glob(WHEN[name])) and process.poll() is None:
-            time.sleep(0.02)
-        at = 0.05 + rng.random() ** 2 * (6 if name == "start" else 3)
-        time.sleep(at)
-        if process.poll() is None:
-            send(process.pid, signal.SIGINT)
-        when = f"{at:.2f} s after {name}"
-        sent_at = time.monotonic()
-        process.wait(timeout=200)
-        seconds = time.monotonic() - sent_at
-        end(process, when)
-        print(
-            f"{when:>30}, {sent_at - began:.1f} s after the start: exit {process.returncode}, "
-            f"{seconds:.1f} s later"
-        )
-        assert all_gone(process.pid), f"{when}: {survivors(process.pid)}"
+    count = int(os.environ.get("BENCH_INTERRUPTS", "22"))
+    for name in WHEN:
+        for _ in range(max(1, count // len(WHEN))):
+            interrupt_at(name, tmp_path, send, rng)
     process = begin(tmp_path, *SWEEP, BENCH_CACHE=str(tmp_path / "cache"))
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err

@@ -22,6 +22,7 @@ from bench.core.errors import UserError
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root
 from bench.study.worker import Assignment, limit_threads, work
+from bench.tracking import set_mlflow_defaults
 
 Message = dict[str, Any]
 
@@ -86,6 +87,7 @@ class LocalEngine:
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
+        set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
         resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
         with kept_from_children():

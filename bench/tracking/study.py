@@ -12,6 +12,7 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.tracking.cursor import is_behind
+from bench.tracking.defaults import set_mlflow_defaults
 from bench.tracking.names import metric_name
 from bench.tracking.notes import NOTE_TAG, Findings, describe_parent, in_markdown
 from bench.tracking.provenance import environment
@@ -48,6 +49,7 @@ class StudyTracker:
         Raises:
             UserError: the tracking address names no store that can be opened.
         """
+        set_mlflow_defaults()
         tracker = cls(study, tracking_uri(), data_digest)
         tracker._try("experiment", lambda store: store.experiment(study))
         return tracker
@@ -208,6 +210,7 @@ def flush_unsent(folder: Path) -> int:
     behind = [run.parent for run in sorted(folder.rglob(RUN)) if is_behind(run.parent, uri)]
     if not behind:
         return 0
+    set_mlflow_defaults()
     from bench.tracking.mirror import mirror
     from bench.tracking.store import connect
 
