@@ -69,6 +69,7 @@ class StudyTracker:
 
         def begin(store: "MlflowStore") -> str:
             run_id = store.parent(self._study, variant)
+            self._check_is_ours(store.client.get_run(run_id).data.tags)
             note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
             store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
             store.client.update_run(run_id, status="RUNNING")
@@ -76,6 +77,21 @@ class StudyTracker:
 
         self._begun.add(variant)
         return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
+
+    def _check_is_ours(self, tags: Mapping[str, str]) -> None:
+        """Refuse the experiment of another study that has the same name.
+
+        Raises:
+            UserError: its runs heard other data.
+        """
+        theirs = tags.get("data_digest") or self._data_digest
+        if self._data_digest and theirs != self._data_digest:
+            raise UserError(
+                f"experiment {self._study} at {self.tracking_uri} holds a study of other data "
+                f"(digest {theirs}, ours {self._data_digest}; begun on "
+                f"{tags.get('host', 'another machine')}); results are never mixed: begin another "
+                "with --name, or delete that experiment"
+            )
 
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
         """Close the sweep of each variant: its summary run, its model, its parent's description,
