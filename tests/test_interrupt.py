@@ -31,7 +31,7 @@ def begin(
     if prelude is not None:
         path = folder / "prelude"
         path.mkdir(exist_ok=True)
-        (path / "usercustomize.py").write_text(prelude)
+        (path / "sitecustomize.py").write_text(prelude)
         environment["PYTHONPATH"] = f"{path}:{ROOT}"
     return subprocess.Popen(
         [sys.executable, *command],
@@ -80,6 +80,114 @@ def all_gone(session: int, seconds: float = 60.0) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+SLOW_IMPORT = """
+import os, pathlib, sys, time
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "rich.table":
+            pathlib.Path(os.environ["READY"]).touch()
+            time.sleep(60)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def said_by(program: str) -> tuple[str, str, int]:
+    """What a program prints, and its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    return done.stdout, done.stderr, done.returncode
+
+
+def test_ctrl_c_while_a_command_imports(tmp_path: Path) -> None:
+    """It takes seconds; bench.ls stands for every command."""
+    process = begin(tmp_path, "bench.ls", prelude=SLOW_IMPORT, READY=str(tmp_path / "ready"))
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 130
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
+    """nohup, and a background job of a script."""
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from bench.core.interrupt import leave_at_once, raised\n"
+        "leave_at_once()\n"
+        "with raised():\n  signal.raise_signal(signal.SIGINT)\n"
+        "print('on')"
+    )
+    assert said_by(program) == ("on\n", "", 0)
+
+
+def test_a_librarys_import_leaves_ctrl_c_as_it_is() -> None:
+    program = (
+        "import bench.core.cli, signal\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    assert said_by(program) == ("True\n", "", 0)
+
+
+def test_ctrl_c_in_a_callback_that_can_raise_nothing_is_not_lost() -> None:
+    program = (
+        "import os, signal, time, weakref\n"
+        "from bench.core.interrupt import leave_at_once, raised\n"
+        "class Thing: pass\n"
+        "leave_at_once()\n"
+        "thing = Thing()\n"
+        "reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))\n"
+        "try:\n"
+        "    with raised():\n"
+        "        del thing\n"
+        "        print('lost', flush=True)\n"
+        "        time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('heard')\n"
+    )
+    assert said_by(program) == ("lost\nheard\n", "", 0)
+
+
+def test_what_fails_because_of_ctrl_c_is_no_error_of_its_own() -> None:
+    program = (
+        "import signal\n"
+        "from bench.core.interrupt import leave_at_once, raised\n"
+        "leave_at_once()\n"
+        "try:\n"
+        "    with raised():\n"
+        "        try:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "        except KeyboardInterrupt:\n"
+        "            raise ValueError('the answer is torn')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('heard')\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    assert said_by(program) == ("heard\n", "interrupted\n", 130)
+
+
+def test_a_process_that_is_kept_from_ctrl_c_ends_with_who_started_it() -> None:
+    program = (
+        "import os, signal, subprocess, sys\n"
+        "from bench.core.interrupt import kept_from_children\n"
+        "with kept_from_children():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'input(); print(1)'], stdin=subprocess.PIPE)\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "child.communicate(b'\\n')\n"
+        "print(child.returncode)\n"
+    )
+    assert said_by(program) == ("1\n0\n", "", 0)
 
 
 WHEN = {

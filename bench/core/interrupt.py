@@ -10,11 +10,13 @@ Imports nothing that takes time: it is the first that a command imports.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 EXIT_INTERRUPTED = 130
+AGAIN_SECONDS = 0.05
 
 _has_told = False
 
@@ -35,14 +37,32 @@ def tell() -> None:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within, Ctrl-C raises KeyboardInterrupt also where it otherwise ends the process at once."""
+    """Within, Ctrl-C raises KeyboardInterrupt also where it otherwise ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: also for an error that comes after Ctrl-C: some library was in mid-call,
+            and failed in its own way.
+    """
     if signal.getsignal(signal.SIGINT) is not _leave:
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    asked = False
+
+    def ask(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, ask)
+    before, sys.unraisablehook = sys.unraisablehook, _ask_again
     try:
         yield
+    except Exception as error:
+        if asked:
+            raise KeyboardInterrupt from error
+        raise
     finally:
+        sys.unraisablehook = before
         signal.signal(signal.SIGINT, _leave)
 
 
@@ -55,6 +75,18 @@ def kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ask_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Where Python can raise nothing (a finalizer, a weak reference's callback), Ctrl-C would be
+    printed and forgotten: it comes again a moment later."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    # From a thread: from here it would be as vain.
+    again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _leave(_signum: int, _frame: FrameType | None) -> None:
