@@ -41,8 +41,9 @@ class _Watcher:
         self._task = task
         self.stopped_by: int | None = None
         """The signal, once there was one."""
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGTERM, self._stop)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signum, self._stop)
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         if self.stopped_by is not None:

@@ -120,12 +120,12 @@ def _become_and_call(function: Callable[..., Any], args: tuple[Any, ...], said: 
     try:
         said.send(function(*args))
     except Exception as error:
-        said.send(error)
+        said.send(f"{type(error).__name__}: {error}")
 
 
 @pytest.fixture
 def as_another_user(tmp_path: Path) -> Callable[..., Any]:
-    """Calls a function in a process of another user; returns what it returns, or what it raises."""
+    """Calls a function in a process of another user; returns what it returns, or the error in words."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
     for folder in (tmp_path, *tmp_path.parents):

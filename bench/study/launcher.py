@@ -339,6 +339,8 @@ class Launcher:
         try:
             yield
         finally:
+            if self._running:
+                _logger.info("%d workers stop at their next step", len(self._running))
             for running in self._running:
                 running.worker.stop()
             deadline = time.monotonic() + STOP_GRACE_SECONDS
