@@ -18,6 +18,8 @@ from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
+from bench.study.claim import FILE as CLAIM
+from bench.study.claim import claimed
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
@@ -39,8 +41,9 @@ class _Watcher:
         self._task = task
         self.stopped_by: int | None = None
         """The signal, once there was one."""
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGTERM, self._stop)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signum, self._stop)
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         if self.stopped_by is not None:
@@ -74,27 +77,23 @@ def main(options: argparse.Namespace) -> None:
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
     require_splits(corpus, ("train",), "training")
-    with counting("features") as progress:
-        datasets(corpus, config, (), progress)
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
     folder = SINGLE_RUNS / name
-    tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
-    flush_unsent(SINGLE_RUNS)
-    plan = _plan(folder, config, corpus.digest, device, tracker.target)
-    if LeaseWatch().is_held(folder):
-        raise UserError(
-            f"one process at a time trains a run, another is at work in {folder}; wait for it, or "
-            "close it by python -m bench.reap if its machine is gone"
-        )
-    with Lease.take(folder, grace_seconds=GRACE_SECONDS) as lease, progress_bars() as bars:
-        watcher = _Watcher(bars, bars.add_task(name, total=None))
-        outcome, wer = perform(
-            plan,
-            watcher,
-            killed=lambda: watcher.stopped_by is not None,
-            pruned=lambda: False,
-            check_lease=lease.check,
-        )
+    with _lease_on(folder) as lease:
+        with counting("features") as progress:
+            datasets(corpus, config, (), progress)
+        tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
+        flush_unsent(SINGLE_RUNS)
+        plan = _plan(folder, config, corpus.digest, device, tracker.target)
+        with progress_bars() as bars:
+            watcher = _Watcher(bars, bars.add_task(name, total=None))
+            outcome, wer = perform(
+                plan,
+                watcher,
+                killed=lambda: watcher.stopped_by is not None,
+                pruned=lambda: False,
+                check_lease=lease.check,
+            )
     if outcome == "killed":
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
@@ -112,6 +111,23 @@ def main(options: argparse.Namespace) -> None:
             f"the run diverged: its loss was not finite for too long; {folder} keeps its record, "
             "and a lower --set optim.learning_rate=… may help"
         )
+
+
+def _lease_on(folder: Path) -> Lease:
+    """The run in `folder`, taken before anything of it is read.
+
+    Raises:
+        UserError: another process has it.
+    """
+    watch = LeaseWatch()
+    with claimed(SINGLE_RUNS / CLAIM):
+        lease = watch.take(folder, grace_seconds=GRACE_SECONDS)
+    if lease is None:
+        raise UserError(
+            f"one process at a time trains a run, {folder} is held by {watch.holder_of(folder)}; "
+            "wait for it, or close it by python -m bench.reap if its machine is gone"
+        )
+    return lease
 
 
 def _plan(

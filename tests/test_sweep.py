@@ -88,6 +88,26 @@ def test_two_variants_from_recordings_to_report_and_again(tmp_path: Path, corpus
 
 
 @pytest.mark.slow
+def test_two_sweeps_at_once_track_in_one_file(tmp_path: Path, corpus: str) -> None:
+    """SQLite lets one write at a time; the file is not there yet when both begin."""
+    sweeps = [
+        sweep(tmp_path, "--variant", name, "--corpus", corpus, "--json", "--workers", "1")
+        for name in ("ds-gru", "ds-rnn")
+    ]
+    for process in sweeps:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        assert "tracking:" not in err, "something was not sent"
+        runs = tracked(tmp_path, json.loads(out)["study"])
+        kinds = sorted(run.data.tags["kind"] for run in runs)
+        assert kinds == ["confirm"] * 2 + ["parent", "summary"] + ["trial"] * 2
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        for run in runs:
+            if run.data.tags["kind"] in ("trial", "confirm"):
+                assert run.data.metrics.get("valid/wer") is not None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_a_trial_and_run_again(
     tmp_path: Path, corpus: str, sent: signal.Signals

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
 from bench.core.errors import DISK_IS_FULL, NoVerdictError, TemporaryError, UserError
+from bench.core.interrupt import EXIT_INTERRUPTED, raised, tell
 from bench.core.masking import mask
 
 EXIT_BUG = 1
@@ -19,7 +20,6 @@ EXIT_NO_VERDICT = 1
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
-EXIT_INTERRUPTED = 130
 
 
 def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
@@ -143,7 +143,8 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     options = verb.parse_args()
     set_up_logging(-1 if options.quiet else options.verbose)
     try:
-        main(options)
+        with raised():
+            main(options)
     except UserError as error:
         _stop_with(str(error))
     except NoVerdictError as error:
@@ -151,7 +152,7 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     except TemporaryError as error:
         _stop_with(str(error), EXIT_START_AGAIN)
     except KeyboardInterrupt:
-        STDERR.print("interrupted", highlight=False)
+        tell()
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays

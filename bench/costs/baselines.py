@@ -33,7 +33,7 @@ from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
 from bench.training.config import RunConfig
-from bench.training.device import autocast, default_precision
+from bench.training.device import autocast, default_precision, exact_float32
 from variants import kernel
 from variants.layers import Directions, RecurrentLayer
 from variants.spec import AcousticModel
@@ -125,6 +125,7 @@ class Baseline:
         """Of the last step, in nats per symbol."""
 
     @kernel.unused()
+    @exact_float32()
     def step(self) -> float:
         """Train on the next batch; returns its audio in seconds."""
         heard = next(self._batches)

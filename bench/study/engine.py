@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
@@ -19,8 +19,10 @@ from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
+from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root
 from bench.study.worker import Assignment, limit_threads, work
+from bench.tracking import set_mlflow_defaults
 
 Message = dict[str, Any]
 
@@ -44,6 +46,9 @@ class Worker(Protocol):
 
     def kill(self) -> None:
         """Stop it at once."""
+
+    def end_frozen(self) -> None:
+        """End it although it does not react."""
 
     def close(self) -> None:
         """Give back what it held; it has ended."""
@@ -82,8 +87,11 @@ class LocalEngine:
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
+        set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        with kept_from_children():
+            forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""
@@ -136,6 +144,9 @@ class _Process:
         self.process.terminate()
 
     def kill(self) -> None:
+        self.process.kill()
+
+    def end_frozen(self) -> None:
         self.process.kill()
 
     def close(self) -> None:

@@ -43,6 +43,11 @@ class Slot:
     outcome: str | None
     """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has taken it and not ended it."""
+        return self.state == TrialState.RUNNING
+
 
 class SlotQueue:
     """The slots of one system.
@@ -59,6 +64,7 @@ class SlotQueue:
         self._queue = storage
         self._storage = storage.optuna
         self._name = f"{definition.name}/{system}"
+        self._loaded: Study | None = None
 
     @patient
     def prepare(self) -> None:
@@ -155,7 +161,9 @@ class SlotQueue:
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:
-            return optuna.load_study(study_name=self._name, storage=self._storage)
+            if self._loaded is None:  # its number and direction are asked for once
+                self._loaded = optuna.load_study(study_name=self._name, storage=self._storage)
+            return self._loaded
         budget = self._definition.budget
         # A sampler of the same seed in every worker would propose the same trial to all: derive it
         # from what is there.

@@ -3,8 +3,10 @@
 import getpass
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -161,6 +163,8 @@ def connect(uri: str) -> MlflowStore:
     """
     try:
         with FileLock(_lock_file(uri)):
+            if (file := sqlite_file(uri)) and not file.exists():
+                _create(file)
             store = MlflowStore(uri)
             store.client.search_experiments(max_results=1)
             return store
@@ -171,6 +175,23 @@ def connect(uri: str) -> MlflowStore:
             f"{VARIABLE} names a store that MLflow can open, {display_uri(uri)} is none "
             f"({first_line(error)}); mend it, or unset {VARIABLE} to use a file here"
         ) from error
+
+
+def _create(file: Path) -> None:
+    """Make the SQLite store `file`, whole or not at all.
+
+    MLflow takes seconds for its tables, and can neither use nor complete those that it was stopped
+    in. Of two users, who share no lock, one makes it.
+    """
+    with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            made.rename(file)
 
 
 def as_params(params: Mapping[str, Any]) -> dict[str, str]:

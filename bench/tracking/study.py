@@ -12,6 +12,7 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.tracking.cursor import is_behind
+from bench.tracking.defaults import set_mlflow_defaults
 from bench.tracking.names import metric_name
 from bench.tracking.notes import NOTE_TAG, Findings, describe_parent, in_markdown
 from bench.tracking.provenance import environment
@@ -48,6 +49,7 @@ class StudyTracker:
         Raises:
             UserError: the tracking address names no store that can be opened.
         """
+        set_mlflow_defaults()
         tracker = cls(study, tracking_uri(), data_digest)
         tracker._try("experiment", lambda store: store.experiment(study))
         return tracker
@@ -67,6 +69,7 @@ class StudyTracker:
 
         def begin(store: "MlflowStore") -> str:
             run_id = store.parent(self._study, variant)
+            self._check_is_ours(store.client.get_run(run_id).data.tags)
             note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
             store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
             store.client.update_run(run_id, status="RUNNING")
@@ -74,6 +77,21 @@ class StudyTracker:
 
         self._begun.add(variant)
         return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
+
+    def _check_is_ours(self, tags: Mapping[str, str]) -> None:
+        """Refuse the experiment of another study that has the same name.
+
+        Raises:
+            UserError: its runs heard other data.
+        """
+        theirs = tags.get("data_digest") or self._data_digest
+        if self._data_digest and theirs != self._data_digest:
+            raise UserError(
+                f"experiment {self._study} at {self.tracking_uri} holds a study of other data "
+                f"(digest {theirs}, ours {self._data_digest}; begun on "
+                f"{tags.get('host', 'another machine')}); results are never mixed: begin another "
+                "with --name, or delete that experiment"
+            )
 
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
         """Close the sweep of each variant: its summary run, its model, its parent's description,
@@ -208,6 +226,7 @@ def flush_unsent(folder: Path) -> int:
     behind = [run.parent for run in sorted(folder.rglob(RUN)) if is_behind(run.parent, uri)]
     if not behind:
         return 0
+    set_mlflow_defaults()
     from bench.tracking.mirror import mirror
     from bench.tracking.store import connect
 

@@ -16,7 +16,7 @@ from bench.decoding import Decoder, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
 from bench.training.ctc import ctc_losses
-from bench.training.device import autocast, default_precision
+from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.memory import Parts
 from variants.spec import AcousticModel
 
@@ -39,6 +39,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
+@exact_float32()
 def evaluate(
     model: AcousticModel,
     dataset: Dataset,
@@ -110,6 +111,7 @@ def _hear(
 
 
 @torch.inference_mode()
+@exact_float32()
 def transcribe_feats(
     model: AcousticModel, feats_TF: Tensor, device: torch.device, decoder: Decoder = greedy
 ) -> str:

@@ -43,6 +43,7 @@ from bench.training.device import (
     autocast,
     default_precision,
     deterministic,
+    exact_float32,
     keep_freed_memory,
     peak_memory_bytes,
 )
@@ -115,7 +116,7 @@ def train(
     if device.type == "cpu":
         keep_freed_memory()
     retried_at: int | None = None
-    with deterministic(config.training.deterministic):
+    with deterministic(config.training.deterministic), exact_float32():
         while True:
             try:
                 return _train(

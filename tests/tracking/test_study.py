@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.core.errors import UserError
 from bench.tracking import Findings, StudyTracker, TrackingTarget, flush_unsent
 
 PARAMS = {"optim.learning_rate": 0.001}
@@ -140,3 +141,36 @@ def test_only_the_best_of_the_fresh_seeds_becomes_a_model(
     summarise(lab, tracker)
     assert "model of tiny not sent" in caplog.text
     assert lab.run("parent").info.status == "FINISHED"
+
+
+def test_a_foreign_experiment_of_the_same_name_keeps_what_it_has(lab: Any) -> None:
+    """Somebody's own, on a server that many use: ours go beside theirs, none of theirs changes."""
+    experiment = lab.client.create_experiment("s")
+    theirs = lab.client.create_run(experiment, tags={"kind": "trial", "owner": "ada"})
+    lab.client.log_metric(theirs.info.run_id, "loss", 1.0)
+    lab.client.set_terminated(theirs.info.run_id)
+    before = lab.client.get_run(theirs.info.run_id).to_dictionary()
+    for _ in range(2):
+        tracker = StudyTracker.open("s", data_digest="d1")
+        tracker.parent("tiny")
+        lab.record("confirm-0", kind="confirm", slot=0).close("finished", {"test/wer": 0.25})
+        assert flush_unsent(lab.study) == 0
+        summarise(lab, tracker)
+    tracker.stop_dead(["tiny"])
+    assert lab.client.get_run(theirs.info.run_id).to_dictionary() == before
+    kinds = [run.data.tags["kind"] for run in lab.client.search_runs([experiment])]
+    assert sorted(kinds) == ["confirm", "parent", "summary", "trial"]
+
+
+def test_another_study_of_the_same_name_is_refused_and_left_alone(lab: Any) -> None:
+    tracker = StudyTracker.open("s", data_digest="d1")
+    tracker.parent("tiny")
+    summarise(lab, tracker)
+    before = [run.to_dictionary() for kind in ("parent", "summary") for run in lab.runs(kind)]
+    other = StudyTracker.open("s", data_digest="d2")
+    with pytest.raises(
+        UserError, match=r"holds a study of other data \(digest d1, ours d2; begun on"
+    ):
+        other.parent("tiny")
+    now = [run.to_dictionary() for kind in ("parent", "summary") for run in lab.runs(kind)]
+    assert now == before

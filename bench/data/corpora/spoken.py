@@ -26,6 +26,7 @@ from filelock import FileLock
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root
 from bench.core.seeding import derive
 from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
@@ -202,18 +203,24 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
 def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | None) -> None:
     """Fill `folder` with the WAVs of `lines`, their manifest and the marker."""
     _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(__file__).parents[3],  # where `bench` is found, whatever the working folder
-    ) as process:
+    with kept_from_children():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[3],  # where `bench` is found, whatever the working folder
+        )
+    with process:
         assert process.stdout is not None
         said = "no output"
-        for said in map(str.strip, process.stdout):
-            if progress and said.isdigit():
-                progress(int(said), len(lines))
+        try:
+            for said in map(str.strip, process.stdout):
+                if progress and said.isdigit():
+                    progress(int(said), len(lines))
+        except BaseException:  # Ctrl-C above all: who fills a folder must not outlive it
+            process.kill()
+            raise
     if process.returncode != 0:
         raise UserError(
             f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "
