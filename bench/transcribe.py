@@ -1,9 +1,13 @@
 """Turn recordings into text with a trained checkpoint."""
 
-import argparse
-from pathlib import Path
-
 from bench.core import cli
+from bench.flags.transcribe import build_parser
+
+if __name__ == "__main__":
+    cli.start("transcribe", build_parser())  # before the imports below: they take seconds
+
+import argparse
+
 from bench.core.console import STDOUT
 from bench.results.checkpoints import find_checkpoint
 from bench.training.checkpoint import load_model, load_stats
@@ -30,25 +34,3 @@ def main(options: argparse.Namespace) -> None:
     for row in rows:
         prefix = f"{row['audio']}\t" if len(rows) > 1 else ""
         STDOUT.print(prefix + row["text"], markup=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.transcribe`."""
-    parser = cli.parser(
-        "transcribe",
-        "Print what a trained model hears. Without --checkpoint or --study: the newest study's "
-        "confirm run with the lowest valid WER.",
-        "recording.wav",
-        "--study STUDY a.flac b.flac",
-    )
-    parser.add_argument("audio", nargs="+", type=Path, help="WAV, FLAC, OGG, MP3, SPH or RAW")
-    cli.add_checkpoint(parser)
-    parser.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
-    )
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)
