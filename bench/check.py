@@ -1,12 +1,17 @@
 """Say what a corpus holds, before anybody trains on it."""
 
+from bench.core import cli
+from bench.flags.check import build_parser
+
+if __name__ == "__main__":
+    cli.start("check", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.core import cli
 from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
@@ -96,22 +101,3 @@ def _reasons(title: str, reasons: Mapping[str, list[str]]) -> Iterator[str]:
     yield f"{title}: nothing" if not reasons else f"{title}:"
     for reason, ids in reasons.items():
         yield f"  {len(ids):>7,}  {reason}: {some(ids)}"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.check`."""
-    parser = cli.parser(
-        "check",
-        "Decode every recording of a corpus and say what it holds: utterances, speakers, minutes "
-        "and words of each split, symbols outside the alphabet, what would be left out and why, "
-        "what is suspicious, and three utterances. Nothing of that stops it; the exit code is 1 "
-        "if no utterance can be used.",
-        "--corpus spoken",
-        "--corpus manifest:data/train.jsonl --json",
-    )
-    cli.add_corpus_place(parser, None, "required")
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,15 +1,19 @@
 """Compare systems on the same utterances: ours, or anybody's."""
 
+from bench.core import cli
+from bench.flags.compare import build_parser
+
+if __name__ == "__main__":
+    cli.start("compare", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench.core import cli
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
@@ -139,52 +143,3 @@ def _print_table(cells: Cells) -> None:
         table.add_row(*map(Text, row))
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.compare`."""
-    parser = cli.parser(
-        "compare",
-        "Compare systems on the same test utterances: studies (each variant is a system), runs (a "
-        "folder or an MLflow run id), JSON lines of any recogniser (text, pred_text), trn "
-        "files, or a comparison that --save kept.",
-        "out/cells.an4.quick.1a2b3c4d",
-        "ours.jsonl theirs.jsonl --markdown",
-        "--ref ref.trn a.trn b.trn",
-    )
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="two systems, or a study")
-    parser.add_argument(
-        "--ref", type=Path, metavar="TRN", help="the reference; the systems are trn files then"
-    )
-    parser.add_argument(
-        "--common",
-        action="store_true",
-        help="leave out utterances that some system lacks, and say how many",
-    )
-    parser.add_argument(
-        "--match-by",
-        choices=("id", "name"),
-        default="id",
-        help="utterances are the same whose ids are, or whose names are: the ends of ids, whatever "
-        "folders stand before them (default: id)",
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="compare what differs in data, budget or scoring too; the numbers are stamped",
-    )
-    parser.add_argument(
-        "--save",
-        type=Path,
-        metavar="FILE",
-        help="keep the comparison in a small file that this command reads: words as numbers",
-    )
-    form = parser.add_mutually_exclusive_group()
-    for name in FORMS:
-        form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,15 +1,19 @@
 """Score a checkpoint on a split of a corpus."""
 
+from bench.core import cli
+from bench.flags.evaluate import build_parser
+
+if __name__ == "__main__":
+    cli.start("evaluate", build_parser())  # before the imports below: they take seconds
+
 import argparse
 from dataclasses import asdict
 
-from bench.core import cli
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS
 from bench.decoding import DECODERS
 from bench.results.checkpoints import find_checkpoint
 from bench.training.checkpoint import load_model, load_stats
@@ -58,22 +62,3 @@ def main(options: argparse.Namespace) -> None:
         f"in {totals.num_utterances} utterances\n{checkpoint}",
         markup=False,
     )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.evaluate`."""
-    parser = cli.parser(
-        "evaluate",
-        "Score a checkpoint on a split. The test split of a study is scored by the study itself, "
-        "once per seed; scoring it here to choose between checkpoints would spoil it.",
-        "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
-    )
-    cli.add_checkpoint(parser)
-    cli.add_corpus(parser, default=None)
-    parser.add_argument("--split", choices=SPLITS, default="valid", help="default: valid")
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,5 +1,11 @@
 """Close the runs whose process died and was not followed by another."""
 
+from bench.core import cli
+from bench.flags.reap import build_parser
+
+if __name__ == "__main__":
+    cli.start("reap", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import time
@@ -8,7 +14,6 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT, SINGLE_RUNS
@@ -111,29 +116,3 @@ def _free(folder: Path, storage: QueueStorage | None, watch: LeaseWatch) -> None
     StudyTracker.open(definition.name, data_digest=definition.data_digest).stop_dead(
         definition.systems
     )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.reap`."""
-    parser = cli.parser(
-        "reap",
-        "Close the runs whose process died and that nobody goes on with: killed in the records "
-        "and in MLflow, waiting again in the queue. Running the sweep again does the same and "
-        "goes on with them.",
-        "",
-        "STUDY --wait 90",
-    )
-    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
-    parser.add_argument("--storage", metavar="URL", help="of the queue, as for bench.sweep")
-    parser.add_argument(
-        "--wait",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="watch runs of other machines for a sign of life (default: 0)",
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

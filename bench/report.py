@@ -1,9 +1,14 @@
 """Write the HTML report of studies anew from their records."""
 
+from bench.core import cli
+from bench.flags.report import build_parser
+
+if __name__ == "__main__":
+    cli.start("report", build_parser())  # before the imports below: they take seconds
+
 import argparse
 from typing import Any
 
-from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT
@@ -39,17 +44,3 @@ def main(options: argparse.Namespace) -> None:
     for row in written:
         STDOUT.print("\n".join([row["verdict"], *row["cautions"], row["report"]]), markup=False)
     STDOUT.print(f"every study: {index}", markup=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.report`."""
-    parser = cli.parser(
-        "report", "Write the HTML report of studies (all of out/ by default).", "STUDY"
-    )
-    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
-    cli.add_audio(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

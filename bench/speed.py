@@ -1,5 +1,11 @@
 """Measure what training and recognition cost here, against two ways in which others train."""
 
+from bench.core import cli
+from bench.flags.speed import build_parser
+
+if __name__ == "__main__":
+    cli.start("speed", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 from dataclasses import asdict
@@ -9,7 +15,6 @@ from tempfile import TemporaryDirectory
 from rich.measure import Measurement
 from rich.table import Table
 
-from bench.core import cli
 from bench.core.config import parse_settings, updated
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
@@ -156,62 +161,3 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     # Whole, even where it is wider than the terminal, or than the 80 columns of a pipe.
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.speed`."""
-    parser = cli.parser(
-        "speed",
-        "Measure training and recognition on this device. Two other ways to train the same network "
-        "take turns with ours: family (audio read and transformed each epoch, shuffled, packed, "
-        "metrics sent one at a time) and plain (cached features, buckets, torch's cells).",
-        "--variant ds-gru --width 128 --width 512",
-        "--utterance-seconds 12 --set batches.batch_seconds=200",
-        "--json",
-    )
-    parser.add_argument(
-        "--variant",
-        action="append",
-        default=[],
-        metavar="V",
-        help=f"may be repeated (default: {' '.join(default_variants())})",
-    )
-    parser.add_argument(
-        "--width",
-        action="append",
-        default=[],
-        type=int,
-        metavar="W",
-        help="model.width; may be repeated (default: each variant's own)",
-    )
-    cli.add_corpus(parser)
-    parser.add_argument(
-        "--utterance-seconds",
-        type=float,
-        metavar="S",
-        help="put utterances end to end until each is so long, since costs depend on length: "
-        "LibriSpeech's mean is 12 (default: as they are)",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=60.0,
-        help="training audio used at most, spread over the lengths; valid in proportion. With "
-        "less, the checkpoint at an epoch's end weighs more (default: 60)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=3.0,
-        help="each contender trains for in a round, ours to its next log line (default: 3)",
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="that count; one more warms up (default: 5)"
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

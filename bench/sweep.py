@@ -1,5 +1,11 @@
 """Search, confirm and compare variants, or the systems of a study, under one budget."""
 
+from bench.core import cli
+from bench.flags.sweep import DEFAULT_BUDGET, DEFAULT_CORPUS, build_parser
+
+if __name__ == "__main__":
+    cli.start("sweep", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import os
@@ -13,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.core import cli
 from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
@@ -30,8 +35,7 @@ from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.engine import Engine, share_host
 from bench.study.launcher import Launcher
-from bench.study.lease import GRACE_SECONDS
-from bench.study.match import MATCH_FORM, Match
+from bench.study.match import Match
 from bench.study.question import load_study_file
 from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
@@ -41,9 +45,6 @@ from bench.tracking import StudyTracker, flush_unsent
 from bench.training.config import build_model
 from bench.training.device import resolve_device
 from reports import ReportInput, build, cautions
-
-DEFAULT_CORPUS = "spoken"
-DEFAULT_BUDGET = "quick"
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -270,75 +271,3 @@ class _StopRequest:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
         self._asked = True
         self.check()
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.sweep`."""
-    parser = cli.parser(
-        "sweep",
-        "Search each variant's settings under the same budget, retrain the best with fresh "
-        "seeds, score the test set once per seed, and report which variant is better. Run it "
-        "again to resume, or beside a running one, here or on another machine, to help it.",
-        "--variant ds-gru",
-        "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
-        "--study look-ahead",
-    )
-    compared = parser.add_mutually_exclusive_group()
-    compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
-    compared.add_argument("--study", metavar="NAME", help="a question of sweeps/studies")
-    cli.add_corpus(parser, None, f"the study's, or {DEFAULT_CORPUS}")
-    parser.add_argument(
-        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {DEFAULT_BUDGET})"
-    )
-    parser.add_argument(
-        "--match",
-        metavar=MATCH_FORM,
-        help="solve each width for so many parameters (2M), or multiply-adds per second of audio",
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    _add_workers(parser)
-    cli.add_audio(parser)
-    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
-    return parser
-
-
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    """What starts the workers, how many, and where they find their work."""
-    parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
-    parser.add_argument(
-        "--gpus",
-        metavar="0,1",
-        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
-    )
-    parser.add_argument(
-        "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
-    )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        help="of the queue, postgresql://… for several machines (default: a journal file)",
-    )
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=GRACE_SECONDS,
-        metavar="SECONDS",
-        help="without a sign of life before a worker counts as gone "
-        f"(default: {GRACE_SECONDS:.0f})",
-    )
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

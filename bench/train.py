@@ -1,5 +1,11 @@
 """Train one variant once, and watch it learn to hear."""
 
+from bench.core import cli
+from bench.flags.train import build_parser
+
+if __name__ == "__main__":
+    cli.start("train", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import math
@@ -12,7 +18,6 @@ from types import FrameType
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
@@ -174,31 +179,3 @@ def _config(options: argparse.Namespace) -> RunConfig:
         **parse_settings(options.settings),
     }
     return replace(updated(base, settings), seed=options.seed)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.train`."""
-    parser = cli.parser(
-        "train",
-        "Train one variant once with the default setting of its space, or with a recipe; the same "
-        "command resumes it. The test split is not touched.",
-        "--variant ds-gru --set optim.learning_rate=2e-3",
-        "--recipe an4 --corpus an4:PATH",
-    )
-    parser.add_argument("--variant", metavar="V", help="default: that of the recipe")
-    parser.add_argument(
-        "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
-    )
-    cli.add_corpus(parser, default=None, otherwise="that of the recipe, or spoken")
-    parser.add_argument(
-        "--budget",
-        default="quick",
-        help="gives epochs and the cap on seconds, as for a confirm run (default: quick)",
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

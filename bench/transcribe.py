@@ -1,11 +1,16 @@
 """Turn recordings into text with a trained checkpoint."""
 
+from bench.core import cli
+from bench.flags.transcribe import build_parser
+
+if __name__ == "__main__":
+    cli.start("transcribe", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.core import cli
 from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
@@ -74,38 +79,3 @@ def _snippet(options: argparse.Namespace) -> Snippet | None:
     if not (duration is None or 0 < duration < float("inf")):
         raise UserError(f"--duration must be above 0 seconds, got {duration}; correct it")
     return Snippet(start_seconds=offset or 0.0, seconds=duration)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.transcribe`."""
-    parser = cli.parser(
-        "transcribe",
-        "Print what a trained model hears. Without --checkpoint or --study: the newest study's "
-        "confirm run with the lowest valid WER. A recording that cannot be read is named on "
-        "stderr, the others are transcribed all the same, and the exit code is 1.",
-        "recording.wav",
-        "--study STUDY a.flac b.flac FOLDER",
-        "call.wav --offset 12.5 --duration 3",
-    )
-    parser.add_argument(
-        "audio",
-        nargs="+",
-        type=Path,
-        help="WAV, FLAC, OGG, MP3, SPH or RAW, or a folder that is searched for them",
-    )
-    cli.add_checkpoint(parser)
-    parser.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
-    )
-    parser.add_argument(
-        "--offset", type=float, metavar="SECONDS", help="where to begin in each recording"
-    )
-    parser.add_argument(
-        "--duration", type=float, metavar="SECONDS", help="how much to read (default: to the end)"
-    )
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

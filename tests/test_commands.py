@@ -253,10 +253,10 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
 def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import ls
+    import variants
 
     few = {name: VARIANTS[name] for name in ("ds-gru", "ds-bilstm", "deepspeech2")}
-    monkeypatch.setattr(ls, "VARIANTS", few)
+    monkeypatch.setattr(variants, "VARIANTS", few)
     code, out, _ = run("ls", "variants", "--match", "params=2M", "--json")
     assert code == 0
     gru, bilstm, large = json.loads(out)

@@ -1,6 +1,12 @@
-"""What the commands share: flags, help that begins with an example, exit codes."""
+"""What the commands share: flags, help that begins with an example, exit codes.
+
+A command's flags are in ``bench/flags/VERB.py``, which imports nothing that takes time, and what it
+does is in ``bench/VERB.py``. Run as a program, the latter begins with `start`: so help and usage
+errors come at once, and an interrupt while libraries are imported ends as any other.
+"""
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -20,6 +26,9 @@ EXIT_NO_VERDICT = 1
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
+
+MATCH_FORM = "params=N|macs=N"
+"""What ``--match`` takes."""
 
 
 def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
@@ -130,6 +139,16 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def start(verb: str, parser: argparse.ArgumentParser) -> NoReturn:
+    """``python -m bench.VERB``: parse the arguments, then import the module and run its `main`.
+
+    The module is the one that calls this; what stands below the call is not run as a program, but
+    imported.
+    """
+    run(parser, lambda options: importlib.import_module(f"bench.{verb}").main(options))
+    sys.exit()
 
 
 def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:

@@ -21,7 +21,6 @@ TOLERANCE = 0.01
 
 WIDTH = "model.width"
 MAX_WIDTH = 2**16
-MATCH_FORM = "params=N|macs=N"
 _SUFFIXES = {"G": 1_000_000_000, "M": 1_000_000, "k": 1_000, "": 1}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
 
