@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.core import cli
-from bench.core.console import STDERR, STDOUT
+from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
 from bench.data.ids import AUDIO_SUFFIXES
@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> None:
         rows.append({"audio": str(path), "text": text})
         if not options.json:
             prefix = f"{path}\t" if len(paths) > 1 else ""
-            STDOUT.print(prefix + text, markup=False)
+            print(prefix + text)  # rich would turn the tab into spaces
     if options.json:
         cli.print_json(rows)
     if len(rows) < len(paths):

@@ -96,7 +96,7 @@ class Sample:
     spectrogram: NDArray[np.uint8]
     """(bins, frames), the lowest bin last."""
     letters: Mapping[str, tuple[Letter, ...]]
-    """By variant; without those whose checkpoint is gone."""
+    """By variant, of the text that was scored; without those whose checkpoint is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)

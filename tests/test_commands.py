@@ -32,6 +32,7 @@ VERBS = (
     "sync",
     "reap",
     "deploy",
+    "check",
 )
 
 
