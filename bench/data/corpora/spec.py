@@ -102,7 +102,7 @@ class Row:
     """The part of `audio` that is the utterance; None: all of it."""
     claimed_seconds: float | None = None
     """How long the corpus says that the utterance is; None: it does not say."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Any further column, as text: age, gender, accent, …"""
 
 
