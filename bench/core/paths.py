@@ -44,6 +44,15 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{what} {path} cannot be read: {error}") from error
 
 
+def exists(path: Path) -> bool:
+    """True if there is something at `path`; False too where no file system could hold such a name,
+    for which Path.exists raises an error."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON so that a reader sees the old file or the new one, never a half.
 

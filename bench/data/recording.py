@@ -191,8 +191,11 @@ def open_recording(path: Path) -> Iterator[Recording]:
     """
     try:
         size = path.stat().st_size if path.is_file() else None
-    except ValueError as error:  # no path at all, with a NUL in it
-        raise AudioError("audio missing", f"audio file {str(path)!r}: {error}", _CORRECT) from error
+    except (OSError, ValueError) as error:  # no name that a file can have: a NUL in it, too long
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(
+            "audio missing", f"audio file {str(path)!r}: {reason}", _CORRECT
+        ) from error
     if size is None:
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise AudioError("audio missing", f"audio file {path} {fault}", _CORRECT)

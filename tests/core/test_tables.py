@@ -81,6 +81,7 @@ def test_every_form_gives_the_same_rows(name: str, text: str, end: str, tmp_path
             r"t\.csv:2: cell 'x' is in a column that the header does not name",
         ),
         ("t.csv", "a,b,a\n1,2,3\n", r"t\.csv:1: the header names column 'a' twice"),
+        ("t.csv", "a,b\n1,2\na,b\n3,4\n", r"t\.csv:3: the header is there again; remove it"),
         ("t.csv", "a;b\n1;2\n", r"t\.csv:1: .* are separated by ',', but its header has .* ';'"),
         ("t.tsv", "a,b\n1,2\n", r"t\.tsv:1: .* are separated by '\\t', but its header has .* ','"),
         ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', r"t\.jsonl:2: .* \(key 'a' is there twice\)"),
@@ -102,6 +103,16 @@ def test_blanks_around_cells_and_empty_rows_mean_nothing(tmp_path: Path) -> None
     text = "a , b\n\n 1,\t2 \n,\n  \n"
     assert rows(tmp_path / "t.csv", text) == [{"a": "1", "b": "2"}]
     assert rows(tmp_path / "t.tsv", "a\tb\n\t\n1\t 2\n") == [{"a": "1", "b": "2"}]
+
+
+def test_byte_order_marks_of_joined_files_mean_nothing(tmp_path: Path) -> None:
+    assert rows(tmp_path / "t.csv", "\ufeffa,b\n1,2\n\ufeff3,4\n") == [
+        {"a": "1", "b": "2"},
+        {"a": "3", "b": "4"},
+    ]
+    assert rows(tmp_path / "t.jsonl", '\ufeff{"a": 1}\n\ufeff{"a": 2}') == [{"a": 1}, {"a": 2}]
+    with pytest.raises(UserError, match=r"t\.csv:3: the header is there again"):
+        rows(tmp_path / "t.csv", "\ufeffa,b\n1,2\n\ufeffa,b\n3,4\n")
 
 
 def test_columns_without_a_name_hold_nothing_but_the_index_of_pandas(tmp_path: Path) -> None:

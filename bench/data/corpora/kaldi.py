@@ -27,7 +27,7 @@ from pathlib import Path
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.parsing import split_lines
-from bench.core.paths import read_text
+from bench.core.paths import exists, read_text
 from bench.data.corpora.folders import entries, holds, only_folder, unpacked
 from bench.data.corpora.rows import nameless_speakers, recording, seconds_of, unnamed_speaker
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
@@ -133,7 +133,7 @@ def _recordings(folder: Path) -> dict[str, Path]:
                 f"{entry.where}: commands of a {_RECORDINGS} are not run, got {entry.value!r}; run "
                 "it, and name the file that it makes"
             )
-        if _ARCHIVE_PLACE.fullmatch(entry.value) and not Path(entry.value).exists():
+        if _ARCHIVE_PLACE.fullmatch(entry.value) and not exists(Path(entry.value)):
             raise UserError(
                 f"{entry.where}: {entry.value!r} is a place in an archive of Kaldi's, which is not "
                 "read; name a recording's own file"
@@ -142,7 +142,7 @@ def _recordings(folder: Path) -> dict[str, Path]:
     roots = [*([data.parent] if data.name == _DATA else []), data, folder, Path.cwd()]
     paths = [entry.value for entry in listed.values()]
     # Most often the first path of the first root is there, so few files are looked for.
-    root = next((r for r in roots if any((r / path).exists() for path in paths)), roots[0])
+    root = next((r for r in roots if any(exists(r / path) for path in paths)), roots[0])
     return {
         name: recording(entry.value, root, f"{entry.where}: path")
         for name, entry in listed.items()

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.paths import exists
 from bench.data.utterance import Snippet
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+:/")
@@ -79,7 +80,7 @@ class CorpusConfig:
                 "it and give its path"
             )
         path = Path(self.path)
-        if not (path.is_file() or path.is_dir()):
+        if not exists(path) or not (path.is_file() or path.is_dir()):
             raise UserError(
                 f"{self.name}: {self.path} does not exist as a file or folder; correct the path"
             )
@@ -101,7 +102,7 @@ class Row:
     """The part of `audio` that is the utterance; None: all of it."""
     claimed_seconds: float | None = None
     """How long the corpus says that the utterance is; None: it does not say."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Any further column, as text: age, gender, accent, …"""
 
 

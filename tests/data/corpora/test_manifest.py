@@ -283,6 +283,14 @@ def test_what_is_not_meant_is_refused(
         only_row(tmp_path, **fields)
 
 
+def test_a_name_that_no_file_can_have_is_no_traceback(tmp_path: Path) -> None:
+    assert only_row(tmp_path, audio_filepath="a" * 300).audio.name == "a" * 300
+    with pytest.raises(UserError, match="is a Windows path"):
+        only_row(tmp_path, audio_filepath="a" * 300 + "\\x.wav")
+    with pytest.raises(UserError, match="does not exist as a file or folder"):
+        listed(tmp_path / ("a" * 300))
+
+
 def test_a_backslash_in_a_name_is_no_windows_path(
     record: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -101,7 +101,9 @@ def test_nothing_to_train_on_is_an_error(rows: list[Row]) -> None:
     corpus = validate(listing(rest), CONFIG)
     assert len(corpus.split("test")) == 2, "all that an evaluation needs"
     require_splits(corpus, ("valid", "test"), "a study")
-    with pytest.raises(UserError, match=r"training needs a train split, but corpus made-up has none \(got v"):
+    with pytest.raises(
+        UserError, match=r"training needs a train split, but corpus made-up has none \(got v"
+    ):
         require_splits(corpus, ("train",), "training")
 
 
