@@ -40,7 +40,7 @@ class Part:
     snippet: Snippet | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AudioFacts:
     """A part of a recording that can be used."""
 
@@ -57,7 +57,7 @@ class AudioFacts:
     """Of the samples, those at full scale."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AudioFault:
     """A part that cannot be used."""
 
@@ -97,9 +97,7 @@ class ExaminationCache:
             if known_stamp != list(stamp):
                 return None
             values = known[_name(part)]
-            kind: type[Found] = AudioFacts if len(values) == _NUM_FACTS else AudioFault
-            names = (field.name for field in fields(kind))
-            return kind(**dict(zip(names, values, strict=True)))
+            return AudioFacts(*values) if len(values) == _NUM_FACTS else AudioFault(*values)
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -41,7 +41,7 @@ class Finding:
     unknown: str
     """Its symbols outside the alphabet."""
     audio: AudioFacts | AudioFault
-    left_out: str = ""
+    left_out: str
     """Why it is of no use; "" if it can be used."""
 
     @property
@@ -83,7 +83,10 @@ def survey(
         UnwritableError: the cache cannot be written.
     """
     # Absolute, so that what is kept holds from any working folder.
-    rows = [replace(row, audio=row.audio.absolute()) for row in listing.rows]
+    rows = [
+        row if row.audio.is_absolute() else replace(row, audio=row.audio.absolute())
+        for row in listing.rows
+    ]
     _check_ids(rows)
     parts = [Part(row.audio, config.channel, row.snippet) for row in rows]
     place = digest([config.name, config.path])
@@ -92,8 +95,11 @@ def survey(
     findings = []
     for row, part in zip(rows, parts, strict=True):
         text = normalize(row.text)
-        finding = Finding(row=row, text=text, unknown=unknown_symbols(text), audio=found[part])
-        findings.append(replace(finding, left_out=_reason(finding, config.max_seconds)))
+        unknown, audio = unknown_symbols(text), found[part]
+        left_out = _reason(text, unknown, audio, config.max_seconds)
+        findings.append(
+            Finding(row=row, text=text, unknown=unknown, audio=audio, left_out=left_out)
+        )
     return findings
 
 
@@ -172,7 +178,9 @@ def _same(
 
 def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[str]:
     """Of `later`, those whose audio is that of one in `first`, or overlaps it in one recording."""
-    known = {u.audio_digest for u in first}
+    same = _same(first, later, lambda u: u.audio_digest)
+    if all(u.snippet is None for u in (*first, *later)):
+        return same
     spans: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
     for u in first:
         spans.setdefault((str(u.audio), u.channel), []).append(_span(u))
@@ -185,7 +193,8 @@ def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[
             for other, other_end in spans.get((str(u.audio), u.channel), ())
         )
 
-    return [u.id for u in later if u.audio_digest in known or overlaps(u)]
+    found = set(same)
+    return [u.id for u in later if u.id in found or overlaps(u)]
 
 
 def _span(utterance: Utterance) -> tuple[float, float]:
@@ -208,15 +217,15 @@ def _check_ids(rows: Iterable[Row]) -> None:
         )
 
 
-def _reason(finding: Finding, max_seconds: float) -> str:
+def _reason(text: str, unknown: str, audio: AudioFacts | AudioFault, max_seconds: float) -> str:
     """Why the utterance is of no use; "" if it is."""
-    if finding.unknown:
+    if unknown:
         return "symbols outside the alphabet"
-    if not finding.text:
+    if not text:
         return "empty transcript"
-    if isinstance(finding.audio, AudioFault):
-        return finding.audio.kind
-    if finding.audio.seconds > max_seconds:
+    if isinstance(audio, AudioFault):
+        return audio.kind
+    if audio.seconds > max_seconds:
         return f"longer than {max_seconds:g} s"
     return ""
 
