@@ -55,12 +55,17 @@ def read_table(path: Path, what: str) -> Iterator[tuple[str, Fields]]:
     return _array(path, text) if text.lstrip().startswith("[") else _json_lines(path, text)
 
 
+def _lines(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(split_lines(text), start=1):
+        # Files that were joined bring their byte order marks along.
+        yield f"{path}:{number}", line.lstrip("\ufeff")
+
+
 def _delimited(
     path: Path, text: str, delimiter: str, split: Callable[[str, str], list[str]]
 ) -> Iterator[tuple[str, Fields]]:
     header: list[str] = []
-    for number, line in enumerate(split_lines(text), start=1):
-        where = f"{path}:{number}"
+    for where, line in _lines(path, text):
         cells = [cell.strip() for cell in split(line, where)]
         if not any(cells):  # an empty line, or what a spreadsheet makes of one: ",,,"
             continue
@@ -126,9 +131,8 @@ def _row(header: list[str], cells: list[str], delimiter: str, where: str) -> Fie
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Fields]]:
-    for number, line in enumerate(split_lines(text), start=1):
+    for where, line in _lines(path, text):
         if line.strip():
-            where = f"{path}:{number}"
             try:
                 value = parse_json(line)
             except ValueError as error:
@@ -157,7 +161,8 @@ def _object(value: Any, where: str, shown: str) -> Fields:
 
 def _no_object(where: str, line: str, reason: str = "") -> UserError:
     return UserError(
-        f"{where}: each row is one JSON object, got {_shown(line.strip())}{reason}; correct the row"
+        f"{where}: each row is one JSON object, got {_shown(line.strip())}{reason}; correct the "
+        "row, or name a table of another form .csv or .tsv"
     )
 
 

@@ -105,6 +105,16 @@ def test_blanks_around_cells_and_empty_rows_mean_nothing(tmp_path: Path) -> None
     assert rows(tmp_path / "t.tsv", "a\tb\n\t\n1\t 2\n") == [{"a": "1", "b": "2"}]
 
 
+def test_byte_order_marks_of_joined_files_mean_nothing(tmp_path: Path) -> None:
+    assert rows(tmp_path / "t.csv", "\ufeffa,b\n1,2\n\ufeff3,4\n") == [
+        {"a": "1", "b": "2"},
+        {"a": "3", "b": "4"},
+    ]
+    assert rows(tmp_path / "t.jsonl", '\ufeff{"a": 1}\n\ufeff{"a": 2}') == [{"a": 1}, {"a": 2}]
+    with pytest.raises(UserError, match=r"t\.csv:3: the header is there again"):
+        rows(tmp_path / "t.csv", "\ufeffa,b\n1,2\n\ufeffa,b\n3,4\n")
+
+
 def test_columns_without_a_name_hold_nothing_but_the_index_of_pandas(tmp_path: Path) -> None:
     assert rows(tmp_path / "t.csv", ",a,,\n0,x,,\n1,y,,\n") == [{"a": "x"}, {"a": "y"}]
 

@@ -131,14 +131,15 @@ def recording(audio: str, folder: Path, what: str) -> Path:
         UserError: no name of a file, a folder, a Windows path or an address on the net; `what`
             begins the message, such as ``file:line: audio_filepath``.
     """
-    if not Path(audio).stem.strip("."):
+    named = Path(audio)
+    if not named.stem.strip("."):
         raise UserError(f"{what} {audio!r} names no file; name the recording")
     if _WINDOWS_DRIVE.match(audio):
         raise UserError(f"{what} {audio!r} is a Windows path; give one of this machine")
     if _URL.match(audio):
         raise UserError(f"{what} {audio!r} is an address; download it and name the file")
     try:
-        path = folder / Path(audio).expanduser()
+        path = folder / named.expanduser()
     except (RuntimeError, ValueError) as error:  # no such user; no name of a user
         raise UserError(f"{what} {audio!r}: {error}; write the whole path") from error
     if "\\" in audio and not exists(path):
