@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.data.batches import Batch, BatchConfig, Dataset, collated, evaluation_order
 from bench.data.features import CorpusStats, compute
-from bench.data.text import BLANK
+from bench.data.text import BLANK, normalize
 from bench.decoding import Decoder, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
@@ -115,12 +115,13 @@ def _hear(
 def transcribe_feats(
     model: AcousticModel, feats_TF: Tensor, device: torch.device, decoder: Decoder = greedy
 ) -> str:
-    """The text of one utterance; the network is on `device`, in evaluation mode."""
+    """The text of one utterance, normalised as it is scored; the network is on `device`, in
+    evaluation mode."""
     feat_lens_B = torch.tensor([len(feats_TF)], device=device)
     with autocast(device, default_precision(device)):
         log_probs_BUV, out_lens_B = model(feats_TF[None].to(device), feat_lens_B)
     (text,) = decoder(log_probs_BUV, out_lens_B)
-    return text
+    return normalize(text)
 
 
 def transcribe(
