@@ -48,7 +48,7 @@ from bench.training.device import (
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
-from bench.training.memory import is_out_of_memory, prepare_retry, release
+from bench.training.memory import is_out_of_memory, release
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -56,6 +56,7 @@ from bench.training.optim import (
     step_unless,
 )
 from bench.training.progress import Progress, TrainResult, WatchTranscript
+from bench.training.retry import prepare_retry
 from bench.training.state import LoopState, read_window
 from bench.training.step import Buffers
 from variants.spec import AcousticModel
@@ -125,9 +126,11 @@ def train(
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                retried_at = prepare_retry(directory, config, retried_at, device, error)
+                _logger.info("out of memory", exc_info=True)
+                reason = str(error)
             model.zero_grad(set_to_none=True)
             release()
+            retried_at = prepare_retry(directory, config, retried_at, device, reason)
 
 
 def _train(

@@ -10,13 +10,9 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
-
-from bench.training import checkpoint
-from bench.training.config import RunConfig
 
 OTHERS_BYTES = 2**30
 """A GPU on which more than this is taken, beyond what this process has reserved, is shared. Below
@@ -92,35 +88,3 @@ class Parts:
             what = "the same size again" if is_retry else f"{size} utterances at once"
             _logger.warning("out of memory in an evaluation; trying %s", what)
         return done
-
-
-def prepare_retry(
-    directory: Path,
-    config: RunConfig,
-    retried_at: int | None,
-    device: torch.device,
-    error: Exception,
-) -> int | None:
-    """Let a run that met `error` go on from its last checkpoint, if need be with twice the
-    micro-batches.
-
-    Returns:
-        The step from which all is tried again as it was: next time, from there, parts are smaller.
-
-    Raises:
-        torch.OutOfMemoryError: both have been tried.
-    """
-    last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
-    content = checkpoint.newest_whole(last, best, torch.device("cpu"))
-    loop = content["loop"] if content else {"step": -1}
-    if is_shared(device) and retried_at != loop["step"]:
-        _logger.warning("out of memory on a shared GPU; trying again from step %d", loop["step"])
-        return int(loop["step"])
-    most = 2 * config.training.num_micro_batches
-    if content is None or loop["num_micro_batches"] >= most:
-        raise torch.OutOfMemoryError(str(error)) from error
-    loop["num_micro_batches"] = most
-    checkpoint.write(last, content)
-    message = "out of memory; going on from step %d with %d micro-batches a batch"
-    _logger.warning(message, loop["step"], most)
-    return retried_at

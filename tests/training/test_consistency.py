@@ -208,7 +208,9 @@ def test_curves_and_audio_are_those_of_one_hearing(run: MakeRun) -> None:
         assert b.metrics.keys() - a.metrics.keys() == {"train/consistency"}
         assert a.metrics["train/audio_hours"] == b.metrics["train/audio_hours"]
     assert "consistency" in METRICS
-    once, again = (r.audio_seconds_per_second * Clocks(r.seconds, torch.device("cpu")).train for r in results)
+    once, again = (
+        r.audio_seconds_per_second * Clocks(r.seconds, torch.device("cpu")).train for r in results
+    )
     assert once == pytest.approx(again)
 
 

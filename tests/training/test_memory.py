@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.data.batches import BatchConfig, epoch_order
-from bench.training import memory
+from bench.training import checkpoint, memory, retry
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
@@ -208,7 +208,8 @@ class Neighbour:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Cramped, leaves_after: int) -> None:
         self._model, self._leaves_after, self._max_rows = model, leaves_after, model.max_rows
-        monkeypatch.setattr(memory, "is_shared", self.is_there)
+        for module in (memory, retry):
+            monkeypatch.setattr(module, "is_shared", self.is_there)
 
     def is_there(self, _: torch.device) -> bool:
         if self._model.num_refusals >= self._leaves_after:
@@ -318,3 +319,23 @@ def test_a_gpu_is_shared_if_much_is_taken_that_is_not_ours(
     assert not gpu(3.5, 20)  # the rest is our context
     assert gpu(3.5, 8)
     assert not is_shared(CPU)
+
+
+@pytest.mark.parametrize("error", ALLOCATORS, ids=str)
+def test_a_checkpoint_that_memory_is_too_small_for_is_not_taken_for_damaged(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Or the run would throw it away and begin anew."""
+    begun = run(**{"training.num_epochs": 1})
+    begun(stop=lambda _: True)
+
+    def load(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        checkpoint.load(begun.directory / "checkpoints" / "last.pt", CPU)
+    with pytest.raises(type(error)):
+        begun()
+    monkeypatch.undo()
+    assert begun.left()["loop"]["step"] > 0
