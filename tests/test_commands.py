@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from bench.core import cli
 from bench.data.utterance import Corpus
 from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
+from bench.study.lease import Lease, LeaseWatch
+from bench.study.run import RunPlan
 from variants import VARIANTS
 
 VERBS = (
@@ -60,6 +63,15 @@ def run(
 
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """bench.train answers signals in its own way; it runs in this process."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -150,10 +162,7 @@ def test_train_that_is_stopped_says_whether_to_start_it_again(
         return "killed", None
 
     monkeypatch.setattr(train, "perform", perform)
-    before = {one: signal.getsignal(one) for one in sent}
     ended = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
-    for one, handler in before.items():
-        signal.signal(one, handler)
     assert ended[0] == code, ended[2]
     assert not list(tmp_path.glob("out/train/*/lease.json"))
 
@@ -199,6 +208,51 @@ def test_sweep_without_a_verdict_ends_with_1_and_shows_what_there_is(
         assert code == 1, err
         assert "No run has been recorded yet: the study is empty." in out
         assert "no verdict can be given on ds-gru: no confirm run was scored" in err
+
+
+def test_train_looks_at_a_run_only_once_it_has_it(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    def attempts(folder: Path) -> int:
+        held.append(LeaseWatch().is_held(folder))
+        return 0
+
+    monkeypatch.setattr(train, "attempts_so_far", attempts)
+    monkeypatch.setattr(train, "perform", lambda *_, **__: ("finished", None))
+    code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
+    assert (code, held) == (0, [True]), err
+
+
+def test_train_refuses_a_run_that_another_has_and_names_that(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--variant", "ds-gru", "--corpus", manifest(tmp_path, good)]
+    ended: list[tuple[int, str, str]] = []
+
+    def perform(*_: object, **__: object) -> tuple[str, None]:
+        ended.append(run("train", *arguments))
+        return "finished", None
+
+    monkeypatch.setattr(train, "perform", perform)
+    assert run("train", *arguments)[0] == 0
+    ((code, _, err),) = ended
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"is held by process {os.getpid()} of" in err
+
+
+def test_a_train_whose_run_was_given_away_says_so_in_a_line(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perform(plan: RunPlan, *_: object, check_lease: Callable[[], None], **__: object) -> None:
+        Lease.take(plan.folder, grace_seconds=60.0)
+        check_lease()
+
+    monkeypatch.setattr(train, "perform", perform)
+    code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
+    assert (code, err.count("\n")) == (75, 1), err
+    assert "was given to another worker while this process gave no sign of life" in err
 
 
 def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run) -> None:
