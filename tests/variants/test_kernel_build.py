@@ -176,7 +176,7 @@ def test_every_test_of_the_kernel_holds_for_other_builds(
             "LD_PRELOAD": found.stdout.strip(),
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
         }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", *KERNEL_TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", *KERNEL_TESTS]
     ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, (ended.stdout + ended.stderr)[-5000:]
     assert len(built(tmp_path / "kernel")) == 1
