@@ -22,8 +22,8 @@ from bench.data.utterance import Snippet
 
 FloatArray = npt.NDArray[np.float32]
 
-BLOCK_FRAMES = 65_536
-"""Samples per channel that are decoded at a time."""
+BLOCK_SAMPLES = 65_536
+"""Of all channels together, decoded at a time."""
 SNIPPET_SLACK_SECONDS = 0.01
 """A snippet may end so much behind its recording: times are written down rounded."""
 _CLAIM_SLACK_SECONDS = 0.01
@@ -142,9 +142,10 @@ class Recording:
         return start
 
     def _decoded(self, position: int, stop: int | None) -> Iterator[FloatArray]:
+        most = max(1, BLOCK_SAMPLES // self.num_channels)
         for sound in self._sounds:
             while stop is None or position < stop:
-                wanted = BLOCK_FRAMES if stop is None else min(BLOCK_FRAMES, stop - position)
+                wanted = most if stop is None else min(most, stop - position)
                 try:
                     samples_NC = sound.read(wanted, dtype="float32", always_2d=True)
                 except soundfile.SoundFileError as error:

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.text import encode
-from bench.data.utterance import Corpus
+from bench.data.utterance import Corpus, Snippet
 from bench.results.samples import NUM_SAMPLES, choose, emissions, gather_samples
 from bench.training import checkpoint
 from bench.training.config import build_model, default_run_config
@@ -110,3 +111,15 @@ def test_what_is_gathered_plays_and_is_spelled(tone_corpus: Corpus, tmp_path: Pa
         assert sample.spectrogram.dtype == np.uint8
         assert sample.spectrogram.shape[0] == config.features.num_bins
         assert all(0 <= letter.seconds <= sample.seconds for letter in sample.letters["ds-gru"])
+
+
+def test_the_player_plays_the_snippet(tone_corpus: Corpus, tmp_path: Path) -> None:
+    first = tone_corpus.split("test")[0]
+    cut = replace(first, snippet=Snippet(start_seconds=0.1, seconds=0.2), seconds=0.2)
+    corpus = replace(tone_corpus, utterances=(cut,))
+    runs = pd.DataFrame(columns=["run", "variant", "kind", "state", "valid_wer"])
+    (sample,) = gather_samples(tmp_path, corpus, runs, scored({first.id: (1, 2)}))
+    played, rate = soundfile.read(io.BytesIO(sample.flac))
+    whole, _ = soundfile.read(first.audio)
+    assert rate == 16_000
+    np.testing.assert_array_equal(played, whole[1_600:4_800])
