@@ -176,7 +176,7 @@ def test_what_fails_because_of_ctrl_c_is_no_error_of_its_own() -> None:
     assert said_by(program) == ("heard\n", "interrupted\n", 130)
 
 
-def test_ctrl_c_while_a_text_is_executed_ends_with_its_exit_code_too() -> None:
+def test_ctrl_c_while_a_text_is_executed_ends_with_its_exit_code_too(tmp_path: Path) -> None:
     """Python notes it as not caught, whoever catches it, and would end by the signal."""
     program = (
         "import signal\n"
@@ -188,7 +188,10 @@ def test_ctrl_c_while_a_text_is_executed_ends_with_its_exit_code_too() -> None:
         "except KeyboardInterrupt:\n"
         "    raise SystemExit(130)\n"
     )
-    assert said_by(program) == ("", "", 130)
+    (tmp_path / "command.py").write_text(program)
+    process = begin(tmp_path, "command", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
 
 
 def test_a_process_that_is_kept_from_ctrl_c_ends_with_who_started_it() -> None:
