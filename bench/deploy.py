@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,9 +28,9 @@ EXIT_TERMINATED = 143
 """128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
 GIB_PER_CPU = 2
 
-_AT_LEAST = {"count": 1, "cpus": 1, "memory": 1, "gpus": 0, "hours": 1, "notice": 1}
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
-_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_CLAIM = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""As Kubernetes names objects: a subdomain of DNS."""
 
 
 def main(options: argparse.Namespace) -> None:
@@ -53,8 +53,8 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
         return {}
     _check_options(options)
     arguments: Sequence[str] = options.sweep
-    _check_text([*arguments, options.tracking_uri])
-    asked = sweep.build_parser().parse_args(arguments)
+    _check_text([*arguments, options.tracking_uri or ""])
+    asked = cli.parse(sweep.build_parser(), arguments)
     sweep.definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
     _check_gpus(options, asked)
     uri = _tracking_uri(options, asked)
@@ -78,10 +78,6 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    for name, least in _AT_LEAST.items():
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}; mend it")
     if options.hours is not None and options.notice >= 3600 * options.hours:
         raise UserError(
             f"--notice must be shorter than the --hours {options.hours} of a task, got "
@@ -94,17 +90,13 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _check_text(values: Sequence[str]) -> None:
-    """Refuse what must not, or cannot, be written down."""
+    """Refuse what must not be written down."""
     for value in values:
         if mask(value) != value:
             raise UserError(
                 f"the file must hold no password, got {mask(value)}; leave it out, it is taken "
                 "from PGPASSWORD or ~/.pgpass (MLflow's from MLFLOW_TRACKING_PASSWORD)"
             )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"an argument must be UTF-8, got {value!r}; rename it") from error
 
 
 def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
@@ -135,7 +127,7 @@ def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str
                 f"compose brings a database of its own, got --storage {asked.storage}; leave it out"
             )
         return None
-    uri: str = options.tracking_uri
+    uri: str = options.tracking_uri or tracking_uri()
     if options.kind == "slurm" and options.count == 1:
         return uri if is_remote(uri) else None
     if not (asked.storage or "").startswith("postgresql"):
@@ -201,7 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(slurm, "tasks")
     slurm.add_argument(
         "--hours",
-        type=int,
+        type=_whole("--hours"),
         default=24,
         metavar="N",
         help="until a task is queued again (default: 24)",
@@ -224,31 +216,43 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _whole(flag: str, least: int = 1) -> Callable[[str], int]:
+    return cli.whole_number(flag, least=least, most=1_000_000)
+
+
 def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
-    kind.add_argument("--count", type=int, default=4, metavar="N", help=f"{what} (default: 4)")
-    kind.add_argument("--cpus", type=int, default=4, metavar="N", help="of each (default: 4)")
+    for flag, least, default, counted in (
+        ("--count", 1, 4, what),
+        ("--cpus", 1, 4, "of each"),
+        ("--gpus", 0, 0, "of each"),
+    ):
+        kind.add_argument(
+            flag,
+            type=_whole(flag, least),
+            default=default,
+            metavar="N",
+            help=f"{counted} (default: {default})",
+        )
     kind.add_argument(
         "--memory",
-        type=int,
+        type=_whole("--memory"),
         metavar="GIB",
         help=f"of each (default: {GIB_PER_CPU} for each of --cpus)",
     )
-    kind.add_argument("--gpus", type=int, default=0, metavar="N", help="of each (default: 0)")
     kind.add_argument(
         "--notice",
-        type=int,
+        type=_whole("--notice"),
         default=120,
         metavar="SECONDS",
         help="between SIGTERM and the end (default: 120)",
     )
     kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
-    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri="")
+    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri=None)
 
 
 def _add_tracking(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--tracking-uri",
-        default=tracking_uri(),
         metavar="URL",
         help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
     )

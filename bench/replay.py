@@ -11,7 +11,6 @@ from rich.table import Table
 
 from bench.core import cli
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
 from bench.results.search_curves import rank_agreement
 from bench.study.definition import FILE, find_study, load
 from bench.study.replay import Method, Recording, contest
@@ -19,14 +18,11 @@ from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import load_budget
 from bench.tracking import read_study
 
+MAX_SIMULATED = 1_000_000
+
 
 def main(options: argparse.Namespace) -> None:
     """Read the curves, save them if asked to, simulate and print."""
-    if options.trials < 2 or options.studies < 5:
-        raise UserError(
-            f"a replay needs --trials 2 and --studies 5 at least, got {options.trials} and "
-            f"{options.studies}"
-        )
     recording = read_recording(options.curves)
     if options.save is not None:
         recording.save(options.save)
@@ -137,10 +133,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("curves", metavar="STUDY|FILE", help="a study, or a file that --save wrote")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the curves, JSON lines")
-    parser.add_argument("--trials", type=int, default=24, help="of a study (default: 24)")
-    parser.add_argument("--studies", type=int, default=100, help="to simulate (default: 100)")
+    for flag, default, least, what in (
+        ("--trials", 24, 2, "of a study"),
+        ("--studies", 100, 5, "to simulate"),
+    ):
+        number = cli.whole_number(flag, least=least, most=MAX_SIMULATED)
+        parser.add_argument(flag, type=number, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--budget", default="standard", help="default: standard")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    cli.add_seed(parser)
     return parser
 
 

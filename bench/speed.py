@@ -12,7 +12,6 @@ from rich.table import Table
 from bench.core import cli
 from bench.core.config import parse_settings, updated
 from bench.core.console import STDOUT, counting
-from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs.joined import joined
 from bench.costs.ledger import keep
@@ -42,7 +41,9 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
-    effort = _effort(options)
+    effort = Effort(
+        minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds
+    )
     corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
@@ -77,21 +78,6 @@ def main(options: argparse.Namespace) -> None:
     _print_table([_speed_cells(row) for row in rows])
     STDOUT.print("\nshare of a run's time, %")
     _print_table([_share_cells(row) for row in rows])
-
-
-def _effort(options: argparse.Namespace) -> Effort:
-    longest = CorpusConfig().max_seconds
-    if options.utterance_seconds is not None and not 0 < options.utterance_seconds <= longest:
-        raise UserError(
-            f"--utterance-seconds must be above 0 and at most {longest:g}, got "
-            f"{options.utterance_seconds:g}; LibriSpeech's mean is 12"
-        )
-    for flag, least in (("minutes", 0), ("seconds", 0), ("rounds", 1)):
-        value = getattr(options, flag)
-        if value < least or value == 0:
-            rule = f"at least {least}" if least else "above 0"
-            raise UserError(f"--{flag} must be {rule}, got {value:g}")
-    return Effort(minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds)
 
 
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:
@@ -177,33 +163,36 @@ def build_parser() -> argparse.ArgumentParser:
         "--width",
         action="append",
         default=[],
-        type=int,
+        type=cli.whole_number("--width", least=1),
         metavar="W",
         help="model.width; may be repeated (default: each variant's own)",
     )
     cli.add_corpus(parser)
     parser.add_argument(
         "--utterance-seconds",
-        type=float,
+        type=cli.real_number("--utterance-seconds", above=0, most=CorpusConfig().max_seconds),
         metavar="S",
         help="put utterances end to end until each is so long, since costs depend on length: "
         "LibriSpeech's mean is 12 (default: as they are)",
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=cli.real_number("--minutes", above=0),
         default=60.0,
         help="training audio used at most, spread over the lengths; valid in proportion. With "
         "less, the checkpoint at an epoch's end weighs more (default: 60)",
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=cli.real_number("--seconds", above=0),
         default=3.0,
         help="each contender trains for in a round, ours to its next log line (default: 3)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="that count; one more warms up (default: 5)"
+        "--rounds",
+        type=cli.whole_number("--rounds", least=1),
+        default=5,
+        help="that count; one more warms up (default: 5)",
     )
     cli.add_settings(parser)
     cli.add_device(parser)

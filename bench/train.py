@@ -3,6 +3,7 @@
 import argparse
 import logging
 import math
+import shlex
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +23,7 @@ from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent
+from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
 from bench.training.config import RunConfig, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
@@ -70,6 +71,7 @@ def _told(metrics: Mapping[str, float]) -> str:
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
     config = _config(options)
+    tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
@@ -78,7 +80,8 @@ def main(options: argparse.Namespace) -> None:
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
     folder = SINGLE_RUNS / name
     tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
-    flush_unsent(SINGLE_RUNS)
+    if tracker.reaches_store():
+        flush_unsent(SINGLE_RUNS)
     plan = _plan(folder, config, corpus.digest, device, tracker.target)
     if LeaseWatch().is_held(folder):
         raise UserError(
@@ -104,7 +107,7 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
         return
     shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
-    STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+    STDOUT.print(f"{outcome}: {shown}\n{shlex.quote(str(checkpoint))}", markup=False)
 
 
 def _plan(
@@ -137,16 +140,21 @@ def _config(options: argparse.Namespace) -> RunConfig:
     if not recipe and not options.variant:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
     variant: str = options.variant or (recipe.variant if recipe else "")
-    place = options.corpus or (recipe.corpus if recipe else "spoken")
+    place = options.corpus
+    if place is None:
+        place = recipe.corpus if recipe else "spoken"
     corpus = CorpusConfig.parse(place, text=options.text, channel=options.channel)
     base = default_run_config(variant, corpus)
     space = load_space(variant, base)
+    given = parse_settings(options.settings)
+    if "seed" in given:
+        raise UserError(f"--seed sets the seed, got --set seed={given['seed']}; use that")
     settings = {
         **space.fixed,
         **space.defaults(),
         **load_budget(options.budget).confirm_settings(),
         **(recipe.set if recipe else {}),
-        **parse_settings(options.settings),
+        **given,
     }
     return replace(updated(base, settings), seed=options.seed)
 

@@ -43,9 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("audio", nargs="+", type=Path, help="WAV, FLAC, OGG, MP3, SPH or RAW")
     cli.add_checkpoint(parser)
-    parser.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
-    )
+    cli.add_channel(parser)
     cli.add_device(parser)
     return parser
 

@@ -14,9 +14,9 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 
 from bench.core.config import digest
 from bench.core.errors import UserError
-from bench.core.paths import cache_root
+from bench.core.paths import cache_folder
 from bench.tracking.record import timestamp, to_milliseconds
-from bench.tracking.uri import VARIABLE, display_uri, first_line, is_remote, sqlite_file
+from bench.tracking.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
 from bench.tracking.views import view_tags
 
 T = TypeVar("T")
@@ -164,12 +164,17 @@ def connect(uri: str) -> MlflowStore:
             store = MlflowStore(uri)
             store.client.search_experiments(max_results=1)
             return store
+    except UserError:
+        raise
     except Exception as error:
         if is_remote(uri):
             raise
+        way_out = f"correct it, or unset {VARIABLE} to use a file here"
+        if uri == DEFAULT:
+            way_out = f"make this folder writable, or name another store in {VARIABLE}"
         raise UserError(
-            f"{VARIABLE} names a store that MLflow can open, {display_uri(uri)} is none "
-            f"({first_line(error)}); mend it, or unset {VARIABLE} to use a file here"
+            f"runs are tracked in a store that MLflow can open, {display_uri(uri)} is none "
+            f"({first_line(error)}); {way_out}"
         ) from error
 
 
@@ -180,9 +185,7 @@ def as_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _lock_file(uri: str) -> Path:
     file = sqlite_file(uri)
-    path = cache_root() / "locks" / f"mlflow-{digest(str(file or uri))}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return cache_folder("locks") / f"mlflow-{digest(str(file or uri))}.lock"
 
 
 def _user() -> str:

@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from bench.core.console import ProgressCallback
 from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
-from bench.core.paths import cache_root, read_text
+from bench.core.paths import cache_folder, read_text, writing_cache
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 
 PLACES_VARIABLE = "BENCH_CORPORA"
@@ -156,9 +156,8 @@ def _unpacked(archives: Sequence[Path]) -> Path:
     for archive in archives:
         with archive.open("rb") as handle:
             hashed.update(hashlib.file_digest(handle, "sha256").digest())
-    folder = cache_root() / "an4" / hashed.hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    folder = cache_folder("an4") / hashed.hexdigest()[:16]
+    with writing_cache(folder), FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 for archive in archives:

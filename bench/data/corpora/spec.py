@@ -1,5 +1,6 @@
 """What a corpus is before it is validated: its spec, its settings, the rows its reader lists."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Literal, Self
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.paths import user_path
 from bench.data.utterance import Snippet
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,12 @@ class CorpusConfig:
         name, _, path = given.partition(":")
         if not name:
             raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
-        place = str(Path(path).expanduser()) if path else None
+        if _ADDRESS.match(path):
+            raise UserError(
+                f"--corpus {name}:PATH names a file or folder of this machine, got the address "
+                f"{path}; download it first"
+            )
+        place = str(user_path(path, "--corpus")) if path else None
         return from_dict(cls, {"name": name, "path": place, "text": text, "channel": channel})
 
 

@@ -20,7 +20,7 @@ from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
-from bench.core.paths import cache_root, write_text
+from bench.core.paths import cache_root, write_text, writing_cache
 from bench.data.audio import chosen_channel, probe
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
 from bench.data.text import normalize, text_digest, unknown_symbols
@@ -54,7 +54,8 @@ def validate(
     corpus = _kept(kept, listing.notes)
     if corpus is None:
         corpus = _validate(rows, listing.notes, config, progress)
-        write_text(kept, json.dumps(_to_json(corpus), ensure_ascii=False))
+        with writing_cache(kept.parent):
+            write_text(kept, json.dumps(_to_json(corpus), ensure_ascii=False))
     _report(corpus)
     return corpus
 
