@@ -19,10 +19,12 @@ from bench.costs.measure import Costs, Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
 from bench.study.space import load_space
-from bench.training.config import RunConfig, default_run_config
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from variants import VARIANTS
 
+MAX_UTTERANCE_SECONDS = 30.0
+"""As long as a corpus may have them; LibriSpeech's mean is 12."""
 NUM_EPOCHS = 2000
 """More than any run takes: the rounds end it."""
 
@@ -47,6 +49,8 @@ def main(options: argparse.Namespace) -> None:
     corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
+    for config in configs:
+        check_training_memory(config, device.type)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
     rows = []
@@ -170,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_corpus(parser)
     parser.add_argument(
         "--utterance-seconds",
-        type=cli.real_number("--utterance-seconds", above=0, most=CorpusConfig().max_seconds),
+        type=cli.real_number("--utterance-seconds", above=0, most=MAX_UTTERANCE_SECONDS),
         metavar="S",
         help="put utterances end to end until each is so long, since costs depend on length: "
         "LibriSpeech's mean is 12 (default: as they are)",

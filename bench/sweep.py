@@ -39,7 +39,7 @@ from bench.study.space import load_budget
 from bench.study.storage import QueueStorage, check_queue, check_shared
 from bench.tracking import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.tracking.uri import VARIABLE
-from bench.training.config import build_model
+from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
 from reports import build
 
@@ -60,6 +60,8 @@ def main(options: argparse.Namespace) -> None:
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
+    for label in definition.systems:
+        check_training_memory(definition.base_config(label), device)
     folder = OUT / definition.name
     with closing(make_engine(options, device)) as engine:
         count = engine.num_workers

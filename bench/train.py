@@ -24,7 +24,7 @@ from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
 from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
-from bench.training.config import RunConfig, default_run_config
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
 
@@ -73,6 +73,7 @@ def main(options: argparse.Namespace) -> None:
     config = _config(options)
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
+    check_training_memory(config, device)
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
     with counting("features") as progress:

@@ -8,6 +8,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from bench.core.errors import UnwritableError, UserError
 
 OUT = Path("out")
@@ -69,11 +71,30 @@ def writing_cache(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except TimeoutError:  # another process has the lock
+        raise
     except (OSError, UnwritableError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
         assert isinstance(reason, OSError)
         way_out = f"set {CACHE_VARIABLE} to a folder with room that you may write"
         raise UnwritableError(folder, reason, way_out) from reason
+
+
+@contextmanager
+def cache_lock(name: str) -> Iterator[None]:
+    """Within, no other process of this machine is: by a lock below the cache.
+
+    Raises:
+        UnwritableError: the lock's file cannot be written; names the variable.
+    """
+    path = cache_folder("locks") / f"{name}.lock"
+    lock = FileLock(path)
+    with writing_cache(path):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_text(path: Path, what: str) -> str:

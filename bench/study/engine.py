@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
-from bench.core.paths import cache_folder
+from bench.core.paths import cache_folder, writing_cache
 from bench.study.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
@@ -100,7 +100,8 @@ class LocalEngine:
         for gpu, place in self._places:
             lock = _gpu_lock(gpu, place)
             try:
-                lock.acquire(timeout=0)
+                with writing_cache(Path(lock.lock_file)):
+                    lock.acquire(timeout=0)
             except Timeout:
                 continue
             return _Process(self._context, assignment.on_gpu(gpu), lock)

@@ -181,6 +181,16 @@ def check_memory(config: RunConfig, bytes_per_weight: int) -> None:
         )
 
 
+def check_training_memory(config: RunConfig, device: str) -> None:
+    """Refuse a network that cannot be trained on `device` ("cpu", "cuda") of this machine; a GPU's
+    own memory is not asked.
+
+    Raises:
+        UserError: as `check_memory`.
+    """
+    check_memory(config, BYTES_PER_TRAINED_WEIGHT if device == "cpu" else BYTES_PER_WEIGHT)
+
+
 def _built(config: RunConfig) -> AcousticModel:
     spec = VARIANTS[config.variant]
     try:
