@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.tracking import Findings, StudyTracker, TrackingTarget, flush_unsent
+from bench.tracking import study as studies
 
 PARAMS = {"optim.learning_rate": 0.001}
 VARIANTS = {
@@ -109,7 +110,7 @@ def test_a_dead_server_costs_a_warning(
     assert tracker.parent("tiny") == dead_server
     summarise(lab, tracker)
     tracker.stop()
-    assert "experiment not sent to http://bench:***@127.0.0.1:9" in caplog.text
+    assert "tracking: http://bench:***@127.0.0.1:9 does not answer" in caplog.text
     assert "hunter2" not in caplog.text + tracker.tracking_uri + repr(tracker.target)
 
 
@@ -140,3 +141,26 @@ def test_only_the_best_of_the_fresh_seeds_becomes_a_model(
     summarise(lab, tracker)
     assert "model of tiny not sent" in caplog.text
     assert lab.run("parent").info.status == "FINISHED"
+
+
+def test_a_server_that_is_down_is_told_of_once_and_asked_again_later(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def connect(uri: str) -> None:
+        asked.append(uri)
+        raise RuntimeError("API request failed") from OSError(111, "Connection refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:hunter2@127.0.0.1:9")
+    monkeypatch.setattr("bench.tracking.store.connect", connect)
+    tracker = StudyTracker.open("s")
+    assert tracker.parent("a") == tracker.parent("b")
+    assert not tracker.reaches_store()
+    (line,) = caplog.messages
+    assert line.startswith("tracking: http://ann:***@127.0.0.1:9 does not answer (Connection ref")
+    assert line.endswith("stay in out/s, python -m bench.sync sends them later")
+    assert (len(asked), tracker.num_unsent) == (1, 3)
+    monkeypatch.setattr(studies, "ASK_AGAIN_SECONDS", 0.0)
+    tracker.parent("a")
+    assert len(asked) == 2
