@@ -20,8 +20,16 @@ def tracking_uri() -> str:
 
     Raises:
         UserError: it cannot be the address of a store: a host without a scheme, an unknown scheme,
-            a server's address without a host, a space around it.
+            a server's address without a host, a space around it; or this user has no home, which
+            MLflow asks for when it is imported.
     """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise UserError(
+            "a user without a passwd entry needs HOME, which is not set; set it to a folder, "
+            "as in HOME=/tmp"
+        ) from error
     uri = os.environ.get(VARIABLE) or DEFAULT
     _check(uri)
     return uri

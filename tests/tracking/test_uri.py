@@ -1,5 +1,6 @@
 """Addresses are shown without their passwords."""
 
+import pwd
 import re
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_what_is_no_address(monkeypatch: pytest.MonkeyPatch, uri: str, way_out: 
 def test_addresses(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri() == uri
+
+
+def test_a_user_without_a_home_is_told_before_mlflow_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_entry(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.delenv("HOME", raising=False)
+    with pytest.raises(UserError, match="needs HOME, which is not set; set it to a folder"):
+        tracking_uri()
+    monkeypatch.setenv("HOME", "/")
+    assert tracking_uri() == DEFAULT
 
 
 def test_of_an_outage_the_first_cause_is_told() -> None:
