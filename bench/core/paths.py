@@ -1,5 +1,6 @@
 """Where things are kept on disk."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -125,6 +126,10 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UnwritableError: the disk is full, or the folder cannot be written; the old file stays.
     """
+    if not path.name or path.is_dir():
+        raise UnwritableError(
+            path, IsADirectoryError(errno.EISDIR, "it is a folder"), "name a file"
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

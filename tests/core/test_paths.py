@@ -78,6 +78,14 @@ def test_a_cache_that_cannot_be_written_is_named_by_its_variable(
         raise TimeoutError("another process has the lock")
 
 
+@pytest.mark.parametrize("place", [".", "..", "/", "folder"])
+def test_a_folder_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnwritableError, match=r"cannot be written \(it is a folder\); name a file"):
+        write_text(Path(place), "x")
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, little_room: LittleRoom) -> None:
     path = tmp_path / "x.json"
     write_text(path, "old\n")
