@@ -33,9 +33,9 @@ COMPOSE_STORAGE = "postgresql://bench@postgres/bench"
 EXIT_TERMINATED = 143
 """128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
 
-_AT_LEAST = {"count": 1, "cpus": 1, "memory": 1, "gpus": 0, "hours": 1, "notice": 1}
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
-_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_CLAIM = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""As Kubernetes names objects: a subdomain of DNS."""
 
 
 def main(options: argparse.Namespace) -> None:
@@ -59,7 +59,7 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
     _check_options(options)
     arguments: Sequence[str] = options.sweep
     _check_text([*arguments, _server(options)])
-    asked = sweep_flags.build_parser().parse_args(arguments)
+    asked = cli.parse(sweep_flags.build_parser(), arguments)
     sweep.definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
     _check_gpus(options, asked)
     uri = _tracking_uri(options, asked)
@@ -83,10 +83,6 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    for name, least in _AT_LEAST.items():
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}; mend it")
     if options.hours is not None and options.notice >= 3600 * options.hours:
         raise UserError(
             f"--notice must be shorter than the --hours {options.hours} of a task, got "
@@ -99,17 +95,13 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _check_text(values: Sequence[str]) -> None:
-    """Refuse what must not, or cannot, be written down."""
+    """Refuse what must not be written down."""
     for value in values:
         if mask(value) != value:
             raise UserError(
                 f"the file must hold no password, got {mask(value)}; leave it out, it is taken "
                 "from PGPASSWORD or ~/.pgpass (MLflow's from MLFLOW_TRACKING_PASSWORD)"
             )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"an argument must be UTF-8, got {value!r}; rename it") from error
 
 
 def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:

@@ -16,7 +16,6 @@ import pandas as pd
 from rich.table import Table
 
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
 from bench.results.search_curves import rank_agreement
 from bench.study.definition import find_study, load
 from bench.study.replay import Method, Recording, contest
@@ -27,11 +26,6 @@ from bench.tracking import read_study
 
 def main(options: argparse.Namespace) -> None:
     """Read the curves, save them if asked to, simulate and print."""
-    if options.trials < 2 or options.studies < 5:
-        raise UserError(
-            f"a replay needs --trials 2 and --studies 5 at least, got {options.trials} and "
-            f"{options.studies}"
-        )
     recording = read_recording(options.curves)
     if options.save is not None:
         recording.save(options.save)

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from bench.core.config import parse_settings, updated
 from bench.core.console import STDOUT, counting
-from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs.joined import joined
 from bench.costs.ledger import keep
@@ -25,7 +24,7 @@ from bench.costs.measure import Costs, Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
 from bench.study.space import load_space
-from bench.training.config import RunConfig, default_run_config
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from variants import VARIANTS
 
@@ -47,12 +46,16 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
-    effort = _effort(options)
+    effort = Effort(
+        minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds
+    )
     corpus_config = CorpusConfig.parse(
         options.corpus, text=options.text, audio=options.audio, channel=options.channel
     )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
+    for config in configs:
+        check_training_memory(config, device.type)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
     require_splits(corpus, ("train",), "a measurement of speed")
@@ -85,21 +88,6 @@ def main(options: argparse.Namespace) -> None:
     _print_table([_speed_cells(row) for row in rows])
     STDOUT.print("\nshare of a run's time, %")
     _print_table([_share_cells(row) for row in rows])
-
-
-def _effort(options: argparse.Namespace) -> Effort:
-    longest = CorpusConfig().max_seconds
-    if options.utterance_seconds is not None and not 0 < options.utterance_seconds <= longest:
-        raise UserError(
-            f"--utterance-seconds must be above 0 and at most {longest:g}, got "
-            f"{options.utterance_seconds:g}; LibriSpeech's mean is 12"
-        )
-    for flag, least in (("minutes", 0), ("seconds", 0), ("rounds", 1)):
-        value = getattr(options, flag)
-        if value < least or value == 0:
-            rule = f"at least {least}" if least else "above 0"
-            raise UserError(f"--{flag} must be {rule}, got {value:g}")
-    return Effort(minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds)
 
 
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -41,8 +42,9 @@ from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage, check_queue, check_shared
-from bench.tracking import StudyTracker, flush_unsent
-from bench.training.config import build_model
+from bench.tracking import StudyTracker, display_uri, flush_unsent, tracking_uri
+from bench.tracking.uri import VARIABLE
+from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
 from reports import ReportInput, build, cautions
 
@@ -54,8 +56,11 @@ def main(options: argparse.Namespace) -> None:
     verdict."""
     stop = _StopRequest()
     _warn_of_password(options.storage)
+    tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
+    for label in definition.systems:
+        check_training_memory(definition.base_config(label), device)
     folder = OUT / definition.name
     with closing(make_engine(options, device)) as engine:
         count = engine.num_workers
@@ -86,7 +91,8 @@ def _sweep(
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
-        flush_unsent(folder)
+        if tracker.reaches_store():
+            flush_unsent(folder)
         parents = {label: tracker.parent(label) for label in definition.systems}
     launcher = Launcher(
         folder,
@@ -109,7 +115,8 @@ def _sweep(
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
-        flush_unsent(folder)
+        if tracker.reaches_store():
+            flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
     result = _as_json(definition, comparison, report, tracker.tracking_uri)
     return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
@@ -157,8 +164,11 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
     if not (options.variant or options.study):
         raise UserError("a sweep needs --variant V or --study NAME, got neither; see bench.ls")
     study = None if options.study is None else load_study_file(options.study)
-    corpus = options.corpus or (study.corpus if study else DEFAULT_CORPUS)
-    budget = options.budget or (study.budget if study else DEFAULT_BUDGET)
+    corpus, budget = options.corpus, options.budget
+    if corpus is None:
+        corpus = study.corpus if study else DEFAULT_CORPUS
+    if budget is None:
+        budget = study.budget if study else DEFAULT_BUDGET
     match = study.match if study else None
     if options.match is not None:
         match = Match.parse(options.match)
@@ -228,18 +238,29 @@ def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Co
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for caution in result["cautions"]:
         STDOUT.print(caution, markup=False)
-    STDOUT.print(f"\nreport:   {result['report']}", markup=False)
-    uri = result["tracking_uri"]
-    STDOUT.print(f"compare:  {_python()} -m mlflow ui --workers 1 --backend-store-uri {uri}")
+    STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
+    STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
     if comparison.variants["num_seeds"].any():
-        heard = next((str(u.audio) for u in corpus.split("watch")), "FILE.wav")
-        STDOUT.print(f"listen:   {_python()} -m bench.transcribe {heard}", markup=False)
+        study, heard = result["study"], corpus.split("watch") or corpus.split("valid")
+        channel = [] if heard[0].channel is None else ["--channel", str(heard[0].channel)]
+        listen = ["bench.transcribe", "--study", study, *channel, str(heard[0].audio)]
+        STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
 
 
-def _python() -> str:
-    """How the user calls this interpreter: by name where its environment is active."""
+def _browse(uri: str) -> str:
+    """The address of a tracking server, or the command that serves a store of another kind."""
+    if uri.startswith(("http://", "https://", "databricks")):
+        return display_uri(uri)
+    command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
+    # A database's address may hold a password, which is not printed.
+    shown = shlex.quote(uri) if uri == display_uri(uri) else f'"${VARIABLE}"'
+    return f"{command} {shown}"
+
+
+def _python_m(*words: str) -> str:
+    """A command of this interpreter, by name where its environment is active, for a shell."""
     active = shutil.which("python") == sys.executable
-    return "python" if active else os.path.relpath(sys.executable)
+    return shlex.join(["python" if active else os.path.relpath(sys.executable), "-m", *words])
 
 
 def _warn_of_password(storage_url: str | None) -> None:

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 import math
+import shlex
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,8 +30,8 @@ from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent
-from bench.training.config import RunConfig, default_run_config
+from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
 
@@ -78,7 +79,9 @@ def _told(metrics: Mapping[str, float]) -> str:
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
     config = _config(options)
+    tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
+    check_training_memory(config, device)
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
     require_splits(corpus, ("train",), "training")
@@ -88,7 +91,8 @@ def main(options: argparse.Namespace) -> None:
         with counting("features") as progress:
             datasets(corpus, config, (), progress)
         tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
-        flush_unsent(SINGLE_RUNS)
+        if tracker.reaches_store():
+            flush_unsent(SINGLE_RUNS)
         plan = _plan(folder, config, corpus.digest, device, tracker.target)
         with progress_bars() as bars:
             watcher = _Watcher(bars, bars.add_task(name, total=None))
@@ -110,7 +114,8 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
     else:
         shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
-        STDOUT.print(f"{outcome}: {shown}\n{checkpoint or 'no checkpoint'}", markup=False)
+        named = shlex.quote(checkpoint) if checkpoint else "no checkpoint"
+        STDOUT.print(f"{outcome}: {shown}\n{named}", markup=False)
     if outcome == "diverged":
         raise NoVerdictError(
             f"the run diverged: its loss was not finite for too long; {folder} keeps its record, "
@@ -165,17 +170,22 @@ def _config(options: argparse.Namespace) -> RunConfig:
     if not recipe and not options.variant:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
     variant: str = options.variant or (recipe.variant if recipe else "")
-    place = options.corpus or (recipe.corpus if recipe else "spoken")
+    place = options.corpus
+    if place is None:
+        place = recipe.corpus if recipe else "spoken"
     corpus = CorpusConfig.parse(
         place, text=options.text, audio=options.audio, channel=options.channel
     )
     base = default_run_config(variant, corpus)
     space = load_space(variant, base)
+    given = parse_settings(options.settings)
+    if "seed" in given:
+        raise UserError(f"--seed sets the seed, got --set seed={given['seed']}; use that")
     settings = {
         **space.fixed,
         **space.defaults(),
         **load_budget(options.budget).confirm_settings(),
         **(recipe.set if recipe else {}),
-        **parse_settings(options.settings),
+        **given,
     }
     return replace(updated(base, settings), seed=options.seed)

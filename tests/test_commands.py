@@ -118,6 +118,20 @@ def good(tone_corpus: Corpus) -> list[str]:
         (["--study", "depth", "--set", "model.norm=none"], "would change what makes layers-1-batch differ"),
         (["--study", "width", "--match", "params=1M"], "--match solves model.width, which system width-512 sets"),
         (["--variant", "ds-gru", "--corpus", "librispeech:/nowhere"], "/nowhere"),
+        (["--variant", "ds-gru", "--corpus", "manifest:https://host/m.jsonl"], "got the address https://host/m.jsonl; download it"),
+        (["--variant", "ds-gru", "--corpus", "manifest:~nobody-of-that-name/m.jsonl"], "the home folder of"),
+        (["--variant", "ds-gru", "--corpus", ""], "--corpus has an empty value"),
+        (["--variant", "ds-gru", "--budget="], "--budget has an empty value"),
+        (["--variant", "ds-gru", "--grace", "nan"], "--grace must be finite, got nan"),
+        (["--variant", "ds-gru", "--grace", "0"], "--grace must be at least 1, got 0"),
+        (["--variant", "ds-gru", "--name", "../../x"], "--name: a study is called by letters, digits"),
+        (["--variant", "ds-gru", "--name", "train"], "--name: 'train' is the folder of something else"),
+        (["--variant", "ds-gru", "--name", "a" * 300], "has at most 200 bytes, got 300"),
+        (["--variant", "ds-gru", "--set", "model.width=99999999999"], "cannot be built in this size"),
+        (["--variant", "ds-gru", "--set", "model.width=9999999"], "the weights of a network must fit in memory"),
+        (["--variant", "ds-gru", "--set", "model.num_layers=99999999"], "num_layers must be at most 1000"),
+        (["--variant", "ds-gru", "--set", "features.num_bins=99999999999"], "num_bins must leave each mel filter"),
+        (["--variant", "ds-gru", "--set", "model.width={}"], "a setting gives model.width a value, got {}"),
         (["--variant", "ds-gru", "--corpus", "manifest:/nowhere.jsonl"], "/nowhere.jsonl"),
     ],
 )  # fmt: skip
@@ -137,6 +151,11 @@ def test_bad_arguments_of_sweep(run: Run, arguments: list[str], message: str) ->
         (["--recipe", "an5"], "recipe 'an5'"),
         (["--variant", "ds-gruu"], "did you mean"),
         (["--variant", "ds-gru", "--budget", "quik"], "quick"),
+        (["--variant", "ds-gru", "--set", "seed=4"], "--seed sets the seed, got --set seed=4"),
+        (
+            ["--variant", "ds-gru", "--set", "model.width=9999999"],
+            "the weights of a network must fit in memory",
+        ),
     ],
 )
 def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) -> None:
@@ -260,6 +279,40 @@ def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run
     code, out, err = run("sweep", *arguments, "--storage", "sqlite:///q.db")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "SQLite holds a study of one worker only, got 4" in err
+
+
+@pytest.mark.parametrize("verb", ["sweep", "train"])
+def test_an_address_that_is_none_is_refused_before_the_data_are_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
+    code, _, err = run(verb, "--variant", "ds-gru", "--corpus", "manifest:none.jsonl")
+    assert code == 2
+    assert "got 'localhost:5000'; write http://localhost:5000" in err
+    assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "memory ran out (MemoryError)"),
+        (PermissionError(13, "Permission denied", "x.jsonl"), "x.jsonl: Permission denied"),
+        (OSError(28, "No space left on device", "f"), "f cannot be written (No space left on device)"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), "set TMPDIR to one"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_refuses_is_said_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    from bench import ls
+
+    def refuse(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ls, "main", refuse)
+    code, out, err = run("ls", "variants")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert line in err
 
 
 def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:

@@ -12,14 +12,22 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
-from bench.core.errors import DISK_IS_FULL, NoVerdictError, TemporaryError, UserError
+from bench.core.errors import (
+    DISK_IS_FULL,
+    NOT_WRITABLE,
+    NoVerdictError,
+    TemporaryError,
+    UserError,
+)
 from bench.core.interrupt import EXIT_INTERRUPTED, raised, tell
 from bench.core.masking import mask
+from bench.core.memory import as_exhausted, check_address_space
 
 EXIT_BUG = 1
 EXIT_NO_VERDICT = 1
@@ -80,9 +88,7 @@ def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
         f"kaldi:PATH ({note})",
     )
-    command.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
-    )
+    add_channel(command)
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
@@ -125,7 +131,26 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         dest="settings",
         help="refuse kernels whose sums come out in another order each time (a CPU has none here)",
     )
-    command.add_argument("--seed", type=int, default=0, help="default: 0")
+    add_seed(command)
+
+
+def add_seed(command: argparse.ArgumentParser, what: str = "") -> None:
+    """``--seed``; `what` it is of."""
+    command.add_argument(
+        "--seed",
+        type=whole_number("--seed", least=0, most=MAX_SEED),
+        default=0,
+        help=f"{what} (default: 0)" if what else "default: 0",
+    )
+
+
+def add_channel(command: argparse.ArgumentParser) -> None:
+    """``--channel``."""
+    command.add_argument(
+        "--channel",
+        type=whole_number("--channel", least=0),
+        help="the channel to use of stereo recordings (0, 1)",
+    )
 
 
 def print_json(value: Any) -> None:
@@ -139,6 +164,76 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def whole_number(
+    flag: str, *, least: int | None = None, most: int | None = None
+) -> Callable[[str], int]:
+    """The type of `flag` for argparse: a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise UserError(f"{flag} must be a whole number, got {text!r}; {_WAY_OUT}") from error
+        if least is not None and value < least:
+            raise UserError(f"{flag} must be at least {least}, got {value}; {_WAY_OUT}")
+        if most is not None and value > most:
+            raise UserError(f"{flag} must be at most {most}, got {value}; {_WAY_OUT}")
+        return value
+
+    return read
+
+
+def real_number(
+    flag: str, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+) -> Callable[[str], float]:
+    """The type of `flag` for argparse: a finite number, at least `least`, more than `above`, at
+    most `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise UserError(f"{flag} must be a number, got {text!r}; {_WAY_OUT}") from error
+        if not math.isfinite(value):
+            raise UserError(f"{flag} must be finite, got {text}; {_WAY_OUT}")
+        for holds, rule in (
+            (value >= least, f"at least {least:g}"),
+            (value > above, f"above {above:g}"),
+            (value <= most, f"at most {most:g}"),
+        ):
+            if not holds:
+                raise UserError(f"{flag} must be {rule}, got {text}; {_WAY_OUT}")
+        return value
+
+    return read
+
+
+_WAY_OUT = "leave it out for the default"
+MAX_SEED = 2**53
+"""JSON holds whole numbers up to this exactly."""
+
+
+def parse(verb: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """What `verb` reads of `arguments`.
+
+    Raises:
+        UserError: one that is empty, not UTF-8, or holds a NUL; a value that its flag refuses.
+        SystemExit: argparse refuses them, and has said so.
+    """
+    for before, argument in pairwise(["", *arguments]):
+        flag, equals, value = argument.partition("=")
+        if not argument or (equals and not value and flag.startswith("--")):
+            named = flag or before or "an argument"
+            raise UserError(f"{named} has an empty value; give one, or leave it out")
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"an argument must be UTF-8, got {argument!r}; rename it") from error
+        if "\0" in argument:
+            raise UserError(f"an argument holds no NUL, got {argument!r}; remove it")
+    return verb.parse_args(arguments)
 
 
 def start(verb: str, parser: argparse.ArgumentParser) -> NoReturn:
@@ -159,10 +254,11 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
     stopped from outside, start it again; 130: interrupted. Each but 0 with one line on stderr. A
     bug keeps its traceback and ends with 1. What is printed is masked.
     """
-    options = verb.parse_args()
-    set_up_logging(-1 if options.quiet else options.verbose)
     try:
+        options = parse(verb, sys.argv[1:])
+        set_up_logging(-1 if options.quiet else options.verbose)
         with raised():
+            check_address_space()
             main(options)
     except UserError as error:
         _stop_with(str(error))
@@ -178,12 +274,27 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         # silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-            what = error.filename or "a file"
-            _stop_with(f"{what} cannot be written ({error.strerror}); make room and run it again")
+        if (words := _reason_of_the_machine(error)) is not None:
+            _stop_with(words)
         # Some library may quote the address that it was given, password and all.
         sys.stderr.write(mask(traceback.format_exc()))
         sys.exit(EXIT_BUG)
+
+
+def _reason_of_the_machine(error: Exception) -> str | None:
+    """What the machine refuses, in a line; None if `error` has another cause."""
+    if (exhausted := as_exhausted(error)) is not None:
+        return str(exhausted)
+    if not isinstance(error, OSError):
+        return None
+    what = error.filename or "a file"
+    if error.errno in DISK_IS_FULL:
+        return f"{what} cannot be written ({error.strerror}); make room and run it again"
+    if error.errno in NOT_WRITABLE:
+        return f"{what}: {error.strerror}; change its permissions, or name another"
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return f"a temporary folder must be writable ({error.strerror}); set TMPDIR to one that is"
+    return None
 
 
 def _stop_with(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:

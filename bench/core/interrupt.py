@@ -62,8 +62,8 @@ def raised() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        # Where Ctrl-C came while a text was executed (dataclasses do that), Python notes that nobody
-        # caught it, and would end the process by SIGINT; executing a text takes the note back.
+        # After a Ctrl-C inside exec() (dataclasses use it) CPython marks the interrupt as unhandled
+        # and would end the process by SIGINT; another exec() clears the mark.
         exec("")
         sys.unraisablehook = before
         signal.signal(signal.SIGINT, _leave)

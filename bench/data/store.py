@@ -26,8 +26,8 @@ from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
-from bench.core.errors import UnwritableError, UserError
-from bench.core.paths import CACHE_VARIABLE, cache_root, write_json
+from bench.core.errors import UserError
+from bench.core.paths import CACHE_VARIABLE, cache_root, write_json, writing_cache
 from bench.core.threads import ordered_map
 from bench.data.audio import read_utterance
 from bench.data.features import (
@@ -127,7 +127,7 @@ def open_store(
     folder = cache_root() / "features" / key
     if (store := _open(folder, corpus)) is not None:
         return store
-    try:
+    with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.with_suffix(".lock")):
             # The process that held the lock before may have built it meanwhile.
@@ -136,9 +136,6 @@ def open_store(
                     log.warning("the feature store %s is damaged; it is built anew", folder)
                 build_store(folder, corpus, config, stats, progress)
                 store = _open(folder, corpus)
-    except OSError as error:
-        way_out = f"make room there or set {CACHE_VARIABLE} to another folder,"
-        raise UnwritableError(folder, error, way_out) from error
     assert store is not None, f"the store just built in {folder} cannot be opened"
     return store
 

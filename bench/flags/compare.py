@@ -47,5 +47,5 @@ def build_parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     for name in ("csv", "markdown", "latex"):
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    cli.add_seed(parser, "of the bootstrap")
     return parser

@@ -1,6 +1,7 @@
 """The flags of `python -m bench.deploy`."""
 
 import argparse
+from collections.abc import Callable
 
 from bench.core import cli
 
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(slurm, "tasks")
     slurm.add_argument(
         "--hours",
-        type=int,
+        type=_whole("--hours"),
         default=24,
         metavar="N",
         help="until a task is queued again (default: 24)",
@@ -49,25 +50,38 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _whole(flag: str, least: int = 1) -> Callable[[str], int]:
+    return cli.whole_number(flag, least=least, most=1_000_000)
+
+
 def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
-    kind.add_argument("--count", type=int, default=4, metavar="N", help=f"{what} (default: 4)")
-    kind.add_argument("--cpus", type=int, default=4, metavar="N", help="of each (default: 4)")
+    for flag, least, default, counted in (
+        ("--count", 1, 4, what),
+        ("--cpus", 1, 4, "of each"),
+        ("--gpus", 0, 0, "of each"),
+    ):
+        kind.add_argument(
+            flag,
+            type=_whole(flag, least),
+            default=default,
+            metavar="N",
+            help=f"{counted} (default: {default})",
+        )
     kind.add_argument(
         "--memory",
-        type=int,
+        type=_whole("--memory"),
         metavar="GIB",
         help=f"of each (default: {GIB_PER_CPU} for each of --cpus)",
     )
-    kind.add_argument("--gpus", type=int, default=0, metavar="N", help="of each (default: 0)")
     kind.add_argument(
         "--notice",
-        type=int,
+        type=_whole("--notice"),
         default=120,
         metavar="SECONDS",
         help="between SIGTERM and the end (default: 120)",
     )
     kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
-    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri="")
+    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri=None)
 
 
 def _add_tracking(kind: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--storage", metavar="URL", help="of the queue, as for bench.sweep")
     parser.add_argument(
         "--wait",
-        type=float,
+        type=cli.real_number("--wait", least=0),
         default=0.0,
         metavar="SECONDS",
         help="watch runs of other machines for a sign of life (default: 0)",

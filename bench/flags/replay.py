@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bench.core import cli
 
+MAX_SIMULATED = 1_000_000
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.replay`."""
@@ -17,8 +19,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("curves", metavar="STUDY|FILE", help="a study, or a file that --save wrote")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the curves, JSON lines")
-    parser.add_argument("--trials", type=int, default=24, help="of a study (default: 24)")
-    parser.add_argument("--studies", type=int, default=100, help="to simulate (default: 100)")
+    for flag, default, least, what in (
+        ("--trials", 24, 2, "of a study"),
+        ("--studies", 100, 5, "to simulate"),
+    ):
+        number = cli.whole_number(flag, least=least, most=MAX_SIMULATED)
+        parser.add_argument(flag, type=number, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--budget", default="standard", help="default: standard")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    cli.add_seed(parser)
     return parser

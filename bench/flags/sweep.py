@@ -7,6 +7,9 @@ from bench.study.lease import GRACE_SECONDS
 
 DEFAULT_CORPUS = "spoken"
 DEFAULT_BUDGET = "quick"
+MIN_GRACE_SECONDS = 1.0
+"""Shorter than a busy machine's pauses, every worker would count as gone."""
+MAX_WORKERS = 10_000
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,14 +45,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     """What starts the workers, how many, and where they find their work."""
-    parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
+    parser.add_argument(
+        "--workers",
+        type=cli.whole_number("--workers", least=1, most=MAX_WORKERS),
+        help="processes (default: one per core; GPU: one)",
+    )
     parser.add_argument(
         "--gpus",
         metavar="0,1",
         help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
     )
     parser.add_argument(
-        "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
+        "--per-gpu",
+        type=cli.whole_number("--per-gpu", least=1, most=MAX_WORKERS),
+        default=1,
+        metavar="N",
+        help="workers on each of --gpus (default: 1)",
     )
     parser.add_argument(
         "--engine",
@@ -69,7 +80,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--grace",
-        type=float,
+        type=cli.real_number("--grace", least=MIN_GRACE_SECONDS),
         default=GRACE_SECONDS,
         metavar="SECONDS",
         help="without a sign of life before a worker counts as gone "

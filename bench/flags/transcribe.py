@@ -24,14 +24,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="WAV, FLAC, OGG, MP3, SPH or RAW, or a folder that is searched for them",
     )
     cli.add_checkpoint(parser)
+    cli.add_channel(parser)
     parser.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
+        "--offset",
+        type=cli.real_number("--offset", least=0),
+        metavar="SECONDS",
+        help="where to begin in each recording",
     )
     parser.add_argument(
-        "--offset", type=float, metavar="SECONDS", help="where to begin in each recording"
-    )
-    parser.add_argument(
-        "--duration", type=float, metavar="SECONDS", help="how much to read (default: to the end)"
+        "--duration",
+        type=cli.real_number("--duration", above=0),
+        metavar="SECONDS",
+        help="how much to read (default: to the end)",
     )
     cli.add_device(parser)
     return parser

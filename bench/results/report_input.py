@@ -21,7 +21,7 @@ from bench.results.significance import ALPHA
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.two_way import POWER
-from bench.study.definition import StudyDefinition, load
+from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
@@ -104,6 +104,9 @@ def command_of(definition: StudyDefinition) -> str:
         parts.append(f"--audio {corpus.audio}")
     if corpus.channel is not None:
         parts.append(f"--channel {corpus.channel}")
+    if definition.name != own_name(definition):
+        parts.append(f"--name {shlex.quote(definition.name)}")
+    parts.append(f"--device {definition.device}")
     return " ".join(parts)
 
 

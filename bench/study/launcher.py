@@ -17,7 +17,8 @@ from rich.progress import TaskID
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.console import progress_bars
-from bench.core.errors import UserError
+from bench.core.errors import OutOfHostMemoryError, UserError
+from bench.core.memory import address_space_limit, num_killed
 from bench.study.definition import StudyDefinition
 from bench.study.engine import Engine, Worker
 from bench.study.lease import FILE as LEASE
@@ -26,7 +27,8 @@ from bench.study.queue import Slot, SlotQueue, best_slot, is_over
 from bench.study.run import is_recorded
 from bench.study.storage import QueueStorage
 from bench.study.worker import Assignment
-from bench.tracking import TrackingTarget
+from bench.tracking import RunRecord, TrackingTarget
+from bench.tracking.record import RUN
 
 POLL_SECONDS = 1.0
 STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 60.0, 0.05
@@ -127,6 +129,7 @@ class Launcher:
         self._named: set[Path] = set()
         """Runs whose holder stands still, and was named."""
         self._early_deaths = 0
+        self._num_killed = num_killed()
         self._confirm_slots = range(definition.budget.num_seeds)
 
     def run(self, check_stop: Callable[[], None] = lambda: None) -> None:
@@ -140,7 +143,7 @@ class Launcher:
         Raises:
             TemporaryError: the database of the queue is gone, or a process that is not ours holds
                 what is left and stands still.
-            UnwritableError: the disk is full.
+            UserError: the disk is full, or there is no memory left; the same command goes on.
         """
         for queue in self._queues.values():
             queue.prepare()
@@ -281,9 +284,9 @@ class Launcher:
 
     def _hear(self, running: _Running, message: dict[str, object], bars: Bars) -> None:
         running.said.update(message)
-        if "unwritable" in message:
-            # Every other worker would meet the full disk too.
-            raise UserError(str(message["unwritable"]))
+        if "exhausted" in message:
+            # Every other worker would meet the full disk, or the lack of memory, too.
+            raise UserError(str(message["exhausted"]))
         slot, fraction, wer = message.get("slot"), message.get("fraction"), message.get("wer")
         if isinstance(slot, int):
             running.slot = slot
@@ -312,11 +315,37 @@ class Launcher:
             bars.remove_task(running.task)
             self._tell_end(running)
             running.worker.close()
+            self._check_memory(running)
             early = not running.said and running.worker.exit_code not in (0, EXIT_START_AGAIN)
             self._early_deaths = self._early_deaths + 1 if early else 0
             if self._early_deaths >= MAX_EARLY_DEATHS:
                 raise RuntimeError(f"{MAX_EARLY_DEATHS} workers in a row died before they began")
         return bool(ended)
+
+    def _check_memory(self, running: _Running) -> None:
+        """Stop where a worker died under a limit that is the likely reason; its run, if it had
+        begun one, keeps its number of attempts.
+
+        Raises:
+            OutOfHostMemoryError: it died, and the kernel has killed a process for want of memory
+                or ``ulimit -v`` leaves little.
+        """
+        if running.worker.exit_code in (0, EXIT_START_AGAIN):
+            return
+        limit = address_space_limit()
+        if num_killed() > self._num_killed:
+            why = "the kernel killed it"
+        elif limit is not None:
+            why = f"ulimit -v allows {limit // 1024:,} kB"
+        else:
+            return
+        if running.slot is not None:
+            folder = self._queues[running.assignment.system].folder_of(
+                running.assignment.kind, running.slot
+            )
+            if (folder / RUN).exists() and not is_recorded(folder):
+                RunRecord(folder).close("killed", {})
+        raise OutOfHostMemoryError(f"{running.label}: its worker died, {why}")
 
     def _tell_end(self, running: _Running) -> None:
         if not running.said and running.worker.exit_code == 0:

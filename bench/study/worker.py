@@ -24,8 +24,9 @@ from optuna.trial import Trial
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import flatten
-from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.errors import ExhaustedError, TemporaryError, UserError
 from bench.core.masking import MaskingFormatter
+from bench.core.memory import as_exhausted
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.lease import Lease, LeaseLostError
@@ -128,10 +129,12 @@ def work(assignment: Assignment, connection: Connection) -> None:
         ) as storage:
             queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
             over = do(assignment, definition, queue, stop)
-    except UnwritableError as error:
-        stop.tell({"unwritable": str(error)})
     except (LeaseLostError, TemporaryError) as error:
         _logger.warning("%s", error)
+    except Exception as error:
+        if (exhausted := as_exhausted(error)) is None:
+            raise
+        stop.tell({"exhausted": str(exhausted)})
     sys.exit(0 if over else EXIT_START_AGAIN)
 
 
@@ -269,7 +272,7 @@ def _perform(
             pruned=lambda: report.pruned,
             check_lease=lease.check,
         )
-    except (UnwritableError, LeaseLostError):
+    except (ExhaustedError, LeaseLostError):
         raise
     except UserError as error:
         _logger.error("%s", error)

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,15 @@ from bench.tracking.provenance import environment
 from bench.tracking.reader import Tables, confirmed, read_study
 from bench.tracking.record import RUN
 from bench.tracking.tracker import TrackingTarget
-from bench.tracking.uri import display_uri, first_line, tracking_uri
+from bench.tracking.uri import display_uri, first_line, reason_of_outage, tracking_uri
 from bench.tracking.views import COLOR_TAG, COLORS
 
 if TYPE_CHECKING:
     from bench.tracking.store import MlflowStore
 
 T = TypeVar("T")
+
+ASK_AGAIN_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class StudyTracker:
         self._data_digest = data_digest
         self._store: MlflowStore | None = None
         self._begun: set[str] = set()
+        self._down_since: float | None = None
         self.num_unsent = 0
         """How many things the server did not take."""
 
@@ -189,20 +193,46 @@ class StudyTracker:
 
     def _try(self, what: str, send: Callable[["MlflowStore"], T]) -> T | None:
         """The result of `send`; None, after a warning, if the server does not take it."""
+        store = self._connected()
+        if store is not None:
+            try:
+                return send(store)
+            except UserError:
+                raise
+            except Exception as error:
+                _logger.warning(
+                    "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
+                )
+        self.num_unsent += 1
+        return None
+
+    def _connected(self) -> "MlflowStore | None":
+        """The store; None, after one warning, if its server does not answer, and then without
+        asking it for a while."""
         # Here, not at the top: commands that only read records need no mlflow.
         from bench.tracking.store import connect
 
+        since = self._down_since
+        if since is not None and time.monotonic() - since < ASK_AGAIN_SECONDS:
+            return None
         try:
             self._store = self._store or connect(self._uri)
-            return send(self._store)
         except UserError:
             raise
         except Exception as error:
             _logger.warning(
-                "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
+                "tracking: %s does not answer (%s); records stay in %s, python -m bench.sync sends "
+                "them later",
+                self.tracking_uri,
+                reason_of_outage(error),
+                OUT / self._study,
             )
-            self.num_unsent += 1
-            return None
+            self._down_since = time.monotonic()
+        return self._store
+
+    def reaches_store(self) -> bool:
+        """Whether the server answers, as far as is known; where it does not, that is said once."""
+        return self._connected() is not None
 
     def _tags(self, variant: str, kind: str, state: str) -> dict[str, str]:
         facts = environment()

@@ -1,6 +1,7 @@
 """What a worker finds already done, it does not do again."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,15 @@ import pytest
 from optuna.trial import TrialState
 
 from bench.core.config import to_dict
+from bench.core.errors import OutOfHostMemoryError
 from bench.data.corpora import CorpusConfig
+from bench.study import launcher as launchers
 from bench.study import worker
 from bench.study.definition import StudyDefinition, define
+from bench.study.engine import LocalEngine
 from bench.study.lease import Lease
 from bench.study.queue import SlotQueue
+from bench.study.run import attempts_so_far, is_recorded
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
 from bench.study.worker import Assignment, _StopRequest, _TrialReport
@@ -160,3 +165,57 @@ def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
     lease.release()
     frozen = trial.study.get_trials()[trial.number]
     assert set(frozen.intermediate_values) == ({1, 2} if epoch == 2 else {1})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(12, "Cannot allocate memory")])
+def test_a_worker_without_memory_says_so_and_leaves_its_slot(
+    tmp_path: Path, definition: StudyDefinition, queue: SlotQueue,
+    monkeypatch: pytest.MonkeyPatch, error: Exception,
+) -> None:  # fmt: skip
+    def refuse(*_: object) -> None:
+        raise error
+
+    said: list[dict[str, object]] = []
+    stop = SimpleNamespace(tell=said.append)
+    monkeypatch.setattr(worker, "_StopRequest", lambda _: stop)
+    monkeypatch.setattr(worker, "_work_on_trial", refuse)
+    monkeypatch.setattr(worker.definitions, "load", lambda _: definition)
+    with pytest.raises(SystemExit) as end:
+        worker.work(assignment(tmp_path, "trial", None), None)  # type: ignore[arg-type]
+    assert end.value.code == worker.EXIT_START_AGAIN
+    ((key, message),) = said[0].items()
+    assert key == "exhausted"
+    assert str(message).startswith("memory ran out (")
+    assert [slot.state for slot in queue.slots()] == [TrialState.WAITING] * 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "killed", "why"),
+    [
+        (4 << 30, 0, "its worker died, ulimit -v allows 4,194,304 kB"),
+        (None, 1, "its worker died, the kernel killed it"),
+    ],
+)
+def test_a_run_whose_worker_died_for_want_of_memory_keeps_its_attempts(
+    tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, monkeypatch: pytest.MonkeyPatch,
+    limit: int | None, killed: int, why: str,
+) -> None:  # fmt: skip
+    folder = queue.folder_of("trial", 0)
+    record(folder, definition, state="killed", wer=None)
+    (folder / "summary.json").unlink()  # as the death leaves it, at its third attempt
+    monkeypatch.setattr(launchers, "address_space_limit", lambda: limit)
+    with closing(QueueStorage(None, tmp_path, num_workers=1)) as storage:
+        launcher = launchers.Launcher(
+            tmp_path, definition, storage, LocalEngine(1, 1), storage_url=None, grace_seconds=60.0,
+            parents={},
+        )  # fmt: skip
+    monkeypatch.setattr(launchers, "num_killed", lambda: launcher._num_killed + killed)
+    dead = SimpleNamespace(exit_code=-9)
+    running = launchers._Running(assignment(tmp_path, "trial", None), dead, 0, slot=0)  # type: ignore[arg-type]
+    with pytest.raises(OutOfHostMemoryError, match=why):
+        launcher._check_memory(running)
+    assert attempts_so_far(folder) == 2
+    assert not is_recorded(folder)
+    monkeypatch.undo()
+    running.worker.exit_code = 0  # type: ignore[misc]
+    launcher._check_memory(running)

@@ -8,6 +8,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.tracking import Findings, StudyTracker, TrackingTarget, flush_unsent
+from bench.tracking import study as studies
 
 PARAMS = {"optim.learning_rate": 0.001}
 VARIANTS = {
@@ -110,7 +111,7 @@ def test_a_dead_server_costs_a_warning(
     assert tracker.parent("tiny") == dead_server
     summarise(lab, tracker)
     tracker.stop()
-    assert "experiment not sent to http://bench:***@127.0.0.1:9" in caplog.text
+    assert "tracking: http://bench:***@127.0.0.1:9 does not answer" in caplog.text
     assert "hunter2" not in caplog.text + tracker.tracking_uri + repr(tracker.target)
 
 
@@ -174,3 +175,26 @@ def test_another_study_of_the_same_name_is_refused_and_left_alone(lab: Any) -> N
         other.parent("tiny")
     now = [run.to_dictionary() for kind in ("parent", "summary") for run in lab.runs(kind)]
     assert now == before
+
+
+def test_a_server_that_is_down_is_told_of_once_and_asked_again_later(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def connect(uri: str) -> None:
+        asked.append(uri)
+        raise RuntimeError("API request failed") from OSError(111, "Connection refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:hunter2@127.0.0.1:9")
+    monkeypatch.setattr("bench.tracking.store.connect", connect)
+    tracker = StudyTracker.open("s")
+    assert tracker.parent("a") == tracker.parent("b")
+    assert not tracker.reaches_store()
+    (line,) = caplog.messages
+    assert line.startswith("tracking: http://ann:***@127.0.0.1:9 does not answer (Connection ref")
+    assert line.endswith("stay in out/s, python -m bench.sync sends them later")
+    assert (len(asked), tracker.num_unsent) == (1, 3)
+    monkeypatch.setattr(studies, "ASK_AGAIN_SECONDS", 0.0)
+    tracker.parent("a")
+    assert len(asked) == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
-from bench.core.paths import cache_root
+from bench.core.paths import cache_folder, writing_cache
 
 MAX_UNPACKED_BYTES = 2**32
 """An archive unpacks to so much at most; a few kB of a stranger's could unpack to a full disk."""
@@ -57,9 +57,8 @@ def unpacked(archives: Sequence[Path]) -> Path:
     for archive in archives:
         with archive.open("rb") as handle:
             hashed.update(hashlib.file_digest(handle, "sha256").digest())
-    folder = cache_root() / "unpacked" / hashed.hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    folder = cache_folder("unpacked") / hashed.hexdigest()[:16]
+    with writing_cache(folder), FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 complete = Path(temporary, "complete")

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.core.paths import exists
+from bench.core.paths import exists, user_path
 from bench.data.utterance import Snippet
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+:/")
@@ -59,12 +59,18 @@ class CorpusConfig:
         name, _, path = given.partition(":")
         if not name:
             raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
-        try:
-            place = str(Path(path).expanduser()) if path else None
-        except RuntimeError as error:  # no such user
-            raise UserError(f"--corpus {given!r}: {error}; write the whole path") from error
+        place = str(user_path(path, "--corpus")) if path else None
         plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
-        return from_dict(cls, plain)
+        config = from_dict(cls, plain)
+        config._check_local()
+        return config
+
+    def _check_local(self) -> None:
+        if self.path is not None and _URL.match(self.path):
+            raise UserError(
+                f"--corpus {self.name}:PATH names a file or folder of this machine, got the "
+                f"address {self.path}; download it first"
+            )
 
     def required_path(self) -> Path:
         """The file or folder to read, where a corpus knows no places of its own.
@@ -74,11 +80,7 @@ class CorpusConfig:
         """
         if self.path is None:
             raise UserError(f"{self.name} needs its path; write --corpus {self.name}:PATH")
-        if _URL.match(self.path):
-            raise UserError(
-                f"{self.name} reads files of this machine, got the address {self.path}; download "
-                "it and give its path"
-            )
+        self._check_local()
         path = Path(self.path)
         if not exists(path) or not (path.is_file() or path.is_dir()):
             raise UserError(

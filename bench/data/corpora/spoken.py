@@ -7,6 +7,7 @@ corpus is made once and never goes stale.
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -25,9 +26,9 @@ from filelock import FileLock
 
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
+from bench.core.errors import OutOfHostMemoryError, UserError
 from bench.core.interrupt import kept_from_children
-from bench.core.paths import cache_root
+from bench.core.paths import cache_root, writing_cache
 from bench.core.seeding import derive
 from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
 from bench.data.corpora.manifest import read_manifest
@@ -177,6 +178,8 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
 
     Raises:
         UserError: eSpeak NG is not installed, or does not work.
+        UnwritableError: the cache cannot be written.
+        OutOfHostMemoryError: there is too little memory.
     """
     try:
         espeak_version = version("espeakng-loader")
@@ -188,20 +191,29 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
     lines = plan(SIZES[name])
     key = digest([SYNTHESIS_VERSION, espeak_version, [asdict(line) for line in lines]])
     folder = cache_root() / "spoken" / f"{name}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{folder.name}.lock"):
-        if not (folder / COMPLETED_FILE).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                made = Path(temporary) / name
-                made.mkdir()
-                _speak(lines, made, progress)
-                made.rename(folder)
+    if (folder / COMPLETED_FILE).is_file():
+        return folder  # from a cache that cannot be written, too
+    with writing_cache(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{folder.name}.lock"):
+            if not (folder / COMPLETED_FILE).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                    made = Path(temporary) / name
+                    made.mkdir()
+                    _speak(lines, made, progress)
+                    made.rename(folder)
     return folder
 
 
 def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | None) -> None:
-    """Fill `folder` with the WAVs of `lines`, their manifest and the marker."""
+    """Fill `folder` with the WAVs of `lines`, their manifest and the marker.
+
+    Raises:
+        OSError: the folder cannot be written.
+        OutOfHostMemoryError: there is too little memory.
+        UserError: eSpeak NG does not work.
+    """
     _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
     with kept_from_children():
         process = subprocess.Popen(
@@ -221,6 +233,11 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
         except BaseException:  # Ctrl-C above all: who fills a folder must not outlive it
             process.kill()
             raise
+    if process.returncode == os.EX_IOERR:
+        number = int(said)
+        raise OSError(number, os.strerror(number))
+    if process.returncode == os.EX_OSERR:
+        raise OutOfHostMemoryError(f"while eSpeak NG spoke: {said}")
     if process.returncode != 0:
         raise UserError(
             f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "

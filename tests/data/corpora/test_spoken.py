@@ -1,7 +1,9 @@
 """The plan is tested without a synthesiser; samples on spoken-tiny, where the wheel is."""
 
 import importlib.metadata
+import os
 import random
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import soundfile
 
 from bench.core.config import digest
-from bench.core.errors import UserError
+from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig, load_corpus, spoken
 from bench.data.corpora.grammar import Grammar, draw_sentences, trigrams
 from bench.data.corpora.spoken import SIZES, corpus_folder, plan
@@ -184,3 +186,25 @@ def test_an_unfinished_folder_is_made_again_and_a_failure_leaves_none(
     ):
         corpus_folder("spoken-tiny")
     assert not [path for path in (tmp_path / "spoken").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("code", "last", "error", "message"),
+    [
+        (os.EX_IOERR, "28", UnwritableError, r"No space left on device\); set BENCH_CACHE"),
+        (os.EX_OSERR, "MemoryError: ", OutOfHostMemoryError, "while eSpeak NG spoke: MemoryError"),
+        (1, "boom", UserError, r"could not speak the corpus \(status 1, last: boom\)"),
+    ],
+)
+def test_a_synthesis_that_lacks_room_does_not_blame_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, last: str,
+    error: type[UserError], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho 1\necho '{last}'\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(error, match=message):
+        corpus_folder("spoken-tiny")
+    assert [path.suffix for path in (tmp_path / "spoken").iterdir()] == [".lock"]
