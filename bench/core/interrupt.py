@@ -62,8 +62,8 @@ def raised() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        # Where Ctrl-C came while a text was executed (dataclasses do that), Python notes that nobody
-        # caught it, and would end the process by SIGINT; executing a text takes the note back.
+        # Ctrl-C while a text was executed, as dataclasses do: Python notes that nobody caught it
+        # and would end the process by SIGINT. Executing a text takes the note back.
         exec("")
         sys.unraisablehook = before
         signal.signal(signal.SIGINT, _leave)
