@@ -25,7 +25,8 @@ from bench.tracking.record import ENVIRONMENT, RUN, SCORED, read_json, read_line
 SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
 NORMALISED = (
-    "texts of files were normalised before they were scored: lower case, punctuation as space"
+    "texts of files were normalised before they were scored: lower case, no quotation marks, no "
+    "sentence punctuation"
 )
 
 
