@@ -3,8 +3,10 @@
 import getpass
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -159,6 +161,9 @@ def connect(uri: str) -> MlflowStore:
     """
     try:
         with _alone(uri):
+            file = sqlite_file(uri)
+            if file is not None and not file.exists():
+                _make_whole(file)
             store = MlflowStore(uri)
             store.client.search_experiments(max_results=1)
             return store
@@ -169,11 +174,22 @@ def connect(uri: str) -> MlflowStore:
             raise
         way_out = f"correct it, or unset {VARIABLE} to use a file here"
         if uri == DEFAULT:
-            way_out = f"make this folder writable, or name another store in {VARIABLE}"
+            way_out = f"see that this folder is writable and has room, or set {VARIABLE}"
         raise UserError(
             f"runs are tracked in a store that MLflow can open, {display_uri(uri)} is none "
             f"({first_line(error)}); {way_out}"
         ) from error
+
+
+def _make_whole(file: Path) -> None:
+    """Make MLflow's tables in a new SQLite file, all or none: it never goes on with some, which a
+    full disk or a kill would leave."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def as_params(params: Mapping[str, Any]) -> dict[str, str]:
