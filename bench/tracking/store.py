@@ -3,7 +3,7 @@
 import getpass
 import json
 import math
-import os
+import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -184,7 +184,8 @@ def connect(uri: str) -> MlflowStore:
 def _make_whole(file: Path) -> None:
     """Make MLflow's tables in a new SQLite file, all or none: it never goes on with some, which a
     full disk or a kill would leave."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    # Never the same name twice: MLflow keeps what it has opened as long as a process lives.
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
         temporary.replace(file)
