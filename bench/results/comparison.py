@@ -113,7 +113,7 @@ def _variant_row(
         "peak_memory_bytes",
     ):
         row[column] = scored[column].mean()
-    for state in ("finished", "pruned", "diverged", "failed"):
+    for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
     if variant in outcomes.index:
         found = outcomes.loc[variant]
