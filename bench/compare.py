@@ -1,6 +1,7 @@
 """Compare systems on the same utterances: ours, or anybody's."""
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.seeding import numpy_generator
 from bench.results.kept import keep
-from bench.results.pairs import Outcome, compare_pairs, rank_over_speakers, summarise
+from bench.results.pairs import (
+    Outcome,
+    assumptions,
+    compare_pairs,
+    rank_over_speakers,
+    summarise,
+)
 from bench.results.refusal import check_comparable, leaks, unknown_facts
-from bench.results.scored import aligned
+from bench.results.scored import aligned, claims_among
 from bench.results.systems import read_systems
 from bench.results.tables import (
     Cells,
@@ -49,13 +56,14 @@ def main(options: argparse.Namespace) -> None:
         leakage = leaks(systems, progress)
     if options.save is not None:
         keep(systems, options.save, leakage=leakage, common=options.common)
+    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     comparison = Comparison(
         systems=summarise(outcomes, rng),
-        pairs=compare_pairs(outcomes, rng),
+        pairs=compare_pairs(outcomes, rng, claims_among(systems), margin),
         not_comparable=differing,
         leakage=leakage,
-        notes=(*notes, *unknown_facts(systems), *_ranks(outcomes)),
+        notes=(*notes, *assumptions(outcomes), *unknown_facts(systems), *_ranks(outcomes)),
     )
     if options.json:
         cli.print_json(as_json(comparison))
@@ -74,8 +82,8 @@ def _ranks(outcomes: Sequence[Outcome]) -> Iterator[str]:
     ranks = zip(found.average_ranks, (outcome.name for outcome in outcomes), strict=True)
     shown = ", ".join(f"{name} {average:.2f}" for average, name in sorted(ranks))
     yield (
-        f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g}; closer "
-        f"than {found.critical_difference:.2f} may be chance)"
+        f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g} for these "
+        f"very runs, seeds not counted; closer than {found.critical_difference:.2f} may be chance)"
     )
 
 
@@ -85,7 +93,7 @@ def _print(comparison: Comparison) -> None:
     _print_table(system_cells(comparison))
     _print_table(pair_cells(comparison))
     if len(comparison.systems) > 2:
-        STDOUT.print("\npoints of WER, row minus column; * separated")
+        STDOUT.print("\npoints of WER, row minus column; * differ, = equivalent")
         _print_table(matrix_cells(comparison))
     STDOUT.print()
     for line in (*verdicts(comparison), *comparison.notes):
@@ -102,6 +110,18 @@ def _print_table(cells: Cells) -> None:
         table.add_row(*map(Text, row))
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
+
+
+def _margin(text: str) -> float:
+    try:
+        margin = float(text)
+    except ValueError:
+        margin = math.nan
+    if not 0 < margin < 100:
+        raise argparse.ArgumentTypeError(
+            f"a margin is above 0 and below 100 points of WER, got {text!r}; write for instance 2"
+        )
+    return margin
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -136,7 +156,18 @@ def build_parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     for name in FORMS:
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument(
+        "--margin",
+        type=_margin,
+        metavar="POINTS",
+        help="systems closer than this in WER are equivalent (default: as their study says, or 2)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the bootstrap, for test sets of fewer than ten speakers (default: 0)",
+    )
     return parser
 
 

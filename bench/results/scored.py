@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.results.pairs import Outcome
+from bench.stats.verdict import MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class ScoredSystem:
     """What the splits of its corpus are known to share, a sentence each."""
     study: str = ""
     corpus: CorpusConfig | None = None
+    claims: tuple[tuple[str, str], ...] = ()
+    """What its study claimed before it began: pairs of labels, the first better."""
+    margin: float = MARGIN
+    """Within which its study takes two systems as equivalent."""
 
     @property
     def name(self) -> str:
@@ -90,3 +95,14 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
                         f"{other!r} in {name} and {value!r} in {system.name}; correct one"
                     )
     return {id: value for id, (_, value) in said.items()}
+
+
+def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]:
+    """The claims of the systems' studies, by the names that the systems have here."""
+    names = {(s.study, s.name.removeprefix(f"{s.study}/")): s.name for s in systems}
+    found = [
+        (names.get((s.study, better)), names.get((s.study, worse)))
+        for s in systems
+        for better, worse in s.claims
+    ]
+    return tuple(dict.fromkeys((a, b) for a, b in found if a is not None and b is not None))
