@@ -58,9 +58,11 @@ def main(options: argparse.Namespace) -> None:
         keep(systems, options.save, leakage=leakage, common=options.common)
     margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
+    with counting("systems") as progress:
+        pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)
     comparison = Comparison(
         systems=summarise(outcomes, rng),
-        pairs=compare_pairs(outcomes, rng, claims_among(systems), margin),
+        pairs=pairs,
         not_comparable=differing,
         leakage=leakage,
         notes=(*notes, *assumptions(outcomes), *unknown_facts(systems), *_ranks(outcomes)),

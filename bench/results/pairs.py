@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.results.sentences import (
     CHECKPOINTS_DIFFER,
@@ -122,6 +123,7 @@ def compare_pairs(
     rng: np.random.Generator,
     claims: Claims = (),
     margin: float = MARGIN,
+    progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
     """One row an unordered pair, with PAIR_COLUMNS.
 
@@ -134,7 +136,7 @@ def compare_pairs(
     `speakers_needed` test speakers; NaN where no number would; `remedy` says so in words. The
     shares split the variance. `utterances_low` and its like are plain intervals of these very runs
     over utterances and over speakers, as other tools print them (Bisani & Ney 2004): too narrow for
-    few speakers, and silent about seeds.
+    few speakers, and silent about seeds. `progress` hears of each system whose errors are aligned.
 
     Where no system has several runs the seeds' variance is unknown, and the verdict is about these
     checkpoints: "checkpoints differ", "checkpoints equivalent".
@@ -149,7 +151,7 @@ def compare_pairs(
     claims_P = _claimed([outcome.name for outcome in outcomes], claims)
     found = judge(systems, claims_P, margin)
     plain = _plain_intervals(counts, rng)
-    evidence = _evidence(outcomes, counts)
+    evidence = _evidence(outcomes, counts, progress)
     by_speaker, words_C = counts.errors_by_speaker(), counts.words_by_speaker()
     rows = []
     for place, (i, j) in enumerate(combinations(range(len(outcomes)), 2)):
@@ -337,12 +339,16 @@ def _plain_intervals(
 
 
 def _evidence(
-    outcomes: Sequence[Outcome], counts: _Counts
+    outcomes: Sequence[Outcome], counts: _Counts, progress: ProgressCallback | None
 ) -> Mapping[tuple[int, int], dict[str, Any]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
     firsts = [outcome.runs[0] for outcome in outcomes]
-    slots = [error_slots(run["ref"].tolist(), run["hyp"].tolist()) for run in firsts]
+    slots = []
+    for number, run in enumerate(firsts):
+        if progress is not None:
+            progress(number, len(firsts))
+        slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
     rates = [errors_SC[0] / words_C for errors_SC in counts.errors_by_speaker()]
     found = {}

@@ -211,6 +211,12 @@ def differences(systems: SystemEstimates) -> tuple[Floats, tuple[Split, Split]]:
     own_parts = (part[..., a_P] + part[..., b_P] for part in (systems.seeds, systems.interaction))
     own = _split(by_clusters, systems.num_clusters, *own_parts)
     pooled = _split(by_clusters, systems.num_clusters, *pooled_parts)
+    # A variance that stands in for an unknown one is known no better than its own mean square.
+    freedom = pool.everyone.seeds.degrees_of_freedom[..., None]
+    least = np.where(repeated_P, 0.0, pooled.total.variance**2 / freedom)
+    pooled = replace(
+        pooled, total=replace(pooled.total, noise=np.maximum(pooled.total.noise, least))
+    )
     return systems.wer[..., b_P] - systems.wer[..., a_P], (
         replace(own, total=own.total.where(own_counts)),
         replace(pooled, total=pooled.total.where(pool_counts)),
