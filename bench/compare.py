@@ -18,14 +18,20 @@ from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
 from bench.results.kept import keep
-from bench.results.pairs import Outcome, compare_pairs, rank_over_speakers, summarise
+from bench.results.pairs import (
+    Outcome,
+    assumptions,
+    compare_pairs,
+    rank_over_speakers,
+    summarise,
+)
 from bench.results.refusal import (
     check_comparable,
     leaks,
     left_out_of_corpora,
     unknown_facts,
 )
-from bench.results.scored import ScoredSystem, aligned, left_out
+from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import read_systems
 from bench.results.tables import (
     Cells,
@@ -67,16 +73,20 @@ def main(options: argparse.Namespace) -> None:
     if options.save is not None:
         keep(systems, options.save, leakage=leakage, common=options.common)
     warnings = tuple(_warnings(systems))
+    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
+    with counting("systems") as progress:
+        pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)
     comparison = Comparison(
         systems=summarise(outcomes, rng),
-        pairs=compare_pairs(outcomes, rng),
+        pairs=pairs,
         not_comparable=differing,
         leakage=leakage,
         notes=(
             *warnings,
             *left_out_of_corpora(systems),
             *notes,
+            *assumptions(outcomes),
             *unknown_facts(systems),
             *_ranks(outcomes),
         ),
@@ -115,8 +125,8 @@ def _ranks(outcomes: Sequence[Outcome]) -> Iterator[str]:
     ranks = zip(found.average_ranks, (outcome.name for outcome in outcomes), strict=True)
     shown = ", ".join(f"{name} {average:.2f}" for average, name in sorted(ranks))
     yield (
-        f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g}; closer "
-        f"than {found.critical_difference:.2f} may be chance)"
+        f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g} for these "
+        f"very runs, seeds not counted; closer than {found.critical_difference:.2f} may be chance)"
     )
 
 
@@ -126,7 +136,7 @@ def _print(comparison: Comparison) -> None:
     _print_table(system_cells(comparison))
     _print_table(pair_cells(comparison))
     if len(comparison.systems) > 2:
-        STDOUT.print("\npoints of WER, row minus column; * separated")
+        STDOUT.print("\npoints of WER, row minus column; * differ, = equivalent")
         _print_table(matrix_cells(comparison))
     STDOUT.print()
     for line in (*verdicts(comparison), *comparison.notes):

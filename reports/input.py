@@ -17,17 +17,21 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
         "num_pruned", "num_diverged", "num_failed", "num_seeds", "unbeaten", "real_time_factor",
-        "se_from_seeds", "se_from_test_set", "se_from_interaction", "se_from_search",
+        "se_from_seeds", "se_from_test_set", "se_from_interaction",
     ),
-    # One row an unordered pair of variants: WER of b minus WER of a (above zero, a is better), its
-    # 95 % interval, p and Holm-adjusted p, the probability that a random seed of a beats one of b,
-    # and the verdict ("a better", "b better" or "not separated"). `smallest_gap`: what would have
-    # been found with 80 % power. The shares split the variance of `delta_wer`; NaN where a source
-    # cannot be seen. The three tests are of the first run of each.
+    # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
+    # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
+    # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
+    # differ" or "checkpoints equivalent". `low` and `high`: of the interval that decided,
+    # `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
+    # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
+    # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
+    # the first runs.
     "pairs": (
-        "a", "b", "delta_wer", "low", "high", "p", "p_adjusted", "probability_of_improvement",
-        "smallest_gap", "share_seeds", "share_test_set", "share_interaction", "share_search",
-        "mapsswe_p", "mcnemar_p", "wilcoxon_p", "verdict",
+        "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
+        "verdict", "remedy", "minimum_detectable_effect", "probability_of_improvement",
+        "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
+        "wilcoxon_p",
     ),
     # One row a run, trial or confirm. `state`: finished, cut (by the cap on training seconds, then
     # evaluated), pruned, diverged, failed, killed or running. `params`: the searched settings as a
@@ -123,10 +127,11 @@ class ReportInput:
     utterances: pd.DataFrame
     watch: pd.DataFrame
     design: Mapping[str, Any]
-    """`method` with `level, alpha, power, num_replicates`; `held_equal` (such as "2,000,000
-    parameters", or ""); `question` with `name, summary, claim,
+    """`method` with `level, alpha, power, margin, num_replicates, fewest_linearised`; `held_equal`
+    (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
     source, base` and `better`, pairs of which the first is claimed to have the lower WER;
-    `findings`, pairs of a matter and what was found about it; per row of the study `systems:
+    `findings`, pairs of a matter and what was found about it; `assumptions`, what the verdicts rest
+    on, a sentence each; per row of the study `systems:
     {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

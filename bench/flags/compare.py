@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bench.core import cli
 
+MAX_MARGIN = 99.0
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.compare`."""
@@ -47,5 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     for name in ("csv", "markdown", "latex"):
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
-    cli.add_seed(parser, "of the bootstrap")
+    parser.add_argument(
+        "--margin",
+        type=cli.real_number("--margin", above=0, most=MAX_MARGIN),
+        metavar="POINTS",
+        help="systems closer than this in WER are equivalent (default: as their study says, or 2)",
+    )
+    cli.add_seed(parser, "of the bootstrap, for test sets of fewer than ten speakers")
     return parser

@@ -1,7 +1,7 @@
 """From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
 one sentence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +10,26 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.results.pairs import (
-    NOT_SEPARATED,
+    ENDED_BADLY,
+    Claims,
     Outcome,
+    assumptions,
     compare_pairs,
     counts_by_speaker,
+    nothing_recognised,
     summarise,
 )
-from bench.results.power_law import fit_power_law
+from bench.results.sentences import UNDECIDED, differ, known, percent, sentence_of
 from bench.results.tradeoffs import pareto_set
+from bench.stats.power_law import fit_power_law
+from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
 from bench.tracking import Tables
 from variants import VARIANTS
 
 SHARE = "batches.train_share"
-SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction", "se_from_search")
+SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
 """Parts of the standard error of a mean WER, see `summarise`."""
 
 
@@ -37,23 +42,34 @@ class Comparison:
     verdict: str
     findings: tuple[tuple[str, str], ...]
     """What else the study's question was about, and what was found."""
+    assumptions: tuple[str, ...]
+    """What the verdicts rest on, a sentence each."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
     """Compare the confirm runs of every variant, on the utterances that all of them scored."""
-    outcomes = _outcomes(definition, tables.utterances)
+    outcomes, absent = _outcomes(definition, tables)
+    question = definition.question
+    claims = question.claims if question else ()
+    margin = question.margin_points / 100 if question else MARGIN
     rng = numpy_generator(definition.seed, "bootstrap")
     scored = summarise(outcomes, rng).set_index("name")
     rows = [
         _variant_row(label, system, tables.runs, scored)
         for label, system in definition.systems.items()
     ]
-    variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng)
+    variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng, claims, margin)
     # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
     costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
     variants["unbeaten"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
     findings = tuple(_data_scale(definition, outcomes, rng))
-    return Comparison(variants, pairs, _verdict(variants, pairs), findings)
+    return Comparison(
+        variants=variants,
+        pairs=pairs,
+        verdict=_verdict(variants, pairs, claims),
+        findings=findings,
+        assumptions=(*absent, *assumptions(outcomes)),
+    )
 
 
 def _data_scale(
@@ -68,19 +84,35 @@ def _data_scale(
     law = fit_power_law(np.array(shares_N), errors, words_C, rng)
     yield (
         "WER against the amount of data",
-        f"WER = {_percent(law.scale)} × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
+        f"WER = {percent(law.scale)} % × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
         f"{law.high:.2f}): twice the data, {100 * (1 - law.factor_by_doubling):.0f} % fewer errors",
     )
 
 
-def _outcomes(definition: StudyDefinition, utterances: pd.DataFrame) -> list[Outcome]:
-    """The systems with scored confirm runs, utterances in one order."""
-    by_system = dict(list(utterances.sort_values(["run", "id"]).groupby("variant")))
-    return [
-        Outcome(name=label, runs=tuple(run for _, run in by_system[label].groupby("run")))
-        for label in definition.systems
-        if label in by_system
-    ]
+def _outcomes(definition: StudyDefinition, tables: Tables) -> tuple[list[Outcome], tuple[str, ...]]:
+    """The systems with confirm runs that ended, utterances in one order; and a sentence on each
+    system of which runs count as 100 %, having left nothing to score."""
+    utterances = tables.utterances.sort_values(["run", "id"])
+    scored = {str(run): table for run, table in utterances.groupby("run")}
+    if not scored:
+        return [], ()
+    any_run = next(iter(scored.values()))
+    confirms = tables.runs[tables.runs["kind"] == "confirm"]
+    outcomes, sentences = [], []
+    for label in definition.systems:
+        own = confirms[confirms["variant"] == label].sort_values("run")
+        good = [scored[run] for run in own["run"] if run in scored]
+        lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
+        bad = [nothing_recognised(any_run) for _ in range(len(lost))]
+        if good or bad:
+            outcomes.append(Outcome(name=label, runs=(*good, *bad)))
+        if bad:
+            ends = ", ".join(lost["state"])
+            sentences.append(
+                f"{len(bad)} of {len(good) + len(bad)} confirm runs of {label} left no checkpoint "
+                f"to score ({ends}) and count with a WER of 100 %"
+            )
+    return outcomes, tuple(sentences)
 
 
 def _variant_row(
@@ -116,44 +148,73 @@ def _variant_row(
     for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
     if variant in outcomes.index:
-        found = outcomes.loc[variant]
+        found: dict[Any, Any] = outcomes.loc[variant].to_dict()
         row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
+        row["num_seeds"] = int(found["num_seeds"])
         row |= {column: found[column] for column in SOURCES}
     return row
 
 
-def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame) -> str:
+def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
     scored = variants[variants["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
     if scored.empty:
         return "No variant has a finished confirm run, so nothing can be said yet."
     best = scored.iloc[0]
+    name = str(best["variant"])
     shown = (
-        f"{best['variant']} has a test WER of {_percent(best['wer_mean'])} "
-        f"(95 % interval {_percent(best['wer_low'])} to {_percent(best['wer_high'])}, "
+        f"{name} has a test WER of {percent(best['wer_mean'])} % "
+        f"(95 % interval {percent(best['wer_low'])} to {percent(best['wer_high'])}, "
         f"{best['num_seeds']:.0f} seeds)"
     )
     silent = [v for v in variants["variant"] if v not in set(scored["variant"])]
     absent = f" No finished confirm run: {', '.join(silent)}." if silent else ""
+    claimed = _claimed(pairs, claims)
     if len(scored) == 1:
         return f"{shown}.{absent}"
-    rivals = pairs[(pairs["a"] == best["variant"]) | (pairs["b"] == best["variant"])]
-    open_rivals = rivals[rivals["verdict"] == NOT_SEPARATED]
-    if not open_rivals.empty:
-        names = [r["b"] if r["a"] == best["variant"] else r["a"] for _, r in open_rivals.iterrows()]
-        gap = open_rivals["smallest_gap"].max()
+    rivals = [row for row in pairs.to_dict("records") if name in (row["a"], row["b"])]
+    still_open = [row for row in rivals if row["verdict"] == UNDECIDED]
+    alike = [row for row in rivals if row not in still_open and not differ(row["verdict"])]
+    if still_open:
+        nearest = min(still_open, key=lambda row: abs(row["delta_wer"]))
+        others = _others(still_open, name)
         return (
-            f"Not separated: {shown}, and the data do not tell it from {', '.join(names)}; "
-            f"a difference below about {100 * gap:.1f} points could not have been seen.{absent}"
+            f"Undecided: {shown}, and the data do not tell it from {others}. "
+            f"{sentence_of(nearest)}{claimed}{absent}"
         )
-    closest = rivals.loc[rivals["delta_wer"].abs().idxmin()]
+    if alike:
+        within = f"±{100 * alike[0]['margin']:.1f} points"
+        rest = [row for row in rivals if row not in alike]
+        beaten = f", and better than {_others(rest, name)}" if rest else ""
+        return (
+            f"{name} and {_others(alike, name)} are equivalent within {within}: "
+            f"{shown}{beaten}.{claimed}{absent}"
+        )
+    closest = min(rivals, key=lambda row: abs(row["delta_wer"]))
     low, high = sorted((abs(closest["low"]), abs(closest["high"])))
-    other = closest["b"] if closest["a"] == best["variant"] else closest["a"]
     return (
-        f"{best['variant']} is better: {shown}, "
-        f"{100 * abs(closest['delta_wer']):.1f} points below {other} "
-        f"(interval {100 * low:.1f} to {100 * high:.1f}).{absent}"
+        f"{name} is better: {shown}, "
+        f"{percent(abs(closest['delta_wer']))} points below {_others([closest], name)} "
+        f"({known(100 * closest['coverage'], '{:.1f}')} % interval {percent(low)} to "
+        f"{percent(high)}).{claimed}{absent}"
     )
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
+def _others(rows: Sequence[Mapping[Any, Any]], name: str) -> str:
+    return ", ".join(row["b"] if row["a"] == name else row["a"] for row in rows)
+
+
+def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
+    """How many of the question's claims were found, and what became of the others."""
+    verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in pairs.to_dict("records")}
+    found, rest = 0, []
+    for better, worse in claims:
+        verdict = verdicts.get(frozenset((better, worse)), "not compared")
+        if verdict == f"{better} better":
+            found += 1
+        else:
+            said = "contradicted" if verdict == f"{worse} better" else verdict
+            rest.append(f"{better} below {worse}: {said}")
+    if not claims:
+        return ""
+    told = f" ({'; '.join(rest)})" if rest else ""
+    return f" Of {len(claims)} claims {found} found{told}."

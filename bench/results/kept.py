@@ -19,8 +19,9 @@ from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.core.paths import write_text
 from bench.results.pairs import Outcome
-from bench.results.scored import ScoredSystem, aligned, frame_of
+from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
 from bench.scoring import score
+from bench.stats.verdict import MARGIN
 
 FORMAT = "deepspeech-bench comparison 1"
 
@@ -39,6 +40,9 @@ class _Head:
     format: str
     leakage: tuple[str, ...]
     systems: tuple[_Facts, ...]
+    claims: tuple[tuple[str, ...], ...] = ()
+    """What the study claimed before it began: pairs of names, the first better."""
+    margin: float = MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,12 @@ def keep(
         }
         for system in systems
     ]
-    lines: list[dict[str, Any]] = [{"format": FORMAT, "leakage": list(leakage), "systems": facts}]
+    head: dict[str, Any] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
+    head |= {
+        "claims": list(claims_among(systems)),
+        "margin": min(system.margin for system in systems),
+    }
+    lines = [head]
     utterances = outcomes[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
         zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)
@@ -113,6 +122,8 @@ def read_kept(path: Path) -> list[ScoredSystem]:
                 facts=system.facts,
                 notes=system.notes,
                 leakage=head.leakage,
+                claims=tuple((first, second) for first, second in head.claims),
+                margin=head.margin,
             )
             for system in head.systems
         ]

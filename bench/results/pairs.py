@@ -1,13 +1,13 @@
 """All pairs of systems on the same utterances: estimates, tests, verdicts.
 
-Intervals and p are those of the two-way bootstrap (bench.results.two_way), with p adjusted over the
-pairs after Holm. MAPSSWE, McNemar's and Wilcoxon's tests stand beside them as evidence for single
+Every number comes from bench.stats. A pair ends as different, equivalent or undecided by the one
+interval shown beside it. MAPSSWE, McNemar's and Wilcoxon's tests are evidence for single
 checkpoints: the first run of each system.
 
-Legend: S runs, U utterances, C clusters (speakers), M runs of all systems, R replicates.
+Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -16,37 +16,41 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.results.bootstrap import (
-    Floats,
-    cluster_sums,
-    percentile_interval,
-    resampled_rates,
-    standard_error,
+from bench.results.sentences import (
+    CHECKPOINTS_DIFFER,
+    CHECKPOINTS_EQUIVALENT,
+    EQUIVALENT,
+    UNDECIDED,
+    p_value,
+    remedy_of,
 )
-from bench.results.mapsswe import error_slots, mapsswe
-from bench.results.significance import ALPHA, Ranking, holm, mcnemar, rank, wilcoxon
-from bench.results.two_way import (
-    Estimate,
-    Recipe,
-    all_differences,
+from bench.results.slots import error_slots
+from bench.stats.clusters import Bools, Floats, cluster_sums
+from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
+from bench.stats.mapsswe import mapsswe
+from bench.stats.paired_tests import Ranking, mcnemar, rank, wilcoxon
+from bench.stats.variance import (
+    SystemEstimates,
+    estimate_systems,
+    pooled_variance,
     probability_of_improvement,
-    rate,
-    resample_recipes,
+    rates,
 )
-
-NOT_SEPARATED = "not separated"
+from bench.stats.verdict import MARGIN, Remedy, Verdicts, judge, remedy
 
 SYSTEM_COLUMNS = (
     "name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers", "low", "high",
-    "num_seeds", "se_from_seeds", "se_from_test_set", "se_from_interaction", "se_from_search",
+    "num_seeds", "se_from_seeds", "se_from_test_set", "se_from_interaction",
 )  # fmt: skip
 PAIR_COLUMNS = (
-    "a", "b", "delta_wer", "low", "high", "p", "p_adjusted", "probability_of_improvement",
-    "smallest_gap", "utterances_low", "utterances_high", "speakers_low", "speakers_high",
-    "share_seeds", "share_test_set", "share_interaction", "share_search",
+    "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
+    "verdict", "remedy", "minimum_detectable_effect", "seeds_needed", "speakers_needed",
+    "probability_of_improvement", "share_seeds", "share_test_set", "share_interaction",
+    "utterances_low", "utterances_high", "speakers_low", "speakers_high",
     "mapsswe_segments", "mapsswe_mean", "mapsswe_sd", "mapsswe_z", "mapsswe_p",
-    "mcnemar_b", "mcnemar_c", "mcnemar_p", "wilcoxon_p", "verdict",
+    "mcnemar_b", "mcnemar_c", "mcnemar_p", "wilcoxon_p",
 )  # fmt: skip
 
 
@@ -58,18 +62,31 @@ class Outcome:
     runs: tuple[pd.DataFrame, ...]
     """One frame a seed, with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
-    searches: tuple[str, ...] = ()
-    """The search that each run has its settings from; empty if it is one and the same."""
+
+
+ENDED_BADLY = ("diverged", "failed", "cut")
+"""A confirm run that ended so and has no scored utterance counts as `nothing_recognised`."""
+
+
+def nothing_recognised(run: pd.DataFrame) -> pd.DataFrame:
+    """`run` as it would be without a single word: a WER of 100 %, for a run that ended without a
+    checkpoint to score."""
+    return run.assign(hyp="", deletions=run["num_ref_words"], substitutions=0, insertions=0)
+
+
+Claims = Collection[tuple[str, str]]
+"""Pairs of names: the first was claimed, before the study, to have the lower WER."""
 
 
 def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataFrame:
     """One row a system, with SYSTEM_COLUMNS. Rates are fractions.
 
     `wer` is the mean over runs, `errors` and `num_ref_words` are sums over them. `se_utterances`
-    and `se_speakers` are plain bootstrap standard errors of these very runs over utterances and
-    over speakers. `low, high` is the 95 % interval over seeds and speakers together; the parts of
-    the standard error behind it, `se_from_seeds` and its like, add up in squares, and are NaN where
-    a source cannot be seen: the seeds of a single run, the luck of a single search.
+    and `se_speakers` are plain standard errors of these very runs over utterances and over
+    speakers. `low, high` is the 95 % interval over seeds and speakers together, on the log scale;
+    of a system without any error it is Wilson's over utterances. The parts of the standard error
+    behind it, `se_from_seeds` and its like, add up in squares; NaN if unknown. The seeds of a
+    single run have the variance pooled over the other systems, if those have several.
 
     Raises:
         UserError: fewer than two utterances.
@@ -77,42 +94,52 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
     if not outcomes:
         return pd.DataFrame(columns=list(SYSTEM_COLUMNS))
     counts = _counts(outcomes)
-    recipes = _recipes(outcomes, counts, rng)
-    by_utterance = _standard_errors(counts.errors, counts.words_U, rng)
-    by_speaker = _standard_errors(counts.errors_by_speaker(), counts.words_by_speaker(), rng)
+    systems = counts.estimates(rng)
+    split = rates(systems)
+    means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
+    by_utterance = standard_errors(means_VU, counts.words_U, rng)
+    by_speaker = standard_errors(counts.mean_by_speaker(), counts.words_by_speaker(), rng)
     rows = []
     for i, outcome in enumerate(outcomes):
-        interval = rate(recipes[i])
-        rows.append(
-            {
-                "name": outcome.name,
-                "wer": interval.value,
-                "errors": int(counts.errors[i].sum()),
-                "num_ref_words": int(counts.words_U.sum()) * len(outcome.runs),
-                "se_utterances": by_utterance[i],
-                "se_speakers": by_speaker[i],
-                "low": max(0.0, interval.low),
-                "high": interval.high,
-                "num_seeds": len(outcome.runs),
-                **_parts(interval, len(outcome.runs)),
-            }
-        )
+        wer, variance = float(systems.wer[i]), split.total[i]
+        low, high = np.nan, np.nan
+        if wer == 0:
+            low, high = wilson_interval(0, counts.words_U.size)
+        elif np.isfinite(variance.variance):
+            df = float(variance.degrees_of_freedom)
+            low, high = log_interval(wer, float(np.sqrt(variance.variance)), df)
+        parts = (split.by_seeds, split.by_test_set, split.by_interaction)
+        row = (
+            outcome.name, wer, int(counts.errors[i].sum()),
+            int(counts.words_U.sum()) * len(outcome.runs), by_utterance[i], by_speaker[i],
+            low, high, len(outcome.runs), *(float(np.sqrt(part[i])) for part in parts),
+        )  # fmt: skip
+        rows.append(dict(zip(SYSTEM_COLUMNS, row, strict=True)))
     return pd.DataFrame(rows, columns=list(SYSTEM_COLUMNS))
 
 
-def compare_pairs(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataFrame:
+def compare_pairs(
+    outcomes: Sequence[Outcome],
+    rng: np.random.Generator,
+    claims: Claims = (),
+    margin: float = MARGIN,
+    progress: ProgressCallback | None = None,
+) -> pd.DataFrame:
     """One row an unordered pair, with PAIR_COLUMNS.
 
-    `delta_wer` is WER of `b` minus WER of `a`: above zero, `a` is better. `low, high` is its 95 %
-    interval and `p` belongs to that interval; `p_adjusted` is Holm's over all pairs, and `verdict`
-    reads "<name> better" where it is below 5 %, else "not separated". `smallest_gap` is the
-    difference that would be found with 80 % power. The shares split the variance of `delta_wer`.
-    `utterances_low` and its like are the percentile bootstrap of these very runs over utterances,
-    over speakers, as other tools print it (Bisani & Ney 2004): too narrow for few speakers, and
-    silent about seeds.
+    `delta_wer` is WER of `b` minus WER of `a`: above zero, `a` is better. `verdict` reads
+    "<name> better", "equivalent" (within `margin`) or "undecided". `low, high` is the interval that
+    decided so, `coverage` its own level; `p` is that of no difference, `p_adjusted` after the
+    adjustment over `claims` first and the other pairs then. `minimum_detectable_effect` is the
+    difference found with 80 % power at that level. An undecided pair would be decided, with 80 %
+    power if its true difference is that seen, by `seeds_needed` runs a system or by
+    `speakers_needed` test speakers; NaN where no number would; `remedy` says so in words. The
+    shares split the variance. `utterances_low` and its like are plain intervals of these very runs
+    over utterances and over speakers, as other tools print them (Bisani & Ney 2004): too narrow for
+    few speakers, and silent about seeds. `progress` hears of each system whose errors are aligned.
 
-    Where both systems have a single run, runs are not resampled: the interval is over speakers, and
-    the difference is one of two checkpoints, not of two recipes.
+    Where no system has several runs the seeds' variance is unknown, and the verdict is about these
+    checkpoints: "checkpoints differ", "checkpoints equivalent".
 
     Raises:
         UserError: fewer than two utterances.
@@ -120,24 +147,27 @@ def compare_pairs(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.D
     if len(outcomes) < 2:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
     counts = _counts(outcomes)
-    recipes = _recipes(outcomes, counts, rng)
-    differences = all_differences(recipes)
-    adjusted = holm([cautious for _, cautious in differences.values()])
+    systems = counts.estimates(rng)
+    claims_P = _claimed([outcome.name for outcome in outcomes], claims)
+    found = judge(systems, claims_P, margin)
     plain = _plain_intervals(counts, rng)
-    evidence = _evidence(outcomes, counts)
+    evidence = _evidence(outcomes, counts, progress)
+    by_speaker, words_C = counts.errors_by_speaker(), counts.words_by_speaker()
     rows = []
-    for ((i, j), (found, _)), p_adjusted in zip(differences.items(), adjusted, strict=True):
-        a, b = outcomes[i].name, outcomes[j].name
-        better = a if found.value > 0 else b
+    for place, (i, j) in enumerate(combinations(range(len(outcomes)), 2)):
+        improvement = probability_of_improvement(by_speaker[i], by_speaker[j], words_C)
+        judged = _judged(found, place, outcomes[i], outcomes[j], systems, margin)
         rows.append(
             {
-                "a": a,
-                "b": b,
-                **_columns(found, recipes[i], recipes[j]),
-                "p_adjusted": p_adjusted,
+                "a": outcomes[i].name,
+                "b": outcomes[j].name,
+                "claim": bool(claims_P[place]),
+                "margin": margin,
+                "probability_of_improvement": improvement,
+                **judged,
+                "remedy": remedy_of(judged),
                 **plain[i, j],
                 **evidence[i, j],
-                "verdict": f"{better} better" if p_adjusted < ALPHA else NOT_SEPARATED,
             }
         )
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
@@ -145,8 +175,8 @@ def compare_pairs(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.D
 
 def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
     """Three systems or more, ranked by their error rates on each speaker, means over runs."""
-    errors, words_C = counts_by_speaker(outcomes)
-    return rank(np.stack([errors_SC.mean(axis=0) / words_C for errors_SC in errors], axis=1))
+    counts = _counts(outcomes)
+    return rank((counts.mean_by_speaker() / counts.words_by_speaker()).T)
 
 
 def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], Floats]:
@@ -155,30 +185,88 @@ def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], 
     return counts.errors_by_speaker(), counts.words_by_speaker()
 
 
-def _parts(found: Estimate, num_runs: int) -> dict[str, float]:
-    """The standard error by its sources."""
-    shares = {
-        "se_from_seeds": found.from_seeds if num_runs > 1 else np.nan,
-        "se_from_test_set": found.from_test_set,
-        "se_from_interaction": found.from_interaction if num_runs > 1 else np.nan,
-        "se_from_search": found.from_search,
-    }
-    return {key: float(np.sqrt(s * found.total.variance)) for key, s in shares.items()}
+def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """What the verdicts on these systems rest on, a sentence each."""
+    if len(outcomes) < 2 or len(outcomes[0].runs[0]) < 2:
+        return
+    if outcomes[0].runs[0]["speaker"].nunique() == 1:
+        yield (
+            "all utterances are of one speaker: intervals are over utterances and hold for this "
+            "speaker only"
+        )
+    single = [outcome.name for outcome in outcomes if len(outcome.runs) == 1]
+    if len(single) == len(outcomes):
+        yield (
+            "every system is a single run: verdicts are about these checkpoints; whether the "
+            "recipes differ is unknown"
+        )
+    elif single:
+        yield (
+            f"{', '.join(single)}: a single run, so the variance between its seeds is unknown; "
+            "the variance pooled over the other systems is used"
+        )
+    pool = pooled_variance(_counts(outcomes).estimates(np.random.default_rng(0)))
+    repeated = [
+        (o, calm) for o, calm in zip(outcomes, pool.is_calm, strict=True) if len(o.runs) > 1
+    ]
+    wild = [outcome.name for outcome, calm in repeated if not calm]
+    if wild:
+        yield (
+            f"seeds scatter unequally (Cochran's test, p {p_value(float(pool.p_equal))}): "
+            f"{', '.join(wild)} more than the rest; each pair is judged by the wider of the "
+            "interval from its own seeds and that from the pooled variance of the rest"
+        )
+    elif len(repeated) > 2:
+        yield (
+            f"the variance between seeds is pooled over {len(repeated)} systems (Cochran's test of "
+            f"equal variances, p {p_value(float(pool.p_equal))})"
+        )
 
 
-def _columns(found: Estimate, a: Recipe, b: Recipe) -> dict[str, float]:
+def _judged(
+    found: Verdicts, place: int, a: Outcome, b: Outcome, systems: SystemEstimates, margin: float
+) -> dict[str, Any]:
+    delta, half = float(found.estimate.value[place]), float(found.half_width[place])
+    splits = [split.at(place) for split in found.splits]
+    # The wider of the two that count; its shares say what limits the pair.
+    widths = [float(np.nan_to_num(split.total.variance)) for split in splits]
+    split = splits[int(np.argmax(widths))]
+    different, equivalent = bool(found.different[place]), bool(found.equivalent[place])
+    seeds_known = bool(np.isfinite(split.by_seeds))
+    if different:
+        better = f"{a.name if delta > 0 else b.name} better"
+        verdict = better if seeds_known else CHECKPOINTS_DIFFER
+    elif equivalent:
+        verdict = EQUIVALENT if seeds_known else CHECKPOINTS_EQUIVALENT
+    else:
+        verdict = UNDECIDED
+    needed = Remedy(None, None)
+    if verdict == UNDECIDED and np.isfinite(split.total.variance):
+        num_seeds = min(len(a.runs), len(b.runs))
+        level = float(found.level[place])
+        needed = remedy(delta, split, level, margin, num_seeds, systems.num_clusters)
+    total = float(split.total.variance)
     return {
-        "delta_wer": found.value,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "probability_of_improvement": probability_of_improvement(a, b),
-        "smallest_gap": found.smallest_gap,
-        "share_seeds": found.from_seeds,
-        "share_test_set": found.from_test_set,
-        "share_interaction": found.from_interaction,
-        "share_search": found.from_search,
+        "delta_wer": delta,
+        "low": delta - half,
+        "high": delta + half,
+        "coverage": float(found.coverage[place]),
+        "p": float(found.p[place]),
+        "p_adjusted": float(found.p_adjusted[place]),
+        "verdict": verdict,
+        "minimum_detectable_effect": float(found.minimum_detectable_effect[place]),
+        "seeds_needed": np.nan if needed.num_seeds is None else float(needed.num_seeds),
+        "speakers_needed": np.nan if needed.num_clusters is None else float(needed.num_clusters),
+        "share_seeds": float(split.by_seeds) / total,
+        "share_test_set": float(split.by_test_set) / total,
+        "share_interaction": float(split.by_interaction) / total,
     }
+
+
+def _claimed(names: Sequence[str], claims: Claims) -> Bools:
+    """Which pairs [P] are claims, either way round."""
+    asked = {frozenset(pair) for pair in claims}
+    return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -194,9 +282,16 @@ class _Counts:
     def errors_by_speaker(self) -> tuple[Floats, ...]:
         return tuple(cluster_sums(errors_SU, self.clusters) for errors_SU in self.errors)
 
+    def mean_by_speaker(self) -> Floats:
+        """[V, C]: means over runs."""
+        return np.stack([errors_SC.mean(axis=0) for errors_SC in self.errors_by_speaker()])
+
     def words_by_speaker(self) -> Floats:
         sums: Floats = cluster_sums(self.words_U[None], self.clusters)[0]
         return sums
+
+    def estimates(self, rng: np.random.Generator) -> SystemEstimates:
+        return estimate_systems(self.errors_by_speaker(), self.words_by_speaker(), rng)
 
 
 def _counts(outcomes: Sequence[Outcome]) -> _Counts:
@@ -224,47 +319,36 @@ def _errors(run: pd.DataFrame) -> Floats:
     return errors_U
 
 
-def _recipes(
-    outcomes: Sequence[Outcome], counts: _Counts, rng: np.random.Generator
-) -> list[Recipe]:
-    searches = [o.searches or ("",) * len(o.runs) for o in outcomes]
-    return resample_recipes(
-        counts.errors_by_speaker(), counts.words_by_speaker(), rng, searches=searches
-    )
-
-
-def _standard_errors(
-    errors: Sequence[Floats], words_C: Floats, rng: np.random.Generator
-) -> list[float]:
-    means_MC = np.stack([errors_SC.mean(axis=0) for errors_SC in errors])
-    return [standard_error(rates_R) for rates_R in resampled_rates(means_MC, words_C, rng).T]
-
-
 def _plain_intervals(
     counts: _Counts, rng: np.random.Generator
 ) -> Mapping[tuple[int, int], dict[str, float]]:
     """Of the difference of each pair over utterances and over speakers, the runs as they are."""
+    means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
     over = {
-        "utterances": (counts.errors, counts.words_U),
-        "speakers": (counts.errors_by_speaker(), counts.words_by_speaker()),
+        "utterances": plain_intervals(means_VU, counts.words_U, rng),
+        "speakers": plain_intervals(counts.mean_by_speaker(), counts.words_by_speaker(), rng),
     }
-    found: dict[tuple[int, int], dict[str, float]] = {}
-    for what, (errors, words_C) in over.items():
-        means_MC = np.stack([errors_SC.mean(axis=0) for errors_SC in errors])
-        rates_RM = resampled_rates(means_MC, words_C, rng)
-        for i, j in combinations(range(len(errors)), 2):
-            low, high = percentile_interval(rates_RM[:, j] - rates_RM[:, i])
-            found.setdefault((i, j), {}).update({f"{what}_low": low, f"{what}_high": high})
-    return found
+    return {
+        pair: {
+            f"{what}_{end}": float(values[pair])
+            for what, ends in over.items()
+            for end, values in zip(("low", "high"), ends, strict=True)
+        }
+        for pair in combinations(range(len(counts.errors)), 2)
+    }
 
 
 def _evidence(
-    outcomes: Sequence[Outcome], counts: _Counts
+    outcomes: Sequence[Outcome], counts: _Counts, progress: ProgressCallback | None
 ) -> Mapping[tuple[int, int], dict[str, Any]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
     firsts = [outcome.runs[0] for outcome in outcomes]
-    slots = [error_slots(run["ref"].tolist(), run["hyp"].tolist()) for run in firsts]
+    slots = []
+    for number, run in enumerate(firsts):
+        if progress is not None:
+            progress(number, len(firsts))
+        slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
     rates = [errors_SC[0] / words_C for errors_SC in counts.errors_by_speaker()]
     found = {}

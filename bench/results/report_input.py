@@ -13,14 +13,16 @@ from bench.core.config import digest, flatten, to_dict
 from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
-from bench.results.bootstrap import LEVEL, NUM_REPLICATES
 from bench.results.comparison import Comparison, compare
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
-from bench.results.significance import ALPHA
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
-from bench.results.two_way import POWER
+from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
+from bench.stats.estimate import POWER
+from bench.stats.intervals import LEVEL
+from bench.stats.multiplicity import ALPHA
+from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.match import WIDTH
@@ -78,7 +80,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         },
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
-        design={**describe_design(definition), "findings": comparison.findings},
+        design={
+            **describe_design(definition),
+            "findings": comparison.findings,
+            "assumptions": comparison.assumptions,
+        },
     )
     return report_input, comparison
 
@@ -119,6 +125,8 @@ def describe_design(definition: StudyDefinition) -> dict[str, object]:
             "alpha": ALPHA,
             "power": POWER,
             "num_replicates": NUM_REPLICATES,
+            "fewest_linearised": FEWEST_LINEARISED,
+            "margin": MARGIN if question is None else question.margin_points / 100,
         },
         "held_equal": "" if match is None else match.title,
         "question": {} if question is None else to_dict(question),

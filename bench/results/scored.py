@@ -12,6 +12,7 @@ from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.results.pairs import Outcome
 from bench.scoring import UtteranceScore
+from bench.stats.verdict import MARGIN
 
 WRITTEN = "written"
 """Column of a run whose references have marks: the reference as its owner wrote it."""
@@ -41,6 +42,10 @@ class ScoredSystem:
     """What its study was to compare and cannot, in a sentence; said of a study's first system."""
     unpaired: frozenset[str] = frozenset()
     """Ids that have a reference and no hypothesis, or the other way round."""
+    claims: tuple[tuple[str, str], ...] = ()
+    """What its study claimed before it began: pairs of labels, the first better."""
+    margin: float = MARGIN
+    """Within which its study takes two systems as equivalent."""
 
     @property
     def name(self) -> str:
@@ -180,3 +185,14 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
                         f"{other!r} in {name} and {value!r} in {system.name}; correct one"
                     )
     return {id: value for id, (_, value) in said.items()}
+
+
+def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]:
+    """The claims of the systems' studies, by the names that the systems have here."""
+    names = {(s.study, s.name.removeprefix(f"{s.study}/")): s.name for s in systems}
+    found = [
+        (names.get((s.study, better)), names.get((s.study, worse)))
+        for s in systems
+        for better, worse in s.claims
+    ]
+    return tuple(dict.fromkeys((a, b) for a, b in found if a is not None and b is not None))

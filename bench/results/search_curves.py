@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from bench.results.bootstrap import Floats
+from bench.stats.clusters import Floats
 from bench.tracking.record import TRAINED
 
 

@@ -14,13 +14,21 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
 from bench.results.kept import is_kept, read_kept
-from bench.results.pairs import Outcome
+from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
-from bench.tracking.record import ENVIRONMENT, RUN, SCORED, read_json, read_lines, read_run
+from bench.tracking.record import (
+    ENVIRONMENT,
+    RUN,
+    SCORED,
+    read_json,
+    read_lines,
+    read_run,
+    read_summary,
+)
 
 SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
@@ -125,11 +133,34 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
         scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
         if scored:
             runs = [path.parent for path in scored]
-            systems.append(_of_records(label, runs, folder.name, definition))
+            system = _of_records(label, runs, folder.name, definition)
+            systems.append(_with_lost_runs(system, folder / "runs" / label))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    return [replace(systems[0], notes=study_cautions(folder), no_verdict=missing), *systems[1:]]
+    notes = (*study_cautions(folder), *systems[0].notes)
+    return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
+
+
+def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
+    """`system` with a run of 100 % for each confirm run that ended and left nothing to score."""
+    ends = [
+        (read_summary(path) or {"state": "running"})["state"]
+        for path in sorted(folder.glob("confirm-*"))
+        if not (path / SCORES).is_file()
+    ]
+    lost = [end for end in ends if end in ENDED_BADLY]
+    if not lost:
+        return system
+    runs = system.outcome.runs
+    more = tuple(nothing_recognised(runs[0]) for _ in lost)
+    note = (
+        f"{system.name}: confirm runs without a checkpoint to score ({', '.join(lost)}) count with "
+        "a WER of 100 %"
+    )
+    return replace(
+        system, outcome=replace(system.outcome, runs=(*runs, *more)), notes=(*system.notes, note)
+    )
 
 
 def _of_run(folder: Path) -> ScoredSystem:
@@ -150,12 +181,16 @@ def _of_records(
 ) -> ScoredSystem:
     """Runs of ours, one per seed."""
     frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
-    return ScoredSystem(
+    system = ScoredSystem(
         outcome=Outcome(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
         study=study,
         corpus=None if definition is None else definition.corpus,
     )
+    if definition is None or definition.question is None:
+        return system
+    question = definition.question
+    return replace(system, claims=question.claims, margin=question.margin_points / 100)
 
 
 def recorded_facts(folders: Sequence[Path], definition: StudyDefinition | None) -> dict[str, str]:

@@ -2,16 +2,23 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bench.results.pairs import NOT_SEPARATED
 from bench.results.refusal import STAMP
-
-MINUS = "\N{MINUS SIGN}"
+from bench.results.sentences import (
+    MINUS,
+    differ,
+    interval,
+    known,
+    p_value,
+    percent,
+    points,
+    sentence_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +96,10 @@ def system_cells(comparison: Comparison) -> Cells:
     rows = [
         [
             row["name"],
-            _percent(row["wer"]),
-            _range(row["low"], row["high"]),
-            _percent(row["se_utterances"], 2),
-            _percent(row["se_speakers"], 2),
+            percent(row["wer"]),
+            interval(row["low"], row["high"]),
+            percent(row["se_utterances"], 2),
+            percent(row["se_speakers"], 2),
             f"{row['errors']:,.0f}",
             f"{row['num_ref_words']:,.0f}",
             f"{row['num_seeds']:.0f}",
@@ -103,19 +110,21 @@ def system_cells(comparison: Comparison) -> Cells:
 
 
 def pair_cells(comparison: Comparison) -> Cells:
-    """Differences in points of WER, the second system minus the first."""
-    header = ["pair", "ΔWER", "95 %", "p (Holm)", "P(better)", "MAPSSWE p", "McNemar p",
-              "Wilcoxon p", "verdict"]  # fmt: skip
+    """Differences in points of WER, the second system minus the first, with the interval that
+    decided the verdict and its level."""
+    header = ["pair", "ΔWER", "interval", "level %", "p (adjusted)", "P(better)", "MAPSSWE p",
+              "McNemar p", "Wilcoxon p", "verdict"]  # fmt: skip
     rows = [
         [
-            f"{row['a']} : {row['b']}",
-            _points(row["delta_wer"]),
-            _range(row["low"], row["high"], _points),
-            _p(row["p_adjusted"]),
-            _known(row["probability_of_improvement"], "{:.2f}"),
-            _p(row["mapsswe_p"]),
-            _p(row["mcnemar_p"]),
-            _p(row["wilcoxon_p"]),
+            f"{row['a']} : {row['b']}{' (claim)' if row['claim'] else ''}",
+            points(row["delta_wer"]),
+            interval(row["low"], row["high"], points),
+            percent(row["coverage"]),
+            p_value(row["p_adjusted"]),
+            known(row["probability_of_improvement"], "{:.2f}"),
+            p_value(row["mapsswe_p"]),
+            p_value(row["mcnemar_p"]),
+            p_value(row["wilcoxon_p"]),
             row["verdict"],
         ]
         for row in comparison.pairs.to_dict("records")
@@ -125,33 +134,21 @@ def pair_cells(comparison: Comparison) -> Cells:
 
 def matrix_cells(comparison: Comparison) -> Cells:
     """How many points of WER each row's system lies above (+) or below each column's; a star where
-    the verdict separates them."""
+    the verdict is that they differ, "=" where they are equivalent."""
     names = list(comparison.systems["name"])
     found: dict[tuple[str, str], str] = {}
     for row in comparison.pairs.to_dict("records"):
-        star = "" if row["verdict"] == NOT_SEPARATED else "*"
-        found[row["b"], row["a"]] = _points(row["delta_wer"]) + star
-        found[row["a"], row["b"]] = _points(-row["delta_wer"]) + star
+        mark = "*" if differ(row["verdict"]) else "=" if "equivalent" in row["verdict"] else ""
+        found[row["b"], row["a"]] = points(row["delta_wer"]) + mark
+        found[row["a"], row["b"]] = points(-row["delta_wer"]) + mark
     rows = [[name, *(found.get((name, other), "") for other in names)] for name in names]
     return ["", *names], rows
 
 
 def verdicts(comparison: Comparison) -> Sequence[str]:
-    """A sentence a pair."""
-    sentences = []
-    for row in comparison.pairs.to_dict("records"):
-        a, b, verdict = row["a"], row["b"], row["verdict"]
-        found = (
-            f"{b} has {_points(row['delta_wer'])} points of WER against {a} "
-            f"(95 % {_range(row['low'], row['high'], _points)}, p {_p(row['p_adjusted'])})"
-        )
-        if verdict == NOT_SEPARATED:
-            gap = _known(100 * row["smallest_gap"], "{:.1f}")
-            unseen = f"a difference below about {gap} points could not have been seen"
-            sentences.append(f"{a}, {b} not separated: {found}; {unseen}.")
-        else:
-            sentences.append(f"{verdict}: {found}.")
-    return sentences
+    """A sentence a pair, claims first."""
+    rows = comparison.pairs.to_dict("records")
+    return [sentence_of(row) for row in sorted(rows, key=lambda row: not row["claim"])]
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
@@ -169,31 +166,13 @@ def _nested(pair: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pair.items():
         test, _, figure = key.partition("_")
-        if test in ("utterances", "speakers", "mapsswe", "mcnemar", "wilcoxon"):
+        if test in ("utterances", "speakers", "mapsswe", "mcnemar", "wilcoxon") and (
+            figure != "needed"
+        ):
             made.setdefault(test, {})[figure] = value
         else:
             made[key] = value
     return made
-
-
-def _known(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else form.format(value)
-
-
-def _percent(rate: float, digits: int = 1) -> str:
-    return _known(100 * rate, f"{{:.{digits}f}}")
-
-
-def _points(difference: float) -> str:
-    return _known(100 * difference, "{:+.1f}").replace("-", MINUS)
-
-
-def _p(p: float) -> str:
-    return _known(p, "{:.3f}") if not p < 0.001 else "<0.001"
-
-
-def _range(low: float, high: float, form: Callable[[float], str] = _percent) -> str:
-    return f"{form(low)} to {form(high)}"
 
 
 def _in_markdown(text: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.results.bootstrap import Floats
+from bench.stats.clusters import Floats
 
 
 def pareto_set(costs_P2: Floats) -> NDArray[np.bool_]:

@@ -45,6 +45,20 @@ class Question:
     """The claim as pairs of systems: the first has the lower WER."""
     base: str
     """The system from which the others differ, in one thing or in several."""
+    margin_points: float = 2.0
+    """Systems whose WER differs by less than so many points, absolute, are equivalent."""
+
+    @property
+    def claims(self) -> tuple[tuple[str, str], ...]:
+        """`better` as pairs of labels."""
+        return tuple((first, second) for first, second in self.better)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin_points < 100:
+            raise ValueError(
+                "a margin of equivalence is above 0 and below 100 points of WER, got "
+                f"margin_points = {self.margin_points}; leave it out for 2"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ from variants.cost import macs_per_second, num_parameters
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
+BEST = Path("checkpoints") / "best.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,9 @@ def perform(
         stopped = "killed" if killed() else "pruned" if pruned() else None
         outcome = stopped or result.state
         metrics = _summary(result) | _costs(model, plan.config)
-        if outcome in TRAINED:
+        # A run that diverged counts too, with what it could do before.
+        has_best = (plan.folder / BEST).exists()
+        if outcome in TRAINED or (outcome == "diverged" and plan.open_test and has_best):
             metrics |= _score(plan, sets, device, tracker)
         check_lease()
     except LeaseLostError:
@@ -190,7 +193,7 @@ def _score(
     plan: RunPlan, sets: dict[str, Dataset], device: torch.device, tracker: Tracker
 ) -> dict[str, float]:
     """Score the best checkpoint on valid and, where the plan says so, on test."""
-    best, _ = load_model(plan.folder / "checkpoints" / "best.pt", device)
+    best, _ = load_model(plan.folder / BEST, device)
     metrics: dict[str, float] = {}
     for split in ("valid", "test") if plan.open_test else ("valid",):
         if not len(sets[split]):

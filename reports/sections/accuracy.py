@@ -17,11 +17,10 @@ SOURCES = {
     "seeds": "more seeds",
     "test_set": "more test speakers",
     "interaction": "more seeds or more test speakers",
-    "search": "repeated searches",
 }
 """What makes a WER uncertain, as in the columns `se_from_…` and `share_…`: what would shrink it."""
 
-NAMES = ("Seeds", "Test speakers", "Seeds by speakers", "Search")
+NAMES = ("Seeds", "Test speakers", "Seeds by speakers")
 """Of SOURCES, as table headers."""
 
 MAX_OPEN = 15
@@ -59,7 +58,7 @@ class VarianceRow:
     """Of its variance, in the order of SOURCES; NaN if a source cannot be seen."""
     remedy: str
     """What would make the largest source smaller."""
-    smallest_gap: float
+    minimum_detectable_effect: float
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,11 @@ class Numbers:
     """The source that most of the variance comes from, over all variants; "" if none is known."""
     dominant_share: float
     variances: tuple[VarianceRow, ...]
-    smallest_gaps: tuple[float, float] | None
-    """Of the pair that can be told best and of that which can be told worst."""
-    unseen: tuple[str, ...]
-    """Sources that cannot be seen in any variant: "seeds", "search"."""
+    detectable: tuple[float, float] | None
+    """The minimum detectable effects of the pair that can be told best and of that which can be
+    told worst."""
+    seeds_unseen: bool
+    """Every variant has a single run."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -97,16 +97,17 @@ def numbers(report_input: ReportInput) -> Numbers:
         if not math.isnan(row["share_seeds"])
     )
     dominant, share = _dominant(seeds)
-    gaps = [gap for row in variances if not math.isnan(gap := row.smallest_gap)]
-    unseen = [s for i, s in enumerate(SOURCES) if all(math.isnan(row.parts[i]) for row in seeds)]
+    effects = [
+        effect for row in variances if not math.isnan(effect := row.minimum_detectable_effect)
+    ]
     return Numbers(
         seeds=tuple(seeds),
         scale=scale_of(value for row in seeds for value in row.wer.values()),
         dominant=dominant,
         dominant_share=share,
         variances=variances,
-        smallest_gaps=(min(gaps), max(gaps)) if gaps else None,
-        unseen=tuple(source for source in unseen if source in ("seeds", "search")),
+        detectable=(min(effects), max(effects)) if effects else None,
+        seeds_unseen=all(math.isnan(row.parts[0]) for row in seeds),
     )
 
 
@@ -148,5 +149,5 @@ def _variance(row: Mapping[Any, Any], tones: dict[str, int]) -> VarianceRow:
         tone_b=tones[b],
         shares=tuple(shares.values()),
         remedy=SOURCES[largest],
-        smallest_gap=float(str(row["smallest_gap"])),
+        minimum_detectable_effect=float(str(row["minimum_detectable_effect"])),
     )

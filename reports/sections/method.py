@@ -15,11 +15,14 @@ class Numbers:
     level: float
     alpha: float
     power: float
+    margin: float
     num_replicates: int
+    fewest_linearised: int
     fewest_seeds: int
     """Confirm runs of the variant that has the fewest; 0 if none is scored."""
     num_speakers: int
     num_pairs: int
+    num_claims: int
     budget: str
 
 
@@ -31,10 +34,13 @@ def numbers(report_input: ReportInput) -> Numbers:
         level=float(method["level"]),
         alpha=float(method["alpha"]),
         power=float(method["power"]),
+        margin=float(method["margin"]),
         num_replicates=int(method["num_replicates"]),
+        fewest_linearised=int(method["fewest_linearised"]),
         fewest_seeds=int(seeds.min()) if len(seeds) else 0,
         num_speakers=int(report_input.utterances["speaker"].nunique()),
         num_pairs=len(report_input.pairs),
+        num_claims=int(report_input.pairs["claim"].sum()),
         budget=str(report_input.budget.get("name", "")),
     )
 

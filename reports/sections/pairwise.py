@@ -12,7 +12,8 @@ from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Pair by pair"
 
-NOT_SEPARATED = "not separated"
+EQUAL = ("equivalent", "checkpoints equivalent")
+OPEN = "undecided"
 MAX_OPEN = 15
 """More pairs than these fold away."""
 
@@ -25,19 +26,26 @@ class PairRow:
     b: str
     tone_a: int
     tone_b: int
+    claim: bool
+    """Registered before the study."""
     difference: Estimate
+    """With the interval that decided the verdict."""
+    coverage: float
+    """Of that interval."""
     p_adjusted: float
     probability_of_improvement: float
     """That a random seed of `a` makes fewer errors than one of `b`."""
     verdict: str
+    remedy: str
+    """What would decide an undecided pair, else empty."""
     mapsswe_p: float
     mcnemar_p: float
     wilcoxon_p: float
 
     @property
-    def separated(self) -> bool:
-        """Whether the verdict tells the two apart."""
-        return self.verdict != NOT_SEPARATED
+    def mark(self) -> str:
+        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if undecided."""
+        return "=" if self.verdict in EQUAL else "" if self.verdict == OPEN else "*"
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Cell:
     """WER of the row's variant minus that of the column's; NaN on the diagonal and if unknown."""
 
     difference: float
-    separated: bool
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,13 @@ def _row(row: "pd.Series[Any]", tones: dict[str, int]) -> PairRow:
         b=row["b"],
         tone_a=tones[row["a"]],
         tone_b=tones[row["b"]],
+        claim=bool(row["claim"]),
         difference=Estimate(row["delta_wer"], row["low"], row["high"]),
+        coverage=row["coverage"],
         p_adjusted=row["p_adjusted"],
         probability_of_improvement=row["probability_of_improvement"],
         verdict=row["verdict"],
+        remedy=row["remedy"],
         mapsswe_p=row["mapsswe_p"],
         mcnemar_p=row["mcnemar_p"],
         wilcoxon_p=row["wilcoxon_p"],
@@ -101,9 +112,9 @@ def _row(row: "pd.Series[Any]", tones: dict[str, int]) -> PairRow:
 
 
 def _matrix(names: list[str], pairs: tuple[PairRow, ...]) -> tuple[tuple[Cell, ...], ...]:
-    unknown = Cell(float("nan"), separated=False)
+    unknown = Cell(float("nan"), "")
     cells = {}
     for pair in pairs:
-        cells[pair.b, pair.a] = Cell(pair.difference.mean, pair.separated)
-        cells[pair.a, pair.b] = Cell(-pair.difference.mean, pair.separated)
+        cells[pair.b, pair.a] = Cell(pair.difference.mean, pair.mark)
+        cells[pair.a, pair.b] = Cell(-pair.difference.mean, pair.mark)
     return tuple(tuple(cells.get((row, column), unknown) for column in names) for row in names)

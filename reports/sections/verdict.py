@@ -24,6 +24,9 @@ class AgainstBaseline:
     """WER of a variant minus that of the baseline, and how sure that is."""
 
     difference: Estimate
+    """With the interval that decided the verdict on the pair."""
+    coverage: float
+    """Of that interval."""
     p_adjusted: float
     probability_of_improvement: float
     """That a random seed of the variant makes fewer errors than one of the baseline."""
@@ -61,6 +64,8 @@ class Numbers:
     """What keeps the sentence from being the whole truth."""
     broken: tuple[str, ...]
     """The conditions of a fair comparison that do not hold."""
+    assumptions: tuple[str, ...]
+    """What the verdicts rest on."""
     baseline: str
     """What the differences are against: the question's base, else the first variant."""
     variants: tuple[VariantRow, ...]
@@ -79,6 +84,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         sentence=report_input.verdict,
         cautions=cautions(report_input),
         broken=broken(checks(report_input)),
+        assumptions=tuple(map(str, report_input.design.get("assumptions", ()))),
         baseline=baseline,
         variants=variants,
         scale=scale_of(value for row in variants for value in row.wer.values()),
@@ -206,5 +212,10 @@ def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline |
             difference, probability = Estimate(-delta, -high, -low), better
         else:
             continue
-        return AgainstBaseline(difference, float(pair["p_adjusted"]), probability)
+        return AgainstBaseline(
+            difference=difference,
+            coverage=float(pair["coverage"]),
+            p_adjusted=float(pair["p_adjusted"]),
+            probability_of_improvement=probability,
+        )
     return None

@@ -43,7 +43,14 @@ FACTS = {
     "budget.num_trials": "8", "budget.num_seeds": "3", "precision": "float32",
     "hardware": "AMD EPYC 7B13", "metric": "jiwer 4.0.0", "features": "1", "code": "ddeef36b2f0a",
 }  # fmt: skip
-METHOD = {"level": 0.95, "alpha": 0.05, "power": 0.8, "num_replicates": 10_000}
+METHOD = {
+    "level": 0.95,
+    "alpha": 0.05,
+    "power": 0.8,
+    "margin": 0.02,
+    "num_replicates": 10_000,
+    "fewest_linearised": 10,
+}
 STATES = ("finished", "pruned", "finished", "diverged", "finished", "pruned", "failed", "finished")
 SKILL = {"ds-gru": 0.11, "ds-lstm": 0.16}
 
@@ -214,7 +221,6 @@ class Study:
             "se_from_seeds": 0.004 if wers else math.nan,
             "se_from_test_set": 0.007 if wers else math.nan,
             "se_from_interaction": 0.001 if wers else math.nan,
-            "se_from_search": math.nan,
             "num_trials": len(trials),
             "num_seeds": len(wers),
             "unbeaten": bool(wers) and variant == "ds-gru",
@@ -290,17 +296,20 @@ def make_input(
             {
                 "a": variants[0],
                 "b": variants[1],
+                "claim": False,
                 "delta_wer": 0.051,
                 "low": 0.036,
                 "high": 0.066,
+                "coverage": 0.95,
                 "p": 0.0004,
                 "p_adjusted": 0.0004,
                 "probability_of_improvement": 0.987,
-                "smallest_gap": 0.031,
+                "margin": 0.02,
+                "remedy": "",
+                "minimum_detectable_effect": 0.031,
                 "share_seeds": 0.25,
                 "share_test_set": 0.7,
                 "share_interaction": 0.05,
-                "share_search": math.nan,
                 "mapsswe_p": 0.0002,
                 "mcnemar_p": 0.021,
                 "wilcoxon_p": 0.03125,

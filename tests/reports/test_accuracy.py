@@ -24,12 +24,11 @@ def test_every_seed_is_shown(study: ReportInput) -> None:
 
 def test_the_largest_source_says_what_would_help(study: ReportInput) -> None:
     (row,) = accuracy.numbers(study).variances
-    assert row.shares[:3] == (0.25, 0.7, 0.05)
-    assert math.isnan(row.shares[3])
-    assert (row.remedy, row.smallest_gap) == ("more test speakers", 0.031)
-    searched = study.pairs.assign(share_search=0.9)
-    shown = accuracy.numbers(replace(study, pairs=searched))
-    assert shown.variances[0].remedy == "repeated searches"
+    assert row.shares == (0.25, 0.7, 0.05)
+    assert (row.remedy, row.minimum_detectable_effect) == ("more test speakers", 0.031)
+    by_seeds = study.pairs.assign(share_seeds=0.9)
+    shown = accuracy.numbers(replace(study, pairs=by_seeds))
+    assert shown.variances[0].remedy == "more seeds"
 
 
 def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> None:
@@ -37,7 +36,7 @@ def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> No
     assert shown.seeds[0].standard_error == pytest.approx(math.sqrt(0.004**2 + 0.007**2 + 0.001**2))
     assert shown.dominant == "test_set"
     assert shown.dominant_share == pytest.approx(49 / 66)
-    assert (shown.unseen, shown.smallest_gaps) == (("search",), (0.031, 0.031))
+    assert (shown.seeds_unseen, shown.detectable) == (False, (0.031, 0.031))
     page = accuracy.html(shown).replace("\N{NO-BREAK SPACE}", " ")
     assert "Most of it comes from <strong>test speakers</strong> (74 % of the variance" in page
     assert "more test speakers would shrink it most" in page
@@ -47,7 +46,7 @@ def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> No
 def test_single_runs_hide_the_luck_of_their_seeds(study: ReportInput) -> None:
     single = study.variants.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
     shown = accuracy.numbers(replace(study, variants=single))
-    assert shown.unseen == ("seeds", "search")
+    assert shown.seeds_unseen
     assert "has a single run" in accuracy.html(shown)
 
 

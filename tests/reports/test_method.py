@@ -7,11 +7,23 @@ MakeInput = Callable[..., ReportInput]
 
 
 def test_the_constants_are_those_of_the_code(make_input: MakeInput) -> None:
-    told = {"level": 0.9, "alpha": 0.01, "power": 0.7, "num_replicates": 1234}
+    told = {
+        "level": 0.9, "alpha": 0.01, "power": 0.7, "margin": 0.03, "num_replicates": 1234,
+        "fewest_linearised": 7,
+    }  # fmt: skip
     shown = method.numbers(make_input(design={"method": told}))
     assert (shown.fewest_seeds, shown.num_speakers, shown.num_pairs) == (3, 6, 1)
     page = method.html(shown).replace("\N{NO-BREAK SPACE}", " ")
-    for said in ("90 %", "1 %", "70 %", "1,234 replicates", "1 pair", '"quick"'):
+    for said in (
+        "90 %",
+        "1 %",
+        "70 %",
+        "1,234 replicates",
+        "1 pair",
+        "±3.0 points",
+        "fewer than 7",
+        '"quick"',
+    ):
         assert said in page.replace("&#34;", '"'), said
 
 

@@ -23,11 +23,25 @@ def test_the_matrix_is_row_minus_column(study: ReportInput) -> None:
     (own, gru_minus_lstm), (lstm_minus_gru, _) = pairwise.numbers(study).matrix
     assert math.isnan(own.difference)
     assert (gru_minus_lstm.difference, lstm_minus_gru.difference) == (-0.051, 0.051)
-    assert gru_minus_lstm.separated
-    open_pair = study.pairs.assign(verdict="not separated")
+    assert gru_minus_lstm.mark == "*"
+    open_pair = study.pairs.assign(verdict="undecided", remedy="12 seeds <would>")
     shown = pairwise.numbers(replace(study, pairs=open_pair))
-    assert not shown.matrix[0][1].separated
+    assert shown.matrix[0][1].mark == ""
     assert "*<" not in pairwise.html(shown)
+    assert "12 seeds &lt;would&gt;" in pairwise.html(shown)
+    equal = study.pairs.assign(verdict="equivalent")
+    shown = pairwise.numbers(replace(study, pairs=equal))
+    assert shown.matrix[0][1].mark == "="
+    assert 'aria-label="equivalent">=' in pairwise.html(shown)
+
+
+def test_a_claim_is_marked_and_the_level_is_shown(study: ReportInput) -> None:
+    page = pairwise.html(pairwise.numbers(study))
+    assert "<small>claim</small>" not in page
+    claimed = study.pairs.assign(claim=True, coverage=0.9834)
+    page = pairwise.html(pairwise.numbers(replace(study, pairs=claimed)))
+    assert "<small>claim</small>" in page
+    assert ">98.3<" in page
 
 
 def test_many_pairs_fold_away(study: ReportInput) -> None:

@@ -76,7 +76,7 @@ def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
     told = json.loads(content(study, "results.json"))
     assert told["verdict"] == study.verdict
     assert told["pairs"][0]["delta_wer"] == 0.051
-    assert told["pairs"][0]["share_search"] is None
+    assert told["variants"][0]["real_time_factor"] is None
     mean = f"{100 * study.variants['wer_mean'][0]:.1f}"
     header, rule, gru, lstm = content(study, "results.md").splitlines()
     assert gru.startswith(f"| ds-gru | {mean} | ")

@@ -60,9 +60,9 @@ def test_the_claim_is_answered(study: ReportInput, make_input: MakeInput) -> Non
     assert "The claim" not in trust.html(trust.numbers(study))
 
 
-def test_a_claim_that_the_data_do_not_decide_is_not_separated(
+def test_a_claim_that_the_data_do_not_decide_is_undecided(
     study: ReportInput, make_input: MakeInput
 ) -> None:
-    pairs = study.pairs.assign(verdict="not separated")
+    pairs = study.pairs.assign(verdict="undecided")
     shown = trust.numbers(make_input(design=DESIGN, pairs=pairs))
-    assert [found for _, found in shown.answers][:2] == ["not separated"] * 2
+    assert [found for _, found in shown.answers][:2] == ["undecided"] * 2

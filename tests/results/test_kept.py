@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,13 @@ def test_every_number_survives_and_no_word_does(
         row = json.loads(line)
         texts = [row["ref"], *(hyp for hyps in row["hyps"].values() for hyp in hyps)]
         assert all(word.isdigit() for text in texts for word in text.split())
+
+
+def test_claims_and_margin_are_kept(systems: list[ScoredSystem], tmp_path: Path) -> None:
+    claimed = [replace(s, claims=(("b", "a"), ("a", "z")), margin=0.01) for s in systems]
+    keep(claimed, tmp_path / "kept.jsonl", leakage=(), common=False)
+    for again in read_kept(tmp_path / "kept.jsonl"):
+        assert (again.claims, again.margin) == ((("b", "a"),), 0.01)
 
 
 def test_a_damaged_file_is_named(systems: list[ScoredSystem], tmp_path: Path) -> None:

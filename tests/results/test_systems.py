@@ -14,7 +14,7 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
-from bench.results.scored import ScoredSystem, aligned, left_out
+from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
 from bench.study.definition import FILE, define
@@ -124,6 +124,30 @@ def test_runs_that_are_missing_are_told(study: Callable[..., Path]) -> None:
         "runs diverged)",
         f"first: an interval rests on 1 seed {few}",
     )
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged"])
+def test_a_run_that_left_nothing_to_score_counts(study: Callable[..., Path], state: str) -> None:
+    run = study("first") / "runs" / "ds-gru" / "confirm-1"
+    (run / "utterances-test.jsonl").unlink()
+    summary = {"state": state, "metrics": {}, "error": None, "ended_at": "t"}
+    write_json(run / "summary.json", summary)
+    (system,) = read_systems(["first"])
+    first, lost = system.outcome.runs
+    assert set(lost["hyp"]) == {""}
+    assert (lost["deletions"] == first["num_ref_words"]).all()
+    assert f"({state}) count with a WER of 100 %" in " ".join(system.notes)
+
+
+def test_claims_go_by_the_names_that_systems_have_here(study: Callable[..., Path]) -> None:
+    study("one")
+    (system,) = read_systems(["one"])
+    other = replace(system, outcome=replace(system.outcome, name="two/ds-gru"), study="two")
+    lstm = replace(system, outcome=replace(system.outcome, name="ds-lstm"), study="two")
+    claimed = [
+        replace(s, claims=(("ds-gru", "ds-lstm"), ("ds-rnn", "ds-gru"))) for s in (other, lstm)
+    ]
+    assert claims_among([system, *claimed]) == (("two/ds-gru", "ds-lstm"),)
 
 
 def test_json_lines_of_others_are_normalised_and_scored(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from bench.results.tables import (
 
 def comparison(a: str = "a", b: str = "b", **changes: Any) -> Comparison:
     """Two systems 4.26 points apart; `changes` are of the pair."""
-    parts = (math.nan, 0.017, math.nan, math.nan)
+    parts = (math.nan, 0.017, math.nan)
     systems = [
         (a, 0.113913, 131, 1150, 0.0101, 0.0172, 0.07, 0.158, 1, *parts),
         (b, 0.156522, 1_800_000, 11_500_000, 0.0107, math.nan, 0.11, 0.2, 1, *parts),
@@ -33,7 +33,8 @@ def comparison(a: str = "a", b: str = "b", **changes: Any) -> Comparison:
     pair = dict.fromkeys(PAIR_COLUMNS, 0.5) | {
         "a": a, "b": b, "delta_wer": 0.0426, "low": 0.0086, "high": 0.0767, "p_adjusted": 0.019,
         "mapsswe_segments": 183, "mapsswe_p": 1e-9, "mcnemar_b": 16, "wilcoxon_p": math.nan,
-        "smallest_gap": 0.0512, "verdict": f"{a} better",
+        "minimum_detectable_effect": 0.0512, "verdict": f"{a} better", "coverage": 0.975,
+        "claim": False, "margin": 0.02, "seeds_needed": 12.0, "speakers_needed": math.nan,
     }  # fmt: skip
     return Comparison(
         systems=pd.DataFrame(systems, columns=list(SYSTEM_COLUMNS)),
@@ -89,7 +90,7 @@ def test_cells_show_percent_and_points() -> None:
     assert rows[1][4:7] == ["–", "1,800,000", "11,500,000"]
     header, rows = pair_cells(comparison(low=-0.0086))
     assert dict(zip(header, rows[0], strict=True)) == {
-        "pair": "a : b", "ΔWER": "+4.3", "95 %": "−0.9 to +7.7", "p (Holm)": "0.019",
+        "pair": "a : b", "ΔWER": "+4.3", "interval": "−0.9 to +7.7", "level %": "97.5", "p (adjusted)": "0.019",
         "P(better)": "0.50", "MAPSSWE p": "<0.001", "McNemar p": "0.500", "Wilcoxon p": "–",
         "verdict": "a better",
     }  # fmt: skip
@@ -97,17 +98,45 @@ def test_cells_show_percent_and_points() -> None:
 
 def test_a_star_separates_in_the_matrix() -> None:
     assert matrix_cells(comparison())[1] == [["a", "", "−4.3*"], ["b", "+4.3*", ""]]
-    alike = comparison(verdict="not separated")
-    assert matrix_cells(alike)[1] == [["a", "", "−4.3"], ["b", "+4.3", ""]]
+    open_pair = comparison(verdict="undecided")
+    assert matrix_cells(open_pair)[1] == [["a", "", "−4.3"], ["b", "+4.3", ""]]
+    alike = comparison(verdict="equivalent")
+    assert matrix_cells(alike)[1] == [["a", "", "−4.3="], ["b", "+4.3=", ""]]
+    assert pair_cells(comparison(claim=True))[1][0][0] == "a : b (claim)"
 
 
 def test_a_sentence_a_pair() -> None:
     assert verdicts(comparison()) == [
-        "a better: b has +4.3 points of WER against a (95 % +0.9 to +7.7, p 0.019)."
+        "a better: b has +4.3 points of WER against a (97.5 % interval +0.9 to +7.7, adjusted p "
+        "0.019)."
     ]
-    (alike,) = verdicts(comparison(verdict="not separated"))
-    assert alike.startswith("a, b not separated: ")
-    assert alike.endswith("a difference below about 5.1 points could not have been seen.")
+    (alike,) = verdicts(comparison(verdict="equivalent"))
+    assert alike.startswith("a, b equivalent within ±2.0 points: b has +4.3")
+    (single,) = verdicts(comparison(verdict="checkpoints differ"))
+    assert single.startswith("a, b: these checkpoints differ: ")
+    assert single.endswith("whether their recipes differ is unknown (one run each).")
+    (single,) = verdicts(comparison(verdict="checkpoints equivalent"))
+    assert single.startswith("a, b: these checkpoints are equivalent within ±2.0 points: ")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "speakers", "said"),
+    [
+        (12.0, math.nan, "; 12 seeds a system would decide it with 80 % power"),
+        (math.nan, 48.0, "; no number of seeds would decide it, 48 test speakers would with"),
+        (math.nan, math.nan, "; neither more seeds nor more test speakers alone would decide it"),
+    ],
+)
+def test_an_undecided_pair_says_what_would_decide_it(
+    seeds: float, speakers: float, said: str
+) -> None:
+    changes = {"verdict": "undecided", "seeds_needed": seeds, "speakers_needed": speakers}
+    (found,) = verdicts(comparison(**changes))
+    assert found.startswith("a, b undecided: ")
+    assert said in found
+    assert found.endswith("as it is, 80 % power needs a difference of about 5.1 points.")
+    (found,) = verdicts(comparison(**changes, p=math.nan))
+    assert "the variance of the difference is unknown" in found
 
 
 def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:

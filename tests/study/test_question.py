@@ -138,3 +138,17 @@ def test_bad_files_are_named(tmp_path: Path, old: str, new: str, message: str) -
 def test_an_unknown_study_brings_the_near_ones() -> None:
     with pytest.raises(UserError, match="unknown study 'dept'; did you mean depth"):
         load_study_file("dept")
+
+
+def test_a_margin_is_two_points_unless_the_question_says_else(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    path = tmp_path / "studies" / "wide.toml"
+    path.write_text(GOOD)
+    question = load_study_file("wide", tmp_path).question
+    assert (question.margin_points, question.claims) == (2.0, (("wide", "narrow"),))
+    path.write_text("margin_points = 0.5\n" + GOOD)
+    assert load_study_file("wide", tmp_path).question.margin_points == 0.5
+    for wrong in ("0", "-1", "100", "nan"):
+        path.write_text(f"margin_points = {wrong}\n" + GOOD)
+        with pytest.raises(UserError, match="a margin of equivalence is above 0 and below 100"):
+            load_study_file("wide", tmp_path)

@@ -1,5 +1,7 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from bench.study.worker import MAX_ATTEMPTS
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.tracking.record import read_json
 from bench.training.config import default_run_config
+from bench.training.loop import train
+from bench.training.progress import TrainResult
 
 
 @pytest.fixture
@@ -100,3 +104,27 @@ def test_only_train_is_thinned_and_before_anything_is_left_out(tone_corpus: Corp
     gone = thin["train"].utterances[0].id
     left = datasets(tone_corpus, half, (gone,))["train"].utterances
     assert left == thin["train"].utterances[1:], "what is left out is not made up for"
+
+
+@pytest.mark.parametrize(("outcome", "scored"), [("diverged", True), ("pruned", False)])
+def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
+    plan: RunPlan,
+    tone_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+    scored: bool,
+) -> None:
+    small = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 1}
+    plan = replace(plan, config=updated(plan.config, small), data_digest=tone_corpus.digest)
+    monkeypatch.setattr("bench.study.run.load_corpus", lambda config: tone_corpus)
+
+    def diverging(*args: Any, **kwargs: Any) -> TrainResult:
+        return replace(train(*args, **kwargs), state=outcome)
+
+    monkeypatch.setattr("bench.study.run.train", diverging)
+    begin(plan)
+    summary = read_json(plan.folder / "summary.json")
+    assert summary is not None
+    assert summary["state"] == outcome
+    assert ("test/wer" in summary["metrics"]) == scored
+    assert (plan.folder / "utterances-test.jsonl").exists() == scored

@@ -8,12 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.results.bootstrap import (
-    NUM_REPLICATES,
-    Floats,
-    percentile_interval,
-    resampled_rates,
-)
+from bench.stats.clusters import NUM_REPLICATES, Floats, resampled_rates
+from bench.stats.intervals import LEVEL
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,8 @@ def fit_power_law(
     drawn_RN = np.stack(
         [_mean_of_drawn_runs(rates_RS, rng) for rates_RS in np.split(rates_RM, ends, axis=1)], 1
     )
-    low, high = percentile_interval(fit(drawn_RN)[0])
-    return PowerLaw(exponent=float(exponent), low=low, high=high, scale=float(scale))
+    low, high = np.quantile(fit(drawn_RN)[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return PowerLaw(exponent=float(exponent), low=float(low), high=float(high), scale=float(scale))
 
 
 def _mean_of_drawn_runs(rates_RS: Floats, rng: np.random.Generator) -> Floats:

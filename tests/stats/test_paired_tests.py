@@ -1,14 +1,16 @@
 """The tests against golden numbers and scipy."""
 
 import warnings
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from bench.results.pairs import Outcome
-from bench.results.significance import holm, mcnemar, rank, wilcoxon
+from bench.stats.paired_tests import mcnemar, rank, wilcoxon
 
 # Demsar (2006), table 6: AUC of C4.5, +m, +cf, +m+cf on 14 data sets, as ranks.
 DEMSAR = np.array(
@@ -54,11 +56,29 @@ def test_wilcoxon_of_speakers_without_a_difference() -> None:
         assert wilcoxon(rates, rates + np.array([0, 0.1, 0.2, 0.3])) == pytest.approx(0.25)
 
 
-def test_golden_holm() -> None:
-    found = holm([0.002163, 3.3e-14, 2.01e-05])
-    assert found == pytest.approx([0.00216, 9.83e-14, 4.03e-05], rel=0.01)
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
+def signed_ranks(differences: np.ndarray) -> float:
+    """The exact p by going through all signs."""
+    ranks = stats.rankdata(np.abs(differences))
+    sums = np.array([np.dot(ranks, s) for s in product((0, 1), repeat=ranks.size)])
+    seen = ranks[differences > 0].sum()
+    return min(1.0, 2 * min((sums <= seen + 1e-9).mean(), (sums >= seen - 1e-9).mean()))
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_wilcoxon_with_ties_is_exact(steps: list[int]) -> None:
+    differences = np.array(steps) / 10
+    base = np.linspace(0.1, 0.9, len(steps)) / 3
+    left = differences[differences != 0]
+    expected = signed_ranks(left) if left.size else 1.0
+    # In floating point 0.1 + 0.3 - 0.1 is not 0.3: rounding parts no tie.
+    assert wilcoxon(base + differences, base) == pytest.approx(expected)
+
+
+def test_wilcoxon_of_many_speakers_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for size, method in ((12, "exact"), (50, "exact"), (51, "asymptotic"), (400, "asymptotic")):
+        a, b = rng.random(size), rng.random(size)
+        assert wilcoxon(a, b) == pytest.approx(stats.wilcoxon(a, b, method=method).pvalue)
 
 
 def test_golden_ranks_of_demsar() -> None:
@@ -74,3 +94,11 @@ def test_golden_ranks_of_demsar() -> None:
 def test_without_ties_the_correction_is_none() -> None:
     found = rank(np.random.default_rng(0).random((9, 5)))
     assert found.statistic == pytest.approx(found.uncorrected)
+
+
+def test_systems_that_all_tie_do_not_differ() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = rank(np.full((5, 3), 0.1) + 1e-17)
+    assert (found.statistic, found.p) == (0, 1)
+    assert found.average_ranks.tolist() == [2, 2, 2]

@@ -6,10 +6,9 @@ number of words inserted before it, slot 2 W those after the last. The slots of 
 follow one another.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -30,22 +29,8 @@ class Mapsswe:
     sd: float
     z: float
     p: float
-    """Two-sided; 1 if the segments' differences do not vary, as in sc_stats."""
-
-
-def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:
-    """Errors [K] of `hyps`, aligned by jiwer; `refs` run in parallel."""
-    aligned = jiwer.process_words(list(refs), list(hyps))
-    slots_U = []
-    for words, chunks in zip(aligned.references, aligned.alignments, strict=True):
-        slots = np.zeros(2 * len(words) + 1, dtype=np.int64)
-        for chunk in chunks:
-            if chunk.type == "insert":
-                slots[2 * chunk.ref_start_idx] += chunk.hyp_end_idx - chunk.hyp_start_idx
-            elif chunk.type != "equal":
-                slots[2 * chunk.ref_start_idx + 1 : 2 * chunk.ref_end_idx : 2] = 1
-        slots_U.append(slots)
-    return np.concatenate(slots_U)
+    """Two-sided; NaN, unknown, like `z`, if the segments differ and all alike, or if there is one:
+    nothing says how much another would (sc_stats prints 1)."""
 
 
 def mapsswe(errors_a_K: Ints, errors_b_K: Ints, num_ref_words_U: Ints) -> Mapsswe:
@@ -75,5 +60,7 @@ def mapsswe(errors_a_K: Ints, errors_b_K: Ints, num_ref_words_U: Ints) -> Mapssw
 def _z_test(differences: Ints) -> Mapsswe:
     size, mean = differences.size, float(differences.mean())
     sd = float(differences.std(ddof=1)) if size > 1 else 0.0
-    z = mean / (sd / np.sqrt(size)) if sd > 0 else 0.0
+    if sd == 0:
+        return Mapsswe(size, mean, sd, *((0.0, 1.0) if mean == 0 else (math.nan, math.nan)))
+    z = mean / (sd / np.sqrt(size))
     return Mapsswe(size, mean, sd, float(z), 2 * float(special.ndtr(-abs(z))))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results.mapsswe import Mapsswe, error_slots, mapsswe
 from bench.results.pairs import Outcome
+from bench.results.slots import error_slots
+from bench.stats.mapsswe import Mapsswe, mapsswe
 
 # sc_stats -v prints "(# segs: 183) … (mean: -0.268) (std dev: 1.181) (Z Stat: -3.067)".
 SC_STATS = {
@@ -77,7 +78,26 @@ def test_segments(hyp_a: str, hyp_b: str, differences: list[int]) -> None:
 def test_an_utterance_ends_a_segment() -> None:
     refs, words = ["a b", "c d"], np.array([2, 2])
     found = mapsswe(error_slots(refs, ["a x", "y d"]), error_slots(refs, refs), words)
-    assert found == Mapsswe(2, 1.0, 0.0, 0.0, 1.0)
+    assert (found.segments, found.mean) == (2, 1.0)
+
+
+@pytest.mark.parametrize(("size", "known"), [(1, False), (5, False), (0, True)])
+def test_segments_that_all_differ_alike_say_nothing_about_the_next(size: int, known: bool) -> None:
+    refs = ["a b"] * max(1, size)
+    found = mapsswe(
+        error_slots(refs, ["a x" if size else "a b"] * len(refs)),
+        error_slots(refs, refs),
+        np.full(len(refs), 2),
+    )
+    assert (found.segments, found.mean) == (size, float(bool(size)))
+    assert np.isnan([found.z, found.p]).any() != known
+    if known:
+        assert found == Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_errors_in_balance_are_no_difference() -> None:
+    slots = error_slots(["a b"], ["a x"])
+    assert mapsswe(slots, slots, np.array([2])).p == 1
 
 
 def by_states(marks: list[tuple[int, int]]) -> list[int]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.results.power_law import fit_power_law
+from bench.stats.power_law import fit_power_law
 
 SHARES = np.array([0.125, 0.25, 0.5, 1.0])
 WORDS = np.full(12, 5000.0)

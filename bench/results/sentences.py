@@ -1,0 +1,84 @@
+"""What is said of a pair of systems, in words."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+UNDECIDED = "undecided"
+EQUIVALENT = "equivalent"
+CHECKPOINTS_DIFFER = "checkpoints differ"
+CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
+"""Verdicts, beside "<name> better". The last two are about single runs."""
+
+
+def remedy_of(pair: Mapping[Any, Any]) -> str:
+    """What would decide an undecided pair (a row of `compare_pairs`); "" for any other."""
+    if pair["verdict"] != UNDECIDED:
+        return ""
+    if math.isnan(pair["p"]):
+        return "the variance of the difference is unknown, since no test speaker or seed varies"
+    seeds, speakers = pair["seeds_needed"], pair["speakers_needed"]
+    if not math.isnan(seeds):
+        what = f"{seeds:.0f} seeds a system would decide it"
+    elif not math.isnan(speakers):
+        what = f"no number of seeds would decide it, {speakers:,.0f} test speakers would"
+    else:
+        what = "neither more seeds nor more test speakers alone would decide it"
+    effect = known(100 * pair["minimum_detectable_effect"], "{:.1f}")
+    return (
+        f"{what} with 80 % power if the true difference is the one seen; as it is, 80 % power "
+        f"needs a difference of about {effect} points"
+    )
+
+
+def sentence_of(pair: Mapping[Any, Any]) -> str:
+    """The verdict on a pair, with the interval that decided it."""
+    a, b, verdict = pair["a"], pair["b"], pair["verdict"]
+    found = (
+        f"{b} has {points(pair['delta_wer'])} points of WER against {a} "
+        f"({known(100 * pair['coverage'], '{:.1f}')} % interval "
+        f"{interval(pair['low'], pair['high'], points)}, adjusted p {p_value(pair['p_adjusted'])})"
+    )
+    within = f"equivalent within ±{100 * pair['margin']:.1f} points"
+    unknown = "whether their recipes differ is unknown (one run each)"
+    if verdict == UNDECIDED:
+        return f"{a}, {b} undecided: {found}; {remedy_of(pair)}."
+    if verdict == EQUIVALENT:
+        return f"{a}, {b} {within}: {found}."
+    if verdict == CHECKPOINTS_DIFFER:
+        return f"{a}, {b}: these checkpoints differ: {found}; {unknown}."
+    if verdict == CHECKPOINTS_EQUIVALENT:
+        return f"{a}, {b}: these checkpoints are {within}: {found}; {unknown}."
+    return f"{verdict}: {found}."
+
+
+def differ(verdict: str) -> bool:
+    """Whether it tells two systems apart."""
+    return verdict not in (UNDECIDED, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
+
+
+def known(value: float, form: str) -> str:
+    """A dash for NaN."""
+    return "–" if math.isnan(value) else form.format(value)
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    """0.123 as "12.3"."""
+    return known(100 * rate, f"{{:.{digits}f}}")
+
+
+def points(difference: float) -> str:
+    """-0.0123 as "−1.2"; 0.0 has no sign."""
+    shown = known(100 * difference, "{:+.1f}").replace("-", MINUS)
+    return "0.0" if shown in ("+0.0", f"{MINUS}0.0") else shown
+
+
+def p_value(p: float) -> str:
+    """0.00012 as "<0.001"."""
+    return known(p, "{:.3f}") if not p < 0.001 else "<0.001"
+
+
+def interval(low: float, high: float, form: Callable[[float], str] = percent) -> str:
+    """Both ends."""
+    return f"{form(low)} to {form(high)}"

@@ -1,0 +1,62 @@
+"""Estimates with their variance: intervals, tests against zero, and tests of equivalence.
+
+Legend: P pairs of systems; a leading "..." stands for studies that are computed at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from bench.stats.clusters import Floats
+from bench.stats.variance import Component
+
+POWER = 0.8
+_ROUNDING = 1e-12
+"""Rates closer than this are the same: sums taken in another order."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Values [...] whose variance has one estimate, or several of which the widest counts.
+
+    An unknown variance is NaN, and so is all that follows from it.
+    """
+
+    value: Floats
+    variances: Sequence[Component]
+
+    def half_width(self, alpha: Floats | float) -> Floats:
+        """Of the two-sided interval that misses the truth with probability `alpha`."""
+        return self._widest(lambda se, df: _quantile(df, 1 - np.asarray(alpha) / 2) * se)
+
+    def p(self, null: float = 0.0) -> Floats:
+        """Two-sided, of the value `null`."""
+        gap = np.abs(self.value - null)
+        gap = np.where(gap < _ROUNDING, 0.0, gap)
+        return self._widest(lambda se, df: 2 * special.stdtr(df, -gap / se))
+
+    def equivalence_p(self, margin: float) -> Floats:
+        """Of the larger of two one-sided tests: that the true value is `margin` or further from
+        zero (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987)."""
+        inside = margin - np.abs(self.value)
+        return self._widest(lambda se, df: special.stdtr(df, -inside / se))
+
+    def minimum_detectable_effect(self, alpha: Floats | float) -> Floats:
+        """The true value that a two-sided test at `alpha` finds with a power of 80 % (Bloom,
+        Evaluation Review 1995)."""
+        level = 1 - np.asarray(alpha) / 2
+        return self._widest(lambda se, df: (_quantile(df, level) + _quantile(df, POWER)) * se)
+
+    def _widest(self, of) -> Floats:  # type: ignore[no-untyped-def]
+        found = np.full(np.shape(self.value), np.nan)
+        for variance in self.variances:
+            se, df = np.sqrt(variance.variance), variance.degrees_of_freedom
+            found = np.fmax(found, of(se, df))
+        return found
+
+
+def _quantile(df: Floats, probability: Floats | float) -> Floats:
+    found: Floats = special.stdtrit(df, probability)
+    return found

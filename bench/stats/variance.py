@@ -1,0 +1,372 @@
+"""Where the uncertainty of an error rate comes from: training seeds crossed with test speakers.
+
+Legend: V systems, S runs of a system (seeds), C clusters (speakers), P pairs of systems, a before b
+in the order of `np.triu_indices`. A leading "..." stands for studies that are computed at once.
+
+Every run reads every speaker, so the variance of a mean rate is that of a two-way analysis of
+variance with random effects,
+
+    clusters:    sd_clusters² / C + sd_interaction² / (S C)
+    seeds:       sd_seeds² / S    + sd_interaction² / (S C)
+    interaction:                    sd_interaction² / (S C)
+
+and equals clusters + seeds - interaction. Each part is estimated from linearised residuals
+(bench.stats.clusters), or for fewer than ten clusters the first by a bootstrap. Each is a mean
+square with its degrees of freedom; a sum has Satterthwaite's (Biometrics Bulletin 1946), and
+intervals and p come from Student's t with that many.
+
+The seeds of a single run have no variance that can be seen: it is NaN, never zero. Where other
+systems of the comparison have several runs, the variance of a run pooled over those stands in.
+Pooling also gives the pairs of three systems or more with three seeds or more each their degrees of
+freedom, as long as no system's seeds scatter far more than the others' (`PooledVariance.p_equal`);
+else a pair's p and interval are the wider of those from its own two systems and from the pool.
+
+Each system is tuned once: no number here contains the variance between searches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from bench.stats.clusters import Bools, Floats, covariance, residuals
+
+FEWEST_POOLED_SYSTEMS, FEWEST_POOLED_SEEDS = 3, 3
+"""A pair is judged by the pooled variance alone from so many systems with so many seeds each."""
+EQUAL_VARIANCE_LEVEL = 0.1
+"""Below this p the seeds of the systems are not taken to scatter alike."""
+_ROUNDING = 1e-24
+"""A variance of rates no larger than this is zero: sums taken in another order."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """An estimate of a variance, and its own uncertainty."""
+
+    variance: Floats
+    noise: Floats
+    """variance² / degrees of freedom. It adds up when independent estimates are added or
+    subtracted."""
+
+    @classmethod
+    def of(cls, variance: Floats, degrees_of_freedom: float | Floats) -> "Component":
+        """From a mean square."""
+        variance = np.asarray(variance, dtype=np.float64)
+        return cls(variance, variance**2 / degrees_of_freedom)
+
+    @property
+    def degrees_of_freedom(self) -> Floats:
+        """Satterthwaite's; a fraction, and one at least: a subtracted component can take it below
+        what the poorest mean square has."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: Floats = np.maximum(1.0, self.variance**2 / self.noise)
+        return found
+
+    def __add__(self, other: "Component") -> "Component":
+        return Component(self.variance + other.variance, self.noise + other.noise)
+
+    def __sub__(self, other: "Component") -> "Component":
+        return Component(self.variance - other.variance, self.noise + other.noise)
+
+    def __mul__(self, factor: float | Floats) -> "Component":
+        return Component(self.variance * factor, self.noise * np.asarray(factor) ** 2)
+
+    def __getitem__(self, place: Any) -> "Component":
+        return Component(self.variance[place], self.noise[place])
+
+    def where(self, condition: Bools) -> "Component":
+        """NaN, unknown, where `condition` is false."""
+        nan = np.nan
+        return Component(
+            np.where(condition, self.variance, nan), np.where(condition, self.noise, nan)
+        )
+
+
+@dataclass(frozen=True)
+class SystemEstimates:
+    """The error rates of V systems on one test set, and the parts of their variance."""
+
+    wer: Floats
+    """[..., V]: means over seeds."""
+    num_seeds: tuple[int, ...]
+    num_clusters: int
+    by_clusters: Floats
+    """[..., V, V]: covariance of the means by clusters, runs as they are."""
+    seeds: Component
+    """[..., V]: the variance of each mean by its runs; NaN of a single run."""
+    interaction: Component
+    """[..., V]: the part of `seeds` that is interaction with the clusters."""
+
+
+@dataclass(frozen=True)
+class PerRun:
+    """The variance of a single run."""
+
+    seeds: Component
+    interaction: Component
+
+    def mean_of(self, runs: Floats) -> tuple[Component, Component]:
+        """Both, of a mean over `runs` [P] of them (or of the difference of two, 1 / runs being the
+        sum of both's)."""
+        return tuple(  # type: ignore[return-value]
+            Component(part.variance[..., None], part.noise[..., None]) * (1 / runs)
+            for part in (self.seeds, self.interaction)
+        )
+
+
+@dataclass(frozen=True)
+class PooledVariance:
+    """The variance of a single run, averaged over the systems that have several; NaN if none."""
+
+    calm: PerRun
+    """Over the systems whose seeds do not scatter far more than the others'."""
+    everyone: PerRun
+    p_equal: Floats
+    """That the systems' seeds scatter alike; NaN for fewer than two systems with several runs."""
+    is_calm: Bools
+    """[..., V]: in the first pool."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The variance of a rate or of a difference, and its parts by what would shrink them."""
+
+    total: Component
+    by_test_set: Floats
+    """Shrinks with more clusters."""
+    by_seeds: Floats
+    """Shrinks with more runs; NaN if unknown."""
+    by_interaction: Floats
+    """Shrinks with either; NaN if unknown."""
+    clusters: Component
+    """What `by_test_set` and `by_interaction` come from."""
+    runs: Component
+    """What `by_seeds` comes from; NaN if unknown."""
+
+    def at(self, place: int) -> "Split":
+        """Of one system or pair."""
+        return Split(
+            total=self.total[..., place],
+            by_test_set=self.by_test_set[..., place],
+            by_seeds=self.by_seeds[..., place],
+            by_interaction=self.by_interaction[..., place],
+            clusters=self.clusters[..., place],
+            runs=self.runs[..., place],
+        )
+
+
+def estimate_systems(
+    errors: Sequence[Floats], words_C: Floats, rng: np.random.Generator
+) -> SystemEstimates:
+    """Systems whose runs made `errors` (one array [..., S, C] each; S may differ) on one test set
+    with `words_C` reference words. `rng` draws the bootstrap of fewer than ten clusters."""
+    rates = [own.sum(axis=-1) / words_C.sum() for own in errors]
+    means_VC = np.stack([own.mean(axis=-2) for own in errors], axis=-2)
+    parts = [_run_parts(own, words_C) for own in errors]
+    return SystemEstimates(
+        wer=np.stack([rates_S.mean(axis=-1) for rates_S in rates], axis=-1),
+        num_seeds=tuple(own.shape[-2] for own in errors),
+        num_clusters=words_C.size,
+        by_clusters=covariance(means_VC, words_C, rng),
+        seeds=_stack([seeds for seeds, _ in parts]),
+        interaction=_stack([interaction for _, interaction in parts]),
+    )
+
+
+def rates(systems: SystemEstimates) -> Split:
+    """The variance [..., V] of each mean rate, over seeds and speakers like these. The seeds of a
+    single run have the pooled variance; without one, only the clusters count."""
+    num_V = np.array(systems.num_seeds, dtype=np.float64)
+    own = systems.seeds, systems.interaction
+    pooled = pooled_variance(systems).everyone.mean_of(num_V)
+    seeds, interaction = (_choose(num_V > 1, o, p) for o, p in zip(own, pooled, strict=True))
+    by_clusters = np.diagonal(systems.by_clusters, axis1=-2, axis2=-1)
+    return _split(by_clusters, systems.num_clusters, seeds, interaction)
+
+
+def differences(systems: SystemEstimates) -> tuple[Floats, tuple[Split, Split]]:
+    """The difference [..., P] of each pair, WER of b minus WER of a, with its variance from the
+    pair's own seeds and from the pool. Where one of the two does not count it is NaN; where both
+    do, the wider interval and the larger p do. Of two single runs where no system has several, it
+    is the difference of two checkpoints, and only the first counts, without a part of seeds.
+    """
+    a_P, b_P = np.triu_indices(len(systems.num_seeds), 1)
+    num_V = np.array(systems.num_seeds, dtype=np.float64)
+    pool = pooled_variance(systems)
+    own_counts, pool_counts = _which_count(systems, pool)
+    cov = systems.by_clusters
+    by_clusters = cov[..., a_P, a_P] + cov[..., b_P, b_P] - 2 * cov[..., a_P, b_P]
+    # The variance of a difference of means is that of one run over so many.
+    runs_P = 1 / (1 / num_V[a_P] + 1 / num_V[b_P])
+    repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
+    pooled_parts = (
+        _choose(repeated_P, calm, everyone)
+        for calm, everyone in zip(
+            pool.calm.mean_of(runs_P), pool.everyone.mean_of(runs_P), strict=True
+        )
+    )
+    own_parts = (part[..., a_P] + part[..., b_P] for part in (systems.seeds, systems.interaction))
+    own = _split(by_clusters, systems.num_clusters, *own_parts)
+    pooled = _split(by_clusters, systems.num_clusters, *pooled_parts)
+    # A variance that stands in for an unknown one is known no better than its own mean square.
+    freedom = pool.everyone.seeds.degrees_of_freedom[..., None]
+    least = np.where(repeated_P, 0.0, pooled.total.variance**2 / freedom)
+    pooled = replace(
+        pooled, total=replace(pooled.total, noise=np.maximum(pooled.total.noise, least))
+    )
+    return systems.wer[..., b_P] - systems.wer[..., a_P], (
+        replace(own, total=own.total.where(own_counts)),
+        replace(pooled, total=pooled.total.where(pool_counts)),
+    )
+
+
+def pooled_variance(systems: SystemEstimates) -> PooledVariance:
+    """The variance of one run, averaged over systems by their degrees of freedom; NaN if none has
+    two runs.
+
+    Whether the systems scatter alike is Cochran's test of the largest variance (Annals of Eugenics
+    1941) in the form for unequal numbers of runs ('t Lam, Communications in Statistics 2010): under
+    equal variances the share of one system in the sum of squares has a beta distribution, and the
+    smallest of the k p-values is multiplied by k. A system whose share is too large leaves the
+    pool, and the rest is tested again.
+    """
+    num_V = np.array(systems.num_seeds)
+    calm_V = np.broadcast_to(num_V > 1, systems.wer.shape).copy()
+    rounds = int((num_V > 1).sum()) - 1
+    p_equal = np.full(systems.wer.shape[:-1], np.nan)
+    for turn in range(rounds):
+        p, widest = _equal_variances(systems, calm_V)
+        p_equal = p if turn == 0 else p_equal
+        is_widest_V = np.arange(num_V.size) == widest[..., None]
+        calm_V &= ~(is_widest_V & (p < EQUAL_VARIANCE_LEVEL)[..., None])
+    return PooledVariance(
+        calm=_average(systems, calm_V),
+        everyone=_average(systems, np.broadcast_to(num_V > 1, calm_V.shape)),
+        p_equal=p_equal,
+        is_calm=calm_V,
+    )
+
+
+def _average(systems: SystemEstimates, pool_V: Bools) -> PerRun:
+    """The variance of one run, averaged over the systems `pool_V` by their degrees of freedom."""
+    num_V = np.array(systems.num_seeds)
+    freedom_V = np.where(pool_V, num_V - 1, 0)
+    freedom = freedom_V.sum(axis=-1)
+    total = np.where(freedom > 0, freedom, np.nan)
+
+    def average(part: Component) -> Floats:
+        found: Floats = (np.nan_to_num(part.variance) * num_V * freedom_V).sum(axis=-1) / total
+        return found
+
+    return PerRun(
+        seeds=Component.of(average(systems.seeds), total),
+        interaction=Component.of(
+            average(systems.interaction), total * max(1, systems.num_clusters - 1)
+        ),
+    )
+
+
+def _equal_variances(systems: SystemEstimates, calm_V: Bools) -> tuple[Floats, NDArray[np.intp]]:
+    """The p of Cochran's test over the systems `calm_V`, and the system with the largest share."""
+    num_V = np.array(systems.num_seeds)
+    freedom_V = np.where(calm_V, num_V - 1.0, np.nan)
+    squares_V = systems.seeds.variance * num_V * freedom_V
+    total = np.nansum(freedom_V, axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share_V = squares_V / np.nansum(squares_V, axis=-1, keepdims=True)
+        # The probability that a system's share of all squares is so large.
+        p_V = special.betaincc(freedom_V / 2, (total - freedom_V) / 2, share_V)
+    p_V = np.where(np.isfinite(p_V), p_V, 1.0)
+    return np.minimum(1.0, calm_V.sum(axis=-1) * p_V.min(axis=-1)), p_V.argmin(axis=-1)
+
+
+def probability_of_improvement(errors_a_SC: Floats, errors_b_SC: Floats, words_C: Floats) -> float:
+    """That a random run of `a` makes fewer errors than a random run of `b` on another such test
+    set, ties counted half: Bisani & Ney's measure (2004), with the seed drawn too, as Bouthillier
+    et al. (MLSys 2021) ask. Above 0.75 is what they call meaningful.
+
+    The mean over pairs of runs of the normal probability of their difference.
+    """
+    num_clusters = words_C.size
+    total = words_C.sum()
+    delta_ST = (errors_b_SC.sum(axis=1) - errors_a_SC.sum(axis=1)[:, None]) / total
+    between = residuals(errors_b_SC, words_C)[None] - residuals(errors_a_SC, words_C)[:, None]
+    variance_ST = (between**2).sum(axis=2) * num_clusters / max(1, num_clusters - 1)
+    known = variance_ST > _ROUNDING
+    z_ST = delta_ST / np.sqrt(np.where(known, variance_ST, 1.0))
+    sure = (np.sign(np.where(np.abs(delta_ST) < 1e-12, 0.0, delta_ST)) + 1) / 2
+    return float(np.where(known, special.ndtr(z_ST), sure).mean())
+
+
+def _run_parts(errors: Floats, words_C: Floats) -> tuple[Component, Component]:
+    """The variance of the mean rate of one system by its runs, and its part by interaction."""
+    num_runs, num_clusters = errors.shape[-2:]
+    if num_runs == 1:
+        nan = np.full(errors.shape[:-2], np.nan)
+        return Component(nan, nan), Component(nan, nan)
+    rates_S = errors.sum(axis=-1) / words_C.sum()
+    seeds = Component.of(rates_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
+    # Residuals of each run about the mean run: what its speakers have beyond the run's own rate.
+    rest = residuals(errors - errors.mean(axis=-2, keepdims=True), words_C)
+    freedom = (num_runs - 1) * max(1, num_clusters - 1)
+    squares = (rest**2).sum(axis=(-2, -1))
+    return seeds, Component.of(num_clusters * squares / (num_runs * freedom), freedom)
+
+
+def _split(
+    by_clusters: Floats, num_clusters: int, seeds: Component, interaction: Component
+) -> Split:
+    """Less variance between runs than their interaction alone would bring is no sign of a
+    difference between seeds, and the interaction is in the clusters' part already."""
+    nothing = np.where(by_clusters > _ROUNDING, by_clusters, 0.0)
+    clusters = Component.of(nothing, max(1, num_clusters - 1))
+    known = np.isfinite(seeds.variance)
+    with np.errstate(invalid="ignore"):
+        more = known & (seeds.variance > interaction.variance)
+        beyond = np.where(more, seeds.variance - interaction.variance, 0.0)
+        both = np.minimum(interaction.variance, clusters.variance)
+    noise = np.where(more, seeds.noise + interaction.noise, 0.0)
+    total = clusters + Component(beyond, noise)
+    if num_clusters < 2:
+        total = total.where(np.zeros_like(known))
+    return Split(
+        total=total.where(total.variance > _ROUNDING),
+        by_test_set=clusters.variance - np.where(known, both, 0.0),
+        by_seeds=np.where(known, beyond, np.nan),
+        by_interaction=np.where(known, both, np.nan),
+        clusters=clusters,
+        runs=seeds,
+    )
+
+
+def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools, Bools]:
+    """Whether a pair's own variance counts, and whether the pooled one does: [..., P] each."""
+    num_V = np.array(systems.num_seeds)
+    a_P, b_P = np.triu_indices(num_V.size, 1)
+    repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
+    num_repeated = (num_V > 1).sum()
+    enough = (num_V >= FEWEST_POOLED_SEEDS).sum() >= FEWEST_POOLED_SYSTEMS and (
+        (num_V == 1) | (num_V >= FEWEST_POOLED_SEEDS)
+    ).all()
+    alike = enough & (np.nan_to_num(pool.p_equal) >= EQUAL_VARIANCE_LEVEL)[..., None]
+    none = num_repeated == 0
+    own = (repeated_P & ~alike) | none
+    pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)
+    return own & np.ones_like(alike), pooled
+
+
+def _choose(condition: Bools, this: Component, other: Component) -> Component:
+    return Component(
+        np.where(condition, this.variance, other.variance),
+        np.where(condition, this.noise, other.noise),
+    )
+
+
+def _stack(parts: Sequence[Component]) -> Component:
+    return Component(
+        np.stack([part.variance for part in parts], axis=-1),
+        np.stack([part.noise for part in parts], axis=-1),
+    )

@@ -1,0 +1,140 @@
+"""How each pair of systems ends: different, equivalent, or undecided, and what would decide it.
+
+Legend: P pairs of systems; a leading "..." stands for studies that are computed at once.
+
+One interval decides a pair. At the level that `step_down` gives the pair it either leaves out zero
+(the two differ), or lies, at twice that level, inside the margin of equivalence (two one-sided
+tests, each at the level), or neither. So the interval shown beside a verdict is the one behind it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from bench.stats.clusters import Bools, Floats
+from bench.stats.estimate import POWER, Estimate
+from bench.stats.multiplicity import ALPHA, step_down
+from bench.stats.variance import Split, SystemEstimates, differences
+
+MARGIN = 0.02
+"""Differences of WER within two points either way count as none, unless the question says else."""
+MOST_SEEDS, MOST_CLUSTERS = 100, 10_000
+"""More is no advice."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """[..., P] each."""
+
+    estimate: Estimate
+    splits: tuple[Split, Split]
+    """From a pair's own seeds and from the pool; see `differences`."""
+    p: Floats
+    p_adjusted: Floats
+    level: Floats
+    """Of the test for a difference."""
+    different: Bools
+    equivalent: Bools
+    half_width: Floats
+    """Of the interval behind the verdict."""
+    coverage: Floats
+    """Of that interval: 1 - level, of an equivalence 1 - 2 level."""
+    minimum_detectable_effect: Floats
+    """With 80 % power at the pair's level."""
+
+
+def judge(
+    systems: SystemEstimates, claims_P: Bools, margin: float = MARGIN, alpha: float = ALPHA
+) -> Verdicts:
+    """Every pair of `systems`; `claims_P` marks those that were registered before the study."""
+    delta, splits = differences(systems)
+    estimate = Estimate(delta, [split.total for split in splits])
+    p = estimate.p()
+    levels = step_down(p, claims_P, alpha)
+    half_width = estimate.half_width(levels.level)
+    # From the interval, so that rounding cannot part the two.
+    different = np.abs(delta) > half_width
+    of_equivalence = estimate.half_width(2 * levels.level)
+    equivalent = ~different & (np.abs(delta) + of_equivalence < margin)
+    return Verdicts(
+        estimate=estimate,
+        splits=splits,
+        p=p,
+        p_adjusted=levels.p_adjusted,
+        level=levels.level,
+        different=different,
+        equivalent=equivalent,
+        half_width=np.where(equivalent, of_equivalence, half_width),
+        coverage=1 - levels.level * np.where(equivalent, 2, 1),
+        minimum_detectable_effect=estimate.minimum_detectable_effect(levels.level),
+    )
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would decide a pair in four of five studies if its true difference were the one seen."""
+
+    num_seeds: int | None
+    """Of each system, in place of those it has; None if no number up to MOST_SEEDS would."""
+    num_clusters: int | None
+    """In place of those there are, seeds as they are; None if no number would."""
+
+
+def remedy(
+    delta: float,
+    split: Split,
+    level: float,
+    margin: float,
+    num_seeds: int,
+    num_clusters: int,
+) -> Remedy:
+    """For one pair of systems with `num_seeds` runs each, `split` without axes."""
+
+    def power(seeds: int, clusters: int) -> float:
+        by_seeds, by_clusters = num_seeds / seeds, num_clusters / clusters
+        parts = (
+            np.nan_to_num(float(split.by_test_set)) * by_clusters,
+            np.nan_to_num(float(split.by_seeds)) * by_seeds,
+            np.nan_to_num(float(split.by_interaction)) * by_seeds * by_clusters,
+        )
+        runs_df = float(split.runs.degrees_of_freedom) * (seeds - 1) / max(1, num_seeds - 1)
+        from_clusters = parts[0] + parts[2]
+        noise = from_clusters**2 / (clusters - 1)
+        if parts[1]:
+            noise += (parts[1] + parts[2]) ** 2 / max(1.0, runs_df)
+        total = sum(parts)
+        return deciding_power(delta, total, total**2 / noise, level, margin)
+
+    seeds_counts = range(num_seeds + 1, MOST_SEEDS + 1)
+    several = bool(np.isfinite(split.by_seeds))
+    seeds = next((s for s in seeds_counts if several and power(s, num_clusters) >= POWER), None)
+    return Remedy(seeds, _smallest(lambda clusters: power(num_seeds, clusters), num_clusters))
+
+
+def deciding_power(delta: float, variance: float, df: float, level: float, margin: float) -> float:
+    """The probability that a study ends as different or as equivalent, if the truth is `delta`."""
+    se = np.sqrt(variance)
+    beyond = special.stdtrit(df, 1 - level / 2) * se
+    inside = margin - special.stdtrit(df, 1 - level) * se
+    if inside >= beyond:
+        return 1.0
+    different = special.stdtr(df, (delta - beyond) / se) + special.stdtr(df, (-delta - beyond) / se)
+    if inside <= 0:
+        return float(different)
+    inner = special.stdtr(df, (inside - delta) / se) - special.stdtr(df, (-inside - delta) / se)
+    return float(different + inner)
+
+
+def _smallest(power, num_clusters: int) -> int | None:  # type: ignore[no-untyped-def]
+    """The fewest clusters with enough power, by halving; None if not even the most have it."""
+    if power(MOST_CLUSTERS) < POWER:
+        return None
+    low, high = num_clusters, MOST_CLUSTERS
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power(middle) >= POWER:
+            high = middle
+        else:
+            low = middle
+    return high
