@@ -17,7 +17,12 @@ from rich.text import Text
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
-from bench.results.kept import keep
+from bench.results.comparability import (
+    check_comparable,
+    leaks,
+    left_out_of_corpora,
+    unknown_facts,
+)
 from bench.results.pairs import (
     Outcome,
     assumptions,
@@ -25,12 +30,7 @@ from bench.results.pairs import (
     rank_over_speakers,
     summarise,
 )
-from bench.results.refusal import (
-    check_comparable,
-    leaks,
-    left_out_of_corpora,
-    unknown_facts,
-)
+from bench.results.saved_comparison import keep
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import read_systems
 from bench.results.tables import (

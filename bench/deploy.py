@@ -21,7 +21,7 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.masking import mask
 from bench.flags import sweep as sweep_flags
-from bench.tracking.uri import is_remote, tracking_uri
+from bench.runs.mlflow.uri import is_remote, tracking_uri
 
 TEMPLATES = {
     "slurm": "slurm.sh.j2",

@@ -28,24 +28,24 @@ from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.utterance import Corpus
+from bench.queue.storage import QueueStorage, check_queue, check_shared
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
+from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
+from bench.runs.mlflow.uri import VARIABLE
+from bench.runs.run import datasets
 from bench.study.definition import StudyDefinition, begin_or_return, define
-from bench.study.engine import Engine, share_host
-from bench.study.launcher import Launcher
 from bench.study.match import Match
 from bench.study.question import load_study_file
-from bench.study.ray_engine import join_cluster
-from bench.study.run import datasets
 from bench.study.space import load_budget
-from bench.study.storage import QueueStorage, check_queue, check_shared
-from bench.tracking import StudyTracker, display_uri, flush_unsent, tracking_uri
-from bench.tracking.uri import VARIABLE
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
+from bench.workers.engine import Engine, share_host
+from bench.workers.launcher import Launcher
+from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"

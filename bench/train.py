@@ -24,13 +24,13 @@ from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
-from bench.study.claim import FILE as CLAIM
-from bench.study.claim import claimed
-from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
+from bench.queue.claim import FILE as CLAIM
+from bench.queue.claim import claimed
+from bench.queue.lease import GRACE_SECONDS, Lease, LeaseWatch
+from bench.runs import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
+from bench.runs.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.recipe import load_recipe
-from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress

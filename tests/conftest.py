@@ -19,8 +19,8 @@ import torch
 
 from bench.data.utterance import Corpus, Utterance
 from bench.results.pairs import Outcome
+from bench.runs import set_mlflow_defaults
 from bench.scoring import score
-from bench.tracking import set_mlflow_defaults
 
 torch.set_num_threads(1)
 set_mlflow_defaults()  # as commands do, before any test imports mlflow

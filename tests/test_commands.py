@@ -15,10 +15,10 @@ import soundfile
 from bench import sweep, train
 from bench.core import cli
 from bench.data.utterance import Corpus
+from bench.queue.lease import Lease, LeaseWatch
 from bench.results.report_input import command_of
+from bench.runs.run import RunPlan
 from bench.study.definition import StudyDefinition
-from bench.study.lease import Lease, LeaseWatch
-from bench.study.run import RunPlan
 from variants import VARIANTS
 
 VERBS = (

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from variants.dropout import Dropout
 from variants.layers import ConvStack1d, ConvStack2d, Directions, LookAhead, RecurrentLayer
-from variants.normalization import Norm, Normalization
+from variants.ops.dropout import Dropout
+from variants.ops.normalization import Norm, Normalization
 from variants.spec import (
     MAX_LAYERS,
     AcousticModel,

@@ -12,8 +12,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from variants.dropout import Dropout
 from variants.layers import RecurrentLayer, conv_lengths, stack_context
+from variants.ops.dropout import Dropout
 from variants.spec import (
     AcousticModel,
     VariantSpec,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from variants.layers import ConvStack1d, LookAhead
-from variants.normalization import MaskedBatchNorm
-from variants.padding import reverse_by_length
+from variants.ops.normalization import MaskedBatchNorm
+from variants.ops.padding import reverse_by_length
 from variants.spec import (
     MAX_LAYERS,
     AcousticModel,

@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from variants.layers import ConvStack2d, RecurrentLayer
-from variants.normalization import MaskedBatchNorm
+from variants.ops.normalization import MaskedBatchNorm
 from variants.spec import (
     MAX_LAYERS,
     AcousticModel,

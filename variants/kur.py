@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from variants.layers import MaskedConv1d, RecurrentLayer
-from variants.normalization import MaskedBatchNorm
+from variants.ops.normalization import MaskedBatchNorm
 from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_at_least, check_at_most
 
 

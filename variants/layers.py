@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from variants.convolution import convolve
-from variants.normalization import Norm, Normalization
-from variants.padding import frame_mask, reverse_by_length, zero_padding
-from variants.recurrence import recur
+from variants.ops.convolution import convolve
+from variants.ops.normalization import Norm, Normalization
+from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
+from variants.ops.recurrence import recur
 
 Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
 Directions = Literal["forward", "sum", "concat"]

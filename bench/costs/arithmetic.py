@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.training.device import autocast, default_precision, exact_float32
-from variants import kernel
 from variants.cost import macs_per_second
 from variants.layers import RecurrentLayer
+from variants.ops import kernel
 from variants.spec import AcousticModel
 
 PEAK_SIZES = {"cpu": (1024, 1536, 2048), "cuda": (4096, 8192)}

@@ -34,8 +34,8 @@ from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
-from variants import kernel
 from variants.layers import Directions, RecurrentLayer
+from variants.ops import kernel
 from variants.spec import AcousticModel
 
 Log = Callable[[Mapping[str, float], int], None]

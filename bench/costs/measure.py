@@ -26,7 +26,7 @@ from bench.costs.workers import Job, train_at_once
 from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.store import build_store
 from bench.data.utterance import Corpus
-from bench.tracking import RunIdentity, Tracker, TrackingTarget
+from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.training.clocks import COMPUTED
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train

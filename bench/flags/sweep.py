@@ -3,7 +3,7 @@
 import argparse
 
 from bench.core import cli
-from bench.study.lease import GRACE_SECONDS
+from bench.queue.lease import GRACE_SECONDS
 
 DEFAULT_CORPUS = "spoken"
 DEFAULT_BUDGET = "quick"

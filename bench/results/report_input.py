@@ -18,6 +18,8 @@ from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
+from bench.runs import display_uri, read_study
+from bench.runs.record import DIFF, ENVIRONMENT, TRAINED, read_json
 from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
@@ -26,8 +28,6 @@ from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.match import WIDTH
-from bench.tracking import display_uri, read_study
-from bench.tracking.record import DIFF, ENVIRONMENT, TRAINED, read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"

@@ -20,9 +20,9 @@ from bench.training.config import build_model, default_run_config
 from bench.training.ctc import ctc_losses
 from bench.training.loop import TrainingData
 from tests.costs.conftest import CPU, Configure
-from variants import kernel
 from variants.layers import CELLS, RecurrentLayer
-from variants.padding import frame_mask
+from variants.ops import kernel
+from variants.ops.padding import frame_mask
 from variants.spec import AcousticModel
 
 

@@ -15,11 +15,11 @@ from bench.results.report_input import (
     real_time_factors,
     recorded_diffs,
 )
+from bench.runs.record import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION, RunIdentity
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file
 from bench.study.space import load_budget
-from bench.tracking.record import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION, RunIdentity
 
 BUDGET = load_budget("smoke")
 

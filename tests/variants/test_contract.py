@@ -14,8 +14,8 @@ from bench.core.config import from_dict, to_dict, updated
 from bench.training.device import exact_float32
 from variants import VARIANTS
 from variants.cost import num_parameters
-from variants.normalization import MaskedBatchNorm
-from variants.padding import frame_mask
+from variants.ops.normalization import MaskedBatchNorm
+from variants.ops.padding import frame_mask
 from variants.spec import BLANK, AcousticModel, VariantSpec
 
 NUM_SYMBOLS = 29

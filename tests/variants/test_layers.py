@@ -16,7 +16,7 @@ from variants.layers import (
     conv_lengths,
     stack_context,
 )
-from variants.padding import frame_mask, reverse_by_length, zero_padding
+from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
 
 LENS = torch.tensor([9, 4, 7])
 
