@@ -33,6 +33,7 @@ from bench.stats.mapsswe import mapsswe
 from bench.stats.paired_tests import Ranking, mcnemar, rank, wilcoxon
 from bench.stats.variance import (
     SystemEstimates,
+    enough_to_pool,
     estimate_systems,
     pooled_variance,
     probability_of_improvement,
@@ -205,7 +206,8 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"{', '.join(single)}: a single run, so the variance between its seeds is unknown; "
             "the variance pooled over the other systems is used"
         )
-    pool = pooled_variance(_counts(outcomes).estimates(np.random.default_rng(0)))
+    systems = _counts(outcomes).estimates(np.random.default_rng(0))
+    pool = pooled_variance(systems)
     repeated = [
         (o, calm) for o, calm in zip(outcomes, pool.is_calm, strict=True) if len(o.runs) > 1
     ]
@@ -215,6 +217,11 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"seeds scatter unequally (Cochran's test, p {p_value(float(pool.p_equal))}): "
             f"{', '.join(wild)} more than the rest; each pair is judged by the wider of the "
             "interval from its own seeds and that from the pooled variance of the rest"
+        )
+    elif len(repeated) > 2 and not enough_to_pool(systems):
+        yield (
+            "a system has two seeds only: each pair is judged by the wider of the interval from "
+            "its own seeds and that from the variance pooled over all"
         )
     elif len(repeated) > 2:
         yield (

@@ -35,11 +35,13 @@ def remedy_of(pair: Mapping[Any, Any]) -> str:
 def sentence_of(pair: Mapping[Any, Any]) -> str:
     """The verdict on a pair, with the interval that decided it."""
     a, b, verdict = pair["a"], pair["b"], pair["verdict"]
-    found = (
-        f"{b} has {points(pair['delta_wer'])} points of WER against {a} "
-        f"({known(100 * pair['coverage'], '{:.1f}')} % interval "
-        f"{interval(pair['low'], pair['high'], points)}, adjusted p {p_value(pair['p_adjusted'])})"
-    )
+    found = f"{b} has {points(pair['delta_wer'])} points of WER against {a}"
+    if not math.isnan(pair["low"]):
+        found += (
+            f" ({known(100 * pair['coverage'], '{:.1f}')} % interval "
+            f"{interval(pair['low'], pair['high'], points)}, adjusted p "
+            f"{p_value(pair['p_adjusted'])})"
+        )
     within = f"equivalent within ±{100 * pair['margin']:.1f} points"
     unknown = "whether their recipes differ is unknown (one run each)"
     if verdict == UNDECIDED:
@@ -80,5 +82,5 @@ def p_value(p: float) -> str:
 
 
 def interval(low: float, high: float, form: Callable[[float], str] = percent) -> str:
-    """Both ends."""
-    return f"{form(low)} to {form(high)}"
+    """Both ends, or that nobody knows them."""
+    return "unknown" if math.isnan(low) else f"{form(low)} to {form(high)}"

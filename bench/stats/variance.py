@@ -342,16 +342,21 @@ def _split(
     )
 
 
+def enough_to_pool(systems: SystemEstimates) -> bool:
+    """Whether the systems and their runs are so many that the pooled variance may count alone."""
+    several = [num for num in systems.num_seeds if num > 1]
+    return len(several) >= FEWEST_POOLED_SYSTEMS and min(several) >= FEWEST_POOLED_SEEDS
+
+
 def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools, Bools]:
     """Whether a pair's own variance counts, and whether the pooled one does: [..., P] each."""
     num_V = np.array(systems.num_seeds)
     a_P, b_P = np.triu_indices(num_V.size, 1)
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
     num_repeated = (num_V > 1).sum()
-    enough = (num_V >= FEWEST_POOLED_SEEDS).sum() >= FEWEST_POOLED_SYSTEMS and (
-        (num_V == 1) | (num_V >= FEWEST_POOLED_SEEDS)
-    ).all()
-    alike = enough & (np.nan_to_num(pool.p_equal) >= EQUAL_VARIANCE_LEVEL)[..., None]
+    alike = (
+        enough_to_pool(systems) & (np.nan_to_num(pool.p_equal) >= EQUAL_VARIANCE_LEVEL)[..., None]
+    )
     none = num_repeated == 0
     own = (repeated_P & ~alike) | none
     pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)

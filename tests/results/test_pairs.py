@@ -169,6 +169,8 @@ def test_seeds_that_scatter_unequally_are_said() -> None:
     (said,) = assumptions([*alike, made("wild", [0.1, 0.9, 0.4], 9)])
     assert said.startswith("seeds scatter unequally")
     assert "wild more than the rest" in said
+    (said,) = assumptions([made(str(n), [0.2, 0.22], n) for n in range(3)])
+    assert said.startswith("a system has two seeds only: ")
 
 
 def test_more_runs_of_a_system_are_pooled() -> None:

@@ -135,8 +135,12 @@ def test_an_undecided_pair_says_what_would_decide_it(
     assert found.startswith("a, b undecided: ")
     assert said in found
     assert found.endswith("as it is, 80 % power needs a difference of about 5.1 points.")
-    (found,) = verdicts(comparison(**changes, p=math.nan))
-    assert "the variance of the difference is unknown" in found
+    (found,) = verdicts(comparison(**changes, p=math.nan, low=math.nan, high=math.nan))
+    assert found.startswith("a, b undecided: b has +4.3 points of WER against a; the variance of")
+
+
+def test_an_interval_that_nobody_knows_is_called_so() -> None:
+    assert pair_cells(comparison(low=math.nan, high=math.nan))[1][0][2] == "unknown"
 
 
 def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:
