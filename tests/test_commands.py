@@ -18,6 +18,7 @@ from bench.data.utterance import Corpus
 from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
 from bench.study.lease import Lease, LeaseWatch
+from bench.study.request import definition_of
 from bench.study.run import RunPlan
 from variants import VARIANTS
 
@@ -409,14 +410,14 @@ def test_a_study_names_its_corpus_and_budget_unless_the_command_line_does() -> N
 
     def definition(*arguments: str) -> StudyDefinition:
         options = sweep.build_parser().parse_args(["--study", "look-ahead", *arguments])
-        return sweep.definition_of(options, "cpu")
+        return definition_of(options, "cpu")
 
     own = definition()
     assert (own.corpus.name, own.budget.name, str(own.match)) == ("spoken", "standard", "params=1500k")  # fmt: skip
     other = definition("--corpus", "spoken-tiny", "--budget", "smoke", "--match", "params=1M")
     assert (other.corpus.name, other.budget.name, str(other.match)) == ("spoken-tiny", "smoke", "params=1M")  # fmt: skip
     again = command_of(other).removeprefix("python -m bench.sweep ").split()
-    assert sweep.definition_of(sweep.build_parser().parse_args(again), "cpu") == other
+    assert definition_of(sweep.build_parser().parse_args(again), "cpu") == other
 
 
 @pytest.mark.parametrize("what", ["corpora", "budgets", "questions", "studies", "variants"])

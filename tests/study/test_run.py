@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.config import updated
+from bench.core.config import resolve, updated
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
@@ -22,7 +22,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
         identity=RunIdentity(
             study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
         ),
-        config=default_run_config("ds-gru", CorpusConfig()),
+        resolved=resolve(default_run_config("ds-gru", CorpusConfig()), []),
         folder=tmp_path / "confirm-0",
         excluded=frozenset(),
         device="cpu",
