@@ -9,7 +9,7 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Callable, Collection
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.config import as_setting
 from bench.core.console import STDOUT
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.study.layers import Explained
     from bench.training.config import RunConfig
 
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
 MAX_VALUE_WIDTH = 12
 """Of the column; a longer value moves what stands behind it."""
 
@@ -50,6 +50,7 @@ def matched_variants(asked: str) -> Rows:
     """
     from bench.core.config import updated
     from bench.data.corpora import CorpusConfig
+    from bench.study.layers import resolve_run
     from bench.study.match import WIDTH, Match, solve_width
     from bench.study.space import load_space
     from bench.training.config import default_run_config
@@ -58,8 +59,8 @@ def matched_variants(asked: str) -> Rows:
     match = Match.parse(asked)
     rows: Rows = []
     for name in VARIANTS:
-        config = default_run_config(name, CorpusConfig())
-        config = updated(config, load_space(name, config).fixed)
+        space = load_space(name, default_run_config(name, CorpusConfig()))
+        config = resolve_run(name, space.fixed_layers()).config
         try:
             width = solve_width(config, match, name)
         except UserError as error:
@@ -142,6 +143,10 @@ def config(options: argparse.Namespace) -> dict[str, "tuple[Explained, ...]"]:
     from bench.study.request import single_run_of
 
     if options.recipe:
+        if options.match is not None:
+            raise UserError(
+                f"a recipe has a width, got --match {options.match}; leave one of the two out"
+            )
         run = single_run_of(options)
         return {run.config.variant: explained(run, {})}
     definition = _definition(options)
@@ -252,7 +257,7 @@ def _print(rows: Rows) -> None:
                 STDOUT.print(f"    {shown}", markup=False)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

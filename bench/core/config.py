@@ -135,7 +135,7 @@ def from_dict(cls: type[C], values: object, where: str = "") -> C:
     return _construct(cls, built, where)
 
 
-def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
+def updated(config: C, values: Mapping[str, object], where: str = "") -> C:
     """`config` with the (possibly nested, possibly dotted) `values` put in its place.
 
     Raises:
@@ -145,7 +145,7 @@ def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
     assert not isinstance(config, type)
     nested = _nest(values)
     hints = typing.get_type_hints(type(config))
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     for key, value in nested.items():
         if key not in hints:
             raise UserError(f"unknown config key {where + key!r}; {near_names(key, hints)}")
@@ -165,7 +165,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     Raises:
         UserError: an item without "=", or without a value.
     """
-    parsed: dict[str, Any] = {}
+    parsed: dict[str, object] = {}
     for item in settings:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -187,7 +187,7 @@ def as_setting(value: Setting) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def flatten(config: Any) -> dict[str, Scalar]:
+def flatten(config: object) -> dict[str, Scalar]:
     """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
     flat: dict[str, Scalar] = {}
 
@@ -204,7 +204,7 @@ def flatten(config: Any) -> dict[str, Scalar]:
     return flat
 
 
-def identity(value: Any) -> Any:
+def identity(value: object) -> Any:
     """`value` as `to_dict` has it, without the fields that take no part in equality: those say
     where a value came from, and two configs of equal values are the same config."""
     if dataclasses.is_dataclass(value):
@@ -217,7 +217,7 @@ def identity(value: Any) -> Any:
     return value
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """16 hex digits that name `value` (a config, or anything JSON can hold) by its content; of a
     config, its `identity`."""
     plain = identity(value) if dataclasses.is_dataclass(value) else value
@@ -236,7 +236,7 @@ def dotted(values: Mapping[str, Any]) -> dict[str, Setting]:
     return flat
 
 
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nest(values: Mapping[str, object]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in values.items():
         *parents, leaf = key.split(".")
@@ -254,7 +254,7 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
     try:
         return cls(**values)
     except ValueError as error:
@@ -265,7 +265,7 @@ def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
         ) from error
 
 
-def _convert(hint: Any, value: Any, key: str) -> Any:
+def _convert(hint: Any, value: object, key: str) -> Any:
     """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
     options = (
         typing.get_args(hint)
@@ -305,7 +305,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     raise UserError(f"config key {key!r} takes {_describe(hint)}, got {value!r}")
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: object) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     return getattr(hint, "__name__", None) or str(hint)

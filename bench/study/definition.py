@@ -70,6 +70,7 @@ class StudyDefinition:
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
     sources: Sources = field(default_factory=Sources, compare=False)
+    """No part of what a study is: the same values from elsewhere are the same study."""
 
     def __post_init__(self) -> None:
         """Check what other methods count on."""

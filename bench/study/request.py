@@ -5,7 +5,8 @@ import argparse
 from bench.core.cli import DEFAULT_BUDGET, DEFAULT_CORPUS
 from bench.core.config import Resolved, parse_settings
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
+from bench.core.lookup import look_up
+from bench.data.corpora import CORPORA, CorpusConfig
 from bench.study.definition import Sources, StudyDefinition, define
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
@@ -84,4 +85,5 @@ def _corpus(
     config = CorpusConfig.parse(
         place, text=options.text, audio=options.audio, channel=options.channel
     )
+    look_up(CORPORA, config.name, "corpus")
     return config, "--corpus" if given else default_source

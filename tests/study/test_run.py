@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.config import resolve, updated
+from bench.core.config import flatten, resolve, updated
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.study.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
 from bench.study.worker import MAX_ATTEMPTS
 from bench.tracking import RunIdentity, TrackingTarget
-from bench.tracking.record import read_json
+from bench.tracking.record import CONFIG, ORIGINS, read_json
 from bench.training.config import default_run_config
 
 
@@ -41,6 +41,15 @@ def failing(error: Exception) -> Callable[[CorpusConfig], None]:
         raise error
 
     return load
+
+
+def test_what_set_each_value_is_recorded(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.run.load_corpus", failing(ValueError("enough")))
+    with pytest.raises(ValueError, match="enough"):
+        begin(plan)
+    origins = read_json(plan.folder / ORIGINS)
+    assert origins.keys() == flatten(read_json(plan.folder / CONFIG)).keys()
+    assert origins["seed"] == {"layer": "default", "source": "bench/training/config.py"}
 
 
 def test_a_run_that_meets_a_full_disk_is_to_go_on(
