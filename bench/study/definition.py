@@ -182,10 +182,6 @@ def define(
         _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
     _check_settings(settings, labelled, budget)
-    spaces = {}
-    for label, system in labelled.items():
-        own = resolve_run(system.variant, [system.layer(_declared(label, question))])
-        spaces[label] = load_space(system.variant, own.config, sweeps)
     definition = StudyDefinition(
         name="",
         systems=labelled,
@@ -196,7 +192,7 @@ def define(
         settings=dict(settings),
         match=match,
         question=question,
-        spaces=spaces,
+        spaces=_spaces(labelled, question, sweeps),
         data_digest="",
         text_digest=text_digest(),
         features_version=FEATURES_VERSION,
@@ -208,6 +204,17 @@ def define(
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
     return replace(definition, name=own_name(definition) if name is None else name)
+
+
+def _spaces(
+    systems: Mapping[str, System], question: Question | None, sweeps: Path
+) -> dict[str, Space]:
+    """The space of each system's variant, checked against what the system changes."""
+    spaces = {}
+    for label, system in systems.items():
+        own = resolve_run(system.variant, [system.layer(_declared(label, question))])
+        spaces[label] = load_space(system.variant, own.config, sweeps)
+    return spaces
 
 
 def _check_study_name(name: str) -> None:
