@@ -380,7 +380,7 @@ def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
     assert "2,000,627" in out
     code, _, err = run("ls", "corpora", "--match", "params=2M")
     assert code == 2
-    assert "--match goes with variants, got corpora" in err
+    assert "--match goes with config or variants, got corpora" in err
 
 
 def test_ls_shows_names_whole_and_long_texts_below(
