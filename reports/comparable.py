@@ -40,9 +40,6 @@ class Check:
     """What differs, or is not as it should be: a sentence each."""
 
 
-BUDGET_SPENT = "Budget spent"
-
-
 def checks(report_input: ReportInput) -> tuple[Check, ...]:
     """Every condition, in the order of FACTS and then those of a single study."""
     scored = {str(n) for n in _scored(report_input.runs)["variant"]}
@@ -98,7 +95,7 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _spent(report_input: ReportInput) -> Check:
     """Whether every variant has had the trials and the seeds that the budget gives it."""
-    title, runs, budget = BUDGET_SPENT, report_input.runs, report_input.budget
+    title, runs, budget = "Budget spent", report_input.runs, report_input.budget
     details, asked = [], False
     ended = runs[(runs["kind"] == "trial") & (runs["state"] != "running")]
     for key, what, done in (

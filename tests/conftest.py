@@ -16,8 +16,10 @@ import soundfile
 import torch
 
 from bench.data.utterance import Corpus, Utterance
+from bench.tracking import set_mlflow_defaults
 
 torch.set_num_threads(1)
+set_mlflow_defaults()  # as commands do, before any test imports mlflow
 RATE = 16_000
 ANOTHER_USER = 54_321
 RUN_JSON = {

@@ -266,8 +266,8 @@ def test_a_train_whose_run_was_given_away_says_so_in_a_line(
     run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def perform(plan: RunPlan, *_: object, check_lease: Callable[[], None], **__: object) -> None:
-        Lease.take(plan.folder, grace_seconds=60.0)
-        check_lease()
+        with Lease.take(plan.folder, grace_seconds=60.0):
+            check_lease()
 
     monkeypatch.setattr(train, "perform", perform)
     code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))

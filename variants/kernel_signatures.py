@@ -65,7 +65,9 @@ class Array:
             what = f"{sizes} of {self.dtype}, contiguous and on the CPU"
             raise ValueError(f"{what}, got {_described(value)}")
         if self.below and value.numel():
-            low, high = map(int, value.aminmax())
+            # Read as memory, not by an operation of torch: a step asks tensors for no value.
+            memory = value.numpy()
+            low, high = int(memory.min()), int(memory.max())
             if low < 0 or high >= _size(self.below, numbers):
                 most = _size(self.below, numbers) - 1
                 raise ValueError(f"from 0 to {most}, got {low} to {high}")

@@ -174,7 +174,7 @@ def connect(uri: str) -> MlflowStore:
             raise
         way_out = f"correct it, or unset {VARIABLE} to use a file here"
         if uri == DEFAULT:
-            way_out = f"make this folder writable, or name another store in {VARIABLE}"
+            way_out = f"see that this folder is writable and has room, or set {VARIABLE}"
         raise UserError(
             f"runs are tracked in a store that MLflow can open, {display_uri(uri)} is none "
             f"({first_line(error)}); {way_out}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import BUDGET_SPENT, broken, checks
+from reports.comparable import broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -106,10 +106,10 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         found.append(
             f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
         )
-    elif BUDGET_SPENT in broken(checks(report_input)):
+    elif not _is_over(report_input):
         found.append(
-            "The study is not complete: it was interrupted, or runs failed for good. Its command, "
-            "under Redo, goes on with what is left."
+            "The study is not complete: it was interrupted. Its command, under Redo, goes on with "
+            "what is left."
         )
     if without_end := _without_end(runs):
         found.append(without_end)
@@ -125,6 +125,21 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     if len(variant_names(report_input)) == 1:
         found.append("There is one variant, so there is nothing to compare it with.")
     return tuple(found)
+
+
+def _is_over(report_input: ReportInput) -> bool:
+    """Whether every trial, and every confirm run of a variant with a finished trial, has ended."""
+    runs, budget = report_input.runs, report_input.budget
+    ended = runs[~runs["state"].isin(["running", "killed"])]
+    for name in variant_names(report_input):
+        own = ended[ended["variant"] == name]
+        trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
+        if trials["slot"].nunique() < budget.get("num_trials", 0):
+            return False
+        is_hopeful = (trials["state"] == "finished").any()
+        if is_hopeful and confirms["slot"].nunique() < budget.get("num_seeds", 0):
+            return False
+    return True
 
 
 def _without_end(runs: pd.DataFrame) -> str:

@@ -90,6 +90,19 @@ def test_cautions(make_input: MakeInput, options: dict[str, object], said: str) 
     assert said in " ".join(cautions).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -> None:
+    incomplete = "The study is not complete"
+    planned = make_input(state="diverged", num_seeds=0)
+    assert incomplete not in " ".join(verdict.cautions(planned))
+    more = replace(planned, budget={**planned.budget, "num_trials": 99})
+    assert incomplete in " ".join(verdict.cautions(more))
+    killed = planned.runs.assign(state=["killed", *planned.runs["state"][1:]])
+    assert incomplete in " ".join(verdict.cautions(replace(planned, runs=killed)))
+    searched = make_input()
+    trials = searched.runs[searched.runs["kind"] == "trial"]
+    assert incomplete in " ".join(verdict.cautions(replace(searched, runs=trials)))
+
+
 def test_a_variant_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
     shown = verdict.numbers(make_input(num_seeds=0))
     assert all(math.isnan(row.wer.mean) for row in shown.variants)

@@ -198,3 +198,21 @@ def test_a_server_that_is_down_is_told_of_once_and_asked_again_later(
     monkeypatch.setattr(studies, "ASK_AGAIN_SECONDS", 0.0)
     tracker.parent("a")
     assert len(asked) == 2
+
+
+def test_tables_that_were_made_in_part_do_not_stay(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk leaves them that is full before the last."""
+
+    def refuse(self: object, **_: object) -> None:
+        raise OSError(28, "database or disk is full")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///new.db")
+    with monkeypatch.context() as full:
+        full.setattr("mlflow.MlflowClient.search_experiments", refuse)
+        with pytest.raises(UserError, match="disk is full"):
+            StudyTracker.open("s")
+    assert not list(lab.study.parent.parent.glob("*new.db*"))
+    assert StudyTracker.open("s").parent("a").parent_run_id
+    assert (lab.study.parent.parent / "new.db").exists()

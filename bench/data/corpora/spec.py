@@ -59,18 +59,10 @@ class CorpusConfig:
         name, _, path = given.partition(":")
         if not name:
             raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
+        _check_local(name, path)
         place = str(user_path(path, "--corpus")) if path else None
         plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
-        config = from_dict(cls, plain)
-        config._check_local()
-        return config
-
-    def _check_local(self) -> None:
-        if self.path is not None and _URL.match(self.path):
-            raise UserError(
-                f"--corpus {self.name}:PATH names a file or folder of this machine, got the "
-                f"address {self.path}; download it first"
-            )
+        return from_dict(cls, plain)
 
     def required_path(self) -> Path:
         """The file or folder to read, where a corpus knows no places of its own.
@@ -80,13 +72,21 @@ class CorpusConfig:
         """
         if self.path is None:
             raise UserError(f"{self.name} needs its path; write --corpus {self.name}:PATH")
-        self._check_local()
+        _check_local(self.name, self.path)
         path = Path(self.path)
         if not exists(path) or not (path.is_file() or path.is_dir()):
             raise UserError(
                 f"{self.name}: {self.path} does not exist as a file or folder; correct the path"
             )
         return path
+
+
+def _check_local(name: str, path: str) -> None:
+    if _URL.match(path):
+        raise UserError(
+            f"--corpus {name}:PATH names a file or folder of this machine, got the address {path}; "
+            "download it first"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
