@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from rich.measure import Measurement
 from rich.table import Table
 
-from bench.core.config import parse_settings, updated
+from bench.core.config import Layer, Origin, parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.paths import OUT
 from bench.costs.joined import joined
@@ -23,6 +23,7 @@ from bench.costs.ledger import keep
 from bench.costs.measure import Costs, Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
+from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
@@ -93,15 +94,21 @@ def main(options: argparse.Namespace) -> None:
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:
     """Each variant at each width in its space's default setting, all checked before anything is
     measured."""
-    chosen = parse_settings(options.settings)
     widths = [{"model.width": width} for width in options.width] or [{}]
+    epochs = Layer(Origin("budget", "bench/speed.py"), {"training.num_epochs": NUM_EPOCHS})
+    shared = (
+        *corpus_layers(corpus, "--corpus"),
+        epochs,
+        set_layer(parse_settings(options.settings)),
+        seed_layer(options.seed, "--seed"),
+    )
     configs = []
     for variant in options.variant or default_variants():
-        base = default_run_config(variant, corpus)
-        space = load_space(variant, base)
-        usual = {**space.fixed, **space.defaults(), "training.num_epochs": NUM_EPOCHS}
-        base = updated(base, usual | chosen | {"seed": options.seed})
-        configs += [updated(base, width) for width in widths]
+        space = load_space(variant, default_run_config(variant, corpus))
+        usual = (*shared, *space.fixed_layers(), *space.default_layers())
+        for width in widths:
+            chosen = Layer(Origin("flag", "--width"), width)
+            configs.append(resolve_run(variant, (*usual, chosen)).config)
     return configs
 
 

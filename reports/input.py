@@ -105,6 +105,21 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfigValue:
+    """A value of a system's config, and what set it."""
+
+    key: str
+    value: str
+    """As ``--set`` reads it."""
+    layer: str
+    """What kind of thing set it: "default", "space", "budget", …"""
+    source: str
+    """Which file or flag."""
+    searched: str
+    """The range or the choices of a key that was searched, in words, else ""."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
 
@@ -135,7 +150,10 @@ class ReportInput:
     {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The flat config of each variant's confirm runs, or of its base before there is one."""
+    """The flat config of each variant's confirm runs; before there is one, with the first trial's
+    setting."""
+    values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
+    """Of each variant, the values of `configs` with what set them."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
     hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,

@@ -19,13 +19,14 @@ def tabulate(specs: tuple[VariantSpec, ...]) -> dict[str, VariantSpec]:
     return table
 
 
-VARIANTS = tabulate(
-    (
-        *deepspeech.SPECS,
-        *kur.SPECS,
-        *deepspeech_pytorch.SPECS,
-        *mozilla.SPECS,
-        *deepspeech1.SPECS,
-        *deepspeech2.SPECS,
-    )
-)
+_FAMILIES = (deepspeech, kur, deepspeech_pytorch, mozilla, deepspeech1, deepspeech2)
+
+VARIANTS = tabulate(tuple(spec for family in _FAMILIES for spec in family.SPECS))
+
+
+def family_file(name: str) -> str:
+    """The file that the variant `name` is declared in, such as "variants/kur.py"; "variants" for a
+    spec that somebody put into VARIANTS from elsewhere."""
+    families = (family for family in _FAMILIES if VARIANTS[name] in family.SPECS)
+    family = next(families, None)
+    return "variants" if family is None else family.__name__.replace(".", "/") + ".py"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.config import digest, flatten, to_dict
+from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
 from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
@@ -27,8 +27,11 @@ from bench.stats.multiplicity import ALPHA
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
+from bench.study.layers import explained
 from bench.study.match import WIDTH
-from reports import ReportInput
+from bench.study.space import Dimension
+from bench.training.config import RunConfig
+from reports import ConfigValue, ReportInput
 
 REPORT_FILE = "report.html"
 
@@ -47,6 +50,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     corpus = load_corpus(definition.corpus)
     speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
     rtf = real_time_factors(definition, speed)
+    confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
     report_input = ReportInput(
         study=definition.name,
         verdict=comparison.verdict,
@@ -73,7 +77,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
-        configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
+        configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
+        values={
+            label: describe_values(found, definition.searched(label))
+            for label, found in confirmed.items()
+        },
         facts={
             label: describe_facts(folder, definition, label, tables.runs)
             for label in definition.systems
@@ -166,12 +174,29 @@ def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, ob
     }
 
 
-def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Mapping[str, object]:
-    """The flat config of the confirm runs of `label`, or of its base before there is one."""
+def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Resolved[RunConfig]:
+    """The config of the confirm runs of `label`; before there is one, with the first trial's
+    setting."""
     own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
     if own.empty:
-        return flatten(to_dict(definition.base_config(label)))
-    return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
+        return definition.first(label)
+    return definition.confirm(label, 0, own["params"].iloc[0])
+
+
+def describe_values(
+    resolved: Resolved[RunConfig], searched: Mapping[str, Dimension]
+) -> tuple[ConfigValue, ...]:
+    """What the report says of each value of a config, of which the study searched `searched`."""
+    return tuple(
+        ConfigValue(
+            key=value.key,
+            value=as_setting(value.value),
+            layer=value.origin.layer,
+            source=value.origin.source,
+            searched="" if value.searched is None else str(value.searched),
+        )
+        for value in explained(resolved, searched)
+    )
 
 
 def describe_facts(
@@ -246,6 +271,6 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     digests = {
         "digest.data": definition.data_digest,
         "digest.text": definition.text_digest,
-        "digest.spaces": digest({v: to_dict(s) for v, s in definition.spaces.items()}),
+        "digest.spaces": digest({v: identity(s) for v, s in definition.spaces.items()}),
     }
     return {key: " | ".join(values) for key, values in gathered.items()} | digests
