@@ -1,55 +1,52 @@
-"""The newest measurement of each kind, kept for the reports in ``out/speed.json``."""
+"""Measurements of bench.speed in ``out/speed.json``, where reports find them."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
+from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.paths import OUT, write_json
-from bench.costs.measure import Costs
+from reports.input import SpeedRow
 
 FILE = "speed.json"
-KIND = ("variant", "width", "device", "utterance_seconds", "batch_seconds")
-"""Two measurements that agree in these are of the same thing, and the later one counts."""
 
 
-def keep(rows: Iterable[Costs], folder: Path = OUT) -> None:
-    """Add `rows` to those kept."""
-    kept = {_kind(row): row for row in [*_read(folder / FILE), *map(asdict, rows)]}
-    write_json(folder / FILE, [kept[kind] for kind in sorted(kept)])
-
-
-def measured(variants: Iterable[str], folder: Path = OUT) -> pd.DataFrame:
-    """What is kept of `variants`, in their order: the columns of Costs, ``shares`` a dict.
+def save(row: SpeedRow, folder: Path = OUT) -> None:
+    """Add `row`; it replaces an earlier measurement of the same network and conditions.
 
     Raises:
         UserError: the file is damaged.
     """
-    order = {variant: place for place, variant in enumerate(variants)}
-    rows = [row for row in _read(folder / FILE) if row["variant"] in order]
-    rows.sort(key=lambda row: order[row["variant"]])
-    return pd.DataFrame(rows, columns=list(Costs.__dataclass_fields__))
+    rows = {_key(known): known for known in [*_read(folder / FILE), row]}
+    write_json(folder / FILE, [asdict(rows[key]) for key in sorted(rows)])
 
 
-def _kind(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[key] for key in KIND)
+def load(variants: Iterable[str], folder: Path = OUT) -> tuple[SpeedRow, ...]:
+    """The measurements of `variants`, in their order.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    rows = _read(folder / FILE)
+    return tuple(row for name in dict.fromkeys(variants) for row in rows if row.variant == name)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _key(row: SpeedRow) -> tuple[str, int, str, float, float]:
+    return (row.variant, row.width, *row.conditions)
+
+
+def _read(path: Path) -> list[SpeedRow]:
     try:
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        for row in rows:
-            if row.keys() != Costs.__dataclass_fields__.keys():
-                raise ValueError(f"{row.get('variant')!r} has other columns than today's")
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise ValueError(f"{type(rows).__name__} instead of a list")
+        return [from_dict(SpeedRow, row, f"[{index}].") for index, row in enumerate(rows)]
     except FileNotFoundError:
         return []
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, UserError) as error:
         raise UserError(
-            f"{path} must hold what python -m bench.speed wrote, got {error}; remove it and "
-            "measure again"
+            f"{path} must hold rows as this version of python -m bench.speed writes them, got "
+            f"{error}; delete the file and measure again"
         ) from error
-    return rows

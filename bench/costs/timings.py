@@ -1,40 +1,50 @@
-"""How much arithmetic training takes, and how much of what the device can do it gets.
+"""Timings of single operations: the device's peak, the recurrent layers, recognition, features.
 
-Legend: B batch, T frames, C inputs.
+Legend: B batch, T frames, C inputs, H width, N samples.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, product
-from typing import Any
+from itertools import product
+from pathlib import Path
+from statistics import median
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
+from bench.costs.data import evenly_spaced
+from bench.data.audio import read_utterance
+from bench.data.batches import Dataset
+from bench.data.store import build_store
+from bench.data.utterance import Corpus
+from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
+from bench.training.evaluate import transcribe
 from variants import kernel
-from variants.cost import macs_per_second
 from variants.layers import RecurrentLayer
 from variants.spec import AcousticModel
 
 PEAK_SIZES = {"cpu": (1024, 1536, 2048), "cuda": (4096, 8192)}
-"""Square matrices whose products show what the device can do."""
+"""Sizes of the square matrices whose product measures the peak, by device type."""
 
-REPETITIONS = 4
-"""The fastest counts."""
+NUM_REPETITIONS = 4
+"""The fastest repetition counts."""
+
+MAX_RECOGNIZED = 12
+"""Utterances recognised to measure the latency, at most."""
 
 
 def synchronizer(device: torch.device) -> Callable[[], None]:
-    """A function that waits until the device has done all that it was given."""
+    """A function that waits until `device` has completed all queued work."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
 @contextmanager
 def threads(num_threads: int) -> Iterator[None]:
-    """Torch computes with so many threads inside the block."""
+    """Set torch's number of intra-op threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
@@ -46,7 +56,7 @@ def threads(num_threads: int) -> Iterator[None]:
 def matmul_peak(device: torch.device) -> float:
     """FLOP per second of the fastest product of two square matrices, in the training precision.
 
-    On a CPU torch's product or ours, whichever is faster.
+    On a CPU the faster of torch's product and the compiled kernel's.
     """
     products: list[Callable[[Tensor, Tensor], Tensor]] = [torch.matmul]
     if device.type == "cpu" and kernel.library():
@@ -59,71 +69,15 @@ def matmul_peak(device: torch.device) -> float:
     return fastest
 
 
-def training_macs_per_second(
-    model: AcousticModel, num_bins: int, frames_per_second: float
-) -> float:
-    """Multiply-adds of forward and backward pass per further second of audio.
-
-    Each product of the forward pass (see `variants.cost.macs_per_second`) calls for two in the
-    backward pass, one for the gradient of its weights, one for that of its input; the layers that
-    read the features spare the second. `model` may live on the meta device.
-    """
-    forward = macs_per_second(model, num_bins, frames_per_second)
-    return 3 * forward - _macs_of_first_layers(model, num_bins) * frames_per_second
-
-
-def _macs_of_first_layers(model: AcousticModel, num_bins: int) -> float:
-    """Multiply-adds per further frame of the layers whose input takes no gradient."""
-    many = 10**6
-    stride = round(many / int(model.output_lengths(torch.tensor(many))))
-    enough = next(n for n in range(stride, many, stride) if model.output_lengths(torch.tensor(n)))
-    totals = []
-    for num_frames in (enough, enough + stride):
-        counted: list[int] = []
-
-        def count(
-            module: nn.Module, inputs: tuple[Any, ...], out: Any, into: list[int] = counted
-        ) -> None:
-            if inputs[0].requires_grad:
-                return
-            num_weights = sum(w.numel() for w in module.parameters(recurse=False) if w.dim() > 1)
-            output: Tensor = out[0] if isinstance(out, tuple) else out
-            channel_axis = 1 if isinstance(module, (nn.Conv1d, nn.Conv2d)) else -1
-            into.append(num_weights * (output.numel() // output.shape[channel_axis]))
-
-        _run_on_meta(model, num_frames, num_bins, count)
-        totals.append(sum(counted))
-    return (totals[1] - totals[0]) / stride
-
-
-def _run_on_meta(
-    model: AcousticModel, num_frames: int, num_bins: int, hook: Callable[..., None]
-) -> None:
-    """One forward pass on the meta device, `hook` called after each module that owns weights."""
-    owners = [m for m in model.modules() if any(w.dim() > 1 for w in m.parameters(recurse=False))]
-    handles = [owner.register_forward_hook(hook) for owner in owners]
-    state = {
-        name: tensor.to("meta")
-        for name, tensor in chain(model.named_parameters(), model.named_buffers())
-    }
-    feats_BTF = torch.empty(1, num_frames, num_bins, device="meta")
-    feat_lens_B = torch.empty(1, dtype=torch.int64, device="meta")
-    try:
-        functional_call(model, state, (feats_BTF, feat_lens_B))
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def recurrent_flops_per_second(
     model: AcousticModel, num_rows: int, num_frames: int, device: torch.device
 ) -> float | None:
-    """What the recurrent layers alone achieve, forward and backward, on batches of one shape.
+    """The rate of the recurrent layers alone, forward and backward, on batches of one shape.
 
     Args:
         model: on `device`.
-        num_rows: utterances of a batch.
-        num_frames: output frames of the network for the longest of them.
+        num_rows: utterances in the batch.
+        num_frames: output frames of each utterance.
         device: where to compute.
 
     Returns:
@@ -133,6 +87,7 @@ def recurrent_flops_per_second(
     flops, seconds = 0.0, 0.0
     for layer in layers:
         num_weights = sum(w.numel() for w in layer.parameters() if w.dim() > 1)
+        # 2 FLOP per multiply-add; 3 products: outputs, gradients of weights, gradients of inputs.
         flops += 2 * 3 * num_weights * num_rows * num_frames
         seconds += _least_seconds(
             _forward_and_backward(layer, num_rows, num_frames, device), device
@@ -144,7 +99,7 @@ def recurrent_flops_per_second(
 def _forward_and_backward(
     layer: RecurrentLayer, num_rows: int, num_frames: int, device: torch.device
 ) -> Callable[[], None]:
-    """One training step of `layer`, whose input takes a gradient, as within a network."""
+    """A training step of `layer` alone, whose input needs a gradient, as inside a network."""
     num_inputs = layer.forward_cell.input_size
     x_BTC = torch.randn(num_rows, num_frames, num_inputs, device=device, requires_grad=True)
     lens_B = torch.full((num_rows,), num_frames, device=device)
@@ -162,10 +117,10 @@ def _forward_and_backward(
 
 
 def _least_seconds(compute: Callable[[], object], device: torch.device) -> float:
-    """Of several runs of `compute`, after one to warm up."""
+    """The shortest time of `NUM_REPETITIONS` calls of `compute`, after one warm-up call."""
     synchronize = synchronizer(device)
     fastest = float("inf")
-    for repetition in range(REPETITIONS + 1):
+    for repetition in range(NUM_REPETITIONS + 1):
         synchronize()
         begun = time.perf_counter()
         compute()
@@ -173,3 +128,49 @@ def _least_seconds(compute: Callable[[], object], device: torch.device) -> float
         if repetition:
             fastest = min(fastest, time.perf_counter() - begun)
     return fastest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition:
+    """The cost of greedy recognition from recording to text, one utterance at a time."""
+
+    latency_seconds: float
+    """Median over utterances."""
+    real_time_factor: float
+    """Seconds of computing per second of audio, over all utterances."""
+
+
+def time_recognition(
+    model: AcousticModel, config: RunConfig, dataset: Dataset, device: torch.device
+) -> Recognition:
+    """Read, transform, recognise and decode utterances of `dataset` spread over its lengths.
+
+    `model` is on `device`; it is left in evaluation mode.
+    """
+    model.eval()
+    by_length = sorted(dataset.utterances, key=lambda utterance: utterance.seconds)
+    utterances = evenly_spaced(by_length, min(1.0, MAX_RECOGNIZED / len(by_length)))
+    spent = []
+    for utterance in (utterances[-1], *utterances):  # the first is warm-up
+        begun = time.perf_counter()
+        # The transcript is copied to the host, which waits for the device.
+        waveform_N = read_utterance(utterance, config.features.sample_rate_hz)
+        transcribe(model, config, waveform_N, device, dataset.store.stats)
+        spent.append(time.perf_counter() - begun)
+    return Recognition(
+        latency_seconds=median(spent[1:]),
+        real_time_factor=sum(spent[1:]) / sum(utterance.seconds for utterance in utterances),
+    )
+
+
+def feature_rate(config: RunConfig, corpus: Corpus, folder: Path) -> float:
+    """Audio seconds per second of computing and storing the features of `corpus` on all cores.
+
+    The faster of two passes: the first may wait for the disk. The stores are below `folder`.
+    """
+    seconds = []
+    for number in range(2):
+        begun = time.perf_counter()
+        build_store(folder / f"features-{number}", corpus, config.features)
+        seconds.append(time.perf_counter() - begun)
+    return sum(utterance.seconds for utterance in corpus.utterances) / min(seconds)

@@ -1,4 +1,4 @@
-"""What was measured is kept for the reports."""
+"""Measurements are stored for the reports."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,35 +6,42 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.costs.ledger import FILE, keep, measured
-from bench.costs.measure import Costs
-from reports.input import COLUMNS
+from bench.costs.records import FILE, load, save
+from tests.speed_rows import speed_row
 
-GRU = Costs(
-    **dict.fromkeys(Costs.__dataclass_fields__, 1.0)  # type: ignore[arg-type]
-    | {"variant": "ds-gru", "width": 256, "device": "cpu", "shares": {"data": 0.5, "forward": 0.5}}
-)
-LSTM = replace(GRU, variant="ds-lstm")
+GRU = speed_row(variant="ds-gru")
+LSTM = speed_row(variant="ds-lstm", family=None)
 
 
 def test_a_later_measurement_of_the_same_replaces_the_earlier(tmp_path: Path) -> None:
-    keep([LSTM, GRU], tmp_path)
-    keep([replace(GRU, ratio=3.0), replace(GRU, width=512)], tmp_path)
-    table = measured(["ds-lstm", "ds-gru", "never-measured"], tmp_path)
-    assert list(zip(table["variant"], table["width"], table["ratio"], strict=True)) == [
-        ("ds-lstm", 256, 1.0), ("ds-gru", 256, 3.0), ("ds-gru", 512, 1.0),
-    ]  # fmt: skip
-    assert table["shares"][0] == {"data": 0.5, "forward": 0.5}
-    assert set(COLUMNS["speed"]) <= set(table.columns)
+    faster, wider = replace(GRU, padding_share=0.1), replace(GRU, width=512)
+    for row in (LSTM, GRU, faster, wider):
+        save(row, tmp_path)
+    assert load(["ds-lstm", "ds-gru", "never-measured"], tmp_path) == (LSTM, faster, wider)
+    assert load(["ds-gru", "ds-gru"], tmp_path) == (faster, wider)
 
 
-def test_nothing_measured_is_an_empty_table(tmp_path: Path) -> None:
-    assert measured(["ds-gru"], tmp_path).empty
-    assert set(COLUMNS["speed"]) <= set(measured([], tmp_path).columns)
+def test_without_a_measurement_there_are_no_rows(tmp_path: Path) -> None:
+    assert load(["ds-gru"], tmp_path) == ()
 
 
-@pytest.mark.parametrize("text", ["[", "{}1", '[{"variant": "ds-gru"}]', "[3]", '{"a": 3}', "7"])
-def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(UserError, match=r"speed\.json must hold what .* remove it and measure"):
-        measured(["ds-gru"], tmp_path)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "Expecting value"),
+        ("{}1", "Extra data"),
+        ("7", "int instead of a list"),
+        ('{"a": 3}', "dict instead of a list"),
+        ("[3]", "[0]: holds keys and values, got 3"),
+        ('[{"variant": "ds-gru"}]', "give every required key"),
+        ('[{"variant": "ds-gru", "plain_ratio": 2.0}]', "plain_ratio"),
+        ('[{"variant": 3}]', "'[0].variant' takes str, got 3"),
+        ("\xff", "decode"),
+    ],
+)
+def test_a_damaged_file_is_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"speed\.json must hold rows .* delete the file") as error:
+        load(["ds-gru"], tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants import kernel
 from variants.dropout import Dropout
 

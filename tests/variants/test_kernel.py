@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants import kernel, kernel_build
 from variants.kernel_signatures import FUNCTIONS, Packed
 

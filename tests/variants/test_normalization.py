@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants import kernel
 from variants.normalization import MaskedBatchNorm, Normalization
 from variants.padding import frame_mask

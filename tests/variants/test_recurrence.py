@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.layers import CELLS, Cell
 from variants.recurrence import recur
 
