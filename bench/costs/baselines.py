@@ -151,7 +151,7 @@ class PackedLayer(nn.Module):
         if backward_cell is not None:
             weights |= {f"{name}_reverse": w for name, w in backward_cell.named_parameters()}
         self.cell.load_state_dict(weights)
-        self.joined: Directions = layer.joined
+        self.directions: Directions = layer.directions
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """[B, T, C] to [B, T, num_outputs]; zero in the padding."""
@@ -159,7 +159,7 @@ class PackedLayer(nn.Module):
         out_BTH, _ = pad_packed_sequence(
             self.cell(packed)[0], batch_first=True, total_length=x_BTC.shape[1]
         )
-        if self.joined != "sum":
+        if self.directions != "sum":
             return out_BTH
         forward_BTH, backward_BTH = out_BTH.chunk(2, dim=-1)
         return forward_BTH + backward_BTH

@@ -132,7 +132,7 @@ def test_a_window_beyond_its_utterance_is_refused() -> None:
         "inputs": torch.zeros(1, 10), "weight": kernel.pack(torch.zeros(5, 2)), "bias": None,
         "out": torch.empty(1, 3, 2),
     }  # fmt: skip
-    with pytest.raises(ValueError, match="integers do not fit together"):
+    with pytest.raises(ValueError, match="integers are inconsistent"):
         kernel.call("convolve", **windows, **arrays)
     kernel.call(
         "convolve", **{**windows, "size": 4}, **{**arrays, "weight": kernel.pack(torch.zeros(4, 2))}

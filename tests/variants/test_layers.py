@@ -104,7 +104,7 @@ def test_conv_stack_2d_is_torch_s_own_map_after_map() -> None:
 
 
 def test_conv_stack_2d_refuses_too_few_bins() -> None:
-    with pytest.raises(ValueError, match="leave nothing of num_bins = 4; take more bins"):
+    with pytest.raises(ValueError, match="num_bins must be large enough for the convolutions, got 4; raise it"):
         ConvStack2d(4, ((3, 5, 3, 2, 2),), "batch", 20.0, bias=True, paddings=((0, 2),))
 
 
