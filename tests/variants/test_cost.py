@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, by hand and by torch's own counter."""
+"""Parameters and multiply-adds, computed by hand and by torch's FLOP counter."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The compiled products, and the check of what is passed to C."""
+"""The compiled products, and the validation of arguments."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from variants import kernel, kernel_build
 from variants.kernel_signatures import FUNCTIONS, Packed
 
 SHAPES = [(1, 1, 1), (7, 5, 31), (30, 64, 33), (0, 4, 5), (13, 0, 5), (250, 9, 40), (25, 700, 64)]
-"""The last two hold more than one block of rows, or of the inner size."""
+"""The last two have more than one block of rows, or of the inner size."""
 
 
 @pytest.mark.parametrize("shape", SHAPES)
