@@ -3,14 +3,13 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
-from bench.costs.ledger import KIND, measured
+from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import Comparison, compare
@@ -32,6 +31,7 @@ from bench.study.match import WIDTH
 from bench.study.space import Dimension
 from bench.training.config import RunConfig
 from reports import ConfigValue, ReportInput
+from reports.input import SpeedRow
 
 REPORT_FILE = "report.html"
 
@@ -48,7 +48,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     tables = read_study(folder)
     comparison = compare(definition, tables)
     corpus = load_corpus(definition.corpus)
-    speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
+    speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
     confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
     report_input = ReportInput(
@@ -230,19 +230,21 @@ def _short_digest(text: str) -> str:
     return digest(text)[:8]
 
 
-def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:
-    """By label, of the systems whose network bench.speed measured, that of a variant at some width;
-    all under the conditions that most of them were measured under."""
-    by_conditions: dict[tuple[Any, ...], dict[str, float]] = {}
+def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) -> dict[str, float]:
+    """By label, the real-time factor of each system whose network bench.speed measured.
+
+    All are from the conditions under which most systems were measured, so that they are comparable.
+    """
+    speed = list(speed)
+    by_conditions: dict[tuple[str, float, float], dict[str, float]] = {}
     for label, system in definition.systems.items():
         pinned = {*definition.settings, *system.settings} - {WIDTH}
         if any(key.startswith(("model.", "features.")) for key in pinned):
-            continue
+            continue  # a network other than the variant at some width: not what was measured
         width = flatten(to_dict(definition.base_config(label))).get(WIDTH)
-        own = speed[(speed["variant"] == system.variant) & (speed["width"] == width)]
-        for row in own[own["real_time_factor"].notna()].to_dict("records"):
-            conditions = tuple(row[key] for key in KIND if key not in ("variant", "width"))
-            by_conditions.setdefault(conditions, {})[label] = row["real_time_factor"]
+        for row in speed:
+            if (row.variant, row.width) == (system.variant, width):
+                by_conditions.setdefault(row.conditions, {})[label] = row.real_time_factor
     return max(by_conditions.values(), key=len, default={})
 
 

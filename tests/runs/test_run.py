@@ -124,7 +124,8 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     scored: bool,
 ) -> None:
     small = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 1}
-    plan = replace(plan, config=updated(plan.config, small), data_digest=tone_corpus.digest)
+    config = updated(plan.resolved.config, small)
+    plan = replace(plan, resolved=resolve(config, []), data_digest=tone_corpus.digest)
     monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: tone_corpus)
 
     def diverging(*args: Any, **kwargs: Any) -> TrainResult:
