@@ -1,17 +1,21 @@
 """Compare systems on the same utterances: ours, or anybody's."""
 
+from bench.core import cli
+from bench.flags.compare import build_parser
+
+if __name__ == "__main__":
+    cli.start("compare", build_parser())  # before the imports below: they take seconds
+
 import argparse
-import math
+import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench.core import cli
 from bench.core.console import STDOUT, counting
-from bench.core.errors import UserError
+from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
 from bench.results.kept import keep
 from bench.results.pairs import (
@@ -21,8 +25,13 @@ from bench.results.pairs import (
     rank_over_speakers,
     summarise,
 )
-from bench.results.refusal import check_comparable, leaks, unknown_facts
-from bench.results.scored import aligned, claims_among
+from bench.results.refusal import (
+    check_comparable,
+    leaks,
+    left_out_of_corpora,
+    unknown_facts,
+)
+from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import read_systems
 from bench.results.tables import (
     Cells,
@@ -39,13 +48,20 @@ from bench.results.tables import (
 
 FORMS = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}
 
+_logger = logging.getLogger("bench.compare")  # run with -m, __name__ is "__main__"
+
 
 def main(options: argparse.Namespace) -> None:
     """Read, align, test and print."""
     if options.json and options.form is not None:
         raise UserError(f"a comparison has one form, got --json and --{options.form}; name one")
-    systems = read_systems(options.systems, options.ref)
+    systems = read_systems(
+        options.systems, options.ref, common=options.common, by_name=options.match_by == "name"
+    )
+    no_verdict = " ".join(filter(None, (system.no_verdict for system in systems)))
     if len(systems) < 2:
+        if no_verdict:
+            raise NoVerdictError(no_verdict)
         raise UserError(
             f"a comparison needs two systems, got {len(systems)} ({systems[0].name}); name another"
         )
@@ -57,6 +73,7 @@ def main(options: argparse.Namespace) -> None:
     if options.save is not None:
         keep(systems, options.save, leakage=leakage, common=options.common)
     margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
+    warnings = tuple(_warnings(systems))
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
         pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)
@@ -65,8 +82,32 @@ def main(options: argparse.Namespace) -> None:
         pairs=pairs,
         not_comparable=differing,
         leakage=leakage,
-        notes=(*notes, *assumptions(outcomes), *unknown_facts(systems), *_ranks(outcomes)),
+        notes=(
+            *warnings,
+            *left_out_of_corpora(systems),
+            *notes,
+            *assumptions(outcomes),
+            *unknown_facts(systems),
+            *_ranks(outcomes),
+        ),
     )
+    _show(comparison, warnings, options)
+    if no_verdict:
+        raise NoVerdictError(no_verdict)
+
+
+def _warnings(systems: Sequence[ScoredSystem]) -> Iterator[str]:
+    """What the numbers rest on that users should look at, a sentence each."""
+    if sentence := left_out(systems):
+        yield sentence
+    yield from dict.fromkeys(warning for system in systems for warning in system.warnings)
+
+
+def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Namespace) -> None:
+    """Print the form that `options` ask for; `warnings` go to stderr where it has no words."""
+    if options.json or options.form is not None:
+        for warning in warnings:
+            _logger.warning("%s", warning)
     if options.json:
         cli.print_json(as_json(comparison))
     elif options.form is not None:
@@ -112,66 +153,3 @@ def _print_table(cells: Cells) -> None:
         table.add_row(*map(Text, row))
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
-
-
-def _margin(text: str) -> float:
-    try:
-        margin = float(text)
-    except ValueError:
-        margin = math.nan
-    if not 0 < margin < 100:
-        raise argparse.ArgumentTypeError(
-            f"a margin is above 0 and below 100 points of WER, got {text!r}; write for instance 2"
-        )
-    return margin
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.compare`."""
-    parser = cli.parser(
-        "compare",
-        "Compare systems on the same test utterances: studies (each variant is a system), runs (a "
-        "folder or an MLflow run id), JSON lines of any recogniser (text, pred_text), trn "
-        "files, or a comparison that --save kept.",
-        "out/cells.an4.quick.1a2b3c4d",
-        "ours.jsonl theirs.jsonl --markdown",
-        "--ref ref.trn a.trn b.trn",
-    )
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="two systems, or a study")
-    parser.add_argument(
-        "--ref", type=Path, metavar="TRN", help="the reference; the systems are trn files then"
-    )
-    parser.add_argument(
-        "--common", action="store_true", help="leave out utterances that some system lacks"
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="compare what differs in data, budget or scoring too; the numbers are stamped",
-    )
-    parser.add_argument(
-        "--save",
-        type=Path,
-        metavar="FILE",
-        help="keep the comparison in a small file that this command reads: words as numbers",
-    )
-    form = parser.add_mutually_exclusive_group()
-    for name in FORMS:
-        form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
-    parser.add_argument(
-        "--margin",
-        type=_margin,
-        metavar="POINTS",
-        help="systems closer than this in WER are equivalent (default: as their study says, or 2)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the bootstrap, for test sets of fewer than ten speakers (default: 0)",
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,5 +1,11 @@
 """Print a file that runs a sweep on many machines: for Slurm, Kubernetes or Docker Compose."""
 
+from bench.core import cli
+from bench.flags.deploy import GIB_PER_CPU, build_parser
+
+if __name__ == "__main__":
+    cli.start("deploy", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import json
 import re
@@ -11,10 +17,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench import sweep
-from bench.core import cli
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.masking import mask
+from bench.flags import sweep as sweep_flags
 from bench.tracking.uri import is_remote, tracking_uri
 
 TEMPLATES = {
@@ -26,11 +32,10 @@ TEMPLATES = {
 COMPOSE_STORAGE = "postgresql://bench@postgres/bench"
 EXIT_TERMINATED = 143
 """128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
-GIB_PER_CPU = 2
 
-_AT_LEAST = {"count": 1, "cpus": 1, "memory": 1, "gpus": 0, "hours": 1, "notice": 1}
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
-_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_CLAIM = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""As Kubernetes names objects: a subdomain of DNS."""
 
 
 def main(options: argparse.Namespace) -> None:
@@ -53,8 +58,8 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
         return {}
     _check_options(options)
     arguments: Sequence[str] = options.sweep
-    _check_text([*arguments, options.tracking_uri])
-    asked = sweep.build_parser().parse_args(arguments)
+    _check_text([*arguments, _server(options)])
+    asked = cli.parse(sweep_flags.build_parser(), arguments)
     sweep.definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
     _check_gpus(options, asked)
     uri = _tracking_uri(options, asked)
@@ -78,10 +83,6 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    for name, least in _AT_LEAST.items():
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}; mend it")
     if options.hours is not None and options.notice >= 3600 * options.hours:
         raise UserError(
             f"--notice must be shorter than the --hours {options.hours} of a task, got "
@@ -94,17 +95,13 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _check_text(values: Sequence[str]) -> None:
-    """Refuse what must not, or cannot, be written down."""
+    """Refuse what must not be written down."""
     for value in values:
         if mask(value) != value:
             raise UserError(
                 f"the file must hold no password, got {mask(value)}; leave it out, it is taken "
                 "from PGPASSWORD or ~/.pgpass (MLflow's from MLFLOW_TRACKING_PASSWORD)"
             )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"an argument must be UTF-8, got {value!r}; rename it") from error
 
 
 def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
@@ -135,7 +132,7 @@ def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str
                 f"compose brings a database of its own, got --storage {asked.storage}; leave it out"
             )
         return None
-    uri: str = options.tracking_uri
+    uri = _server(options)
     if options.kind == "slurm" and options.count == 1:
         return uri if is_remote(uri) else None
     if not (asked.storage or "").startswith("postgresql"):
@@ -150,6 +147,11 @@ def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str
             "--tracking-uri http://HOST:5000"
         )
     return uri
+
+
+def _server(options: argparse.Namespace) -> str:
+    """The address of the tracking server; compose brings its own, which needs none."""
+    return "" if options.kind == "compose" else options.tracking_uri or tracking_uri()
 
 
 def _environment() -> Environment:
@@ -180,85 +182,3 @@ def _undollared(value: str | Sequence[str]) -> object:
     if isinstance(value, str):
         return value.replace("$", "$$")
     return [item.replace("$", "$$") for item in value]
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.deploy`."""
-    parser = cli.parser(
-        "deploy",
-        "Print a file that runs the sweep behind -- on many machines. They share one folder, an "
-        "MLflow server and a queue in PostgreSQL (compose brings its own). A sweep that is "
-        "stopped goes on where it was.",
-        "slurm --count 8 -- --study cells --storage postgresql://me@db/bench > cells.sh",
-        "kubernetes --count 8 --gpus 1 -- --study cells --storage postgresql://me@db/bench",
-        "compose --count 2 -- --study cells > compose.yaml",
-        "dockerfile > Dockerfile",
-    )
-    kinds = parser.add_subparsers(
-        dest="kind", required=True, metavar="KIND", prog="python -m bench.deploy"
-    )
-    slurm = kinds.add_parser("slurm", help="an array of tasks, for sbatch", allow_abbrev=False)
-    _add_common(slurm, "tasks")
-    slurm.add_argument(
-        "--hours",
-        type=int,
-        default=24,
-        metavar="N",
-        help="until a task is queued again (default: 24)",
-    )
-    kubernetes = kinds.add_parser("kubernetes", help="an Indexed Job", allow_abbrev=False)
-    _add_common(kubernetes, "pods")
-    compose = kinds.add_parser(
-        "compose", help="workers, PostgreSQL and MLflow on one machine", allow_abbrev=False
-    )
-    _add_common(compose, "workers' containers")
-    for kind in (slurm, kubernetes):
-        _add_tracking(kind)
-    for kind in (kubernetes, compose):
-        _add_image(kind)
-    kubernetes.add_argument(
-        "--claim",
-        help="a PersistentVolumeClaim that all nodes can write (default: the file makes one)",
-    )
-    kinds.add_parser("dockerfile", help="the image of the two above", allow_abbrev=False)
-    return parser
-
-
-def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
-    kind.add_argument("--count", type=int, default=4, metavar="N", help=f"{what} (default: 4)")
-    kind.add_argument("--cpus", type=int, default=4, metavar="N", help="of each (default: 4)")
-    kind.add_argument(
-        "--memory",
-        type=int,
-        metavar="GIB",
-        help=f"of each (default: {GIB_PER_CPU} for each of --cpus)",
-    )
-    kind.add_argument("--gpus", type=int, default=0, metavar="N", help="of each (default: 0)")
-    kind.add_argument(
-        "--notice",
-        type=int,
-        default=120,
-        metavar="SECONDS",
-        help="between SIGTERM and the end (default: 120)",
-    )
-    kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
-    kind.set_defaults(hours=None, image=None, claim=None, tracking_uri="")
-
-
-def _add_tracking(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument(
-        "--tracking-uri",
-        default=tracking_uri(),
-        metavar="URL",
-        help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
-    )
-
-
-def _add_image(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument(
-        "--image", default="deepspeech-bench", help="default: deepspeech-bench, built locally"
-    )
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,17 +1,22 @@
 """Score a checkpoint on a split of a corpus."""
 
+from bench.core import cli
+from bench.flags.evaluate import build_parser
+
+if __name__ == "__main__":
+    cli.start("evaluate", build_parser())  # before the imports below: they take seconds
+
 import argparse
 from dataclasses import asdict
 
-from bench.core import cli
 from bench.core.console import STDOUT, counting
 from bench.core.errors import UserError
+from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig, load_corpus
-from bench.data.utterance import SPLITS
+from bench.data.store import open_store
 from bench.decoding import DECODERS
 from bench.results.checkpoints import find_checkpoint
-from bench.study.run import datasets
-from bench.training.checkpoint import load_model
+from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
 from bench.training.evaluate import evaluate
 
@@ -24,16 +29,18 @@ def main(options: argparse.Namespace) -> None:
     corpus_config = config.corpus
     if options.corpus is not None:
         corpus_config = CorpusConfig.parse(
-            options.corpus, text=options.text, channel=options.channel
+            options.corpus, text=options.text, audio=options.audio, channel=options.channel
         )
     with counting("corpus") as progress:
-        corpus = load_corpus(corpus_config, progress=progress)
-    with counting("features") as progress:
-        dataset = datasets(corpus, config, (), progress)[options.split]
-    if not dataset.utterances:
+        corpus = load_corpus(corpus_config, splits=(options.split,), progress=progress)
+    if not corpus.utterances:
         raise UserError(
             f"split {options.split!r} of {corpus.name} is empty; choose another --split"
         )
+    stats = load_stats(checkpoint)
+    with counting("features") as progress:
+        store = open_store(corpus, config.features, stats=stats, progress=progress)
+    dataset = Dataset(corpus.utterances, store)
     evaluation = evaluate(model, dataset, config.batches, device, DECODERS["greedy"])
     totals = evaluation.totals
     result = {
@@ -55,22 +62,3 @@ def main(options: argparse.Namespace) -> None:
         f"in {totals.num_utterances} utterances\n{checkpoint}",
         markup=False,
     )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.evaluate`."""
-    parser = cli.parser(
-        "evaluate",
-        "Score a checkpoint on a split. The test split of a study is scored by the study itself, "
-        "once per seed; scoring it here to choose between checkpoints would spoil it.",
-        "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
-    )
-    cli.add_checkpoint(parser)
-    cli.add_corpus(parser, default=None)
-    parser.add_argument("--split", choices=SPLITS, default="valid", help="default: valid")
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,27 +1,33 @@
 """List what there is: variants, corpora, budgets, questions, studies."""
 
+from bench.core import cli
+from bench.flags.ls import build_parser
+
+if __name__ == "__main__":
+    cli.start("ls", build_parser())  # before the imports below: they take seconds
+
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.core import cli
-from bench.core.config import updated
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
+from bench.core.memo import remembered
 from bench.core.paths import OUT
-from bench.data.corpora import CORPORA, CorpusConfig
-from bench.study.definition import load, studies_newest_first
-from bench.study.match import MATCH_FORM, WIDTH, Match, size, solve_width
-from bench.study.question import load_study_files
-from bench.study.space import load_budgets, load_space
-from bench.training.config import RunConfig, default_run_config
-from variants import VARIANTS
+
+# Each list imports what it lists: torch takes seconds, and sizes that were counted once need none.
+if TYPE_CHECKING:
+    from bench.training.config import RunConfig
 
 Rows = list[dict[str, Any]]
 
 
 def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
+    from bench.data.corpora import CorpusConfig
+    from bench.training.config import default_run_config
+    from variants import VARIANTS
+
     rows: Rows = []
     for name, spec in VARIANTS.items():
         sizes = _sizes(default_run_config(name, CorpusConfig()))
@@ -29,8 +35,20 @@ def variants() -> Rows:
     return rows
 
 
-def matched_variants(match: Match) -> Rows:
-    """Every variant at the width that `match` asks of it, or why there is none."""
+def matched_variants(asked: str) -> Rows:
+    """Every variant at the width that `asked` asks of it, or why there is none.
+
+    Raises:
+        UserError: `asked` is no size, as `Match.parse`.
+    """
+    from bench.core.config import updated
+    from bench.data.corpora import CorpusConfig
+    from bench.study.match import WIDTH, Match, solve_width
+    from bench.study.space import load_space
+    from bench.training.config import default_run_config
+    from variants import VARIANTS
+
+    match = Match.parse(asked)
     rows: Rows = []
     for name in VARIANTS:
         config = default_run_config(name, CorpusConfig())
@@ -46,7 +64,9 @@ def matched_variants(match: Match) -> Rows:
     return rows
 
 
-def _sizes(config: RunConfig) -> dict[str, int]:
+def _sizes(config: "RunConfig") -> dict[str, int]:
+    from bench.study.match import size
+
     return {
         "num_parameters": round(size("params", config)),
         "macs_per_second_of_audio": round(size("macs", config)),
@@ -55,16 +75,22 @@ def _sizes(config: RunConfig) -> dict[str, int]:
 
 def corpora() -> Rows:
     """Every corpus that `--corpus` takes."""
+    from bench.data.corpora import CORPORA
+
     return [{"name": c.name, "summary": c.summary, "source": c.source} for c in CORPORA.values()]
 
 
 def budgets() -> Rows:
     """Every budget of sweeps/budgets.toml."""
+    from bench.study.space import load_budgets
+
     return [vars(budget) for budget in load_budgets().values()]
 
 
 def questions() -> Rows:
     """Every question of sweeps/studies, which `bench.sweep --study` answers."""
+    from bench.study.question import load_study_files
+
     return [
         {
             "name": name,
@@ -82,6 +108,8 @@ def questions() -> Rows:
 
 def studies() -> Rows:
     """Every study below out/, the newest first."""
+    from bench.study.definition import load, studies_newest_first
+
     rows: Rows = []
     for folder in studies_newest_first():
         definition = load(folder)
@@ -97,8 +125,8 @@ def studies() -> Rows:
     return rows
 
 
-LISTS: dict[str, Callable[[], Rows]] = {
-    "variants": variants,
+_LISTS: dict[str, Callable[[], Rows]] = {
+    "variants": lambda: remembered("variants", variants),
     "corpora": corpora,
     "budgets": budgets,
     "questions": questions,
@@ -110,8 +138,7 @@ def main(options: argparse.Namespace) -> None:
     """Print the list that was asked for."""
     if options.match is not None and options.what != "variants":
         raise UserError(f"--match goes with variants, got {options.what}; leave it out")
-    match = None if options.match is None else Match.parse(options.match)
-    rows = LISTS[options.what]() if match is None else matched_variants(match)
+    rows = _LISTS[options.what]() if options.match is None else matched_variants(options.match)
     if options.json:
         cli.print_json(rows)
         return
@@ -145,24 +172,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.ls`."""
-    parser = cli.parser(
-        "ls",
-        "List variants (with their size and cost), corpora, budgets, questions (that "
-        "bench.sweep --study answers) or studies (that have been begun).",
-        "variants",
-        "variants --match params=2M",
-        "questions",
-    )
-    parser.add_argument("what", choices=tuple(LISTS), help="what to list")
-    parser.add_argument(
-        "--match", metavar=MATCH_FORM, help="variants at the width that gives them this size"
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,24 +1,33 @@
 """Close the runs whose process died and was not followed by another."""
 
+from bench.core import cli
+from bench.flags.reap import build_parser
+
+if __name__ == "__main__":
+    cli.start("reap", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
-from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT, SINGLE_RUNS
+from bench.study.claim import FILE as CLAIM
+from bench.study.claim import claimed
 from bench.study.definition import find_study, load, studies_newest_first
-from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
+from bench.study.lease import GRACE_SECONDS, LeaseWatch
 from bench.study.queue import SlotQueue
 from bench.study.storage import QueueStorage, is_queue_of
 from bench.tracking import RunRecord, StudyTracker, flush_unsent
 from bench.tracking.record import RUN, SUMMARY
 
 POLL_SECONDS = 0.5
+Claim = Callable[[], AbstractContextManager[None]]
 
 _logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
@@ -31,29 +40,36 @@ def main(options: argparse.Namespace) -> None:
             f"there is no study in {OUT}/ to reap; begin one with python -m bench.sweep"
         )
     watch = LeaseWatch()
-    closed: list[Path] = [] if options.study else list(_close(SINGLE_RUNS, watch))
+    closed: list[Path] = []
     if not options.study:
+        closed += _close(SINGLE_RUNS, watch, partial(claimed, SINGLE_RUNS / CLAIM))
         flush_unsent(SINGLE_RUNS)
     deadline = time.monotonic() + options.wait
     for folder in folders:
-        closed += _close(folder, watch)
-        while any(watch.is_held(run) for run in _open(folder)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-            closed += _close(folder, watch)
-        if not any(watch.is_held(run) for run in _open(folder)):
-            _free(folder, options.storage, watch)
+        with _queue_of(folder, options.storage) as storage:
+            claim = storage.claim if storage else partial(claimed, folder / CLAIM)
+            closed += _close(folder, watch, claim)
+            while _held(folder, watch) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                closed += _close(folder, watch, claim)
+            if not _held(folder, watch):
+                _free(folder, storage, watch)
         flush_unsent(folder)
-    held = [run for folder in folders for run in _open(folder)]
+    held = {run: watch.holder_of(run) for folder in folders for run in _open(folder)}
     if options.json:
         cli.print_json({"closed": [str(run) for run in closed], "held": [str(run) for run in held]})
         return
     for run in closed:
         STDOUT.print(f"closed: {run}", markup=False)
-    for run in held:
-        STDOUT.print(f"at work: {run}", markup=False)
+    for run, holder in held.items():
+        STDOUT.print(f"held: {run} by {holder}", markup=False)
     if held:
-        STDOUT.print("what stands still can be closed too: --wait 90", markup=False)
-    STDOUT.print(f"{len(closed)} runs closed, {len(held)} at work", markup=False)
+        STDOUT.print(
+            "a run of another machine that stands still can be closed too: --wait 90; a process "
+            "of this machine that stands still is let go on (kill -CONT) or ended first",
+            markup=False,
+        )
+    STDOUT.print(f"{len(closed)} runs closed, {len(held)} held", markup=False)
 
 
 def _open(folder: Path) -> list[Path]:
@@ -62,54 +78,41 @@ def _open(folder: Path) -> list[Path]:
     return [run for run in runs if not (run / SUMMARY).exists()]
 
 
-def _close(folder: Path, watch: LeaseWatch) -> Iterator[Path]:
+def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
+    """The runs below `folder` that a living process has."""
+    return [run for run in _open(folder) if watch.is_held(run)]
+
+
+def _close(folder: Path, watch: LeaseWatch, claim: Claim) -> Iterator[Path]:
     """Record of each dead run that it was killed; a sweep goes on with it all the same."""
     for run in _open(folder):
-        if watch.is_held(run):
+        with claim():
+            lease = watch.take(run, grace_seconds=GRACE_SECONDS)
+        if lease is None:
             continue
-        watch.break_(run)
-        # So that no worker begins with it meanwhile.
-        with Lease.take(run, grace_seconds=GRACE_SECONDS):
+        with lease:  # so that no worker begins with it meanwhile
             if not (run / SUMMARY).exists():
                 RunRecord(run).close("killed", {})
                 yield run
 
 
-def _free(folder: Path, storage_url: str | None, watch: LeaseWatch) -> None:
+@contextmanager
+def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | None]:
+    """The queue of the study in `folder`, or None, after a warning, if it is another than that."""
+    if not is_queue_of(folder, storage_url):
+        _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
+        yield None
+        return
+    with closing(QueueStorage(storage_url, folder, num_workers=1)) as storage:
+        yield storage
+
+
+def _free(folder: Path, storage: QueueStorage | None, watch: LeaseWatch) -> None:
     """Let the dead trials of a study wait again, and close its sweeps in MLflow."""
     definition = load(folder)
-    if is_queue_of(folder, storage_url):
-        with closing(QueueStorage(storage_url, folder, num_workers=1)) as storage:
-            for system in definition.systems:
-                SlotQueue(definition, system, folder, storage).reclaim(watch)
-    else:
-        _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
+    if storage is not None:
+        for system in definition.systems:
+            SlotQueue(definition, system, folder, storage).reclaim(watch)
     StudyTracker.open(definition.name, data_digest=definition.data_digest).stop_dead(
         definition.systems
     )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.reap`."""
-    parser = cli.parser(
-        "reap",
-        "Close the runs whose process died and that nobody goes on with: killed in the records "
-        "and in MLflow, waiting again in the queue. Running the sweep again does the same and "
-        "goes on with them.",
-        "",
-        "STUDY --wait 90",
-    )
-    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
-    parser.add_argument("--storage", metavar="URL", help="of the queue, as for bench.sweep")
-    parser.add_argument(
-        "--wait",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="watch runs of other machines, and frozen ones, for a sign of life (default: 0)",
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,5 +1,11 @@
 """What do sampler and pruner buy? Hundreds of searches over curves that were recorded once."""
 
+from bench.core import cli
+from bench.flags.replay import build_parser
+
+if __name__ == "__main__":
+    cli.start("replay", build_parser())  # before the imports below: they take seconds
+
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,11 +15,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.core import cli
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
 from bench.results.search_curves import rank_agreement
-from bench.study.definition import FILE, find_study, load
+from bench.study.definition import find_study, load
 from bench.study.replay import Method, Recording, contest
 from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import load_budget
@@ -22,11 +26,6 @@ from bench.tracking import read_study
 
 def main(options: argparse.Namespace) -> None:
     """Read the curves, save them if asked to, simulate and print."""
-    if options.trials < 2 or options.studies < 5:
-        raise UserError(
-            f"a replay needs --trials 2 and --studies 5 at least, got {options.trials} and "
-            f"{options.studies}"
-        )
     recording = read_recording(options.curves)
     if options.save is not None:
         recording.save(options.save)
@@ -124,25 +123,3 @@ def _print(
         f"\nKendall's tau, lowest loss against lowest WER: {agreement['loss_and_wer']:.2f}"
         f"\nKendall's tau, WER after each epoch against lowest WER: {by_epoch}"
     )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.replay`."""
-    parser = cli.parser(
-        "replay",
-        "Simulate many searches over recorded learning curves: what the sampler and the pruner "
-        f"buy. Curves are recorded by a study of --budget record; its folder holds {FILE}.",
-        "STUDY --save curves.jsonl",
-        "sweeps/curves/spoken.ds-gru.jsonl --trials 24",
-    )
-    parser.add_argument("curves", metavar="STUDY|FILE", help="a study, or a file that --save wrote")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the curves, JSON lines")
-    parser.add_argument("--trials", type=int, default=24, help="of a study (default: 24)")
-    parser.add_argument("--studies", type=int, default=100, help="to simulate (default: 100)")
-    parser.add_argument("--budget", default="standard", help="default: standard")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

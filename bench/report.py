@@ -1,15 +1,21 @@
 """Write the HTML report of studies anew from their records."""
 
-import argparse
-
 from bench.core import cli
+from bench.flags.report import build_parser
+
+if __name__ == "__main__":
+    cli.start("report", build_parser())  # before the imports below: they take seconds
+
+import argparse
+from typing import Any
+
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import find_study, studies_newest_first
-from reports import build
+from reports import build, cautions
 
 
 def main(options: argparse.Namespace) -> None:
@@ -19,29 +25,22 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(
             f"a report needs a study, none is in {OUT}/; run python -m bench.sweep first"
         )
-    written = []
+    written: list[dict[str, Any]] = []
     for folder in folders:
-        report_input, comparison = gather(folder, audio=options.audio)
+        report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
-        written.append({"study": folder.name, "report": str(report), "verdict": comparison.verdict})
+        written.append(
+            {
+                "study": folder.name,
+                "report": str(report),
+                "verdict": comparison.verdict,
+                "cautions": list(cautions(report_input)),
+            }
+        )
     index = write_index()
     if options.json:
         cli.print_json(written)
         return
     for row in written:
-        STDOUT.print(f"{row['verdict']}\n{row['report']}", markup=False)
+        STDOUT.print("\n".join([row["verdict"], *row["cautions"], row["report"]]), markup=False)
     STDOUT.print(f"every study: {index}", markup=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.report`."""
-    parser = cli.parser(
-        "report", "Write the HTML report of studies (all of out/ by default).", "STUDY"
-    )
-    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
-    cli.add_audio(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

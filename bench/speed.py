@@ -1,5 +1,11 @@
 """Measure what training and recognition cost here, against two ways in which others train."""
 
+from bench.core import cli
+from bench.flags.speed import build_parser
+
+if __name__ == "__main__":
+    cli.start("speed", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 from dataclasses import asdict
@@ -9,18 +15,16 @@ from tempfile import TemporaryDirectory
 from rich.measure import Measurement
 from rich.table import Table
 
-from bench.core import cli
 from bench.core.config import parse_settings, updated
 from bench.core.console import STDOUT, counting
-from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs.joined import joined
 from bench.costs.ledger import keep
 from bench.costs.measure import Costs, Effort, measure
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
 from bench.study.space import load_space
-from bench.training.config import RunConfig, default_run_config
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from variants import VARIANTS
 
@@ -42,12 +46,19 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
-    effort = _effort(options)
-    corpus_config = CorpusConfig.parse(options.corpus, text=options.text, channel=options.channel)
+    effort = Effort(
+        minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds
+    )
+    corpus_config = CorpusConfig.parse(
+        options.corpus, text=options.text, audio=options.audio, channel=options.channel
+    )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
+    for config in configs:
+        check_training_memory(config, device.type)
     with counting(f"corpus {corpus_config.name}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
+    require_splits(corpus, ("train",), "a measurement of speed")
     rows = []
     OUT.mkdir(exist_ok=True)
     # Checkpoints go to the disk where those of a study go, and what they cost depends on it.
@@ -77,21 +88,6 @@ def main(options: argparse.Namespace) -> None:
     _print_table([_speed_cells(row) for row in rows])
     STDOUT.print("\nshare of a run's time, %")
     _print_table([_share_cells(row) for row in rows])
-
-
-def _effort(options: argparse.Namespace) -> Effort:
-    longest = CorpusConfig().max_seconds
-    if options.utterance_seconds is not None and not 0 < options.utterance_seconds <= longest:
-        raise UserError(
-            f"--utterance-seconds must be above 0 and at most {longest:g}, got "
-            f"{options.utterance_seconds:g}; LibriSpeech's mean is 12"
-        )
-    for flag, least in (("minutes", 0), ("seconds", 0), ("rounds", 1)):
-        value = getattr(options, flag)
-        if value < least or value == 0:
-            rule = f"at least {least}" if least else "above 0"
-            raise UserError(f"--{flag} must be {rule}, got {value:g}")
-    return Effort(minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds)
 
 
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:
@@ -153,62 +149,3 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     # Whole, even where it is wider than the terminal, or than the 80 columns of a pipe.
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.speed`."""
-    parser = cli.parser(
-        "speed",
-        "Measure training and recognition on this device. Two other ways to train the same network "
-        "take turns with ours: family (audio read and transformed each epoch, shuffled, packed, "
-        "metrics sent one at a time) and plain (cached features, buckets, torch's cells).",
-        "--variant ds-gru --width 128 --width 512",
-        "--utterance-seconds 12 --set batches.batch_seconds=200",
-        "--json",
-    )
-    parser.add_argument(
-        "--variant",
-        action="append",
-        default=[],
-        metavar="V",
-        help=f"may be repeated (default: {' '.join(default_variants())})",
-    )
-    parser.add_argument(
-        "--width",
-        action="append",
-        default=[],
-        type=int,
-        metavar="W",
-        help="model.width; may be repeated (default: each variant's own)",
-    )
-    cli.add_corpus(parser)
-    parser.add_argument(
-        "--utterance-seconds",
-        type=float,
-        metavar="S",
-        help="put utterances end to end until each is so long, since costs depend on length: "
-        "LibriSpeech's mean is 12 (default: as they are)",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=60.0,
-        help="training audio used at most, spread over the lengths; valid in proportion. With "
-        "less, the checkpoint at an epoch's end weighs more (default: 60)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=3.0,
-        help="each contender trains for in a round, ours to its next log line (default: 3)",
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="that count; one more warms up (default: 5)"
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

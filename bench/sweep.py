@@ -1,8 +1,15 @@
 """Search, confirm and compare variants, or the systems of a study, under one budget."""
 
+from bench.core import cli
+from bench.flags.sweep import DEFAULT_BUDGET, DEFAULT_CORPUS, build_parser
+
+if __name__ == "__main__":
+    cli.start("sweep", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -13,36 +20,33 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.core import cli
 from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
-from bench.core.errors import TemporaryError, UserError
+from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.results.comparison import Comparison
 from bench.results.index import write_index
+from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.engine import Engine, share_host
 from bench.study.launcher import Launcher
-from bench.study.lease import GRACE_SECONDS
-from bench.study.match import MATCH_FORM, Match
+from bench.study.match import Match
 from bench.study.question import load_study_file
 from bench.study.ray_engine import join_cluster
 from bench.study.run import datasets
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage, check_queue, check_shared
-from bench.tracking import StudyTracker, flush_unsent
-from bench.training.config import build_model
+from bench.tracking import StudyTracker, display_uri, flush_unsent, tracking_uri
+from bench.tracking.uri import VARIABLE
+from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
-from reports import build
-
-DEFAULT_CORPUS = "spoken"
-DEFAULT_BUDGET = "quick"
+from reports import ReportInput, build, cautions
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -52,8 +56,11 @@ def main(options: argparse.Namespace) -> None:
     verdict."""
     stop = _StopRequest()
     _warn_of_password(options.storage)
+    tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
+    for label in definition.systems:
+        check_training_memory(definition.base_config(label), device)
     folder = OUT / definition.name
     with closing(make_engine(options, device)) as engine:
         count = engine.num_workers
@@ -61,11 +68,13 @@ def main(options: argparse.Namespace) -> None:
         corpus, definition = _with_data(definition)
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
-            comparison, result = _sweep(options, definition, storage, engine, stop)
+            comparison, report_input, result = _sweep(options, definition, storage, engine, stop)
     if options.json:
         cli.print_json(result)
     else:
         _print_verdict(comparison, result, corpus)
+    if sentence := without_verdict(definition.systems, report_input.runs):
+        raise NoVerdictError(sentence)
 
 
 def _sweep(
@@ -74,14 +83,16 @@ def _sweep(
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopRequest",
-) -> tuple[Comparison, dict[str, Any]]:
-    """Prepare, run what waits, report; the comparison, and what ``--json`` prints."""
+) -> tuple[Comparison, ReportInput, dict[str, Any]]:
+    """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
+    prints."""
     folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
-        flush_unsent(folder)
+        if tracker.reaches_store():
+            flush_unsent(folder)
         parents = {label: tracker.parent(label) for label in definition.systems}
     launcher = Launcher(
         folder,
@@ -101,12 +112,14 @@ def _sweep(
         raise
 
     with storage.alone(grace_seconds=options.grace):
-        report_input, comparison = gather(folder, audio=options.audio)
+        report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
-        flush_unsent(folder)
+        if tracker.reaches_store():
+            flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    return comparison, _as_json(definition, comparison, report, tracker.tracking_uri)
+    result = _as_json(definition, comparison, report, tracker.tracking_uri)
+    return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
@@ -137,12 +150,7 @@ def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
     """The corpus, its features built, and the definition with what they say."""
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
-    for split in ("valid", "test"):
-        if not corpus.split(split):
-            raise UserError(
-                f"a study needs a {split} split, corpus {corpus.name} has none; supply one, or "
-                "train without it by python -m bench.train"
-            )
+    require_splits(corpus, ("train", "valid", "test"), "a study")
     excluded = _common_subset(corpus, definition)
     return corpus, replace(definition, data_digest=corpus.digest, excluded=excluded)
 
@@ -156,14 +164,17 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
     if not (options.variant or options.study):
         raise UserError("a sweep needs --variant V or --study NAME, got neither; see bench.ls")
     study = None if options.study is None else load_study_file(options.study)
-    corpus = options.corpus or (study.corpus if study else DEFAULT_CORPUS)
-    budget = options.budget or (study.budget if study else DEFAULT_BUDGET)
+    corpus, budget = options.corpus, options.budget
+    if corpus is None:
+        corpus = study.corpus if study else DEFAULT_CORPUS
+    if budget is None:
+        budget = study.budget if study else DEFAULT_BUDGET
     match = study.match if study else None
     if options.match is not None:
         match = Match.parse(options.match)
     return define(
         study.systems if study else options.variant,
-        CorpusConfig.parse(corpus, text=options.text, channel=options.channel),
+        CorpusConfig.parse(corpus, text=options.text, audio=options.audio, channel=options.channel),
         load_budget(budget),
         seed=options.seed,
         device=device,
@@ -225,18 +236,31 @@ def _number(value: float) -> float | None:
 
 def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    STDOUT.print(f"\nreport:   {result['report']}", markup=False)
-    uri = result["tracking_uri"]
-    STDOUT.print(f"compare:  {_python()} -m mlflow ui --workers 1 --backend-store-uri {uri}")
+    for caution in result["cautions"]:
+        STDOUT.print(caution, markup=False)
+    STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
+    STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
     if comparison.variants["num_seeds"].any():
-        heard = next((str(u.audio) for u in corpus.split("watch")), "FILE.wav")
-        STDOUT.print(f"listen:   {_python()} -m bench.transcribe {heard}", markup=False)
+        study, heard = result["study"], corpus.split("watch") or corpus.split("valid")
+        channel = [] if heard[0].channel is None else ["--channel", str(heard[0].channel)]
+        listen = ["bench.transcribe", "--study", study, *channel, str(heard[0].audio)]
+        STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
 
 
-def _python() -> str:
-    """How the user calls this interpreter: by name where its environment is active."""
+def _browse(uri: str) -> str:
+    """The address of a tracking server, or the command that serves a store of another kind."""
+    if uri.startswith(("http://", "https://", "databricks")):
+        return display_uri(uri)
+    command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
+    # A database's address may hold a password, which is not printed.
+    shown = shlex.quote(uri) if uri == display_uri(uri) else f'"${VARIABLE}"'
+    return f"{command} {shown}"
+
+
+def _python_m(*words: str) -> str:
+    """A command of this interpreter, by name where its environment is active, for a shell."""
     active = shutil.which("python") == sys.executable
-    return "python" if active else os.path.relpath(sys.executable)
+    return shlex.join(["python" if active else os.path.relpath(sys.executable), "-m", *words])
 
 
 def _warn_of_password(storage_url: str | None) -> None:
@@ -268,75 +292,3 @@ class _StopRequest:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
         self._asked = True
         self.check()
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.sweep`."""
-    parser = cli.parser(
-        "sweep",
-        "Search each variant's settings under the same budget, retrain the best with fresh "
-        "seeds, score the test set once per seed, and report which variant is better. Run it "
-        "again to resume, or beside a running one, here or on another machine, to help it.",
-        "--variant ds-gru",
-        "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
-        "--study look-ahead",
-    )
-    compared = parser.add_mutually_exclusive_group()
-    compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
-    compared.add_argument("--study", metavar="NAME", help="a question of sweeps/studies")
-    cli.add_corpus(parser, None, f"the study's, or {DEFAULT_CORPUS}")
-    parser.add_argument(
-        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {DEFAULT_BUDGET})"
-    )
-    parser.add_argument(
-        "--match",
-        metavar=MATCH_FORM,
-        help="solve each width for so many parameters (2M), or multiply-adds per second of audio",
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    _add_workers(parser)
-    cli.add_audio(parser)
-    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
-    return parser
-
-
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    """What starts the workers, how many, and where they find their work."""
-    parser.add_argument("--workers", type=int, help="processes (default: one per core; GPU: one)")
-    parser.add_argument(
-        "--gpus",
-        metavar="0,1",
-        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
-    )
-    parser.add_argument(
-        "--per-gpu", type=int, default=1, metavar="N", help="workers on each of --gpus (default: 1)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
-    )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        help="of the queue, postgresql://… for several machines (default: a journal file)",
-    )
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=GRACE_SECONDS,
-        metavar="SECONDS",
-        help="without a sign of life before a worker counts as gone "
-        f"(default: {GRACE_SECONDS:.0f})",
-    )
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,8 +1,13 @@
 """Send to MLflow what it lacks of the records in out/."""
 
+from bench.core import cli
+from bench.flags.sync import build_parser
+
+if __name__ == "__main__":
+    cli.start("sync", build_parser())  # before the imports below: they take seconds
+
 import argparse
 
-from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import TemporaryError, UserError
 from bench.core.paths import OUT, SINGLE_RUNS
@@ -38,20 +43,3 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json(result)
         return
     STDOUT.print(f"{display_uri()} has all of {len(folders)} studies", markup=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.sync`."""
-    parser = cli.parser(
-        "sync",
-        "Send to MLflow what it lacks of the records in out/: after its server was away, or to "
-        "another server (MLFLOW_TRACKING_URI). What it has is not sent again.",
-        "",
-        "STUDY",
-    )
-    parser.add_argument("study", nargs="*", help="names or folders (default: every study)")
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

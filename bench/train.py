@@ -1,8 +1,15 @@
 """Train one variant once, and watch it learn to hear."""
 
+from bench.core import cli
+from bench.flags.train import build_parser
+
+if __name__ == "__main__":
+    cli.start("train", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import logging
 import math
+import shlex
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,18 +19,19 @@ from types import FrameType
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from bench.core import cli
 from bench.core.config import digest, parse_settings, updated
 from bench.core.console import STDOUT, counting, progress_bars
-from bench.core.errors import TemporaryError, UserError
+from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, require_splits
+from bench.study.claim import FILE as CLAIM
+from bench.study.claim import claimed
 from bench.study.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.study.recipe import load_recipe
 from bench.study.run import RunPlan, attempts_so_far, datasets, perform
 from bench.study.space import load_budget, load_space
-from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent
-from bench.training.config import RunConfig, default_run_config
+from bench.tracking import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
+from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
 
@@ -39,8 +47,9 @@ class _Watcher:
         self._task = task
         self.stopped_by: int | None = None
         """The signal, once there was one."""
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGTERM, self._stop)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signum, self._stop)
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         if self.stopped_by is not None:
@@ -70,41 +79,65 @@ def _told(metrics: Mapping[str, float]) -> str:
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
     config = _config(options)
+    tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
+    check_training_memory(config, device)
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
-    with counting("features") as progress:
-        datasets(corpus, config, (), progress)
+    require_splits(corpus, ("train",), "training")
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"
     folder = SINGLE_RUNS / name
-    tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
-    flush_unsent(SINGLE_RUNS)
-    plan = _plan(folder, config, corpus.digest, device, tracker.target)
-    if LeaseWatch().is_held(folder):
-        raise UserError(
-            f"one process at a time trains a run, another is at work in {folder}; wait for it, or "
-            "close it by python -m bench.reap if its machine is gone"
-        )
-    with Lease.take(folder, grace_seconds=GRACE_SECONDS) as lease, progress_bars() as bars:
-        watcher = _Watcher(bars, bars.add_task(name, total=None))
-        outcome, wer = perform(
-            plan,
-            watcher,
-            killed=lambda: watcher.stopped_by is not None,
-            pruned=lambda: False,
-            check_lease=lease.check,
-        )
+    with _lease_on(folder) as lease:
+        with counting("features") as progress:
+            datasets(corpus, config, (), progress)
+        tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
+        if tracker.reaches_store():
+            flush_unsent(SINGLE_RUNS)
+        plan = _plan(folder, config, corpus.digest, device, tracker.target)
+        with progress_bars() as bars:
+            watcher = _Watcher(bars, bars.add_task(name, total=None))
+            outcome, wer = perform(
+                plan,
+                watcher,
+                killed=lambda: watcher.stopped_by is not None,
+                pruned=lambda: False,
+                check_lease=lease.check,
+            )
     if outcome == "killed":
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
         raise KeyboardInterrupt
-    checkpoint = folder / "checkpoints" / "best.pt"
-    result = {"state": outcome, "valid_wer": wer, "checkpoint": str(checkpoint)}
+    best = folder / "checkpoints" / "best.pt"
+    checkpoint = str(best) if best.exists() else None
+    result = {"state": outcome, "valid_wer": wer, "checkpoint": checkpoint}
     if options.json:
         cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
-        return
-    shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
-    STDOUT.print(f"{outcome}: {shown}\n{checkpoint}", markup=False)
+    else:
+        shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
+        named = shlex.quote(checkpoint) if checkpoint else "no checkpoint"
+        STDOUT.print(f"{outcome}: {shown}\n{named}", markup=False)
+    if outcome == "diverged":
+        raise NoVerdictError(
+            f"the run diverged: its loss was not finite for too long; {folder} keeps its record, "
+            "and a lower --set optim.learning_rate=… may help"
+        )
+
+
+def _lease_on(folder: Path) -> Lease:
+    """The run in `folder`, taken before anything of it is read.
+
+    Raises:
+        UserError: another process has it.
+    """
+    watch = LeaseWatch()
+    with claimed(SINGLE_RUNS / CLAIM):
+        lease = watch.take(folder, grace_seconds=GRACE_SECONDS)
+    if lease is None:
+        raise UserError(
+            f"one process at a time trains a run, {folder} is held by {watch.holder_of(folder)}; "
+            "wait for it, or close it by python -m bench.reap if its machine is gone"
+        )
+    return lease
 
 
 def _plan(
@@ -137,43 +170,22 @@ def _config(options: argparse.Namespace) -> RunConfig:
     if not recipe and not options.variant:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
     variant: str = options.variant or (recipe.variant if recipe else "")
-    place = options.corpus or (recipe.corpus if recipe else "spoken")
-    corpus = CorpusConfig.parse(place, text=options.text, channel=options.channel)
+    place = options.corpus
+    if place is None:
+        place = recipe.corpus if recipe else "spoken"
+    corpus = CorpusConfig.parse(
+        place, text=options.text, audio=options.audio, channel=options.channel
+    )
     base = default_run_config(variant, corpus)
     space = load_space(variant, base)
+    given = parse_settings(options.settings)
+    if "seed" in given:
+        raise UserError(f"--seed sets the seed, got --set seed={given['seed']}; use that")
     settings = {
         **space.fixed,
         **space.defaults(),
         **load_budget(options.budget).confirm_settings(),
         **(recipe.set if recipe else {}),
-        **parse_settings(options.settings),
+        **given,
     }
     return replace(updated(base, settings), seed=options.seed)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.train`."""
-    parser = cli.parser(
-        "train",
-        "Train one variant once with the default setting of its space, or with a recipe; the same "
-        "command resumes it. The test split is not touched.",
-        "--variant ds-gru --set optim.learning_rate=2e-3",
-        "--recipe an4 --corpus an4:PATH",
-    )
-    parser.add_argument("--variant", metavar="V", help="default: that of the recipe")
-    parser.add_argument(
-        "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
-    )
-    cli.add_corpus(parser, default=None, otherwise="that of the recipe, or spoken")
-    parser.add_argument(
-        "--budget",
-        default="quick",
-        help="gives epochs and the cap on seconds, as for a confirm run (default: quick)",
-    )
-    cli.add_settings(parser)
-    cli.add_device(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

@@ -1,5 +1,11 @@
 """Watch a study in progress, from any terminal."""
 
+from bench.core import cli
+from bench.flags.watch import build_parser
+
+if __name__ == "__main__":
+    cli.start("watch", build_parser())  # before the imports below: they take seconds
+
 import argparse
 import time
 
@@ -8,7 +14,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.core import cli
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT
@@ -23,8 +28,8 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 16
 MAX_MARKS = 40
 SYMBOLS = {
-    "finished": "●", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶", "killed": "‖",
-    "waiting": "·",
+    "finished": "●", "cut": "◐", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶",
+    "killed": "‖", "waiting": "·",
 }  # fmt: skip
 
 
@@ -138,23 +143,3 @@ def _table(*columns: str) -> Table:
 
 def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{100 * rate:.1f} %"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `python -m bench.watch`."""
-    parser = cli.parser(
-        "watch",
-        "Show a study in progress, once a second until it ends or Ctrl-C: slots and their states, "
-        "the best so far, the runs in progress, the time left. Only reads; any number may watch.",
-        "",
-        "STUDY --once",
-    )
-    parser.add_argument(
-        "study", nargs="?", metavar="STUDY", help="name or folder (default: the newest)"
-    )
-    parser.add_argument("--once", action="store_true", help="print how it stands now, and leave")
-    return parser
-
-
-if __name__ == "__main__":
-    cli.run(build_parser(), main)

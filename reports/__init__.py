@@ -3,5 +3,6 @@
 from reports.build import build
 from reports.index import StudyRow, build_index
 from reports.input import ReportInput
+from reports.sections.verdict import cautions
 
-__all__ = ["ReportInput", "StudyRow", "build", "build_index"]
+__all__ = ["ReportInput", "StudyRow", "build", "build_index", "cautions"]

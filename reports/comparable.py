@@ -40,9 +40,6 @@ class Check:
     """What differs, or is not as it should be: a sentence each."""
 
 
-BUDGET_SPENT = "Budget spent"
-
-
 def checks(report_input: ReportInput) -> tuple[Check, ...]:
     """Every condition, in the order of FACTS and then those of a single study."""
     scored = {str(n) for n in _scored(report_input.runs)["variant"]}
@@ -51,6 +48,7 @@ def checks(report_input: ReportInput) -> tuple[Check, ...]:
     return (
         *alike,
         _spent(report_input),
+        _cut(report_input),
         _leakage(report_input.corpus),
         _openings(report_input.runs),
     )
@@ -97,7 +95,7 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _spent(report_input: ReportInput) -> Check:
     """Whether every variant has had the trials and the seeds that the budget gives it."""
-    title, runs, budget = BUDGET_SPENT, report_input.runs, report_input.budget
+    title, runs, budget = "Budget spent", report_input.runs, report_input.budget
     details, asked = [], False
     ended = runs[(runs["kind"] == "trial") & (runs["state"] != "running")]
     for key, what, done in (
@@ -117,6 +115,33 @@ def _spent(report_input: ReportInput) -> Check:
     if not asked or runs.empty:
         return Check(title, "plain", "not recorded")
     return Check(title, "good", "trials and seeds by every variant in full")
+
+
+def _cut(report_input: ReportInput) -> Check:
+    """Whether the cap on training seconds let every run train to its end.
+
+    A cap ends slow systems after fewer epochs than fast ones; and on a GPU, where it counts wall
+    time, it ends more runs while the machine is busy.
+    """
+    title, runs = "Training not cut short", report_input.runs
+    if runs.empty:
+        return Check(title, "plain", "not recorded")
+    cut, details = runs[runs["state"] == "cut"], []
+    for name in dict.fromkeys(cut["variant"]):
+        own, ended = (table[table["variant"] == name] for table in (cut, runs))
+        counts = [
+            f"{(own['kind'] == kind).sum()} of {(ended['kind'] == kind).sum()} {what}"
+            for kind, what in (("trial", "trials"), ("confirm", "confirm runs"))
+            if (own["kind"] == kind).any()
+        ]
+        epochs = ended.loc[ended["state"] == "cut", "num_epochs"].dropna()
+        begun = f", in epoch {epochs.min():.0f} at the earliest" if len(epochs) else ""
+        details.append(f"{name}: {' and '.join(counts)}{begun}")
+    if details:
+        cap = report_input.budget.get("max_train_seconds")
+        after = f" of {cap:,.0f} s" if isinstance(cap, int | float) else ""
+        return Check(title, "bad", f"runs ended by the cap{after} on training time", tuple(details))
+    return Check(title, "good", "no run was ended by the cap on training time")
 
 
 def _leakage(corpus: Mapping[str, object]) -> Check:

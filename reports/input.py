@@ -15,9 +15,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
-        "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_pruned",
-        "num_diverged", "num_failed", "num_seeds", "unbeaten", "real_time_factor", "se_from_seeds",
-        "se_from_test_set", "se_from_interaction",
+        "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
+        "num_pruned", "num_diverged", "num_failed", "num_seeds", "unbeaten", "real_time_factor",
+        "se_from_seeds", "se_from_test_set", "se_from_interaction",
     ),
     # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
     # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
@@ -33,9 +33,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
         "wilcoxon_p",
     ),
-    # One row a run, trial or confirm. `state`: finished, pruned, diverged, failed, killed or
-    # running. `params`: the searched settings as a dict. `valid_wer`: best over epochs. `slot`: the
-    # trial's or the confirm run's number. `message`: of a failure.
+    # One row a run, trial or confirm. `state`: finished, cut (by the cap on training seconds, then
+    # evaluated), pruned, diverged, failed, killed or running. `params`: the searched settings as a
+    # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
+    # `message`: of a failure.
     "runs": (
         "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
         "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
@@ -61,7 +62,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "latency_seconds", "real_time_factor", "workers_ratio", "shares",
     ),
     # One row an ended trial of a variant, in the order they ended: training seconds spent by then,
-    # and the lowest valid WER of those that trained to the end.
+    # and the lowest valid WER of those that trained as far as the budget goes.
     "budget_curves": ("variant", "num_trials", "train_seconds", "best_valid_wer"),
     # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
     # many independent ones ended; NaN where all n may lack a WER.
@@ -100,7 +101,7 @@ class Sample:
     spectrogram: NDArray[np.uint8]
     """(bins, frames), the lowest bin last."""
     letters: Mapping[str, tuple[Letter, ...]]
-    """By variant; without those whose checkpoint is gone."""
+    """By variant, of the text that was scored; without those whose checkpoint is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 STATES: Mapping[str, tuple[str, str]] = {
     "finished": ("circle", "●"),
+    "cut": ("hexagon", "⬣"),
     "pruned": ("triangle-down", "▼"),
     "diverged": ("x", "✖"),
     "failed": ("square", "■"),
@@ -20,6 +21,10 @@ STATES: Mapping[str, tuple[str, str]] = {
     "running": ("circle-open", "○"),
 }
 """The state of a run: its marker in plotly, and the letter that looks like it."""
+
+TRAINED = ("finished", "cut")
+"""States of runs that were trained as far as the budget goes and scored: to their last epoch, or
+until the cap on training seconds."""
 
 
 def variant_names(report_input: ReportInput) -> list[str]:

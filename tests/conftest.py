@@ -1,12 +1,15 @@
 """Fixtures for every test: one thread, a cache of its own, and a corpus of tones that needs no synthesiser."""
 
 import hashlib
+import multiprocessing
 import os
 import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +20,12 @@ import torch
 from bench.data.utterance import Corpus, Utterance
 from bench.results.pairs import Outcome
 from bench.scoring import score
+from bench.tracking import set_mlflow_defaults
 
 torch.set_num_threads(1)
+set_mlflow_defaults()  # as commands do, before any test imports mlflow
 RATE = 16_000
+ANOTHER_USER = 54_321
 RUN_JSON = {
     "schema_version": 1, "name": "n", "study": "s", "variant": "v", "kind": "confirm", "slot": 0,
     "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t",
@@ -158,3 +164,35 @@ def slots_of(marks: str) -> np.ndarray:
         else:
             slots += [int(mark != "C"), 0]
     return np.array(slots)
+
+
+def _become_and_call(function: Callable[..., Any], args: tuple[Any, ...], said: Connection) -> None:
+    os.setgroups([])
+    os.setgid(ANOTHER_USER)
+    os.setuid(ANOTHER_USER)
+    os.umask(0o022)
+    try:
+        said.send(function(*args))
+    except Exception as error:
+        said.send(f"{type(error).__name__}: {error}")
+
+
+@pytest.fixture
+def as_another_user(tmp_path: Path) -> Callable[..., Any]:
+    """Calls a function in a process of another user; returns what it returns, or the error in words."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o055)
+
+    def call(function: Callable[..., Any], *args: Any) -> Any:
+        context = multiprocessing.get_context("fork")  # this interpreter may be closed to others
+        here, there = context.Pipe()
+        process = context.Process(target=_become_and_call, args=(function, args, there))
+        process.start()
+        there.close()
+        said = here.recv()
+        process.join()
+        return said
+
+    return call

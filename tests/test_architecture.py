@@ -104,3 +104,15 @@ def test_no_command_of_ours_opens_a_server_to_the_network() -> None:
         assert not re.search(r"0\.0\.0\.0|--host(?!name)[ =](?!127\.0\.0\.1)", path.read_text()), (
             path
         )
+
+
+def test_an_import_changes_no_environment() -> None:
+    """Who uses this as a library did not ask for it, and nobody would look for it there."""
+    for path in source_files():
+        todo: list[ast.AST] = [ast.parse(path.read_text())]
+        while todo:
+            node = todo.pop()
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            changes = isinstance(node, ast.Attribute) and node.attr in ("environ", "putenv")
+            assert not changes, f"{path}:{getattr(node, 'lineno', 0)}"
+            todo += [] if inside else ast.iter_child_nodes(node)

@@ -2,20 +2,23 @@
 
 import importlib
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from bench import train
+from bench import sweep, train
 from bench.core import cli
 from bench.data.utterance import Corpus
 from bench.results.report_input import command_of
 from bench.study.definition import StudyDefinition
+from bench.study.lease import Lease, LeaseWatch
+from bench.study.run import RunPlan
 from variants import VARIANTS
 
 VERBS = (
@@ -32,6 +35,7 @@ VERBS = (
     "sync",
     "reap",
     "deploy",
+    "check",
 )
 
 
@@ -59,6 +63,15 @@ def run(
 
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """bench.train answers signals in its own way; it runs in this process."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -105,6 +118,20 @@ def good(tone_corpus: Corpus) -> list[str]:
         (["--study", "depth", "--set", "model.norm=none"], "would change what makes layers-1-batch differ"),
         (["--study", "width", "--match", "params=1M"], "--match solves model.width, which system width-512 sets"),
         (["--variant", "ds-gru", "--corpus", "librispeech:/nowhere"], "/nowhere"),
+        (["--variant", "ds-gru", "--corpus", "manifest:https://host/m.jsonl"], "got the address https://host/m.jsonl; download it"),
+        (["--variant", "ds-gru", "--corpus", "manifest:~nobody-of-that-name/m.jsonl"], "the home folder of"),
+        (["--variant", "ds-gru", "--corpus", ""], "--corpus has an empty value"),
+        (["--variant", "ds-gru", "--budget="], "--budget has an empty value"),
+        (["--variant", "ds-gru", "--grace", "nan"], "--grace must be finite, got nan"),
+        (["--variant", "ds-gru", "--grace", "0"], "--grace must be at least 1, got 0"),
+        (["--variant", "ds-gru", "--name", "../../x"], "--name: a study is called by letters, digits"),
+        (["--variant", "ds-gru", "--name", "train"], "--name: 'train' is the folder of something else"),
+        (["--variant", "ds-gru", "--name", "a" * 300], "has at most 200 bytes, got 300"),
+        (["--variant", "ds-gru", "--set", "model.width=99999999999"], "cannot be built in this size"),
+        (["--variant", "ds-gru", "--set", "model.width=9999999"], "the weights of a network must fit in memory"),
+        (["--variant", "ds-gru", "--set", "model.num_layers=99999999"], "num_layers must be at most 1000"),
+        (["--variant", "ds-gru", "--set", "features.num_bins=99999999999"], "num_bins must leave each mel filter"),
+        (["--variant", "ds-gru", "--set", "model.width={}"], "a setting gives model.width a value, got {}"),
         (["--variant", "ds-gru", "--corpus", "manifest:/nowhere.jsonl"], "/nowhere.jsonl"),
     ],
 )  # fmt: skip
@@ -124,6 +151,11 @@ def test_bad_arguments_of_sweep(run: Run, arguments: list[str], message: str) ->
         (["--recipe", "an5"], "recipe 'an5'"),
         (["--variant", "ds-gruu"], "did you mean"),
         (["--variant", "ds-gru", "--budget", "quik"], "quick"),
+        (["--variant", "ds-gru", "--set", "seed=4"], "--seed sets the seed, got --set seed=4"),
+        (
+            ["--variant", "ds-gru", "--set", "model.width=9999999"],
+            "the weights of a network must fit in memory",
+        ),
     ],
 )
 def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) -> None:
@@ -149,12 +181,97 @@ def test_train_that_is_stopped_says_whether_to_start_it_again(
         return "killed", None
 
     monkeypatch.setattr(train, "perform", perform)
-    before = {one: signal.getsignal(one) for one in sent}
     ended = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
-    for one, handler in before.items():
-        signal.signal(one, handler)
     assert ended[0] == code, ended[2]
     assert not list(tmp_path.glob("out/train/*/lease.json"))
+
+
+@pytest.fixture
+def same_signals() -> Iterator[None]:
+    """What a command does with signals ends with the test."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_train_that_diverged_ends_with_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: list[str]
+) -> None:
+    monkeypatch.setattr(train, "perform", lambda *arguments, **more: ("diverged", None))
+    corpus = manifest(tmp_path, good)
+    code, out, err = run("train", "--variant", "ds-gru", "--corpus", corpus, "--json")
+    assert code == 1, err
+    assert json.loads(out)["state"] == "diverged"
+    assert json.loads(out)["checkpoint"] is None
+    assert "the run diverged" in err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_sweep_without_a_verdict_ends_with_1_and_shows_what_there_is(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: list[str]
+) -> None:
+    class NothingRuns:
+        """Every trial has diverged, as far as the launcher can tell."""
+
+        def __init__(self, *arguments: object, **more: object) -> None: ...
+
+        def run(self, check: object) -> None: ...
+
+    monkeypatch.setattr(sweep, "Launcher", NothingRuns)
+    monkeypatch.setattr(sweep, "publish", lambda *arguments: None)
+    arguments = ["--variant", "ds-gru", "--corpus", manifest(tmp_path, good), "--budget", "smoke"]
+    for form in ([], ["--json"]):
+        code, out, err = run("sweep", *arguments, *form)
+        assert code == 1, err
+        assert "No run has been recorded yet: the study is empty." in out
+        assert "no verdict can be given on ds-gru: no confirm run was scored" in err
+
+
+def test_train_looks_at_a_run_only_once_it_has_it(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    def attempts(folder: Path) -> int:
+        held.append(LeaseWatch().is_held(folder))
+        return 0
+
+    monkeypatch.setattr(train, "attempts_so_far", attempts)
+    monkeypatch.setattr(train, "perform", lambda *_, **__: ("finished", None))
+    code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
+    assert (code, held) == (0, [True]), err
+
+
+def test_train_refuses_a_run_that_another_has_and_names_that(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--variant", "ds-gru", "--corpus", manifest(tmp_path, good)]
+    ended: list[tuple[int, str, str]] = []
+
+    def perform(*_: object, **__: object) -> tuple[str, None]:
+        ended.append(run("train", *arguments))
+        return "finished", None
+
+    monkeypatch.setattr(train, "perform", perform)
+    assert run("train", *arguments)[0] == 0
+    ((code, _, err),) = ended
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"is held by process {os.getpid()} of" in err
+
+
+def test_a_train_whose_run_was_given_away_says_so_in_a_line(
+    run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perform(plan: RunPlan, *_: object, check_lease: Callable[[], None], **__: object) -> None:
+        with Lease.take(plan.folder, grace_seconds=60.0):
+            check_lease()
+
+    monkeypatch.setattr(train, "perform", perform)
+    code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
+    assert (code, err.count("\n")) == (75, 1), err
+    assert "was given to another worker while this process gave no sign of life" in err
 
 
 def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run) -> None:
@@ -162,6 +279,40 @@ def test_sqlite_for_several_workers_is_refused_before_the_data_are_read(run: Run
     code, out, err = run("sweep", *arguments, "--storage", "sqlite:///q.db")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "SQLite holds a study of one worker only, got 4" in err
+
+
+@pytest.mark.parametrize("verb", ["sweep", "train"])
+def test_an_address_that_is_none_is_refused_before_the_data_are_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
+    code, _, err = run(verb, "--variant", "ds-gru", "--corpus", "manifest:none.jsonl")
+    assert code == 2
+    assert "got 'localhost:5000'; write http://localhost:5000" in err
+    assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "memory ran out (MemoryError)"),
+        (PermissionError(13, "Permission denied", "x.jsonl"), "x.jsonl: Permission denied"),
+        (OSError(28, "No space left on device", "f"), "f cannot be written (No space left on device)"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), "set TMPDIR to one"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_refuses_is_said_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    from bench import ls
+
+    def refuse(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ls, "main", refuse)
+    code, out, err = run("ls", "variants")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert line in err
 
 
 def test_bad_data(run: Run, tmp_path: Path, good: list[str]) -> None:
@@ -209,10 +360,10 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
 def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import ls
+    import variants
 
     few = {name: VARIANTS[name] for name in ("ds-gru", "ds-bilstm", "deepspeech2")}
-    monkeypatch.setattr(ls, "VARIANTS", few)
+    monkeypatch.setattr(variants, "VARIANTS", few)
     code, out, _ = run("ls", "variants", "--match", "params=2M", "--json")
     assert code == 0
     gru, bilstm, large = json.loads(out)

@@ -3,20 +3,28 @@
 import csv
 import io
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import compare
 from bench.core import cli
+from bench.core.config import to_dict
 from bench.core.paths import write_json
+from bench.data.corpora import CorpusConfig
 from bench.results.systems import read_systems
+from bench.study.definition import FILE, define
+from bench.study.space import load_budget
 
 GOLDEN = Path(__file__).parent / "golden"
 RunOfOurs = Callable[..., str]
 Run = Callable[..., tuple[int, str, str]]
+Study = Callable[..., str]
 
 
 @pytest.fixture
@@ -196,3 +204,123 @@ def test_what_is_saved_compares_again(run: Run, tmp_path: Path) -> None:
     code, after, _ = run(str(kept), "--json")
     assert code == 0
     assert json.loads(after) == json.loads(before)
+
+
+def lines_of(path: Path, *rows: tuple[str, str | None]) -> str:
+    """A file of utterances a, b, …: what was said, what was understood."""
+    named = zip("abcdefgh", rows, strict=False)
+    texts = ({"id": id, "text": ref, "pred_text": hyp} for id, (ref, hyp) in named)
+    path.write_text("".join(json.dumps(text) + "\n" for text in texts))
+    return str(path)
+
+
+def test_what_is_odd_in_a_file_is_told_in_every_form(run: Run, tmp_path: Path) -> None:
+    said = ("one two", "three [x]", "four", "five")
+    one = lines_of(tmp_path / "1.jsonl", *((ref, ref) for ref in said))
+    two = lines_of(tmp_path / "2.jsonl", *((ref, None) for ref in said))
+    null = f"{two}: 4 of 4 hypotheses are null and count as empty, in {two}:1, {two}:2, {two}:3 and"
+    symbols = f"{one}: symbols outside the alphabet count as they are written: in references '[' 1"
+    _, out, err = run(one, two)
+    assert null in out
+    assert symbols in out
+    assert err == ""
+    for form in ("--json", "--csv", "--latex", "--markdown"):
+        with caplog_of("bench.compare") as told:
+            _, out, _ = run(one, two, form)
+        assert any(line.startswith(null) for line in told), form
+        assert any(line.startswith(symbols) for line in told), form
+    notes = json.loads(run(one, two, "--json")[1])["notes"]
+    assert notes[0].startswith(symbols)
+
+
+@contextmanager
+def caplog_of(logger: str) -> Iterator[list[str]]:
+    """What is logged meanwhile."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield told
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+
+
+def test_utterances_that_some_system_lacks(run: Run, tmp_path: Path) -> None:
+    lines = (GOLDEN / "a.trn").read_text().splitlines(keepends=True)
+    (tmp_path / "short.trn").write_text("".join(lines[3:]))
+    systems = ("--ref", "ref.trn", str(tmp_path / "short.trn"), "b.trn")
+    code, out, err = run(*systems)
+    assert (code, out) == (2, "")
+    assert "(3 missing, 0 too many)" in err
+    assert "--common" in err
+    code, out, _ = run(*systems, "--common")
+    assert code == 0
+    assert "--common left out 3 of 80 utterances: short lacks 3" in out
+
+
+def test_match_by_name(run: Run, tmp_path: Path) -> None:
+    for name in ("ref", "b"):
+        text = (GOLDEN / f"{name}.trn").read_text()
+        (tmp_path / f"{name}.trn").write_text(text.replace("(spk", f"({name}/spk"))
+    systems = ("--ref", str(tmp_path / "ref.trn"), "a.trn", str(tmp_path / "b.trn"))
+    assert run(*systems)[0] == 2
+    code, out, err = run(*systems, "--match-by", "name", "--json")
+    assert code == 0, err
+    assert [s["errors"] for s in json.loads(out)["systems"]] == [131, 180]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]) -> Study:
+    """``study(states)`` writes a study of ds-gru and ds-lstm; the states are of their runs."""
+
+    def write(**states: str) -> str:
+        labels = ["ds-gru", "ds-lstm"]
+        definition = replace(
+            define(labels, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}),
+            data_digest="d", name="cells",
+        )  # fmt: skip
+        folder = tmp_path / "out" / "cells"
+        write_json(folder / FILE, to_dict(definition))
+        (system,) = read_systems([str(GOLDEN / "a.trn")], GOLDEN / "ref.trn")
+        rows = system.outcome.runs[0].assign(seconds=3.0).to_dict("records")
+        for label in labels:
+            for run in ("trial-000", "trial-001", "confirm-0", "confirm-1"):
+                state = states[label.replace("-", "_")]
+                record = folder / "runs" / label / run
+                kind, _, slot = run.partition("-")
+                own = {"variant": label, "kind": kind, "slot": int(slot), "mlflow_run_id": "m"}
+                if state == "diverged" and kind == "confirm":
+                    continue  # nothing to confirm
+                write_json(record / "run.json", {**run_json, **own, "data_digest": "d"})
+                scored = {"test/wer": 0.1} if (state, kind) == ("finished", "confirm") else {}
+                write_json(
+                    record / "summary.json",
+                    {"schema_version": 1, "state": state, "metrics": scored, "error": None,
+                     "ended_at": "t", "wall_seconds": 1.0},
+                )  # fmt: skip
+                if scored:
+                    lines = "".join(json.dumps(row) + "\n" for row in rows)
+                    (record / "utterances-test.jsonl").write_text(lines)
+        return str(folder)
+
+    return write
+
+
+def test_a_study_that_is_over_and_has_no_verdict(run: Run, study: Study) -> None:
+    code, out, err = run(study(ds_gru="diverged", ds_lstm="diverged"))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "study cells is over, and no verdict can be given on ds-gru, ds-lstm" in err
+    assert "(ds-gru: 2 of 2 trials diverged; ds-lstm: 2 of 2 trials diverged)" in err
+    assert "resume" not in err
+
+
+def test_a_planned_system_without_a_result(run: Run, study: Study, tmp_path: Path) -> None:
+    folder = study(ds_gru="finished", ds_lstm="failed")
+    code, out, err = run(folder)
+    assert (code, out) == (1, "")
+    assert "no verdict can be given on ds-lstm: no confirm run was scored (ds-lstm: 2 of 2" in err
+    code, out, err = run(folder, folder + "/runs/ds-gru/confirm-0")
+    assert code == 1, "what there is is shown, and what is missing told"
+    assert "ds-gru/confirm-0" in out
+    assert "no verdict can be given on ds-lstm" in err

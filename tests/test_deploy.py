@@ -28,7 +28,7 @@ HOSTILE = [
     "{{ image }} {% x %} {# y #}", ": - & * ! | > ' % @ ]}", "--", "", "back\\slash\\n", "tab\tbell\x07del\x7fnel\x85",
     "umlaut ü, line\u2028separator, \U0001f642", "#comment", "trailing ",
 ]  # fmt: skip
-NAMED = ["--variant", "ds-gru", *(f"--name={name}" for name in HOSTILE), *STORAGE]
+NAMED = ["--variant", "ds-gru", *(f"--corpus=manifest:{name}" for name in HOSTILE), *STORAGE]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -250,9 +250,10 @@ def test_kubernetes_counts_crashes_alone_as_failures(render: Render) -> None:
 
 
 def test_kubernetes_takes_a_claim_that_exists(render: Render) -> None:
-    (found,) = yaml.safe_load_all(render("kubernetes", "--claim", "data", *SERVER, "--", *SWEEP))
-    volumes = {v["name"]: v for v in found["spec"]["template"]["spec"]["volumes"]}
-    assert volumes["work"]["persistentVolumeClaim"]["claimName"] == "data"
+    for name in ("data", "true", "null", "1e3", "0x10", "12", "off"):
+        (found,) = yaml.safe_load_all(render("kubernetes", "--claim", name, *SERVER, "--", *SWEEP))
+        volumes = {v["name"]: v for v in found["spec"]["template"]["spec"]["volumes"]}
+        assert volumes["work"]["persistentVolumeClaim"]["claimName"] == name
 
 
 def test_kubernetes_jobs_of_different_sweeps_have_different_names(render: Render) -> None:
@@ -353,6 +354,12 @@ def test_compose_gives_all_gpus_to_one_container(render: Render) -> None:
         (["slurm", *SERVER, "--", "--variant", "ds-gruu", *STORAGE], "unknown variant 'ds-gruu'; did you mean ds-gru"),
         (["slurm", *SERVER, "--", *STORAGE], "a sweep needs --variant V or --study NAME"),
         (["slurm", *SERVER, "--", *SWEEP, "--name", "\udcff"], "an argument must be UTF-8"),
+        (["slurm", *SERVER, "--", *SWEEP, "--name", "../x"], "a study is called by letters, digits"),
+        (["slurm", *SERVER, "--", *SWEEP, "--workers", "0"], "--workers must be at least 1, got 0"),
+        (["slurm", *SERVER, "--", *SWEEP, "--grace", "nan"], "--grace must be finite, got nan"),
+        (["slurm", *SERVER, "--", *SWEEP, "--corpus", ""], "--corpus has an empty value"),
+        (["kubernetes", "--claim", "a..b", *SERVER, "--", *SWEEP], "--claim must look like"),
+        (["kubernetes", "--claim", "a" * 254, *SERVER, "--", *SWEEP], "--claim must look like"),
         (["compose", "--", *SWEEP], "brings a database of its own, got --storage postgresql://me@db/bench"),
         (["slurm", "--count", "0", *SERVER, "--", *SWEEP], "--count must be at least 1, got 0"),
         (["slurm", "--gpus", "-1", *SERVER, "--", *SWEEP], "--gpus must be at least 0, got -1"),

@@ -18,13 +18,7 @@ def test_the_image_holds_the_checkout_that_it_installs(capsys: pytest.CaptureFix
     copied = {source for line in lines if line.startswith("COPY") for source in line.split()[1:-1]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    needed = {
-        "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "sweeps",
-        *(p.rstrip("*") for p in packages),
-    }
+    needed = {"pyproject.toml", "README.md", "LICENSE", *(p.rstrip("*") for p in packages)}
     assert copied == needed
     assert all((ROOT / source).exists() for source in copied)
     (install,) = (line for line in lines if line.startswith("RUN pip"))

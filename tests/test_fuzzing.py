@@ -30,6 +30,8 @@ from bench.core.errors import UserError
 from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.corpora.an4 import AN4
+from bench.data.corpora.commonvoice import COMMON_VOICE
+from bench.data.corpora.kaldi import KALDI
 from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.validate import validate
@@ -206,7 +208,10 @@ def manifests(folder: Path) -> list[Reader]:
     ]  # fmt: skip
     for row in rows:
         recording(folder / str(row["audio_filepath"]))
-    written = {"m.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}
+    written = {
+        "m.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "m.json": json.dumps(rows),
+    }
     for name, comma in (("m.csv", ","), ("m.tsv", "\t")):
         table = [list(rows[0]), *(list(map(str, row.values())) for row in rows)]
         written[name] = "".join(comma.join(line) + "\n" for line in table)
@@ -249,6 +254,36 @@ def librispeech(folder: Path) -> list[Reader]:
     config = CorpusConfig(name="librispeech", path=str(folder), text="drop")
     file = folder / "train-clean-100" / "1" / "2" / "1-2.trans.txt"
     return [corpus_reader(file.name, file, LIBRISPEECH.read, config)]
+
+
+def commonvoice(folder: Path) -> list[Reader]:
+    for split in ("train", "dev", "test"):
+        recording(folder / "clips" / f"{split}.wav")
+        row = f"ann\t{split}.wav\tA {split}.\t2\tfemale\n"
+        (folder / f"{split}.tsv").write_text("client_id\tpath\tsentence\tup_votes\tgender\n" + row)
+    (folder / "clip_durations.tsv").write_text("clip\tduration[ms]\ntrain.wav\t100\n")
+    config = CorpusConfig(name="commonvoice", path=str(folder), text="drop")
+    files = [folder / "train.tsv", folder / "clip_durations.tsv"]
+    return [corpus_reader(file.name, file, COMMON_VOICE.read, config) for file in files]
+
+
+def kaldi(folder: Path) -> list[Reader]:
+    recording(folder / "wav" / "call.wav")
+    data = folder / "data" / "train"
+    data.mkdir(parents=True)
+    written = {
+        "wav.scp": "call wav/call.wav\n",
+        "segments": "ann-1 call 0.0 0.04\nann-2 call 0.05 0.1\n",
+        "text": "ann-1 GO HOME\nann-2 COME\n",
+        "utt2spk": "ann-1 ann\nann-2 ann\n",
+        "spk2utt": "ann ann-1 ann-2\n",
+        "spk2gender": "ann f\n",
+        "utt2dur": "ann-1 0.04\nann-2 0.05\n",
+    }
+    for name, text in written.items():
+        (data / name).write_text(text)
+    config = CorpusConfig(name="kaldi", path=str(folder), text="drop")
+    return [corpus_reader(name, data / name, KALDI.read, config) for name in written]
 
 
 def sweeps(folder: Path) -> list[Reader]:
@@ -385,7 +420,7 @@ def checkpoints(folder: Path) -> list[Reader]:
 MAKERS = {
     make.__name__: make
     for make in (
-        manifests, an4, librispeech, sweeps, study_file, records, transcripts, checkpoints
+        manifests, an4, librispeech, commonvoice, kaldi, sweeps, study_file, records, transcripts, checkpoints
     )
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_a_table_and_the_same_as_json(curves: Path, capsys: pytest.CaptureFixtur
     "arguments, message",
     [
         (("nothing-there",), "no study 'nothing-there'"),
-        (("curves.jsonl", "--studies", "1"), "--studies 5 at least, got 24 and 1"),
+        (("curves.jsonl", "--studies", "1"), "--studies must be at least 5, got 1"),
     ],
 )
 def test_mistakes_say_the_rule(arguments: tuple[str, ...], message: str) -> None:

@@ -152,7 +152,7 @@ def test_each_variant_is_measured_at_each_width() -> None:
         (["--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--seconds", "-1"], "--seconds must be above 0, got -1"),
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
-        (["--utterance-seconds", "0"], "--utterance-seconds must be above 0 and at most 30, got 0"),
+        (["--utterance-seconds", "0"], "--utterance-seconds must be above 0, got 0"),
         (["--utterance-seconds", "31"], "at most 30, got 31"),
         (["--corpus", "spokn"], "unknown corpus 'spokn'; did you mean spoken"),
     ],

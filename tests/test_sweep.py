@@ -37,6 +37,8 @@ def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job, such as this one may be, ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -85,6 +87,26 @@ def test_two_variants_from_recordings_to_report_and_again(tmp_path: Path, corpus
     out, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=300)
     assert process.returncode == 2
     assert "data_digest was" in err
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_track_in_one_file(tmp_path: Path, corpus: str) -> None:
+    """SQLite lets one write at a time; the file is not there yet when both begin."""
+    sweeps = [
+        sweep(tmp_path, "--variant", name, "--corpus", corpus, "--json", "--workers", "1")
+        for name in ("ds-gru", "ds-rnn")
+    ]
+    for process in sweeps:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        assert "tracking:" not in err, "something was not sent"
+        runs = tracked(tmp_path, json.loads(out)["study"])
+        kinds = sorted(run.data.tags["kind"] for run in runs)
+        assert kinds == ["confirm"] * 2 + ["parent", "summary"] + ["trial"] * 2
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        for run in runs:
+            if run.data.tags["kind"] in ("trial", "confirm"):
+                assert run.data.metrics.get("valid/wer") is not None
 
 
 @pytest.mark.slow

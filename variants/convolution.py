@@ -39,14 +39,17 @@ class _Convolution(torch.autograd.Function):
         stride: int,
         padding: int,
     ) -> Tensor:
-        num_channels, num_inputs, num_frames = weight_DCK.shape
-        padded_BTC = F.pad(x_BTC, (0, 0, padding, padding))
-        num_rows, length = padded_BTC.shape[:2]
-        num_places = (length - num_frames) // stride + 1
-        y_BUD = x_BTC.new_empty(num_rows, num_places, num_channels)
-        sizes = (length * num_inputs, stride * num_inputs, num_frames * num_inputs, num_channels)
-        packed = kernel.pack(weight_DCK.permute(2, 1, 0).flatten(0, 1))
-        kernel.call("convolve", num_rows, num_places, *sizes, padded_BTC, packed, bias_D, y_BUD)
+        padded_BTC = F.pad(x_BTC, (0, 0, padding, padding)).contiguous()
+        windows = _windows(padded_BTC, weight_DCK, stride)
+        y_BUD = x_BTC.new_empty(windows["B"], windows["U"], windows["D"])
+        kernel.call(
+            "convolve",
+            **windows,
+            inputs=padded_BTC,
+            weight=kernel.pack(weight_DCK.permute(2, 1, 0).flatten(0, 1)),
+            bias=bias_D,
+            out=y_BUD,
+        )
         ctx.save_for_backward(padded_BTC, weight_DCK)
         ctx.stride, ctx.padding = stride, padding  # type: ignore[attr-defined]
         ctx.biased = bias_D is not None  # type: ignore[attr-defined]
@@ -58,11 +61,13 @@ class _Convolution(torch.autograd.Function):
         padded_BTC, weight_DCK = ctx.saved_tensors
         num_channels, num_inputs, num_frames = weight_DCK.shape
         length, grads_ND = padded_BTC.shape[1], grad_BUD.flatten(0, 1)
-        sizes = (*grad_BUD.shape[:2], length * num_inputs, ctx.stride * num_inputs, num_channels)
         by_window_KCD = weight_DCK.new_zeros(num_frames, num_inputs, num_channels)
-        factors = (padded_BTC, kernel.pack(grads_ND))
         kernel.call(
-            "add_convolution_grad", num_frames * num_inputs, *sizes, *factors, by_window_KCD
+            "add_convolution_grad",
+            **_windows(padded_BTC, weight_DCK, ctx.stride),
+            inputs=padded_BTC,
+            grads=kernel.pack(grads_ND),
+            weight_grad=by_window_KCD,
         )
         x_grad = None
         if ctx.needs_input_grad[0]:
@@ -72,3 +77,19 @@ class _Convolution(torch.autograd.Function):
             ).transpose(1, 2)
         weight_grad = by_window_KCD.permute(2, 1, 0).contiguous()
         return x_grad, weight_grad, grads_ND.sum(0) if ctx.biased else None, None, None
+
+
+def _windows(padded_BTC: Tensor, weight_DCK: Tensor, stride: int) -> dict[str, int]:
+    """How many windows there are and where, in floats, as kernel.c counts."""
+    (num_rows, length, num_inputs), (num_channels, _, num_frames) = (
+        padded_BTC.shape,
+        weight_DCK.shape,
+    )
+    return {
+        "B": num_rows,
+        "U": (length - num_frames) // stride + 1,
+        "D": num_channels,
+        "length": length * num_inputs,
+        "step": stride * num_inputs,
+        "size": num_frames * num_inputs,
+    }

@@ -17,9 +17,11 @@ from variants.dropout import Dropout
 from variants.layers import ConvStack1d, ConvStack2d, Directions, LookAhead, RecurrentLayer
 from variants.normalization import Norm, Normalization
 from variants.spec import (
+    MAX_LAYERS,
     AcousticModel,
     VariantSpec,
     check_at_least,
+    check_at_most,
     check_choice,
     check_dropout,
     check_relu_clip,
@@ -62,6 +64,7 @@ class DeepSpeechConfig:
         check_choice(self, "directions", get_args(Directions))
         check_choice(self, "norm", get_args(Norm))
         check_at_least(self, 1, "num_layers", "width")
+        check_at_most(self, MAX_LAYERS, "num_layers")
         check_at_least(self, 0, "lookahead_frames")
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")

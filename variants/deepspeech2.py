@@ -17,9 +17,11 @@ from variants.layers import ConvStack1d, LookAhead
 from variants.normalization import MaskedBatchNorm
 from variants.padding import reverse_by_length
 from variants.spec import (
+    MAX_LAYERS,
     AcousticModel,
     VariantSpec,
     check_at_least,
+    check_at_most,
     check_choice,
     check_relu_clip,
 )
@@ -42,6 +44,7 @@ class DeepSpeech2Config:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
+        check_at_most(self, MAX_LAYERS, "num_layers")
         check_choice(self, "directions", ("forward", "sum"))
         check_at_least(self, 0, "lookahead_frames")
         check_relu_clip(self)

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from variants.layers import ConvStack2d, RecurrentLayer
 from variants.normalization import MaskedBatchNorm
 from variants.spec import (
+    MAX_LAYERS,
     AcousticModel,
     VariantSpec,
     check_at_least,
+    check_at_most,
     check_choice,
     check_relu_clip,
 )
@@ -54,6 +56,7 @@ class DeepSpeechPytorchConfig:
             )
         check_choice(self, "cell", ("rnn", "gru", "lstm"))
         check_at_least(self, 1, "num_layers", "width")
+        check_at_most(self, MAX_LAYERS, "num_layers")
         check_relu_clip(self)
 
 

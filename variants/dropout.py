@@ -32,10 +32,12 @@ class Dropout(nn.Module):
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
         num_kept = max(1, round((1 - self.p) * 2**16))  # of 2^16 numbers
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        fours = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        draws = fours.view(torch.int16)[: x.numel()]
         if kernel.computes(x):
             return cast(Tensor, _Dropped.apply(x, draws, num_kept))
-        kept = (draws.view(torch.int16)[: x.numel()] < num_kept - 2**15).view(x.shape)
+        # At most the last one kept: one more may be 2^15, which 16 bits do not hold.
+        kept = (draws <= num_kept - 1 - 2**15).view(x.shape)
         return x * kept.to(x.dtype).mul_(2**16 / num_kept)
 
 
@@ -58,5 +60,5 @@ class _Dropped(torch.autograd.Function):
 def _drop(x: Tensor, draws: Tensor, num_kept: int) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
-    kernel.call("drop", x.numel(), num_kept, draws, x, y)
+    kernel.call("drop", N=x.numel(), num_kept=num_kept, draws=draws, x=x, y=y)
     return y

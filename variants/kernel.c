@@ -1,15 +1,24 @@
-/* What training takes its time for on a CPU: matrix products, recurrent layers (a product a frame,
+/* Where training spends its time on a CPU: matrix products, recurrent layers (a product per frame,
  * and the gates of each cell), convolutions over time, batch normalisation, dropout, and the CTC
  * loss; each forward and backward.
  *
  * Legend: B rows (utterances), T frames, H width, G gates times H. Arrays are float32 in C order,
- * rows first: [B, T, H]. A caller shares out the rows (of sums over rows, the columns): every
- * function works on those from `first` to before `last`. They do not depend on each other, and each
- * is summed in one fixed order, so its numbers are the same with any number of threads and, but for
- * batch statistics and weight gradients, in any batch. What is 0 before the first frame is read from
- * `zeros` [G]; `sums` and `carry` are for use within.
+ * rows first: [B, T, H].
  *
- * The loops over columns are written so that a compiler makes vector instructions of them.
+ * An exported function is `void f(first, last, const struct f *args)`. The struct holds integers,
+ * then arrays; variants/kernel_signatures.py lists the same and checks each array before the call.
+ * The caller splits the rows (for sums over rows, the columns), which the first integer counts,
+ * among threads: a call computes those from `first` to before `last`. Rows are independent and each
+ * is summed in one fixed order, so results do not depend on the number of threads nor, except for
+ * batch statistics and weight gradients, on the rest of the batch.
+ *
+ *     thread 0: first = 0      last = B/2      rows 0 ... B/2 - 1 of every array
+ *     thread 1: first = B/2    last = B        rows B/2 ... B - 1
+ *
+ * Recurrences start from a state of zero. `zeros` [G] is read in place of the product with that
+ * state; `scratch` and `carry` are buffers that the caller allocates, one row per utterance.
+ *
+ * Loops over columns are written so that a compiler vectorises them.
  */
 
 #include <stddef.h>
@@ -33,8 +42,13 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- left @ right, the right matrix packed: in panels of NR columns, one k after another, as
- * Goto and van de Geijn 2008 (doi:10.1145/1356052.1356053); small right panels stay in the L2 cache */
+/* ---- left @ right, the right matrix packed: in panels of NR columns, one k after another, as Goto
+ * and van de Geijn 2008 (doi:10.1145/1356052.1356053); small right panels stay in the L2 cache.
+ *
+ *     right [K, N]      a a b b c        packed: a a a a a a b b b b b b c 0 c 0 c 0
+ *     with NR = 2       a a b b c                panel 0     panel 1     panel 2, filled up
+ *                       a a b b c
+ */
 
 int64_t packed_size(int64_t num_inner, int64_t num_columns) {
     return num_inner * ((num_columns + NR - 1) / NR) * NR;
@@ -62,8 +76,8 @@ INLINE void copy(int64_t num, int64_t most, const float *from, float *to) {
         memcpy(to, from, num * sizeof(float));
 }
 
-/* out = start + left @ panel; the rows of `start` lie start_stride apart, NULL is zeros. The element
- * of left at (row, k) is left[row * row_stride + k * inner_stride]. */
+/* out = start + left @ panel; rows of `start` lie start_stride apart, NULL is zeros. The element of
+ * left at (row, k) is left[row * row_stride + k * inner_stride]. */
 INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
                            int64_t inner_stride, const float *panel, int64_t num_inner,
                            const float *start, int64_t start_stride, float *out, int64_t out_stride,
@@ -132,84 +146,129 @@ static void multiply_blocks(int64_t num_rows, const float *left, int64_t left_st
                  num_columns);
 }
 
-void product(int64_t first, int64_t last, int64_t num_inner, int64_t num_columns, const float *left,
-             const float *packed, const float *bias, float *out) {
-    multiply_blocks(last - first, left + first * num_inner, num_inner, packed, num_inner,
-                    num_columns, bias, out + first * num_columns);
+/* out [M, N] = bias + left @ right */
+struct product {
+    int64_t M, K, N;
+    const float *left;  /* [M, K] */
+    const float *right; /* [K, N], packed */
+    const float *bias;  /* [N], or NULL */
+    float *out;         /* [M, N] */
+};
+
+void product(int64_t first, int64_t last, const struct product *args) {
+    int64_t K = args->K, N = args->N;
+    multiply_blocks(last - first, args->left + first * K, K, args->right, K, N, args->bias,
+                    args->out + first * N);
 }
 
-/* out += left^T @ right: weight gradients, long sums into a small matrix, taken in blocks of frames
- * that stay in the caches; MR rows of left^T at a time, beside each other in `own`. */
+/* out += left^T @ right: weight gradients, long sums into a small matrix, in blocks of frames that
+ * stay in the caches; MR rows of left^T at a time, copied next to each other into `block`:
+ *
+ *     left [N, G]            block [frames, MR]      out [G, C]
+ *     . . a b c . .            a b c                 rows a, b, c += block^T @ right
+ *     . . d e f . .            d e f
+ */
 #define INNER_BLOCK 256
 
 INLINE void take_rows(int64_t num_rows, int64_t num_inner, const float *left, int64_t left_stride,
-                      float *own) {
+                      float *block) {
     for (int64_t k = 0; k < num_inner; k++)
-        copy(num_rows, MR, left + k * left_stride, own + k * MR);
+        copy(num_rows, MR, left + k * left_stride, block + k * MR);
 }
 
 /* The panels of `packed` lie panel_stride apart. */
-INLINE void add_rows(int64_t num_rows, int64_t num_inner, int64_t num_columns, const float *own,
+INLINE void add_rows(int64_t num_rows, int64_t num_inner, int64_t num_columns, const float *block,
                      const float *packed, int64_t panel_stride, float *out) {
     for (int64_t column = 0; column < num_columns; column += NR, packed += panel_stride)
-        multiply_rows(num_rows, own, 1, MR, packed, num_inner, out + column, num_columns,
+        multiply_rows(num_rows, block, 1, MR, packed, num_inner, out + column, num_columns,
                       out + column, num_columns,
                       num_columns - column < NR ? num_columns - column : NR);
 }
 
-/* sums [G] and weight gradients [G, C] and [G, H], zeros before, of gradients [N, G] and what was
- * multiplied, packed: [N, C] and perhaps [N, H]. Shared out by the rows of the three. */
-void add_weight_grads(int64_t first, int64_t last, int64_t N, int64_t G, int64_t C, int64_t H,
-                      const float *grads, const float *packed, const float *packed_2, float *sums,
-                      float *out, float *out_2) {
-    float own[INNER_BLOCK * MR];
+/* The gradients of a layer's bias, of its weights, and perhaps of the weights of its state. Rows of
+ * the three outputs are split among threads. */
+struct add_weight_grads {
+    int64_t G, N, C, H;
+    const float *grads;   /* [N, G] */
+    const float *left;    /* [N, C], packed: the layer's inputs */
+    const float *right;   /* [N, H], packed, or NULL: the states before */
+    float *bias_grad;     /* [G], zeros before */
+    float *left_grad;     /* [G, C], zeros before */
+    float *right_grad;    /* [G, H], zeros before */
+};
+
+void add_weight_grads(int64_t first, int64_t last, const struct add_weight_grads *args) {
+    int64_t N = args->N, G = args->G, C = args->C, H = args->H;
+    float block[INNER_BLOCK * MR];
     for (int64_t begin = 0; begin < N; begin += INNER_BLOCK) {
         int64_t size = N - begin < INNER_BLOCK ? N - begin : INNER_BLOCK;
         for (int64_t row = first; row < last; row += MR) {
             int64_t height = last - row < MR ? last - row : MR;
             float sum[MR] = {0};
-            take_rows(height, size, grads + begin * G + row, G, own);
+            take_rows(height, size, args->grads + begin * G + row, G, block);
             for (int64_t k = 0; k < size; k++)
-                for (int64_t i = 0; i < MR; i++) sum[i] += own[k * MR + i];
-            for (int64_t i = 0; i < height; i++) sums[row + i] += sum[i];
-            add_rows(height, size, C, own, packed + begin * NR, N * NR, out + row * C);
-            if (packed_2)
-                add_rows(height, size, H, own, packed_2 + begin * NR, N * NR, out_2 + row * H);
+                for (int64_t i = 0; i < MR; i++) sum[i] += block[k * MR + i];
+            for (int64_t i = 0; i < height; i++) args->bias_grad[row + i] += sum[i];
+            add_rows(height, size, C, block, args->left + begin * NR, N * NR,
+                     args->left_grad + row * C);
+            if (args->right)
+                add_rows(height, size, H, block, args->right + begin * NR, N * NR,
+                         args->right_grad + row * H);
         }
     }
 }
 
-/* ---- convolution over time: the same two products, their left factor the windows of an utterance,
- * [B, U, size], which overlap in [B, row]: each begins `step` floats after the one before ---- */
+/* ---- convolution over time: the same two products, their left factor the U windows of an
+ * utterance. A window is `size` floats, and begins `step` floats after the one before: windows
+ * overlap in the utterance's `length` floats, and nothing is copied.
+ *
+ *     [ frame 0 | frame 1 | frame 2 | frame 3 | frame 4 ]    length: 5 frames of C floats
+ *     [ ------- window 0 ---------- ]                        size: 3 frames
+ *                         [ ------- window 1 ---------- ]    step: 2 frames
+ */
 
-void convolve(int64_t first, int64_t last, int64_t U, int64_t row, int64_t step, int64_t size,
-              int64_t num_columns, const float *inputs, const float *packed, const float *bias,
-              float *out) {
+struct convolve {
+    int64_t B, U, D, length, step, size;
+    const float *inputs; /* [B, length] */
+    const float *weight; /* [size, D], packed */
+    const float *bias;   /* [D], or NULL */
+    float *out;          /* [B, U, D] */
+};
+
+void convolve(int64_t first, int64_t last, const struct convolve *args) {
+    int64_t U = args->U, D = args->D;
     for (int64_t b = first; b < last; b++)
-        multiply_blocks(U, inputs + b * row, step, packed, size, num_columns, bias,
-                        out + b * U * num_columns);
+        multiply_blocks(U, args->inputs + b * args->length, args->step, args->weight, args->size, D,
+                        args->bias, args->out + b * U * D);
 }
 
-/* `packed` holds the gradients [B * U, num_columns] of what `convolve` gave. */
-void add_convolution_grad(int64_t first, int64_t last, int64_t B, int64_t U, int64_t row,
-                          int64_t step, int64_t num_columns, const float *inputs,
-                          const float *packed, float *out) {
-    float own[INNER_BLOCK * MR];
+/* Rows of the weight's gradient are split among threads. */
+struct add_convolution_grad {
+    int64_t size, B, U, D, length, step;
+    const float *inputs; /* [B, length] */
+    const float *grads;  /* [B U, D], packed: of what `convolve` put out */
+    float *weight_grad;  /* [size, D], zeros before */
+};
+
+void add_convolution_grad(int64_t first, int64_t last, const struct add_convolution_grad *args) {
+    int64_t B = args->B, U = args->U, D = args->D, step = args->step;
+    float block[INNER_BLOCK * MR];
     for (int64_t b = 0; b < B; b++)
         for (int64_t begin = 0; begin < U; begin += INNER_BLOCK) {
             int64_t size = U - begin < INNER_BLOCK ? U - begin : INNER_BLOCK;
-            for (int64_t at = first; at < last; at += MR) {
-                int64_t height = last - at < MR ? last - at : MR;
-                take_rows(height, size, inputs + b * row + begin * step + at, step, own);
-                add_rows(height, size, num_columns, own, packed + (b * U + begin) * NR,
-                         B * U * NR, out + at * num_columns);
+            const float *inputs = args->inputs + b * args->length + begin * step;
+            for (int64_t row = first; row < last; row += MR) {
+                int64_t height = last - row < MR ? last - row : MR;
+                take_rows(height, size, inputs + row, step, block);
+                add_rows(height, size, D, block, args->grads + (b * U + begin) * NR, B * U * NR,
+                         args->weight_grad + row * D);
             }
         }
 }
 
 /* ---- batch normalisation (Ioffe and Szegedy 2015). x [B, R, C]: of the R rows of b
- * the first own[b] count, the others are padding. Sums are shared out by channels, each taken in
- * blocks of rows, so that their rounding does not grow with the batch. ---- */
+ * the first lens[b] count, the others are padding. Sums are split among threads by channels, each
+ * taken in blocks of rows, so that their rounding does not grow with the batch. ---- */
 
 #define NORM_ROWS 64
 #define NORM_CHANNELS 256 /* at a time */
@@ -239,31 +298,52 @@ static void join_moments(int64_t num, float part, float num_before, const float 
     }
 }
 
-/* means [C] and squares [C], the sums of squared distances from them; of no rows zeros. */
-void moments(int64_t first, int64_t last, int64_t B, int64_t R, int64_t C, const int64_t *own,
-             const float *x, float *means, float *squares) {
-    float mean[NORM_CHANNELS], square[NORM_CHANNELS];
+/* The mean of each channel, and the sum of squared distances from it; of no rows zeros. */
+struct moments {
+    int64_t C, B, R;
+    const int64_t *lens; /* [B] */
+    const float *x;      /* [B, R, C] */
+    float *mean;         /* [C] */
+    float *squares;      /* [C] */
+};
+
+void moments(int64_t first, int64_t last, const struct moments *args) {
+    int64_t B = args->B, R = args->R, C = args->C;
+    float mean[NORM_CHANNELS], squares[NORM_CHANNELS];
     for (int64_t c = first; c < last; c += NORM_CHANNELS) {
         int64_t num = last - c < NORM_CHANNELS ? last - c : NORM_CHANNELS, seen = 0;
-        memset(means + c, 0, num * sizeof(float));
-        memset(squares + c, 0, num * sizeof(float));
+        memset(args->mean + c, 0, num * sizeof(float));
+        memset(args->squares + c, 0, num * sizeof(float));
         for (int64_t b = 0; b < B; b++)
-            for (int64_t row = 0; row < own[b]; row += NORM_ROWS) {
-                int64_t num_rows = own[b] - row < NORM_ROWS ? own[b] - row : NORM_ROWS;
-                block_moments(num_rows, num, C, x + (b * R + row) * C + c, mean, square);
-                join_moments(num, (float)num_rows / (seen + num_rows), seen, mean, square,
-                             means + c, squares + c);
+            for (int64_t row = 0; row < args->lens[b]; row += NORM_ROWS) {
+                int64_t left = args->lens[b] - row, num_rows = left < NORM_ROWS ? left : NORM_ROWS;
+                block_moments(num_rows, num, C, args->x + (b * R + row) * C + c, mean, squares);
+                join_moments(num, (float)num_rows / (seen + num_rows), seen, mean, squares,
+                             args->mean + c, args->squares + c);
                 seen += num_rows;
             }
     }
 }
 
-/* y = (x - mean) * gain + bias, of rows [N, C]. */
-void normalize(int64_t first, int64_t last, int64_t C, const float *restrict x,
-               const float *restrict mean, const float *restrict gain, const float *restrict bias,
-               float *restrict y) {
-    for (int64_t at = first * C; at < last * C; at += C)
-        for (int64_t i = 0; i < C; i++) y[at + i] = (x[at + i] - mean[i]) * gain[i] + bias[i];
+/* y = (x - mean) * gain + bias */
+struct normalize {
+    int64_t N, C;
+    const float *x;    /* [N, C] */
+    const float *mean; /* [C] */
+    const float *gain; /* [C] */
+    const float *bias; /* [C] */
+    float *y;          /* [N, C] */
+};
+
+static void normalize_row(int64_t C, const float *restrict x, const float *restrict mean,
+                          const float *restrict gain, const float *restrict bias,
+                          float *restrict y) {
+    for (int64_t i = 0; i < C; i++) y[i] = (x[i] - mean[i]) * gain[i] + bias[i];
+}
+
+void normalize(int64_t first, int64_t last, const struct normalize *args) {
+    for (int64_t at = first * args->C; at < last * args->C; at += args->C)
+        normalize_row(args->C, args->x + at, args->mean, args->gain, args->bias, args->y + at);
 }
 
 static void block_sums(int64_t num_rows, int64_t num, int64_t C, const float *restrict grads,
@@ -278,59 +358,104 @@ static void block_sums(int64_t num_rows, int64_t num, int64_t C, const float *re
         }
 }
 
-/* Over all N rows: sums [C] of the gradients, and products [C] with what lies around the mean. */
-void normalize_sums(int64_t first, int64_t last, int64_t N, int64_t C, const float *grads,
-                    const float *x, const float *means, float *sums, float *products) {
+/* Over all N rows: the sum of the gradients, and of their products with x - mean. */
+struct normalize_sums {
+    int64_t C, N;
+    const float *grads; /* [N, C] */
+    const float *x;     /* [N, C] */
+    const float *mean;  /* [C] */
+    float *sums;        /* [C] */
+    float *products;    /* [C] */
+};
+
+void normalize_sums(int64_t first, int64_t last, const struct normalize_sums *args) {
+    int64_t N = args->N, C = args->C;
     float sum[NORM_CHANNELS], product[NORM_CHANNELS];
     for (int64_t c = first; c < last; c += NORM_CHANNELS) {
         int64_t num = last - c < NORM_CHANNELS ? last - c : NORM_CHANNELS;
-        memset(sums + c, 0, num * sizeof(float));
-        memset(products + c, 0, num * sizeof(float));
+        float *sums = args->sums + c, *products = args->products + c;
+        memset(sums, 0, num * sizeof(float));
+        memset(products, 0, num * sizeof(float));
         for (int64_t row = 0; row < N; row += NORM_ROWS) {
-            block_sums(N - row < NORM_ROWS ? N - row : NORM_ROWS, num, C, grads + row * C + c,
-                       x + row * C + c, means + c, sum, product);
-            for (int64_t i = 0; i < num; i++) sums[c + i] += sum[i], products[c + i] += product[i];
+            block_sums(N - row < NORM_ROWS ? N - row : NORM_ROWS, num, C,
+                       args->grads + row * C + c, args->x + row * C + c, args->mean + c, sum,
+                       product);
+            for (int64_t i = 0; i < num; i++) sums[i] += sum[i], products[i] += product[i];
         }
     }
 }
 
-/* The gradients of x; of an utterance's own rows less what goes through the moments:
+/* The gradients of x; of rows that count, less what goes through the moments:
  * (grad - shared - (x - mean) * slope) * gain. */
-void normalize_back(int64_t first, int64_t last, int64_t R, int64_t C, const int64_t *own,
-                    const float *restrict grads, const float *restrict x,
-                    const float *restrict mean, const float *restrict shared,
-                    const float *restrict slope, const float *restrict gain,
-                    float *restrict x_grads) {
+struct normalize_backward {
+    int64_t B, R, C;
+    const int64_t *lens; /* [B] */
+    const float *grads;  /* [B, R, C] */
+    const float *x;      /* [B, R, C] */
+    const float *mean;   /* [C] */
+    const float *shared; /* [C] */
+    const float *slope;  /* [C] */
+    const float *gain;   /* [C] */
+    float *x_grads;      /* [B, R, C] */
+};
+
+static void normalize_back(int64_t C, const float *restrict grad, const float *restrict x,
+                           const float *restrict mean, const float *restrict shared,
+                           const float *restrict slope, const float *restrict gain,
+                           float *restrict x_grad) {
+    for (int64_t i = 0; i < C; i++)
+        x_grad[i] = (grad[i] - shared[i] - (x[i] - mean[i]) * slope[i]) * gain[i];
+}
+
+static void scale(int64_t C, const float *restrict grad, const float *restrict gain,
+                  float *restrict x_grad) {
+    for (int64_t i = 0; i < C; i++) x_grad[i] = grad[i] * gain[i];
+}
+
+void normalize_backward(int64_t first, int64_t last, const struct normalize_backward *args) {
+    int64_t R = args->R, C = args->C;
     for (int64_t b = first; b < last; b++)
         for (int64_t row = 0; row < R; row++) {
             int64_t at = (b * R + row) * C;
-            if (row < own[b])
-                for (int64_t i = 0; i < C; i++)
-                    x_grads[at + i] =
-                        (grads[at + i] - shared[i] - (x[at + i] - mean[i]) * slope[i]) * gain[i];
+            if (row < args->lens[b])
+                normalize_back(C, args->grads + at, args->x + at, args->mean, args->shared,
+                               args->slope, args->gain, args->x_grads + at);
             else
-                for (int64_t i = 0; i < C; i++) x_grads[at + i] = grads[at + i] * gain[i];
+                scale(C, args->grads + at, args->gain, args->x_grads + at);
         }
 }
 
-/* ---- dropout (Srivastava et al. 2014): y = x 2^16 / num_kept where a draw of 16 bits is one of the
- * num_kept least, else 0 (of what is not finite: NaN) ---- */
+/* ---- dropout (Srivastava et al. 2014): y = x 2^16 / num_kept where a draw of 16 bits is one of
+ * the num_kept least, else 0 (of what is not finite: NaN) ---- */
 
-void drop(int64_t first, int64_t last, int64_t num_kept, const int16_t *restrict draws,
-          const float *restrict x, float *restrict y) {
-    float scale = (float)(65536.0 / num_kept);
+struct drop {
+    int64_t N, num_kept;
+    const int16_t *draws; /* [N] */
+    const float *x;       /* [N] */
+    float *y;             /* [N] */
+};
+
+static void drop_range(int64_t num, int64_t num_kept, const int16_t *restrict draws,
+                       const float *restrict x, float *restrict y) {
+    float factor = (float)(65536.0 / num_kept);
     int32_t limit = (int32_t)(num_kept - 32768);
-    for (int64_t i = first; i < last; i++) y[i] = x[i] * (draws[i] < limit ? scale : 0.0f);
+    for (int64_t i = 0; i < num; i++) y[i] = x[i] * (draws[i] < limit ? factor : 0.0f);
 }
 
-/* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial for e^r - 1:
- * within 2e-7 of the true value, relative, also near 0; NaN stays NaN ---- */
+void drop(int64_t first, int64_t last, const struct drop *args) {
+    drop_range(last - first, args->num_kept, args->draws + first, args->x + first, args->y + first);
+}
+
+/* ---- e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| <= ln 2 / 2 and a Taylor polynomial of
+ * e^r - 1: within 2e-7 of the true value, relative, also near 0. x is clamped to -80 ... 88,
+ * infinities too, so that 2^n is a normal float. NaN stays NaN: r is NaN, and n any number. ---- */
 
 /* e^r - 1; `power` becomes 2^n. */
 INLINE float reduced(float x, float *power) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -80.0f ? -80.0f : x;
     float n = __builtin_rintf(x * 1.44269504f);
+    n = n > -126.0f ? n : -126.0f; /* false for NaN, whose conversion to int is undefined */
     float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
@@ -370,16 +495,26 @@ static void rnn_gates(int64_t H, int64_t relu, const float *restrict x, const fl
         for (int64_t i = 0; i < H; i++) h[i] = tanh_of(x[i] + sum[i]);
 }
 
-void rnn_forward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t relu,
-                 const float *packed, const float *zeros, float *sums, const float *inputs,
-                 float *states) {
+struct rnn_forward {
+    int64_t B, T, H, relu;
+    const float *weight_hh; /* [H, H], transposed and packed */
+    const float *zeros;     /* [H] */
+    const float *inputs;    /* [B, T, H] */
+    float *scratch;         /* [B, H] */
+    float *states;          /* [B, T, H] */
+};
+
+void rnn_forward(int64_t first, int64_t last, const struct rnn_forward *args) {
+    int64_t T = args->T, H = args->H;
+    float *states = args->states, *scratch = args->scratch;
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, H, NULL,
-                     sums + first * H, H);
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, args->weight_hh, H, H,
+                     NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
-            rnn_gates(H, relu, inputs + at, t ? sums + b * H : zeros, states + at);
+            rnn_gates(H, args->relu, args->inputs + at, t ? scratch + b * H : args->zeros,
+                      states + at);
         }
     }
 }
@@ -392,18 +527,27 @@ static void rnn_slopes(int64_t H, int64_t relu, const float *restrict out,
         for (int64_t i = 0; i < H; i++) grad[i] = (out[i] + sum[i]) * (1.0f - h[i] * h[i]);
 }
 
-/* grads: of what goes into f. */
-void rnn_backward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t relu,
-                  const float *packed, const float *zeros, float *sums, const float *out_grads,
-                  const float *states, float *grads) {
+struct rnn_backward {
+    int64_t B, T, H, relu;
+    const float *weight_hh; /* [H, H], packed */
+    const float *zeros;     /* [H] */
+    const float *out_grads; /* [B, T, H] */
+    const float *states;    /* [B, T, H] */
+    float *scratch;         /* [B, H] */
+    float *grads;           /* [B, T, H]: of the argument of tanh or ReLU */
+};
+
+void rnn_backward(int64_t first, int64_t last, const struct rnn_backward *args) {
+    int64_t T = args->T, H = args->H;
+    float *grads = args->grads, *scratch = args->scratch;
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * H, T * H, packed, H, H, NULL,
-                     sums + first * H, H);
+            multiply(last - first, grads + (first * T + t + 1) * H, T * H, args->weight_hh, H, H,
+                     NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
-            rnn_slopes(H, relu, out_grads + at, t < T - 1 ? sums + b * H : zeros, states + at,
-                       grads + at);
+            rnn_slopes(H, args->relu, args->out_grads + at,
+                       t < T - 1 ? scratch + b * H : args->zeros, args->states + at, grads + at);
         }
     }
 }
@@ -412,38 +556,49 @@ void rnn_backward(int64_t first, int64_t last, int64_t T, int64_t H, int64_t rel
  * r, z = sigmoid(x + U h); n = tanh(x + r (U h + c)); h' = n + z (h - n) ---- */
 
 static void gru_gates(int64_t H, const float *restrict sum, const float *restrict bias,
-                      const float *restrict before, float *restrict gate, float *restrict news,
+                      const float *restrict before, float *restrict gate, float *restrict new_gate,
                       float *restrict h) {
     for (int64_t i = 0; i < H; i++) {
         float r = sigmoid(gate[i] + sum[i]), z = sigmoid(gate[H + i] + sum[H + i]);
         float u = sum[2 * H + i] + bias[i], n = tanh_of(gate[2 * H + i] + r * u);
         h[i] = n + z * (before[i] - n);
-        gate[i] = r, gate[H + i] = z, gate[2 * H + i] = u, news[i] = n;
+        gate[i] = r, gate[H + i] = z, gate[2 * H + i] = u, new_gate[i] = n;
     }
 }
 
-/* gates: x before, and r, z, U h + c after. */
-void gru_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float *packed,
-                 const float *zeros, float *sums, const float *bias, float *gates, float *news,
-                 float *states) {
+struct gru_forward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [H, 3 H], transposed and packed */
+    const float *zeros;     /* [3 H] */
+    const float *bias;      /* [H]: c */
+    float *scratch;         /* [B, 3 H] */
+    float *gates;           /* [B, T, 3 H]: x before the call; r, z and U h + c after it */
+    float *new_gate;        /* [B, T, H]: n */
+    float *states;          /* [B, T, H] */
+};
+
+void gru_forward(int64_t first, int64_t last, const struct gru_forward *args) {
+    int64_t T = args->T, H = args->H;
+    float *states = args->states, *scratch = args->scratch;
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 3 * H, NULL,
-                     sums + first * 3 * H, 3 * H);
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, args->weight_hh, H,
+                     3 * H, NULL, scratch + first * 3 * H, 3 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            gru_gates(H, t ? sums + b * 3 * H : zeros, bias, t ? states + (at - 1) * H : zeros,
-                      gates + at * 3 * H, news + at * H, states + at * H);
+            gru_gates(H, t ? scratch + b * 3 * H : args->zeros, args->bias,
+                      t ? states + (at - 1) * H : args->zeros, args->gates + at * 3 * H,
+                      args->new_gate + at * H, states + at * H);
         }
     }
 }
 
 static void gru_slopes(int64_t H, const float *restrict out, const float *restrict sum,
                        const float *restrict before, const float *restrict gate,
-                       const float *restrict news, float *restrict later, float *restrict grad,
+                       const float *restrict new_gate, float *restrict later, float *restrict grad,
                        float *restrict new_grad) {
     for (int64_t i = 0; i < H; i++) {
-        float r = gate[i], z = gate[H + i], n = news[i], d = out[i] + later[i] + sum[i];
+        float r = gate[i], z = gate[H + i], n = new_gate[i], d = out[i] + later[i] + sum[i];
         float dn = d * (1.0f - z) * (1.0f - n * n);
         grad[i] = dn * gate[2 * H + i] * r * (1.0f - r);
         grad[H + i] = d * (before[i] - n) * z * (1.0f - z);
@@ -453,21 +608,34 @@ static void gru_slopes(int64_t H, const float *restrict out, const float *restri
     }
 }
 
-/* grads: of what goes into r and z, and of U h + c; new_grads: of what goes into n. */
-void gru_backward(int64_t first, int64_t last, int64_t T, int64_t H, const float *packed,
-                  const float *zeros, float *sums, float *carry, const float *out_grads,
-                  const float *states, const float *news, const float *gates, float *grads,
-                  float *new_grads) {
+struct gru_backward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [3 H, H], packed */
+    const float *zeros;     /* [H] */
+    const float *out_grads; /* [B, T, H] */
+    const float *states;    /* [B, T, H] */
+    const float *new_gate;  /* [B, T, H] */
+    const float *gates;     /* [B, T, 3 H] */
+    float *scratch;         /* [B, H] */
+    float *carry;           /* [B, H]: what z lets through to the frame before */
+    float *grads;           /* [B, T, 3 H]: of the arguments of r and z, and of U h + c */
+    float *new_gate_grads;  /* [B, T, H]: of the argument of n */
+};
+
+void gru_backward(int64_t first, int64_t last, const struct gru_backward *args) {
+    int64_t T = args->T, H = args->H;
+    float *grads = args->grads, *scratch = args->scratch, *carry = args->carry;
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, packed, 3 * H,
-                     H, NULL, sums + first * H, H);
+            multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, args->weight_hh,
+                     3 * H, H, NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            gru_slopes(H, out_grads + at * H, t < T - 1 ? sums + b * H : zeros,
-                       t ? states + (at - 1) * H : zeros, gates + at * 3 * H, news + at * H,
-                       carry + b * H, grads + at * 3 * H, new_grads + at * H);
+            gru_slopes(H, args->out_grads + at * H, t < T - 1 ? scratch + b * H : args->zeros,
+                       t ? args->states + (at - 1) * H : args->zeros, args->gates + at * 3 * H,
+                       args->new_gate + at * H, carry + b * H, grads + at * 3 * H,
+                       args->new_gate_grads + at * H);
         }
     }
 }
@@ -487,17 +655,28 @@ static void lstm_gates(int64_t H, const float *restrict sum, const float *restri
     }
 }
 
-/* gates: x before, and i, f, g, o after. */
-void lstm_forward(int64_t first, int64_t last, int64_t T, int64_t H, const float *packed,
-                  const float *zeros, float *sums, float *gates, float *cells, float *states) {
+struct lstm_forward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [H, 4 H], transposed and packed */
+    const float *zeros;     /* [4 H] */
+    float *scratch;         /* [B, 4 H] */
+    float *gates;           /* [B, T, 4 H]: x before the call; i, f, g and o after it */
+    float *cells;           /* [B, T, H]: c */
+    float *states;          /* [B, T, H] */
+};
+
+void lstm_forward(int64_t first, int64_t last, const struct lstm_forward *args) {
+    int64_t T = args->T, H = args->H;
+    float *states = args->states, *cells = args->cells, *scratch = args->scratch;
     for (int64_t t = 0; t < T; t++) {
         if (t)
-            multiply(last - first, states + (first * T + t - 1) * H, T * H, packed, H, 4 * H, NULL,
-                     sums + first * 4 * H, 4 * H);
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, args->weight_hh, H,
+                     4 * H, NULL, scratch + first * 4 * H, 4 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            lstm_gates(H, t ? sums + b * 4 * H : zeros, t ? cells + (at - 1) * H : zeros,
-                       gates + at * 4 * H, cells + at * H, states + at * H);
+            lstm_gates(H, t ? scratch + b * 4 * H : args->zeros,
+                       t ? cells + (at - 1) * H : args->zeros, args->gates + at * 4 * H,
+                       cells + at * H, states + at * H);
         }
     }
 }
@@ -516,31 +695,46 @@ static void lstm_slopes(int64_t H, const float *restrict out, const float *restr
     }
 }
 
-/* grads: of what goes into the four gates. */
-void lstm_backward(int64_t first, int64_t last, int64_t T, int64_t H, const float *packed,
-                   const float *zeros, float *sums, float *carry, const float *out_grads,
-                   const float *cells, const float *gates, float *grads) {
+struct lstm_backward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [4 H, H], packed */
+    const float *zeros;     /* [H] */
+    const float *out_grads; /* [B, T, H] */
+    const float *cells;     /* [B, T, H] */
+    const float *gates;     /* [B, T, 4 H] */
+    float *scratch;         /* [B, H] */
+    float *carry;           /* [B, H]: what f lets through to the frame before */
+    float *grads;           /* [B, T, 4 H]: of the arguments of the four gates */
+};
+
+void lstm_backward(int64_t first, int64_t last, const struct lstm_backward *args) {
+    int64_t T = args->T, H = args->H;
+    float *grads = args->grads, *scratch = args->scratch, *carry = args->carry;
     memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
-            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, packed, 4 * H,
-                     H, NULL, sums + first * H, H);
+            multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, args->weight_hh,
+                     4 * H, H, NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            lstm_slopes(H, out_grads + at * H, t < T - 1 ? sums + b * H : zeros,
-                        t ? cells + (at - 1) * H : zeros, cells + at * H, gates + at * 4 * H,
-                        carry + b * H, grads + at * 4 * H);
+            lstm_slopes(H, args->out_grads + at * H, t < T - 1 ? scratch + b * H : args->zeros,
+                        t ? args->cells + (at - 1) * H : args->zeros, args->cells + at * H,
+                        args->gates + at * 4 * H, carry + b * H, grads + at * 4 * H);
         }
     }
 }
 
-/* ---- CTC loss (Graves et al. 2006, section 4): all ways to spell a text with blanks in between.
+/* ---- CTC loss (Graves et al. 2006, section 4): all paths that spell a text with blanks between.
  *
- * Legend: U output frames, V symbols, L labels of a text. A way is, at each frame, on one of the L
- * labels or on one of the L + 1 blanks around them. Probabilities are logarithms, at each frame
- * divided by the largest of the frame, so that those that matter are near 0, where floats are dense.
- * The sums over the ends of ways are those over their beginnings with frames and labels in reverse
- * order. ---- */
+ * Legend: U output frames, V symbols, L labels of a text. A path is, at each frame, on one of the L
+ * labels or on one of the L + 1 blanks around them. The forward variable alpha sums over the
+ * beginnings of paths, beta over their ends; beta is alpha with frames and labels in reverse order.
+ * Both are logarithms, at each frame divided by the largest of the frame, so that those that matter
+ * are near 0, where floats are dense. A frame's states are stored as
+ *
+ *     [ IMPOSSIBLE | label 0 ... label L - 1 | blank 0 ... blank L ]      2 L + 2 floats
+ *
+ * with blank i before label i: so state i is "the label before label i" also for i = 0. ---- */
 
 #define IMPOSSIBLE -1e30f
 #define LEAST_EMISSION -1e9f /* stands for all less, the logarithm of 0 too; NaN stays NaN */
@@ -592,7 +786,7 @@ static void ctc_skips(int64_t L, const int64_t *labels, int64_t step, float *ski
         skips[i] = labels[i * step] == labels[(i - 1) * step] ? IMPOSSIBLE : 0.0f;
 }
 
-/* Of a frame: one IMPOSSIBLE, the L labels, the L + 1 blanks. Here: what is before the first. */
+/* The states before the first frame: on blank 0, where every path begins. */
 static void ctc_start(int64_t L, float *states) {
     for (int64_t i = 0; i < 2 * L + 2; i++) states[i] = IMPOSSIBLE;
     states[L + 1] = 0.0f;
@@ -612,15 +806,15 @@ static float ctc_step(int64_t L, float blank, const float *restrict emitted,
     return most;
 }
 
-/* grads[v] = -(the share of ways that are on symbol v at this frame). */
+/* grads[v] = -(the probability that a path is on symbol v at this frame). */
 static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emission,
                           const int64_t *labels, const float *restrict emitted,
-                          const float *restrict ahead, const float *restrict back,
+                          const float *restrict alpha, const float *restrict beta,
                           float *restrict joint, float *restrict grads) {
-    /* Both hold the frame's own emission; `back` and `emitted` are in reverse order. */
-    for (int64_t i = 0; i < L; i++) joint[i] = ahead[i + 1] + back[L - i] - emitted[L - 1 - i];
+    /* Both include the emission of this frame; `beta` and `emitted` are in reverse order. */
+    for (int64_t i = 0; i < L; i++) joint[i] = alpha[i + 1] + beta[L - i] - emitted[L - 1 - i];
     for (int64_t i = 0; i <= L; i++)
-        joint[L + i] = ahead[L + 1 + i] + back[2 * L + 1 - i] - blank_emission;
+        joint[L + i] = alpha[L + 1 + i] + beta[2 * L + 1 - i] - blank_emission;
     float most = largest(2 * L + 1, joint), total = 0.0f;
     for (int64_t i = 0; i <= 2 * L; i++) joint[i] = exp_of(joint[i] - most);
     for (int64_t i = 0; i < L; i++) grads[labels[i]] += joint[i];
@@ -629,44 +823,52 @@ static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emiss
     for (int64_t v = 0; v < V; v++) grads[v] /= -total;
 }
 
-/* lens and target_lens [B]; targets [B, L]; states [B, U + 1, 2 L + 2] and within [B, 5 (2 L + 2)]
- * are for use within. losses [B]: in nats, infinite where no way is possible. grads [B, U, V]:
- * zeros before, and written only `with_grads`; none where the loss is infinite. */
-void ctc(int64_t first, int64_t last, int64_t U, int64_t V, int64_t most_labels, int64_t blank,
-         int64_t with_grads, const float *log_probs, const int64_t *lens, const int64_t *targets,
-         const int64_t *target_lens, float *states, float *within, float *losses, float *grads) {
-    int64_t most_states = 2 * most_labels + 2;
+struct ctc {
+    int64_t B, U, V, L, blank; /* L: of the longest text */
+    const float *log_probs;     /* [B, U, V] */
+    const int64_t *lens;        /* [B], at most U */
+    const int64_t *targets;     /* [B, L], symbols */
+    const int64_t *target_lens; /* [B], at most L */
+    float *alpha;               /* [B, U + 1, 2 L + 2], scratch */
+    float *scratch;             /* [B, 5, 2 L + 2] */
+    float *losses;              /* [B], in nats; infinite where no path is possible */
+    float *grads;               /* [B, U, V], zeros before, or NULL; 0 if a loss is infinite */
+};
+
+void ctc(int64_t first, int64_t last, const struct ctc *args) {
+    int64_t U = args->U, V = args->V, blank = args->blank, max_states = 2 * args->L + 2;
     for (int64_t b = first; b < last; b++) {
-        int64_t T = lens[b], L = target_lens[b], num_states = 2 * L + 2;
-        const int64_t *labels = targets + b * most_labels;
-        const float *probs = log_probs + b * U * V;
-        float *ahead = states + b * (U + 1) * most_states, *own = within + b * 5 * most_states;
-        float *emitted = own, *skips = own + most_states, *joint = own + 2 * most_states;
-        float *back = own + 3 * most_states, *back_next = own + 4 * most_states;
+        int64_t T = args->lens[b], L = args->target_lens[b], num_states = 2 * L + 2;
+        const int64_t *labels = args->targets + b * args->L;
+        const float *log_probs = args->log_probs + b * U * V;
+        float *alpha = args->alpha + b * (U + 1) * max_states;
+        float *emitted = args->scratch + b * 5 * max_states, *skips = emitted + max_states;
+        float *joint = skips + max_states;
+        float *beta = joint + max_states, *next_beta = beta + max_states;
         double log_prob = 0;
-        ctc_start(L, ahead);
+        ctc_start(L, alpha);
         ctc_skips(L, labels, 1, skips);
-        for (int64_t t = 0; t < T; t++, ahead += num_states) {
-            ctc_emit(L, probs + t * V, labels, 1, emitted);
-            log_prob += ctc_step(L, emission(probs[t * V + blank]), emitted, skips, ahead,
-                                 ahead + num_states);
+        for (int64_t t = 0; t < T; t++, alpha += num_states) {
+            ctc_emit(L, log_probs + t * V, labels, 1, emitted);
+            log_prob += ctc_step(L, emission(log_probs[t * V + blank]), emitted, skips, alpha,
+                                 alpha + num_states);
         }
-        log_prob += log_add(ahead[L], ahead[2 * L + 1]);
+        log_prob += log_add(alpha[L], alpha[2 * L + 1]);
         int impossible = log_prob < 0.5 * LEAST_EMISSION;
-        losses[b] = impossible ? __builtin_inff() : (float)-log_prob;
-        if (!with_grads || impossible) continue;
+        args->losses[b] = impossible ? __builtin_inff() : (float)-log_prob;
+        if (!args->grads || impossible) continue;
 
         const int64_t *last_label = L ? labels + L - 1 : labels;
-        ctc_start(L, back);
+        ctc_start(L, beta);
         ctc_skips(L, last_label, -1, skips);
-        for (int64_t t = T - 1; t >= 0; t--, ahead -= num_states) {
-            float blank_emission = emission(probs[t * V + blank]);
-            ctc_emit(L, probs + t * V, last_label, -1, emitted);
-            ctc_step(L, blank_emission, emitted, skips, back, back_next);
-            ctc_occupancy(L, V, blank, blank_emission, labels, emitted, ahead, back_next, joint,
-                          grads + (b * U + t) * V);
-            float *swap = back;
-            back = back_next, back_next = swap;
+        for (int64_t t = T - 1; t >= 0; t--, alpha -= num_states) {
+            float blank_emission = emission(log_probs[t * V + blank]);
+            ctc_emit(L, log_probs + t * V, last_label, -1, emitted);
+            ctc_step(L, blank_emission, emitted, skips, beta, next_beta);
+            ctc_occupancy(L, V, blank, blank_emission, labels, emitted, alpha, next_beta, joint,
+                          args->grads + (b * U + t) * V);
+            float *swap = beta;
+            beta = next_beta, next_beta = swap;
         }
     }
 }

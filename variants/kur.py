@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from variants.layers import MaskedConv1d, RecurrentLayer
 from variants.normalization import MaskedBatchNorm
-from variants.spec import AcousticModel, VariantSpec, check_at_least
+from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_at_least, check_at_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class KurConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
+        check_at_most(self, MAX_LAYERS, "num_layers")
 
 
 class Kur(AcousticModel):

@@ -117,8 +117,16 @@ class _ByKernel(torch.autograd.Function):
         x_BRC = x_BRC.contiguous()
         num_rows, num_places, num_channels = x_BRC.shape
         mean_C, squares_C = x_BRC.new_empty(2, num_channels)
-        moments = (own_B, x_BRC, mean_C, squares_C)
-        kernel.call("moments", num_channels, num_rows, num_places, num_channels, *moments)
+        kernel.call(
+            "moments",
+            B=num_rows,
+            R=num_places,
+            C=num_channels,
+            lens=own_B,
+            x=x_BRC,
+            mean=mean_C,
+            squares=squares_C,
+        )
         count = own_B.sum().clamp(min=1)
         var_C = squares_C / count
         inverse_C = torch.rsqrt(var_C + eps)
@@ -137,19 +145,41 @@ class _ByKernel(torch.autograd.Function):
         grad_BRC = grad_BRC.contiguous()
         num_rows, num_places, num_channels = x_BRC.shape
         sum_C, product_C = x_BRC.new_empty(2, num_channels)
-        sums, size = (grad_BRC, x_BRC, mean_C, sum_C, product_C), num_rows * num_places
-        kernel.call("normalize_sums", num_channels, size, num_channels, *sums)
+        kernel.call(
+            "normalize_sums",
+            N=num_rows * num_places,
+            C=num_channels,
+            grads=grad_BRC,
+            x=x_BRC,
+            mean=mean_C,
+            sums=sum_C,
+            products=product_C,
+        )
         shared_C, slope_C = sum_C / count, inverse_C.square() * product_C / count
         x_grad_BRC = torch.empty_like(x_BRC)
-        factors = (own_B, grad_BRC, x_BRC, mean_C, shared_C, slope_C, gain_C, x_grad_BRC)
-        kernel.call("normalize_back", num_rows, num_places, num_channels, *factors)
+        kernel.call(
+            "normalize_backward",
+            B=num_rows,
+            R=num_places,
+            C=num_channels,
+            lens=own_B,
+            grads=grad_BRC,
+            x=x_BRC,
+            mean=mean_C,
+            shared=shared_C,
+            slope=slope_C,
+            gain=gain_C,
+            x_grads=x_grad_BRC,
+        )
         return x_grad_BRC, None, product_C * inverse_C, sum_C, None
 
 
 def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:
     """(x - mean) * gain + bias, by kernel.c; no gradients."""
-    y, num_channels = torch.empty_like(x), x.shape[-1]
-    kernel.call("normalize", math.prod(x.shape[:-1]), num_channels, x, mean_C, gain_C, bias_C, y)
+    y, num_rows = torch.empty_like(x), math.prod(x.shape[:-1])
+    kernel.call(
+        "normalize", N=num_rows, C=x.shape[-1], x=x, mean=mean_C, gain=gain_C, bias=bias_C, y=y
+    )
     return y
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from variants import kernel
+from variants.kernel_signatures import Argument
 
 
 def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
@@ -68,95 +69,110 @@ class _Recurrence(torch.autograd.Function):
         ctx: FunctionCtx,
         mode: str,
         x_BTC: Tensor,
-        of_input_GC: Tensor,
-        of_state_GH: Tensor,
-        input_bias_G: Tensor | None = None,
-        state_bias_G: Tensor | None = None,
+        weight_ih_GC: Tensor,
+        weight_hh_GH: Tensor,
+        bias_ih_G: Tensor | None = None,
+        bias_hh_G: Tensor | None = None,
     ) -> Tensor:
         bias_G = None
-        inner_bias_H = of_state_GH.new_zeros(of_state_GH.shape[1])
-        if input_bias_G is not None and state_bias_G is not None:
-            bias_G = input_bias_G + state_bias_G
+        new_gate_bias_H = weight_hh_GH.new_zeros(weight_hh_GH.shape[1])
+        if bias_ih_G is not None and bias_hh_G is not None:
+            bias_G = bias_ih_G + bias_hh_G
             if mode == "GRU":  # the new state's bias of the second kind lies within the reset
-                inner_bias_H = state_bias_G[-len(inner_bias_H) :].contiguous()
-                bias_G[-len(inner_bias_H) :] -= inner_bias_H
-        gates_NG = kernel.product(x_BTC.flatten(0, 1), of_input_GC.t(), bias_G)
+                new_gate_bias_H = bias_hh_G[-len(new_gate_bias_H) :].contiguous()
+                bias_G[-len(new_gate_bias_H) :] -= new_gate_bias_H
+        gates_NG = kernel.product(x_BTC.flatten(0, 1), weight_ih_GC.t(), bias_G)
         gates_BTG = gates_NG.view(*x_BTC.shape[:2], -1)
-        states_BTH, others = _run(mode, gates_BTG, of_state_GH, inner_bias_H)
-        ctx.save_for_backward(x_BTC, of_input_GC, of_state_GH, states_BTH, *others)
-        ctx.mode, ctx.biased = mode, input_bias_G is not None  # type: ignore[attr-defined]
+        states_BTH, others = _run(mode, gates_BTG, weight_hh_GH, new_gate_bias_H)
+        ctx.save_for_backward(x_BTC, weight_ih_GC, weight_hh_GH, states_BTH, *others)
+        ctx.mode, ctx.biased = mode, bias_ih_G is not None  # type: ignore[attr-defined]
         return states_BTH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:
-        x_BTC, of_input_GC, of_state_GH, states_BTH, *others = ctx.saved_tensors
+        x_BTC, weight_ih_GC, weight_hh_GH, states_BTH, *others = ctx.saved_tensors
         grads_BTG, new_grads_BTH = _run_back(
-            ctx.mode, grad_BTH.contiguous(), of_state_GH, states_BTH, others
+            ctx.mode, grad_BTH.contiguous(), weight_hh_GH, states_BTH, others
         )
         grads_NG, x_NC = grads_BTG.flatten(0, 1), x_BTC.flatten(0, 1)
         before_NH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0)).flatten(0, 1)
         if new_grads_BTH is None:
-            sum_G, of_input_grad, of_state_grad = kernel.weight_grads(grads_NG, x_NC, before_NH)
+            sum_G, weight_ih_grad, weight_hh_grad = kernel.weight_grads(grads_NG, x_NC, before_NH)
             input_sum_G = sum_G
         else:  # the input enters n outside the reset
-            sum_G, of_state_grad, _ = kernel.weight_grads(grads_NG, before_NH)
+            sum_G, weight_hh_grad, _ = kernel.weight_grads(grads_NG, before_NH)
             grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
-            input_sum_G, of_input_grad, _ = kernel.weight_grads(grads_NG, x_NC)
+            input_sum_G, weight_ih_grad, _ = kernel.weight_grads(grads_NG, x_NC)
         bias_grads = (input_sum_G, sum_G) if ctx.biased else (None, None)
         x_grad = None
         if ctx.needs_input_grad[1]:
-            x_grad = kernel.product(grads_NG, of_input_GC).view_as(x_BTC)
-        return None, x_grad, of_input_grad, of_state_grad, *bias_grads
+            x_grad = kernel.product(grads_NG, weight_ih_GC).view_as(x_BTC)
+        return None, x_grad, weight_ih_grad, weight_hh_grad, *bias_grads
 
 
 def _run(
-    mode: str, gates_BTG: Tensor, of_state_GH: Tensor, inner_bias_H: Tensor
+    mode: str, gates_BTG: Tensor, weight_hh_GH: Tensor, new_gate_bias_H: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """States [B, T, H] of inputs `gates`, which are overwritten, and what `_run_back` needs too."""
     num_rows, num_frames, num_gates = gates_BTG.shape
-    width = of_state_GH.shape[1]
-    shape = (num_frames, width)
-    within = (gates_BTG.new_zeros(num_gates), gates_BTG.new_empty(num_rows, num_gates))
+    width = weight_hh_GH.shape[1]
     states_BTH, other_BTH = gates_BTG.new_empty(2, num_rows, num_frames, width)
-    packed = kernel.pack(of_state_GH.t())
+    common: dict[str, Argument] = {
+        "B": num_rows,
+        "T": num_frames,
+        "H": width,
+        "weight_hh": kernel.pack(weight_hh_GH.t()),
+        "zeros": gates_BTG.new_zeros(num_gates),
+        "scratch": gates_BTG.new_empty(num_rows, num_gates),
+        "states": states_BTH,
+    }
     if mode == "GRU":
-        biased = (*within, inner_bias_H)
-        outs = (gates_BTG, other_BTH, states_BTH)
-        kernel.call("gru_forward", num_rows, *shape, packed, *biased, *outs)
+        kernel.call(
+            "gru_forward", **common, bias=new_gate_bias_H, gates=gates_BTG, new_gate=other_BTH
+        )
         return states_BTH, [gates_BTG, other_BTH]
     if mode == "LSTM":
-        outs = (gates_BTG, other_BTH, states_BTH)
-        kernel.call("lstm_forward", num_rows, *shape, packed, *within, *outs)
+        kernel.call("lstm_forward", **common, gates=gates_BTG, cells=other_BTH)
         return states_BTH, [gates_BTG, other_BTH]
-    relu = int(mode == "RNN_RELU")
-    kernel.call("rnn_forward", num_rows, *shape, relu, packed, *within, gates_BTG, states_BTH)
+    kernel.call("rnn_forward", **common, relu=int(mode == "RNN_RELU"), inputs=gates_BTG)
     return states_BTH, []
 
 
 def _run_back(
-    mode: str, grad_BTH: Tensor, of_state_GH: Tensor, states_BTH: Tensor, others: list[Tensor]
+    mode: str, grad_BTH: Tensor, weight_hh_GH: Tensor, states_BTH: Tensor, others: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients [B, T, G] of what the products with the state are part of; for a GRU also those of
-    what goes into n."""
+    the new gate's argument."""
     num_rows, num_frames, width = grad_BTH.shape
-    shape = (num_frames, width)
-    grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(of_state_GH))
-    sums_BH, carry_BH = grad_BTH.new_empty(2, num_rows, width)
-    within: tuple[Tensor, ...]
-    within = (kernel.pack(of_state_GH), grad_BTH.new_zeros(width), sums_BH)
+    grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(weight_hh_GH))
+    scratch_BH, carry_BH = grad_BTH.new_empty(2, num_rows, width)
+    common: dict[str, Argument] = {
+        "B": num_rows,
+        "T": num_frames,
+        "H": width,
+        "weight_hh": kernel.pack(weight_hh_GH),
+        "zeros": grad_BTH.new_zeros(width),
+        "out_grads": grad_BTH,
+        "scratch": scratch_BH,
+        "grads": grads_BTG,
+    }
     if mode == "GRU":
-        gates_BTG, news_BTH = others
-        new_grads_BTH = torch.empty_like(news_BTH)
-        outs = (grads_BTG, new_grads_BTH)
-        within = (*within, carry_BH, grad_BTH, states_BTH, news_BTH, gates_BTG)
-        kernel.call("gru_backward", num_rows, *shape, *within, *outs)
-        return grads_BTG, new_grads_BTH
+        gates_BTG, new_gate_BTH = others
+        new_gate_grads_BTH = torch.empty_like(new_gate_BTH)
+        kernel.call(
+            "gru_backward",
+            **common,
+            carry=carry_BH,
+            states=states_BTH,
+            gates=gates_BTG,
+            new_gate=new_gate_BTH,
+            new_gate_grads=new_gate_grads_BTH,
+        )
+        return grads_BTG, new_gate_grads_BTH
     if mode == "LSTM":
         gates_BTG, cells_BTH = others
-        within = (*within, carry_BH, grad_BTH, cells_BTH, gates_BTG)
-        kernel.call("lstm_backward", num_rows, *shape, *within, grads_BTG)
+        kernel.call("lstm_backward", **common, carry=carry_BH, cells=cells_BTH, gates=gates_BTG)
         return grads_BTG, None
-    relu = int(mode == "RNN_RELU")
-    kernel.call("rnn_backward", num_rows, *shape, relu, *within, grad_BTH, states_BTH, grads_BTG)
+    kernel.call("rnn_backward", **common, relu=int(mode == "RNN_RELU"), states=states_BTH)
     return grads_BTG, None

@@ -47,12 +47,24 @@ class VariantSpec:
     """Feature settings that the variant expects, as differences from the default ones."""
 
 
+MAX_LAYERS = 1_000
+"""Each is built one after another; nobody means more."""
+
+
 def check_at_least(config: object, minimum: int, *names: str) -> None:
     """Raise ValueError unless each named field of `config` is at least `minimum`."""
     for name in names:
         value = getattr(config, name)
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_at_most(config: object, maximum: int, *names: str) -> None:
+    """Raise ValueError if a named field of `config` is above `maximum`."""
+    for name in names:
+        value = getattr(config, name)
+        if value > maximum:
+            raise ValueError(f"{name} must be at most {maximum}, got {value}")
 
 
 def check_choice(config: object, name: str, choices: Iterable[str]) -> None:

@@ -1,24 +1,42 @@
-"""What the commands share: flags, help that begins with an example, exit codes."""
+"""What the commands share: flags, help that begins with an example, exit codes.
+
+A command's flags are in ``bench/flags/VERB.py``, which imports nothing that takes time, and what it
+does is in ``bench/VERB.py``. Run as a program, the latter begins with `start`: so help and usage
+errors come at once, and an interrupt while libraries are imported ends as any other.
+"""
 
 import argparse
+import importlib
 import json
 import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.core.console import STDERR, set_up_logging
-from bench.core.errors import DISK_IS_FULL, TemporaryError, UserError
+from bench.core.errors import (
+    DISK_IS_FULL,
+    NOT_WRITABLE,
+    NoVerdictError,
+    TemporaryError,
+    UserError,
+)
+from bench.core.interrupt import EXIT_INTERRUPTED, raised, tell
 from bench.core.masking import mask
+from bench.core.memory import as_exhausted, check_address_space
 
 EXIT_BUG = 1
+EXIT_NO_VERDICT = 1
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
-EXIT_INTERRUPTED = 130
+
+MATCH_FORM = "params=N|macs=N"
+"""What ``--match`` takes."""
 
 
 def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
@@ -42,14 +60,9 @@ def add_corpus(
     default: str | None = "spoken",
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """``--corpus``, ``--text`` and ``--channel``; `otherwise` says what it is without a default."""
-    command.add_argument(
-        "--corpus",
-        default=default,
-        metavar="NAME[:PATH]",
-        help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH "
-        f"(default: {default or otherwise})",
-    )
+    """``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` says what the corpus is
+    without a default."""
+    add_corpus_place(command, default, f"default: {default or otherwise}")
     command.add_argument(
         "--text",
         choices=("error", "drop"),
@@ -58,8 +71,24 @@ def add_corpus(
         "(default: error)",
     )
     command.add_argument(
-        "--channel", type=int, help="the channel to use of stereo recordings (0, 1)"
+        "--audio",
+        choices=("error", "drop"),
+        default="error",
+        help="an utterance whose recording cannot be decoded to its end: stop, or leave it out "
+        "(default: error)",
     )
+
+
+def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note: str) -> None:
+    """``--corpus`` and ``--channel``; `note` says what the corpus is without a default."""
+    command.add_argument(
+        "--corpus",
+        default=default,
+        metavar="NAME[:PATH]",
+        help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
+        f"kaldi:PATH ({note})",
+    )
+    add_channel(command)
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
@@ -80,7 +109,7 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-audio",
         action="store_false",
-        dest="audio",
+        dest="recordings",
         help="put no recording into the report (default: a few test utterances)",
     )
 
@@ -102,7 +131,26 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         dest="settings",
         help="refuse kernels whose sums come out in another order each time (a CPU has none here)",
     )
-    command.add_argument("--seed", type=int, default=0, help="default: 0")
+    add_seed(command)
+
+
+def add_seed(command: argparse.ArgumentParser, what: str = "") -> None:
+    """``--seed``; `what` it is of."""
+    command.add_argument(
+        "--seed",
+        type=whole_number("--seed", least=0, most=MAX_SEED),
+        default=0,
+        help=f"{what} (default: 0)" if what else "default: 0",
+    )
+
+
+def add_channel(command: argparse.ArgumentParser) -> None:
+    """``--channel``."""
+    command.add_argument(
+        "--channel",
+        type=whole_number("--channel", least=0),
+        help="the channel to use of stereo recordings (0, 1)",
+    )
 
 
 def print_json(value: Any) -> None:
@@ -118,36 +166,135 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def whole_number(
+    flag: str, *, least: int | None = None, most: int | None = None
+) -> Callable[[str], int]:
+    """The type of `flag` for argparse: a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise UserError(f"{flag} must be a whole number, got {text!r}; {_WAY_OUT}") from error
+        if least is not None and value < least:
+            raise UserError(f"{flag} must be at least {least}, got {value}; {_WAY_OUT}")
+        if most is not None and value > most:
+            raise UserError(f"{flag} must be at most {most}, got {value}; {_WAY_OUT}")
+        return value
+
+    return read
+
+
+def real_number(
+    flag: str, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+) -> Callable[[str], float]:
+    """The type of `flag` for argparse: a finite number, at least `least`, more than `above`, at
+    most `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise UserError(f"{flag} must be a number, got {text!r}; {_WAY_OUT}") from error
+        if not math.isfinite(value):
+            raise UserError(f"{flag} must be finite, got {text}; {_WAY_OUT}")
+        for holds, rule in (
+            (value >= least, f"at least {least:g}"),
+            (value > above, f"above {above:g}"),
+            (value <= most, f"at most {most:g}"),
+        ):
+            if not holds:
+                raise UserError(f"{flag} must be {rule}, got {text}; {_WAY_OUT}")
+        return value
+
+    return read
+
+
+_WAY_OUT = "leave it out for the default"
+MAX_SEED = 2**53
+"""JSON holds whole numbers up to this exactly."""
+
+
+def parse(verb: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """What `verb` reads of `arguments`.
+
+    Raises:
+        UserError: one that is empty, not UTF-8, or holds a NUL; a value that its flag refuses.
+        SystemExit: argparse refuses them, and has said so.
+    """
+    for before, argument in pairwise(["", *arguments]):
+        flag, equals, value = argument.partition("=")
+        if not argument or (equals and not value and flag.startswith("--")):
+            named = flag or before or "an argument"
+            raise UserError(f"{named} has an empty value; give one, or leave it out")
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"an argument must be UTF-8, got {argument!r}; rename it") from error
+        if "\0" in argument:
+            raise UserError(f"an argument holds no NUL, got {argument!r}; remove it")
+    return verb.parse_args(arguments)
+
+
+def start(verb: str, parser: argparse.ArgumentParser) -> NoReturn:
+    """``python -m bench.VERB``: parse the arguments, then import the module and run its `main`.
+
+    The module is the one that calls this; what stands below the call is not run as a program, but
+    imported.
+    """
+    run(parser, lambda options: importlib.import_module(f"bench.{verb}").main(options))
+    sys.exit()
+
+
 def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
     for.
 
-    0: done; 2: the user's mistake or a full disk, one line on stderr; 75: stopped from outside,
-    start it again; 130: interrupted. A bug keeps its traceback and ends with 1. What is printed is
-    masked.
+    0: done; 1: done, but nothing can be concluded; 2: the user's mistake or a full disk; 75:
+    stopped from outside, start it again; 130: interrupted. Each but 0 with one line on stderr. A
+    bug keeps its traceback and ends with 1. What is printed is masked.
     """
-    options = verb.parse_args()
-    set_up_logging(-1 if options.quiet else options.verbose)
     try:
-        main(options)
+        options = parse(verb, sys.argv[1:])
+        set_up_logging(-1 if options.quiet else options.verbose)
+        with raised():
+            check_address_space()
+            main(options)
     except UserError as error:
         _stop_with(str(error))
+    except NoVerdictError as error:
+        _stop_with(str(error), EXIT_NO_VERDICT)
     except TemporaryError as error:
         _stop_with(str(error), EXIT_START_AGAIN)
     except KeyboardInterrupt:
-        STDERR.print("interrupted", highlight=False)
+        tell()
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays
         # silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-            what = error.filename or "a file"
-            _stop_with(f"{what} cannot be written ({error.strerror}); make room and run it again")
+        if (words := _reason_of_the_machine(error)) is not None:
+            _stop_with(words)
         # Some library may quote the address that it was given, password and all.
         sys.stderr.write(mask(traceback.format_exc()))
         sys.exit(EXIT_BUG)
+
+
+def _reason_of_the_machine(error: Exception) -> str | None:
+    """What the machine refuses, in a line; None if `error` has another cause."""
+    if (exhausted := as_exhausted(error)) is not None:
+        return str(exhausted)
+    if not isinstance(error, OSError):
+        return None
+    what = error.filename or "a file"
+    if error.errno in DISK_IS_FULL:
+        return f"{what} cannot be written ({error.strerror}); make room and run it again"
+    if error.errno in NOT_WRITABLE:
+        return f"{what}: {error.strerror}; change its permissions, or name another"
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return f"a temporary folder must be writable ({error.strerror}); set TMPDIR to one that is"
+    return None
 
 
 def _stop_with(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:

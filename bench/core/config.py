@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
+from bench.core.parsing import parse_json
 
 C = TypeVar("C")
 Scalar = bool | int | float | str | None
@@ -76,7 +77,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     JSON, else text.
 
     Raises:
-        UserError: an item without "=".
+        UserError: an item without "=", or without a value.
     """
     parsed: dict[str, Any] = {}
     for item in settings:
@@ -87,9 +88,11 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
                 "write for instance optim.learning_rate=3e-4"
             )
         try:
-            parsed[key] = json.loads(text)
-        except json.JSONDecodeError:
+            parsed[key] = parse_json(text)
+        except ValueError:
             parsed[key] = text
+        if parsed[key] == {}:
+            raise UserError(f"a setting gives {key} a value, got {text}; write one behind =")
     return dotted(parsed)
 
 
@@ -184,7 +187,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
-        if option in (bool, str) and isinstance(value, option):
+        if option in (bool, str) and isinstance(value, option) and "\0" not in str(value):
             return value
         if (
             isinstance(option, type)

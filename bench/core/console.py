@@ -40,6 +40,8 @@ def set_up_logging(verbosity: int) -> None:
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.DEBUG if verbosity >= 2 else logging.WARNING)
     logging.getLogger("bench").setLevel(level)
+    # It says of each attempt that it failed; who asked says what came of all of them.
+    logging.getLogger("urllib3").setLevel(logging.DEBUG if verbosity >= 2 else logging.ERROR)
 
 
 def progress_bars() -> Progress:

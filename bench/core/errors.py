@@ -6,6 +6,9 @@ from pathlib import Path
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room, no quota left, or a file as large as this process may make one."""
 
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""This user may not write there, or nobody may."""
+
 
 class UserError(Exception):
     """A mistake in what the user asked for or supplied.
@@ -20,19 +23,46 @@ class UserError(Exception):
         super().__init__("".join(escaped))
 
 
-class UnwritableError(UserError):
-    """The disk is full, or a folder cannot be written.
+class ExhaustedError(UserError):
+    """The machine ran out of disk or memory, or does not let us write.
 
     No fault of the run that met it: what is on disk already is whole, and the same command goes on
     from there once there is room. So such a run is stopped, never recorded as failed.
     """
 
-    def __init__(self, path: Path, error: OSError, way_out: str = "make room there") -> None:
+
+class UnwritableError(ExhaustedError):
+    """The disk is full, or a file or folder cannot be written."""
+
+    def __init__(self, path: Path, error: OSError, way_out: str | None = None) -> None:
         """`path` could not be written, for the reason in `error`."""
+        if way_out is None:
+            full = error.errno in DISK_IS_FULL
+            way_out = "make room there" if full else "make it writable, or work in another folder,"
         super().__init__(
             f"{path} cannot be written ({error.strerror or error}); {way_out} and run the same "
             "command again: it goes on from what is there"
         )
+
+
+class OutOfHostMemoryError(ExhaustedError):
+    """There is no memory left for this process; a GPU's memory is another matter."""
+
+    def __init__(self, reason: BaseException | str) -> None:
+        """`reason` is the error that says so, or a phrase."""
+        if isinstance(reason, BaseException):
+            said = next(iter(str(reason).splitlines()), "")
+            reason = f"{type(reason).__name__}: {said}" if said else type(reason).__name__
+        super().__init__(
+            f"memory ran out ({reason}); take fewer --workers, or allow more (ulimit -v, the "
+            "container's limit), and run the same command again: it goes on from what is there"
+        )
+
+
+class NoVerdictError(Exception):
+    """The command did all that was asked, and what came out says nothing of what was to be found
+    out: every run diverged or failed, or one side of a planned comparison has no result. Commands
+    print the message and exit with 1."""
 
 
 class TemporaryError(Exception):

@@ -1,23 +1,93 @@
-"""JSON and TOML that anybody may have written: a value comes out, or a ValueError, nothing else."""
+"""Text, JSON and TOML that anybody may have written: a value comes out, or a ValueError, nothing
+else."""
 
+import codecs
+import gzip
+import io
 import json
+import re
 import sys
 import tomllib
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 50
 """Values are nested so deep at most; ours are 5. Deeper ones exhaust Python's stack somewhere."""
+MAX_TEXT_BYTES = 2**31
+"""A gzipped text unpacks to so much at most: a manifest of ten million utterances does."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_OTHER_FORMATS = {
+    codecs.BOM_UTF32_LE: "UTF-32 text; convert it: iconv -f UTF-32 -t UTF-8",
+    codecs.BOM_UTF32_BE: "UTF-32 text; convert it: iconv -f UTF-32 -t UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet (xlsx, ods); unpack it, or save it as CSV",
+    b"BZh": "compressed with bzip2; unpack it, or use gzip",
+    b"\xfd7zXZ\x00": "compressed with xz; unpack it, or use gzip",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it, or use gzip",
+    b"PAR1": "a Parquet table; export it as JSON lines or CSV",
+}
+"""What files begin with that are often given for text; UTF-32's mark begins with UTF-16's."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def decode_text(data: bytes) -> str:
+    """The text of a file's bytes: UTF-8, with or without a byte order mark, also gzipped.
+
+    Raises:
+        ValueError: broken gzip, another encoding or no text at all; says what it is.
+    """
+    if data.startswith(_GZIP_MAGIC):
+        data = _unzipped(data)
+    for begin, found in _OTHER_FORMATS.items():
+        if data.startswith(begin):
+            raise ValueError(f"it is {found}")
+    if b"\0" in data:
+        # Latin letters in UTF-16 have a zero in every other byte, on one side or the other.
+        if max(data[side::2].count(0) for side in (0, 1)) > len(data) // 3:
+            raise ValueError(
+                "it is UTF-16 text without its mark; convert it: iconv -f UTF-16LE -t UTF-8 (or BE)"
+            )
+        raise ValueError("it holds NUL bytes, so it is no text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"it is not UTF-8: byte 0x{data[error.start]:02x} in line {line}; convert it, as in "
+            "iconv -f WINDOWS-1252 -t UTF-8"
+        ) from error
+
+
+def _unzipped(data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as handle:
+            text = handle.read(MAX_TEXT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"its gzip compression is damaged: {error}") from error
+    if len(text) > MAX_TEXT_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_TEXT_BYTES:,} bytes")
+    return text
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of `text` as Unix, Windows and old Macs end them; the last may be "".
+
+    Unlike str.splitlines, which also breaks at characters that a transcript may hold (U+2028).
+    """
+    return _LINE_END.split(text)
 
 
 def parse_json(text: str | bytes) -> Any:
     """The value that `text` holds; numbers may be NaN or infinite, as Python writes them.
 
     Raises:
-        ValueError: no JSON, no UTF-8, an integer beyond the largest float, halves of a surrogate
-            pair (text that no file can hold), too deeply nested.
+        ValueError: no JSON, no UTF-8, a key twice in one object, an integer beyond the largest
+            float, halves of a surrogate pair (text that no file can hold), too deeply nested.
     """
-    return _checked(json.loads, text.decode() if isinstance(text, bytes) else text)
+    return _checked(_load_json, text.decode() if isinstance(text, bytes) else text)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -43,6 +113,20 @@ def _checked(parse: Callable[[str], Any], text: str) -> Any:
     if "\\u" in text:
         # Only an escape can bring in half of a pair: decoded UTF-8 has none.
         json.dumps(value, ensure_ascii=False, default=str).encode()
+    return value
+
+
+def _load_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python takes the last of two equal keys, unsaid."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} is there twice")
     return value
 
 

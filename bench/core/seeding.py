@@ -7,9 +7,12 @@ randomness changes no other.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, purpose: str, *counters: int) -> int:
@@ -18,16 +21,20 @@ def derive(seed: int, purpose: str, *counters: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+def generator(seed: int, purpose: str, *counters: int) -> "torch.Generator":
     """A CPU generator for `purpose`."""
+    import torch  # seconds, which commands without a network need not wait for
+
     return torch.Generator().manual_seed(derive(seed, purpose, *counters))
 
 
-def seed_torch(seed: int, device: torch.device) -> None:
+def seed_torch(seed: int, device: "torch.device") -> None:
     """Seed the generators that torch's modules draw from on `device`.
 
     As `torch.manual_seed`, which also notes the call for devices that are not there: .4 ms a step.
     """
+    import torch
+
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

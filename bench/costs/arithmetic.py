@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.training.device import autocast, default_precision
+from bench.training.device import autocast, default_precision, exact_float32
 from variants import kernel
 from variants.cost import macs_per_second
 from variants.layers import RecurrentLayer
@@ -150,6 +150,7 @@ def _forward_and_backward(
     lens_B = torch.full((num_rows,), num_frames, device=device)
     grad_BTH = torch.randn(num_rows, num_frames, layer.num_outputs, device=device)
 
+    @exact_float32()
     def step() -> None:
         layer.zero_grad()
         x_BTC.grad = None

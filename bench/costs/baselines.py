@@ -26,14 +26,14 @@ from torch.utils.data import Dataset as TorchDataset
 
 from bench.core.seeding import derive, generator
 from bench.costs.excerpt import audio_seconds
-from bench.data.audio import read_audio
+from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
 from bench.data.utterance import Utterance
 from bench.training.config import RunConfig
-from bench.training.device import autocast, default_precision
+from bench.training.device import autocast, default_precision, exact_float32
 from variants import kernel
 from variants.layers import Directions, RecurrentLayer
 from variants.spec import AcousticModel
@@ -125,6 +125,7 @@ class Baseline:
         """Of the last step, in nats per symbol."""
 
     @kernel.unused()
+    @exact_float32()
     def step(self) -> float:
         """Train on the next batch; returns its audio in seconds."""
         heard = next(self._batches)
@@ -202,9 +203,7 @@ class _Recordings(TorchDataset[tuple[Utterance, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Utterance, Tensor]:
         utterance, config = self._utterances[index], self._config
-        waveform_N = read_audio(
-            utterance.audio, channel=utterance.channel, sample_rate_hz=config.sample_rate_hz
-        )
+        waveform_N = read_utterance(utterance, config.sample_rate_hz)
         return utterance, compute(waveform_N, config, self._stats)
 
 

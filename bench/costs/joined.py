@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from bench.core.config import digest
-from bench.data.audio import read_audio
+from bench.data.audio import read_utterance
 from bench.data.utterance import Corpus, Utterance
 
 SAMPLE_RATE_HZ = 16_000
@@ -46,9 +46,7 @@ def _parts(utterances: Sequence[Utterance], seconds: float) -> Iterator[list[Utt
 
 def _written(part: Sequence[Utterance], path: Path) -> Utterance:
     """The utterances of `part` as one, with their audio end to end at `path`."""
-    samples_N = torch.cat(
-        [read_audio(u.audio, channel=u.channel, sample_rate_hz=SAMPLE_RATE_HZ) for u in part]
-    )
+    samples_N = torch.cat([read_utterance(u, SAMPLE_RATE_HZ) for u in part])
     soundfile.write(path, samples_N.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
     return Utterance(
         id=path.stem,

@@ -27,6 +27,7 @@ from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.store import build_store
 from bench.data.utterance import Corpus
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
+from bench.training.clocks import COMPUTED
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
 from variants.cost import macs_per_second
@@ -206,7 +207,8 @@ def _contest(
             "--minutes, or lower --seconds or optim.learning_rate"
         )
     seconds = dict(result.seconds)
-    seconds.pop("report")
+    for name in ("report", COMPUTED):
+        seconds.pop(name)
     return _rates(contest) | _shares(seconds | {"logging": contest.logging_seconds})
 
 

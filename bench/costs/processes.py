@@ -1,11 +1,12 @@
 """Processes that work for this one, each with a memory of its own."""
 
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from typing import Any, Protocol, TypeVar
+
+from bench.core.interrupt import kept_from_children
 
 T = TypeVar("T")
 
@@ -30,11 +31,9 @@ def processes(count: int, prepare: Callable[..., None], *args: Any) -> Iterator[
     with ProcessPoolExecutor(count, CONTEXT, initializer=prepare, initargs=args) as pool:
 
         def submit(function: Callable[..., T], /, *args: Any) -> Future[T]:
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                return pool.submit(function, *args)  # begins the processes, which inherit the mask
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+            with kept_from_children():
+                return pool.submit(function, *args)  # begins the processes
 
         try:
             yield submit

@@ -7,6 +7,7 @@ from statistics import median
 import torch
 
 from bench.costs.excerpt import spread
+from bench.data.audio import read_utterance
 from bench.data.batches import Dataset
 from bench.training.config import RunConfig
 from bench.training.evaluate import transcribe
@@ -39,7 +40,8 @@ def time_recognition(
     for utterance in (heard[-1], *heard):  # the first one warms up
         begun = time.perf_counter()
         # Text comes back to the host, so this waits for the device.
-        transcribe(model, config, utterance.audio, device, utterance.channel, dataset.store.stats)
+        waveform_N = read_utterance(utterance, config.features.sample_rate_hz)
+        transcribe(model, config, waveform_N, device, dataset.store.stats)
         taken.append(time.perf_counter() - begun)
     return Recognition(
         latency_seconds=median(taken[1:]),

@@ -19,6 +19,7 @@ from bench.costs.contest import Contender, Turn, take_turn
 from bench.costs.excerpt import network_and_excerpt
 from bench.costs.processes import processes
 from bench.data.utterance import Corpus
+from bench.tracking import set_mlflow_defaults
 from bench.training.config import RunConfig
 from bench.training.device import resolve_device
 from variants.spec import AcousticModel
@@ -61,6 +62,7 @@ _baselines: dict[str, Baseline] = {}
 
 def _prepare(setting: Setting) -> None:
     # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
+    set_mlflow_defaults()
     from bench.tracking.direct import DirectLog
 
     torch.set_num_threads(1)

@@ -74,6 +74,20 @@ class Batch:
             ids=self.ids,
         )
 
+    def rows(self, rows: slice) -> "Batch":
+        """Those utterances alone, without the frames and labels that only others need."""
+        if rows.start == 0 and rows.stop >= len(self.ids):
+            return self
+        feat_lens_B, target_lens_B = self.feat_lens_B[rows], self.target_lens_B[rows]
+        return Batch(
+            feats_BTF=self.feats_BTF[rows, : int(feat_lens_B.max())].contiguous(),
+            feat_lens_B=feat_lens_B,
+            targets=self.targets[rows, : int(target_lens_B.max())].contiguous(),
+            target_lens_B=target_lens_B,
+            needed_frames_B=self.needed_frames_B[rows],
+            ids=self.ids[rows],
+        )
+
     def repeated(self, count: int) -> "Batch":
         """The batch with each utterance `count` times, one after the other."""
         if count == 1:

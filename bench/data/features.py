@@ -152,6 +152,8 @@ def _transforms(config: FeatureConfig, device: torch.device) -> tuple[nn.Module,
 
 def _every_filter_hears(config: FeatureConfig) -> bool:
     """Whether each mel filter covers an FFT bin: its triangle [low, high] must hold a multiple."""
+    if config.num_bins > config.fft_samples:
+        return False  # without drawing a million edges
     top_mel = 2595 * math.log10(1 + config.sample_rate_hz / 2 / 700)
     edges_hz = [
         700 * (10 ** (top_mel * edge / (config.num_bins + 1) / 2595) - 1)

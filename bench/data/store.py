@@ -12,13 +12,11 @@ import logging
 import os
 import shutil
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +26,10 @@ from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
-from bench.core.cores import num_cores
-from bench.core.errors import UnwritableError, UserError
-from bench.core.paths import CACHE_VARIABLE, cache_root, write_json
-from bench.data.audio import read_audio
+from bench.core.errors import UserError
+from bench.core.paths import CACHE_VARIABLE, cache_root, write_json, writing_cache
+from bench.core.threads import ordered_map
+from bench.data.audio import read_utterance
 from bench.data.features import (
     FEATURES_VERSION,
     CorpusStats,
@@ -40,9 +38,6 @@ from bench.data.features import (
     log_power,
 )
 from bench.data.utterance import Corpus, Utterance
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
@@ -105,33 +100,42 @@ class FeatureStore:
 
 
 def open_store(
-    corpus: Corpus, config: FeatureConfig, *, progress: ProgressCallback | None = None
+    corpus: Corpus,
+    config: FeatureConfig,
+    *,
+    stats: CorpusStats | None = None,
+    progress: ProgressCallback | None = None,
 ) -> FeatureStore:
     """The store of `corpus` under `config`, built first where the cache has none.
 
     Of several processes that ask at once one builds and the others wait. A store that is incomplete
     or damaged is built anew.
 
+    Args:
+        corpus: the utterances.
+        config: what is computed of them.
+        stats: what ``normalize="corpus"`` uses, for a network that was trained on another corpus;
+            None: those of the train split.
+        progress: called with (done, total) utterances.
+
     Raises:
         UserError: audio that cannot be read, too little disk space.
         UnwritableError: a cache that cannot be written, or that was full before all was written.
     """
-    key = digest([corpus.digest, to_dict(config), FEATURES_VERSION])
+    given = [] if stats is None else [asdict(stats)]
+    key = digest([corpus.digest, to_dict(config), FEATURES_VERSION, *given])
     folder = cache_root() / "features" / key
     if (store := _open(folder, corpus)) is not None:
         return store
-    try:
+    with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.with_suffix(".lock")):
             # The process that held the lock before may have built it meanwhile.
             if (store := _open(folder, corpus)) is None:
                 if folder.exists():
                     log.warning("the feature store %s is damaged; it is built anew", folder)
-                build_store(folder, corpus, config, progress)
+                build_store(folder, corpus, config, stats, progress)
                 store = _open(folder, corpus)
-    except OSError as error:
-        way_out = f"make room there or set {CACHE_VARIABLE} to another folder,"
-        raise UnwritableError(folder, error, way_out) from error
     assert store is not None, f"the store just built in {folder} cannot be opened"
     return store
 
@@ -166,10 +170,11 @@ def build_store(
     folder: Path,
     corpus: Corpus,
     config: FeatureConfig,
+    stats: CorpusStats | None = None,
     progress: ProgressCallback | None = None,
 ) -> None:
     """Write the store of `corpus` to ``<folder>.partial`` utterance by utterance, then move it to
-    `folder`; no other process may do so at the same time.
+    `folder`; no other process may do so at the same time. Arguments as for `open_store`.
 
     Raises:
         UserError: audio that cannot be read, too little disk space.
@@ -181,11 +186,11 @@ def build_store(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        stats = None
-        train = corpus.split("train") if config.normalize == "corpus" else ()
+        needs_stats = config.normalize == "corpus" and stats is None
+        train = corpus.split("train") if needs_stats else ()
         tick = _ticker(progress, len(train) + len(corpus.utterances))
         with _one_torch_thread():
-            if config.normalize == "corpus":
+            if needs_stats:
                 stats = _corpus_stats(train, config, tick)
             with (partial / "feats.f16").open("wb") as file:
                 lengths = _write_feats(file, corpus.utterances, config, stats, tick)
@@ -216,10 +221,12 @@ def _write_feats(
     """Append the features of each utterance to `file`; return their numbers of frames."""
 
     def compute_one(utterance: Utterance) -> npt.NDArray[np.float16]:
-        return compute(_waveform(utterance, config), config, stats).half().numpy()
+        return (
+            compute(read_utterance(utterance, config.sample_rate_hz), config, stats).half().numpy()
+        )
 
     lengths = []
-    for feats in _ordered_map(compute_one, utterances):
+    for feats in ordered_map(compute_one, utterances):
         file.write(feats.data)
         lengths.append(len(feats))
         tick()
@@ -234,7 +241,7 @@ def _corpus_stats(
     """One pass over the train split for the mean and deviation of each bin."""
 
     def sums_of(utterance: Utterance) -> tuple[int, Tensor, Tensor]:
-        feats_TF = log_power(_waveform(utterance, config), config).double()
+        feats_TF = log_power(read_utterance(utterance, config.sample_rate_hz), config).double()
         return len(feats_TF), feats_TF.sum(0), feats_TF.square().sum(0)
 
     if not train:
@@ -243,34 +250,12 @@ def _corpus_stats(
             "set features.normalize=utterance"
         )
     count, sum_F, square_F = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for num_frames, sums, squares in _ordered_map(sums_of, train):
+    for num_frames, sums, squares in ordered_map(sums_of, train):
         count, sum_F, square_F = count + num_frames, sum_F + sums, square_F + squares
         tick()
     mean_F = sum_F / count
     std_F = (square_F / count - mean_F.square()).clamp(min=0).sqrt()
     return CorpusStats(mean=tuple(mean_F.tolist()), std=tuple(std_F.tolist()))
-
-
-def _waveform(utterance: Utterance, config: FeatureConfig) -> Tensor:
-    return read_audio(
-        utterance.audio, channel=utterance.channel, sample_rate_hz=config.sample_rate_hz
-    )
-
-
-def _ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``map`` with a thread per core and a bounded number of results waiting.
-
-    Threads suffice: decoding and the FFT run outside Python's lock.
-    """
-    num_threads = num_cores()
-    with ThreadPoolExecutor(num_threads) as pool:
-        pending: deque[Future[R]] = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= 4 * num_threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 @contextmanager

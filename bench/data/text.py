@@ -5,13 +5,15 @@ another symbol, and error rates are counted on normalised text, so both are vers
 into every run.
 """
 
+import re
 import string
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 from bench.core.config import digest
 
-TEXT_VERSION = "1"
+TEXT_VERSION = "2"
 """Raised whenever `normalize` gives another text for some input: results then do not compare."""
 
 BLANK = 0
@@ -20,22 +22,71 @@ ALPHABET = " '" + string.ascii_lowercase
 NUM_SYMBOLS = 1 + len(ALPHABET)
 
 _INDEX = {symbol: index for index, symbol in enumerate(ALPHABET, start=1)}
-_APOSTROPHES = "’‘ʼ`´＇"
-_SEPARATORS = '-‐‑‒–—―−.,?!;:"“”„'
-_REPLACED = str.maketrans(
-    dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_SEPARATORS, " ")
-)  # fmt: skip
+
+_APOSTROPHE_NAMES = re.compile(
+    r"APOSTROPHE|(LEFT|RIGHT|HIGH-REVERSED-9) SINGLE QUOTATION|SINGLE HIGH-REVERSED-9"
+    r"|^(GRAVE|ACUTE) ACCENT|^(REVERSED )?PRIME|MODIFIER LETTER (PRIME|(TURNED|REVERSED) COMMA)"
+)
+_QUOTE_NAMES = re.compile(r"QUOTATION MARK|CORNER BRACKET")
+_STOP_NAMES = re.compile(
+    r"FULL STOP|COMMA|QUESTION MARK|EXCLAMATION MARK|COLON|ELLIPSIS"  # SEMICOLON too
+)
 
 
 def normalize(text: str) -> str:
-    """`text` in lower case, typographic forms made plain, punctuation and white space as one space.
+    """`text` in lower case, typographic forms made plain, words parted by one space.
 
-    Accents and digits stay as they are: how to say them is not ours to guess (see
-    `unknown_symbols`).
+    By Unicode category, so that no list has to be complete; the same for references and hypotheses:
+
+    - Compatibility forms (NFKC) become plain: full-width letters, ligatures, the ellipsis.
+    - Format characters (Cf: zero-width spaces, soft hyphens, direction marks, a BOM) vanish.
+    - White space of every kind, dashes (Pd, and the minus sign), full stops, commas, colons,
+      question and exclamation marks of every script, and double quotation marks of every kind
+      (Pi, Pf, " and 「」) part words.
+    - Apostrophes and their look-alikes (’ ‘ ‛ ` ´ ′ ʼ ʻ) become ' between two letters or digits,
+      and vanish at a word's edge, where an apostrophe cannot be told from a quotation mark: goin'
+      is read as goin, dogs' as dogs, 'cause as cause. Two in a row are a quotation mark.
+
+    Everything else stays: accents, digits, brackets, slashes. How to say them is not ours to guess
+    (see `unknown_symbols`).
     """
     # Before NFKC too, which takes the accent ´ apart; and NFKC after lower(), which can undo it.
-    plain = unicodedata.normalize("NFKC", text.translate(_REPLACED)).lower()
-    return " ".join(unicodedata.normalize("NFKC", plain).translate(_REPLACED).split())
+    plain = unicodedata.normalize("NFKC", text.translate(_PLAIN)).lower()
+    plain = unicodedata.normalize("NFKC", plain).translate(_PLAIN)
+    if "'" in plain:
+        plain = re.sub("'+", _inner_only, plain)
+    return " ".join(plain.split())
+
+
+class _PlainForms(dict[int, str]):
+    """What `str.translate` makes of each code point, looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        form = self[code] = _plain_form(chr(code))
+        return form
+
+
+_PLAIN = _PlainForms()
+
+
+def _plain_form(symbol: str) -> str:
+    """`symbol`, or what it stands for: "'", a space, or nothing."""
+    category, name = unicodedata.category(symbol), unicodedata.name(symbol, "")
+    if category == "Cf":
+        return ""
+    if _APOSTROPHE_NAMES.search(name) and category in ("Po", "Pi", "Pf", "Sk", "Lm"):
+        return "'"
+    is_quote = category in ("Pi", "Pf") or (category[0] == "P" and _QUOTE_NAMES.search(name))
+    is_stop = category == "Po" and _STOP_NAMES.search(name)
+    return " " if is_quote or is_stop or category == "Pd" or symbol == "\N{MINUS SIGN}" else symbol
+
+
+def _inner_only(run: re.Match[str]) -> str:
+    """What stays of a run of apostrophes."""
+    if len(run[0]) > 1:
+        return " "
+    around = run.string[run.start() - 1 : run.start()], run.string[run.end() : run.end() + 1]
+    return "'" if all(c and unicodedata.category(c)[0] in "LMN" for c in around) else ""
 
 
 def unknown_symbols(text: str) -> str:
@@ -43,6 +94,12 @@ def unknown_symbols(text: str) -> str:
     are none.
     """
     return "".join(sorted(set(text) - _INDEX.keys()))
+
+
+def count_unknown_symbols(texts: Iterable[str]) -> Counter[str]:
+    """How often normalised `texts` hold each symbol that is outside the alphabet."""
+    counts = Counter("".join(texts))
+    return Counter({symbol: n for symbol, n in counts.items() if symbol not in _INDEX})
 
 
 def encode(text: str) -> list[int]:

@@ -40,7 +40,7 @@ class Utterance:
     """Of the file's bytes and, where there is one, the snippet."""
     snippet: Snippet | None = None
     """The part of `audio` that is the utterance; None: all of it."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``."""
 
 

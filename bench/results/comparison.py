@@ -102,10 +102,11 @@ def _outcomes(definition: StudyDefinition, tables: Tables) -> tuple[list[Outcome
     for label in definition.systems:
         own = confirms[confirms["variant"] == label].sort_values("run")
         good = [scored[run] for run in own["run"] if run in scored]
+        if not good:
+            continue  # of a system without a single scored run nothing can be said
         lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        if good or bad:
-            outcomes.append(Outcome(name=label, runs=(*good, *bad)))
+        outcomes.append(Outcome(name=label, runs=(*good, *bad)))
         if bad:
             ends = ", ".join(lost["state"])
             sentences.append(
@@ -145,7 +146,7 @@ def _variant_row(
         "peak_memory_bytes",
     ):
         row[column] = scored[column].mean()
-    for state in ("finished", "pruned", "diverged", "failed"):
+    for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
     if variant in outcomes.index:
         found: dict[Any, Any] = outcomes.loc[variant].to_dict()

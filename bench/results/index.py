@@ -1,19 +1,35 @@
 """What the list of studies says of each."""
 
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 
-from bench.core.errors import UserError
-from bench.core.paths import OUT
+from bench.core.config import digest, from_dict, to_dict
+from bench.core.errors import UnwritableError, UserError
+from bench.core.paths import OUT, write_json
 from bench.results.comparison import compare
 from bench.results.report_input import REPORT_FILE
-from bench.study.definition import StudyDefinition, load, studies_newest_first
+from bench.results.systems import SCORES
+from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
 from bench.tracking import read_study
+from bench.tracking.record import METRICS, RUN, SUMMARY, read_json
 from reports import StudyRow, build_index
 
 INDEX = "index.html"
+KEPT = "index-row.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _KeptRow:
+    """A row, and what it was made from."""
+
+    key: str
+    row: StudyRow
 
 
 def write_index() -> Path:
@@ -25,14 +41,51 @@ def _row(folder: Path) -> StudyRow:
     report = folder / REPORT_FILE
     link = quote(report.relative_to(OUT).as_posix()) if report.exists() else ""
     try:
-        definition = load(folder)
-        tables = read_study(folder)
-        verdict = compare(definition, tables).verdict
+        return replace(_kept_or_read(folder), report=link)
     except UserError as error:
         return StudyRow(
             name=folder.name, asked="", corpus="", budget="", state="cannot be read",
             changed="", verdict=str(error), report=link,
         )  # fmt: skip
+
+
+def _kept_or_read(folder: Path) -> StudyRow:
+    """The row of the study in `folder` without a link; kept beside its records, as comparing them
+    takes long, and used for as long as neither records nor code have changed."""
+    key = digest({"code": _code_digest(), "records": _records_digest(folder)})
+    try:
+        kept = from_dict(_KeptRow, read_json(folder / KEPT) or {})
+        if kept.key == key:
+            return kept.row
+    except (UserError, ValueError):
+        pass  # nobody has written one, or it is damaged
+    row = _read(folder)
+    with suppress(UnwritableError):  # somebody else's study
+        write_json(folder / KEPT, to_dict(_KeptRow(key=key, row=row)))
+    return row
+
+
+@cache
+def _code_digest() -> str:
+    """Of every module that a row could depend on."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(
+        p for part in ("bench", "reports", "variants") for p in root.glob(f"{part}/**/*.py")
+    )
+    return sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _records_digest(folder: Path) -> str:
+    """Of names, sizes and times of the study's definition and all records of its runs."""
+    names = (RUN, SUMMARY, METRICS, SCORES)
+    files = [folder / FILE, *(p for name in names for p in folder.glob(f"runs/*/*/{name}"))]
+    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(files)]
+    return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
+
+
+def _read(folder: Path) -> StudyRow:
+    definition = load(folder)
+    tables = read_study(folder)
     question = definition.question
     return StudyRow(
         name=definition.name,
@@ -41,8 +94,8 @@ def _row(folder: Path) -> StudyRow:
         budget=definition.budget.name,
         state=_state(definition, tables.runs),
         changed=_last_change(tables.runs),
-        verdict=verdict,
-        report=link,
+        verdict=compare(definition, tables).verdict,
+        report="",
     )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.config import from_dict, to_dict
+from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.core.paths import write_text
 from bench.results.pairs import Outcome
-from bench.results.scored import ScoredSystem, aligned, claims_among
+from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
 from bench.scoring import score
 from bench.stats.verdict import MARGIN
 
@@ -76,7 +76,11 @@ def keep(
         return " ".join(str(codes.setdefault(word, next(number))) for word in text.split())
 
     facts = [
-        {"name": system.name, "facts": dict(system.facts), "notes": list(system.notes)}
+        {
+            "name": system.name,
+            "facts": dict(system.facts),
+            "notes": [*system.notes, *system.warnings],
+        }
         for system in systems
     ]
     head: dict[str, Any] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
@@ -139,7 +143,7 @@ def _runs(rows: Sequence[_Row], system: str) -> tuple[pd.DataFrame, ...]:
             speakers=[row.speaker for row in rows],
             seconds=[0.0] * len(rows),
         )
-        runs.append(pd.DataFrame(map(to_dict, scores)))
+        runs.append(frame_of(scores))
     if not runs:
         raise ValueError(f"no run of {system!r} is there")
     return tuple(runs)

@@ -1,5 +1,6 @@
 """What must be alike for a difference of error rates to mean something (DESIGN.md, section 8.4)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.core.console import ProgressCallback
@@ -53,6 +54,21 @@ def _examples(values: Mapping[str, str]) -> str:
     for name, value in values.items():
         first.setdefault(value, name)
     return ", ".join(f"{name}: {value}" for value, name in first.items())
+
+
+def left_out_of_corpora(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
+    """One sentence for each corpus of which utterances were left out before anybody trained on it;
+    nothing of a corpus that is not here any more."""
+    found = []
+    for config in dict.fromkeys(s.corpus for s in systems if s.corpus is not None):
+        try:
+            reasons = Counter(item.reason for item in load_corpus(config).left_out)
+        except UserError:
+            continue
+        if reasons:
+            shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            found.append(f"{reasons.total()} utterances of {config.name} were left out: {shown}")
+    return tuple(found)
 
 
 def leaks(

@@ -23,11 +23,11 @@ from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
 from bench.stats.multiplicity import ALPHA
 from bench.stats.verdict import MARGIN
-from bench.study.definition import StudyDefinition, load
+from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.match import WIDTH
 from bench.tracking import display_uri, read_study
-from bench.tracking.record import DIFF, ENVIRONMENT, read_json
+from bench.tracking.record import DIFF, ENVIRONMENT, TRAINED, read_json
 from reports import ReportInput
 
 REPORT_FILE = "report.html"
@@ -106,8 +106,13 @@ def command_of(definition: StudyDefinition) -> str:
     parts += [f"--set {shlex.quote(setting)}" for setting in settings]
     if corpus.text != "error":
         parts.append(f"--text {corpus.text}")
+    if corpus.audio != "error":
+        parts.append(f"--audio {corpus.audio}")
     if corpus.channel is not None:
         parts.append(f"--channel {corpus.channel}")
+    if definition.name != own_name(definition):
+        parts.append(f"--name {shlex.quote(definition.name)}")
+    parts.append(f"--device {definition.device}")
     return " ".join(parts)
 
 
@@ -218,7 +223,7 @@ def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[
 
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:
     """See `importances`; a variant with too few trials has no rows."""
-    finished = runs[(runs["kind"] == "trial") & (runs["state"] == "finished")]
+    finished = runs[(runs["kind"] == "trial") & runs["state"].isin(TRAINED)]
     finished = finished[finished["valid_wer"].notna()]
     rows = []
     for label in definition.systems:

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from bench.stats.clusters import Floats
+from bench.tracking.record import TRAINED
 
 
 def best_so_far(values_N: Floats) -> Floats:
@@ -50,12 +51,12 @@ def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """What each variant's search had found and spent after each trial, in the order they ended:
     ``variant, num_trials, train_seconds`` (of all trials so far) and ``best_valid_wer``.
 
-    Only a trial that trained to the end can win, as in the study itself; any other spends its time
-    and adds nothing.
+    Only a trial that trained as far as the budget goes can win, as in the study itself; any other
+    spends its time and adds nothing.
     """
     rows = []
     for variant, trials in _ended(runs).groupby("variant", sort=False):
-        values_N = trials["valid_wer"].where(trials["state"] == "finished").to_numpy(np.float64)
+        values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
         spent_N = trials["train_seconds"].fillna(0.0).cumsum()
         found = zip(spent_N, best_so_far(values_N), strict=True)
         rows += [(variant, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
@@ -74,7 +75,7 @@ def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
     rows = []
     ended = _ended(runs)
     for variant, trials in ended[ended["slot"].between(1, num_random - 1)].groupby("variant"):
-        values_N = trials["valid_wer"].where(trials["state"] == "finished").to_numpy(np.float64)
+        values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
         for n in range(1, len(values_N) + 1):
             expected = expected_best(values_N, n)
             rows.append((variant, n, expected if np.isfinite(expected) else np.nan))
@@ -84,6 +85,6 @@ def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:
     """The trials whose slot is used up, in the order they ended."""
     over = (runs["kind"] == "trial") & runs["state"].isin(
-        ["finished", "pruned", "diverged", "failed"]
+        [*TRAINED, "pruned", "diverged", "failed"]
     )
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")

@@ -2,7 +2,7 @@
 trn files of anybody's."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.config import flatten, to_dict
-from bench.core.errors import UserError
+from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
-from bench.data.text import normalize, text_digest
+from bench.data.text import count_unknown_symbols, text_digest
 from bench.results.kept import is_kept, read_kept
 from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
-from bench.results.scored import ScoredSystem
-from bench.results.transcripts import Transcript, read_json_lines, read_trn
+from bench.results.planned import study_cautions, study_without_verdict
+from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
+from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
 from bench.tracking.record import (
@@ -30,39 +31,73 @@ from bench.tracking.record import (
 )
 
 SCORES = "utterances-test.jsonl"
+SHOWN_SYMBOLS = 20
 NORMALISED = (
-    "texts of files were normalised before they were scored: lower case, punctuation as space"
+    "texts of files were normalised before they were scored: lower case, no quotation marks, no "
+    "sentence punctuation"
 )
 
 
-def read_systems(names: Iterable[str], ref: Path | None = None) -> list[ScoredSystem]:
+def read_systems(
+    names: Iterable[str], ref: Path | None = None, *, common: bool = False, by_name: bool = False
+) -> list[ScoredSystem]:
     """The systems that `names` stand for, in order, each under a name of its own.
 
-    Systems of two studies that are called alike get the name of their study before theirs.
+    Systems of two studies that are called alike get the name of their study before theirs; files
+    that are called alike get their folders.
 
     Args:
         names: of studies (each of whose variants is a system), folders of runs, MLflow run ids,
             JSON-lines files of scored utterances, comparisons that were kept; or trn files, if
             there is a `ref`.
         ref: the reference, a trn file.
+        common: leave out utterances of which `ref` or a trn file has nothing.
+        by_name: name utterances without the folders before their ids.
 
     Raises:
         UserError: nothing is called so; a file that cannot be read; two systems of one name.
+        NoVerdictError: a study that is over and has nothing to compare.
     """
     systems: list[ScoredSystem] = []
     for name in names:
-        systems += (
-            [_scored(Path(name), read_trn(Path(name), ref))] if ref is not None else _of_name(name)
-        )
-    count = Counter(system.name for system in systems)
-    systems = [_under_its_study(s) if s.study and count[s.name] > 1 else s for s in systems]
+        if ref is not None:
+            texts = read_trn(Path(name), ref, common=common, by_name=by_name)
+            systems.append(_scored(Path(name), texts))
+        else:
+            systems += _of_name(name)
+    systems = list(_told_apart(systems))
     name, times = Counter(system.name for system in systems).most_common(1)[0]
     if times > 1:
         raise UserError(
             f"systems are told apart by name, got {name!r} {times} times; name each once, or "
             "rename a file"
         )
-    return systems
+    return [with_ids(system, file_name) for system in systems] if by_name else systems
+
+
+def _told_apart(systems: Sequence[ScoredSystem]) -> Iterator[ScoredSystem]:
+    """`systems`, the names of those that are called alike made longer."""
+    count = Counter(system.name for system in systems)
+    for system in systems:
+        alike = [s.file for s in systems if s.name == system.name and s.file is not None]
+        name = system.name
+        if count[name] > 1 and system.study:
+            name = f"{system.study}/{name}"
+        elif len(alike) > 1 and system.file is not None:
+            name = _shortest_end(system.file, alike)
+        yield replace(system, outcome=replace(system.outcome, name=name))
+
+
+def _shortest_end(file: Path, among: Sequence[Path]) -> str:
+    """As many folders before the name of `file` as tell it from others; its suffix too, if they do
+    not."""
+    paths = [file.resolve(), *({path.resolve() for path in among} - {file.resolve()})]
+    for ends in ([path.with_suffix("").parts for path in paths], [path.parts for path in paths]):
+        own, *others = ends
+        for length in range(1, len(own)):
+            if all(other[-length:] != own[-length:] for other in others):
+                return "/".join(own[-length:])
+    return file.stem
 
 
 def _of_name(name: str) -> list[ScoredSystem]:
@@ -75,6 +110,11 @@ def _of_name(name: str) -> list[ScoredSystem]:
         return [_of_run(run)]
     if path.is_file() and is_kept(path):
         return read_kept(path)
+    if path.suffix.lower() == ".trn" and path.is_file():
+        raise UserError(
+            f"{path} is a trn file, which needs the reference: add --ref REF.trn (then every "
+            "system is a trn file)"
+        )
     if path.is_file():
         return [_scored(path, read_json_lines(path))]
     for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):
@@ -88,22 +128,19 @@ def _of_name(name: str) -> list[ScoredSystem]:
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
     definition = load(folder)
-    planned = definition.budget.num_seeds
-    systems, notes = [], []
+    systems = []
     for label in definition.systems:
         scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
-        if len(scored) != planned:
-            notes.append(f"{folder.name}/{label}: {len(scored)} of {planned} confirm runs scored")
         if scored:
             runs = [path.parent for path in scored]
             system = _of_records(label, runs, folder.name, definition)
             systems.append(_with_lost_runs(system, folder / "runs" / label))
+    missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
-        raise UserError(
-            f"study {folder.name} has no finished confirm run to compare; resume it with "
-            "python -m bench.sweep"
-        )
-    return [replace(systems[0], notes=(*notes, *systems[0].notes)), *systems[1:]]
+        raise NoVerdictError(missing)
+    first = systems[0]
+    notes = (*study_cautions(folder), *first.notes)
+    return [replace(first, notes=notes, no_verdict=missing), *systems[1:]]
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
@@ -195,23 +232,12 @@ def _cpu(environment: Mapping[str, str]) -> str | None:
     return ", recurrences ".join(names) or None
 
 
-def _under_its_study(system: ScoredSystem) -> ScoredSystem:
-    renamed = replace(system.outcome, name=f"{system.study}/{system.name}")
-    return replace(system, outcome=renamed)
-
-
-def _scored(path: Path, texts: Mapping[str, Transcript]) -> ScoredSystem:
+def _scored(path: Path, read: Transcripts) -> ScoredSystem:
     """Texts of others: reference and hypothesis are normalised as ours are, and scored by us.
 
     Symbols outside our alphabet stay, accents and digits too, and count as they are written.
     """
-    refs = {id: normalize(text.ref) for id, text in texts.items()}
-    for id, ref in refs.items():
-        if not ref:
-            raise UserError(
-                f"{texts[id].where}: a reference has at least one word, that of {id!r} is "
-                f"{texts[id].ref[:60]!r}; leave that utterance out"
-            )
+    texts = read.texts
     notes = [NORMALISED]
     if not all(text.speaker for text in texts.values()):
         notes.append(
@@ -220,13 +246,31 @@ def _scored(path: Path, texts: Mapping[str, Transcript]) -> ScoredSystem:
         )
     scores = score(
         ids=texts,
-        refs=refs.values(),
-        hyps=[normalize(text.hyp) for text in texts.values()],
+        refs=[text.ref for text in texts.values()],
+        hyps=[text.hyp for text in texts.values()],
         speakers=[text.speaker for text in texts.values()],
         seconds=[text.seconds for text in texts.values()],
     )
+    run = frame_of(scores)
+    if any(text.written != text.ref for text in texts.values()):
+        run[WRITTEN] = [text.written for text in texts.values()]
     return ScoredSystem(
-        outcome=Outcome(name=path.stem, runs=(pd.DataFrame(map(to_dict, scores)),)),
+        outcome=Outcome(name=path.stem, runs=(run,)),
         facts={"text": text_digest(), "metric": f"jiwer {version('jiwer')}"},
         notes=tuple(notes),
+        warnings=(*read.warnings, *_unknown_symbols(path, run)),
+        file=path,
+        unpaired=read.unpaired,
     )
+
+
+def _unknown_symbols(path: Path, run: pd.DataFrame) -> Iterator[str]:
+    """What texts hold that no recogniser of ours can write, in a sentence."""
+    found = []
+    for what, column in (("references", "ref"), ("hypotheses", "hyp")):
+        if counts := count_unknown_symbols(run[column]).most_common():
+            shown = ", ".join(f"{symbol!r} {count}" for symbol, count in counts[:SHOWN_SYMBOLS])
+            more = f" and {len(counts) - SHOWN_SYMBOLS} more" if counts[SHOWN_SYMBOLS:] else ""
+            found.append(f"in {what} {shown}{more}")
+    if found:
+        yield f"{path}: symbols outside the alphabet count as they are written: {'; '.join(found)}"

@@ -2,150 +2,234 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.core.errors import UserError
-from bench.core.parsing import parse_json
+from bench.core.parsing import split_lines
+from bench.core.paths import read_text
+from bench.core.tables import read_table
+from bench.data.corpora.rows import optional_seconds
+from bench.data.ids import utterance_id
+from bench.data.text import normalize
+from bench.scoring.marks import check_marks, resolve
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
-"""Where a row has none of ID_FIELDS, its recording without suffix names it, as in corpora."""
+"""Where a row has none of ID_FIELDS, its recording and offset name it, as in corpora."""
 TEXT_FIELDS = (("text", "pred_text"), ("ref", "hyp"))
 """What was said and what was understood: as NeMo and the open ASR leaderboard, as we write it."""
-_TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()\s]+)\)\s*")
+SPEAKER_FIELDS = ("speaker", "speaker_id", "client_id")
+_TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*[^()\s])\s*\)\s*")
+_COMMENT = ";;"
+_SHOWN_LINES = 3
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was said in one utterance, and what was understood."""
+    """What was said in one utterance, and what was understood, normalised."""
 
     where: str
     """``file:line`` of the reference."""
     ref: str
     hyp: str
+    written: str
+    """The reference as its owner wrote it, marks and all: the same for every system, where `ref` is
+    the alternative that this hypothesis comes closest to."""
     speaker: str = ""
     seconds: float = math.nan
 
 
-def read_json_lines(path: Path) -> dict[str, Transcript]:
-    """Utterances by id, as NeMo and the open ASR leaderboard write them, or as we do.
+@dataclass(frozen=True, kw_only=True)
+class Transcripts:
+    """A system's file."""
+
+    texts: Mapping[str, Transcript]
+    """By id."""
+    unpaired: frozenset[str] = frozenset()
+    """The ids of references without a hypothesis, and the other way round."""
+    warnings: tuple[str, ...] = ()
+    """What was read in a way that its owner should know of."""
+
+
+def read_json_lines(path: Path) -> Transcripts:
+    """Utterances as NeMo and the open ASR leaderboard write them, or as we do: one JSON object a
+    line, or all in one array, or a CSV or TSV table. A hypothesis that is null is empty, with a
+    warning.
 
     Raises:
-        UserError: a line that is no utterance, or one that is there twice; names the line.
+        UserError: a row that is no utterance, or one that is there twice; names the line.
     """
     texts: dict[str, Transcript] = {}
-    for where, row in _rows(path):
-        id = _id(row)
+    silent: list[str] = []
+    for where, row in read_table(path, "transcripts"):
+        id = _id(row, where)
         ref, hyp = next(((row[r], row[h]) for r, h in TEXT_FIELDS if {r, h} <= row.keys()), (0, 0))
+        if hyp is None:
+            silent.append(where)
+            hyp = ""
         if not id or not isinstance(ref, str) or not isinstance(hyp, str):
             raise UserError(
                 f"{where}: an utterance has text, pred_text and an id (one of "
-                f"{', '.join((*ID_FIELDS, *AUDIO_FIELDS))}), got the keys "
-                f"{', '.join(sorted(row)) or 'none'}; add what is missing"
+                f"{', '.join((*ID_FIELDS, *AUDIO_FIELDS))}), got {_shown(row)}; add what is missing"
             )
         if id in texts:
-            raise UserError(f"{where}: {id!r} is there already; remove one of the lines")
-        speaker = row.get("speaker")
+            raise UserError(
+                f"{where}: {id!r} is there already ({texts[id].where}); remove one of the lines"
+            )
+        ref = normalize(ref)
         texts[id] = Transcript(
             where=where,
             ref=ref,
-            hyp=hyp,
-            speaker="" if speaker is None else str(speaker),
+            hyp=normalize(hyp),
+            written=ref,
+            speaker=_speaker(row),
             seconds=_seconds(row),
         )
-    return _some(path, texts)
+    warnings = (
+        [f"{path}: {len(silent)} of {len(texts)} hypotheses are null and count as empty, in "
+         f"{_some_of(silent)}"] if silent else []
+    )  # fmt: skip
+    return Transcripts(texts=_some(path, texts), warnings=tuple(warnings))
 
 
-def read_trn(path: Path, ref: Path) -> dict[str, Transcript]:
-    """Utterances by id from NIST's transcripts, hypotheses in `path` and references in `ref`.
+def read_trn(path: Path, ref: Path, *, common: bool = False, by_name: bool = False) -> Transcripts:
+    """Utterances from NIST's transcripts, hypotheses in `path` and references in `ref`; marks as
+    `bench.scoring.marks` reads them. Ids are alike whatever their case, as for NIST's tools.
+
+    Args:
+        path: of the hypotheses.
+        ref: of the references.
+        common: leave out utterances that only one of the files has, instead of refusing them.
+        by_name: ids are alike whose last parts are, whatever folders stand before them.
 
     Raises:
         UserError: a line of another form, an utterance twice, or one that only one file has.
     """
-    refs, hyps = _trn(ref), _trn(path)
-    for id in (*refs, *hyps):
-        if id not in refs or id not in hyps:
-            missing, extra = len(refs.keys() - hyps.keys()), len(hyps.keys() - refs.keys())
-            where = (refs if id in refs else hyps)[id][0]
-            raise UserError(
-                f"{path} must have the utterances of {ref}, but {id!r} is only in {where} "
-                f"({missing} missing, {extra} too many); correct {path}"
-            )
-    return {
-        id: Transcript(where=where, ref=words, hyp=hyps[id][1], speaker=_trn_speaker(id))
-        for id, (where, words) in refs.items()
-    }
+    refs, hyps = (
+        _trn(file, lambda id: (file_name(id) if by_name else id).lower()) for file in (ref, path)
+    )
+    unpaired = {**refs, **hyps}.keys() - (refs.keys() & hyps.keys())
+    if unpaired and not common:
+        id = next(id for id in (*refs, *hyps) if id in unpaired)
+        line = (refs if id in refs else hyps)[id]
+        missing, extra = len(refs.keys() - hyps.keys()), len(hyps.keys() - refs.keys())
+        raise UserError(
+            f"{path} must have the utterances of {ref}, but {line.id!r} is only in {line.where} "
+            f"({missing} missing, {extra} too many); correct {path}, or add --common to leave them "
+            "out"
+        )
+    texts = {line.id: _paired(line, hyps[id]) for id, line in refs.items() if id in hyps}
+    if not texts:
+        ids = (next(iter(lines.values())).id for lines in (hyps, refs))
+        raise UserError(
+            f"{path} and {ref} have no utterance in common (such as "
+            f"{' and '.join(map(repr, ids))}); make the ids alike"
+        )
+    ids = (refs[id].id if id in refs else hyps[id].id for id in unpaired)
+    return Transcripts(texts=texts, unpaired=frozenset(ids))
 
 
-def _trn_speaker(id: str) -> str:
-    """What stands before the first dash, or underscore where there is none, as for NIST's tools."""
-    return id.partition("-" if "-" in id else "_")[0]
+@dataclass(frozen=True)
+class _Line:
+    """Of a trn file."""
+
+    where: str
+    id: str
+    words: str
 
 
-def _id(row: Mapping[str, Any]) -> str:
-    for key in (*ID_FIELDS, *AUDIO_FIELDS):
-        value = row.get(key)
-        if isinstance(value, str | int) and str(value).strip():
-            named = Path(str(value))
-            return str(named.with_suffix("")) if key in AUDIO_FIELDS and named.name else str(value)
-    return ""
+def _paired(ref: _Line, hyp: _Line) -> Transcript:
+    resolved_ref, resolved_hyp = resolve(ref.words, hyp.words)
+    return Transcript(
+        where=ref.where,
+        ref=resolved_ref,
+        hyp=resolved_hyp,
+        written=" ".join(ref.words.split()),
+        # What stands before the first dash, or underscore where there is none, as for NIST's tools.
+        speaker=ref.id.partition("-" if "-" in ref.id else "_")[0],
+    )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _trn(path: Path, key: Callable[[str], str]) -> dict[str, _Line]:
+    """NIST's transcripts, words and then the id in parentheses, by the `key` of the id."""
+    texts: dict[str, _Line] = {}
     for where, line in _lines(path):
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{where}: a line is one JSON object, got {line[:60]!r}; correct it (trn files "
-                "need --ref)"
-            )
-        yield where, row
-
-
-def _trn(path: Path) -> dict[str, tuple[str, str]]:
-    """NIST's transcripts, words and then the id in parentheses: ``file:line`` and words by id."""
-    texts: dict[str, tuple[str, str]] = {}
-    for where, line in _lines(path):
+        if line.startswith(_COMMENT):
+            continue
         match = _TRN_LINE.fullmatch(line)
         if match is None:
             raise UserError(
                 f"{where}: a line reads `WORDS (ID)`, got {line[:60]!r}; correct the line"
             )
-        if "{" in match["words"]:
+        id = " ".join(match["id"].split())
+        if key(id) in texts:
+            other = texts[key(id)]
             raise UserError(
-                f"{where}: alternatives in braces are not scored, got {line[:60]!r}; keep one"
+                f"{where}: {id!r} is there already ({other.where}: {other.id!r}); remove one of "
+                "the lines"
             )
-        if match["id"] in texts:
-            raise UserError(f"{where}: {match['id']!r} is there already; remove one of the lines")
-        texts[match["id"]] = (where, match["words"])
+        try:
+            check_marks(match["words"])
+        except ValueError as error:
+            raise UserError(
+                f"{where}: alternatives read `{{ one / another }}`, but {error}; correct the line"
+            ) from error
+        texts[key(id)] = _Line(where, id, match["words"])
     return _some(path, texts)
+
+
+def file_name(id: str) -> str:
+    """An id without the folders before it."""
+    return re.split(r"[/\\]", id)[-1]
+
+
+def _id(row: Mapping[str, Any], where: str) -> str:
+    for key in (*ID_FIELDS, *AUDIO_FIELDS):
+        value = row.get(key)
+        if isinstance(value, str | int) and str(value).strip():
+            if key in ID_FIELDS:
+                return str(value)
+            return utterance_id(str(value), optional_seconds(row, "offset", where))
+    return ""
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of `path` that are not blank, each after its ``file:line``."""
-    try:
-        # Not splitlines(), which also breaks at characters that a text may hold.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"{path} cannot be read ({reason}); name a text file") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(split_lines(read_text(path, "transcripts")), start=1):
         if line.strip():
-            yield f"{path}:{number}", line
+            yield f"{path}:{number}", line.strip()
+
+
+def _speaker(row: Mapping[str, Any]) -> str:
+    named = (row[key] for key in SPEAKER_FIELDS if row.get(key) is not None)
+    return str(next(named, ""))
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
     value = row.get("seconds", row.get("duration"))
     # An int may be too large for a float; no recording is that long.
     return float(value) if isinstance(value, int | float) and abs(value) < 1e9 else math.nan
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    """What a row has instead of what it needs."""
+    wrong = [
+        f"{key}: {row[key]!r:.40}"
+        for pair in TEXT_FIELDS
+        for key in pair
+        if not isinstance(row.get(key, ""), str)
+    ]
+    return ", ".join(wrong) or f"the keys {', '.join(sorted(row)) or 'none'}"
+
+
+def _some_of(places: list[str]) -> str:
+    more = f" and {len(places) - _SHOWN_LINES} more" if len(places) > _SHOWN_LINES else ""
+    return ", ".join(places[:_SHOWN_LINES]) + more
 
 
 def _some(path: Path, texts: dict[str, T]) -> dict[str, T]:

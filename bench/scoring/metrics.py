@@ -68,7 +68,7 @@ METRICS: dict[str, Metric] = {
             name="num_nonfinite",
             direction="minimize",
             unit="steps",
-            summary="steps left out because loss or gradient was not finite",
+            summary="steps skipped because loss, gradient or statistics were not finite",
         ),
         Metric(
             name="num_micro_batches",
@@ -96,7 +96,7 @@ METRICS: dict[str, Metric] = {
             name="train_seconds",
             direction="minimize",
             unit="s",
-            summary="wall time of training steps; evaluation and checkpoints are not counted",
+            summary="of computing in training steps: CPU seconds on a CPU, wall seconds on a GPU",
         ),
         Metric(
             name="peak_memory_bytes",

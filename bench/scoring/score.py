@@ -1,13 +1,18 @@
-"""Errors of recognised texts, in words and in characters; jiwer aligns, we count and add up.
+"""Errors of recognised texts, in words and in characters.
 
-Rates are those of a corpus: all errors over all reference words. They are not clipped, so a
-recogniser that inserts enough goes beyond 1.
+The counts are jiwer's (Levenshtein distance; its alignment is rapidfuzz's), taken from rapidfuzz
+itself, which is some twenty times faster utterance by utterance. Rates are those of a corpus: all
+errors over all reference words. They are not clipped, so a recogniser that inserts enough goes
+beyond 1.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import jiwer
+from rapidfuzz.distance import Levenshtein
+
+from bench.data.text import normalize
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +63,12 @@ def score(
 ) -> list[UtteranceScore]:
     """One score per utterance; the arguments run in parallel.
 
-    Texts are normalised (bench.data.text). A reference has at least one word; a hypothesis may be
-    empty. White space that a network puts around or doubles between words counts in neither rate.
+    References and hypotheses are normalised by the same rule (`bench.data.text.normalize`), so
+    white space that a network doubles between words, or an apostrophe at a word's edge, counts in
+    neither rate. Both may be empty: of a reference without a word, what was inserted counts.
 
     Raises:
-        ValueError: a reference without a word, or arguments of different lengths.
+        ValueError: arguments of different lengths.
     """
     rows = zip(ids, refs, hyps, speakers, seconds, strict=True)
     return [_score_one(*row) for row in rows]
@@ -72,11 +78,11 @@ def totals(scores: Iterable[UtteranceScore]) -> Totals:
     """The sums and corpus-level rates of `scores`.
 
     Raises:
-        ValueError: no scores; nothing was said, so no rate exists.
+        ValueError: no reference has a word, so no rate exists.
     """
     rows = list(scores)
-    if not rows:
-        raise ValueError("error rates need at least one utterance, got none")
+    if not any(row.num_ref_words for row in rows):
+        raise ValueError(f"error rates need a reference word, got none in {len(rows)} utterances")
     substitutions = sum(row.substitutions for row in rows)
     deletions = sum(row.deletions for row in rows)
     insertions = sum(row.insertions for row in rows)
@@ -98,24 +104,29 @@ def totals(scores: Iterable[UtteranceScore]) -> Totals:
 
 
 def _score_one(id: str, ref: str, hyp: str, speaker: str, seconds: float) -> UtteranceScore:
-    ref, hyp = " ".join(ref.split()), " ".join(hyp.split())
-    if not ref:
-        raise ValueError(f"a reference has at least one word, that of utterance {id!r} has none")
-    words = jiwer.process_words(ref, hyp)
-    chars = jiwer.process_characters(ref, hyp)
+    ref, hyp = normalize(ref), normalize(hyp)
+    words = ref.split()
+    substitutions, deletions, insertions = _errors(words, hyp.split())
+    char_substitutions, char_deletions, char_insertions = _errors(ref, hyp)
     return UtteranceScore(
         id=id,
         speaker=speaker,
         seconds=seconds,
-        num_ref_words=words.hits + words.substitutions + words.deletions,
-        substitutions=words.substitutions,
-        deletions=words.deletions,
-        insertions=words.insertions,
-        hits=words.hits,
+        num_ref_words=len(words),
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        hits=len(words) - substitutions - deletions,
         num_ref_chars=len(ref),
-        char_substitutions=chars.substitutions,
-        char_deletions=chars.deletions,
-        char_insertions=chars.insertions,
+        char_substitutions=char_substitutions,
+        char_deletions=char_deletions,
+        char_insertions=char_insertions,
         ref=ref,
         hyp=hyp,
     )
+
+
+def _errors(ref: Sequence[str], hyp: Sequence[str]) -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions from `ref` to `hyp`."""
+    steps = Counter(step.tag for step in Levenshtein.editops(ref, hyp))
+    return steps["replace"], steps["delete"], steps["insert"]

@@ -7,17 +7,20 @@ from typing import Any
 
 from bench.core.config import digest, flatten, from_dict, to_dict, updated
 from bench.core.errors import UserError
+from bench.core.names import check_name
 from bench.core.parsing import parse_json
-from bench.core.paths import OUT, write_json
+from bench.core.paths import OUT, SINGLE_RUNS, write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
 from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
-from bench.study.question import Question, System, check_label
+from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig, default_run_config
 
 FILE = "study.json"
+RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
+"""What else lies in the folder of all studies."""
 CONFIRM_SEEDS_FROM = 5_000
 SEEDS_PER_STUDY = 10_000
 
@@ -50,8 +53,10 @@ class StudyDefinition:
 
     def __post_init__(self) -> None:
         """Check what other methods count on."""
+        if self.name:  # it has none until the rest of it is known
+            check_name(self.name, "a study", RESERVED_NAMES)
         for label in self.systems:
-            check_label(label)
+            check_name(label, "a system")
             if label not in self.spaces:
                 raise ValueError(f"each system has a space, {label} has none")
 
@@ -120,8 +125,10 @@ def define(
 
     Raises:
         UserError: unknown variant, config key or value; a variant named twice; a setting of one
-            system that is also set for all; a size that cannot be matched.
+            system that is also set for all; a size that cannot be matched; a name that is none.
     """
+    if name is not None:
+        _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
     spaces = {}
     for label, system in labelled.items():
@@ -148,7 +155,14 @@ def define(
     )
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
-    return replace(definition, name=name or _name(definition))
+    return replace(definition, name=own_name(definition) if name is None else name)
+
+
+def _check_study_name(name: str) -> None:
+    try:
+        check_name(name, "a study", RESERVED_NAMES)
+    except ValueError as error:
+        raise UserError(f"--name: {error}") from error
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
@@ -195,7 +209,8 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
     return matched
 
 
-def _name(definition: StudyDefinition) -> str:
+def own_name(definition: StudyDefinition) -> str:
+    """What a study is called unless its user names it: what is compared, on what, how long."""
     plain = to_dict(definition)
     short = digest({key: plain[key] for key in ("systems", "spaces", "settings", "seed")})[:8]
     labels = tuple(definition.systems)

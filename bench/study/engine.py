@@ -7,11 +7,13 @@ runs twice.
 import multiprocessing
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,14 +21,21 @@ from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
-from bench.core.paths import cache_root
+from bench.core.interrupt import kept_from_children
+from bench.core.paths import cache_folder, writing_cache
 from bench.study.worker import Assignment, limit_threads, work
+from bench.tracking import set_mlflow_defaults
 
 Message = dict[str, Any]
 
 PRELOADED = ("bench.study.worker", "bench.tracking.preload", "torch._dynamo")
 """Imported once, by the server that workers are forked from, which passes over what it does not
 find. The last is what a process's first optimizer imports, for a second."""
+
+
+MAX_SOCKET_FOLDER_BYTES = 70
+"""A socket's path has at most 108 bytes on Linux and 104 on macOS; multiprocessing adds some 30."""
+SOCKET_FOLDERS = (Path("/tmp"), Path("/var/tmp"))
 
 
 class Worker(Protocol):
@@ -44,6 +53,9 @@ class Worker(Protocol):
 
     def kill(self) -> None:
         """Stop it at once."""
+
+    def end_frozen(self) -> None:
+        """End it although it does not react."""
 
     def close(self) -> None:
         """Give back what it held; it has ended."""
@@ -82,8 +94,12 @@ class LocalEngine:
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
+        set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+        _choose_socket_folder()
+        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        with kept_from_children():
+            forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""
@@ -92,7 +108,8 @@ class LocalEngine:
         for gpu, place in self._places:
             lock = _gpu_lock(gpu, place)
             try:
-                lock.acquire(timeout=0)
+                with writing_cache(Path(lock.lock_file)):
+                    lock.acquire(timeout=0)
             except Timeout:
                 continue
             return _Process(self._context, assignment.on_gpu(gpu), lock)
@@ -136,6 +153,9 @@ class _Process:
         self.process.terminate()
 
     def kill(self) -> None:
+        self.process.kill()
+
+    def end_frozen(self) -> None:
         self.process.kill()
 
     def close(self) -> None:
@@ -208,7 +228,27 @@ def _names_of(gpus: Sequence[str]) -> list[str]:
     return names
 
 
+def _choose_socket_folder() -> None:
+    """Let multiprocessing keep its sockets in a folder whose path is short enough for their names:
+    the temporary one, else /tmp.
+
+    Raises:
+        UserError: none can be written.
+    """
+    given = tempfile.gettempdir()
+    if len(os.fsencode(given)) <= MAX_SOCKET_FOLDER_BYTES:
+        return
+    try:
+        tempfile.tempdir = str(next(f for f in SOCKET_FOLDERS if os.access(f, os.W_OK | os.X_OK)))
+        util.get_temp_dir()  # chosen once a process
+    except StopIteration as error:
+        raise UserError(
+            f"TMPDIR must have at most {MAX_SOCKET_FOLDER_BYTES} bytes where /tmp cannot be "
+            f"written, since sockets are named below it, got {given}; set a shorter one"
+        ) from error
+    finally:
+        tempfile.tempdir = given
+
+
 def _gpu_lock(gpu: str, place: int) -> FileLock:
-    path = cache_root() / "locks" / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
+    return FileLock(cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock")

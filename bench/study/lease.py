@@ -4,17 +4,17 @@ The holder's name lies in ``lease.json`` in the run's folder, and a thread touch
 few seconds. Others take the holder for gone when
 
 - it ran on this host and the kernel has freed its lock on the file, so at once; or
-- the file has not been touched for as long as the holder allowed, by the observer's own monotonic
-  clock (the clocks of two machines are never compared): its host is gone, or it is frozen. A frozen
-  process on this host is killed before its run is given to another.
+- it ran on another host, and the file has not been touched for as long as the holder allowed, by
+  the observer's own monotonic clock (the clocks of two machines are never compared).
 
-A worker that wakes up after its run was given away finds another lease there, and stops.
+A process of this host that is alive keeps its run, also if it stands still: whose it is nobody here
+knows, so that it is named (`LeaseWatch.check_holder`) and never killed. A worker of another host
+that wakes up after its run was given away finds another lease there, and stops.
 """
 
 import fcntl
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -26,19 +26,20 @@ from types import TracebackType
 from typing import IO, Self
 
 from bench.core.config import from_dict
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UnwritableError, UserError
 from bench.core.parsing import parse_json
 from bench.core.paths import write_json
+from bench.study.claim import standing_still, this_process
 
 FILE = "lease.json"
 GRACE_SECONDS = 60.0
 TOUCHES_PER_GRACE = 6
-KILL_SECONDS = 10.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _logger = logging.getLogger(__name__)
 
 
-class LeaseLostError(Exception):
+class LeaseLostError(TemporaryError):
     """The run was given to another worker: nothing may be written to its folder any more."""
 
 
@@ -48,6 +49,8 @@ class Holder:
 
     host: str
     pid: int
+    name: str
+    """For people: process, user and machine."""
     token: str
     """Differs from lease to lease."""
     grace_seconds: float
@@ -75,7 +78,11 @@ class Lease:
         `on_loss` is called, from a thread, if the run is given to another worker.
         """
         holder = Holder(
-            host=this_host(), pid=os.getpid(), token=uuid.uuid4().hex, grace_seconds=grace_seconds
+            host=this_host(),
+            pid=os.getpid(),
+            name=this_process(),
+            token=uuid.uuid4().hex,
+            grace_seconds=grace_seconds,
         )
         path, new = folder / FILE, folder / f".{FILE}.{holder.token}"
         write_json(new, asdict(holder))
@@ -94,7 +101,10 @@ class Lease:
             LeaseLostError: it is not.
         """
         if not self._is_ours():
-            raise LeaseLostError(f"{self._path.parent} was given to another worker")
+            raise LeaseLostError(
+                f"{self._path.parent} was given to another worker while this process gave no sign "
+                "of life; nothing more is written there"
+            )
 
     def release(self) -> None:
         """Let others have the run."""
@@ -138,50 +148,109 @@ class LeaseWatch:
         self._last_seen: dict[Path, tuple[tuple[str, int], float]] = {}
 
     def is_held(self, folder: Path) -> bool:
-        """Whether a worker that is not gone holds the run in `folder`."""
+        """Whether a worker that is not gone holds the run in `folder`.
+
+        Raises:
+            UserError: the lease is another user's, who keeps it from us.
+        """
         found = _read(folder / FILE)
         if found is None:
             return False
-        holder, touched = found
-        if holder.host == this_host() and _is_unlocked(folder / FILE):
+        silent_seconds = self._silence(folder, *found)
+        holder, _ = found
+        if holder.host == this_host():
+            return not _is_unlocked(folder / FILE)
+        return silent_seconds <= holder.grace_seconds
+
+    def is_standing_still(self, folder: Path) -> bool:
+        """Whether a process of this host holds the run in `folder`, lives, and has given no sign of
+        life for as long as it allowed."""
+        found = _read(folder / FILE)
+        if found is None:
             return False
+        holder, _ = found
+        silent_seconds = self._silence(folder, *found)
+        here = holder.host == this_host() and not _is_unlocked(folder / FILE)
+        return here and silent_seconds > holder.grace_seconds
+
+    def check_holder(self, folder: Path) -> None:
+        """Return unless the holder of the run in `folder` stands still.
+
+        Raises:
+            TemporaryError: it does; names it.
+        """
+        found = _read(folder / FILE)
+        if found is not None and self.is_standing_still(folder):
+            holder, _ = found
+            raise standing_still(holder.name, folder, holder.grace_seconds)
+
+    def holder_of(self, folder: Path) -> str:
+        """Who holds the run in `folder`, for people."""
+        found = _read(folder / FILE)
+        return "nobody" if found is None else found[0].name
+
+    def take(
+        self, folder: Path, *, grace_seconds: float, on_loss: Callable[[], None] = lambda: None
+    ) -> Lease | None:
+        """A lease on the run in `folder`, or None if it is held; the caller has the claim on it."""
+        if self.is_held(folder):
+            return None
+        self.break_(folder)
+        return Lease.take(folder, grace_seconds=grace_seconds, on_loss=on_loss)
+
+    def break_(self, folder: Path) -> None:
+        """Take the run in `folder` from a holder that is gone.
+
+        Raises:
+            UnwritableError: the lease is another user's, who keeps it from us.
+        """
+        found = _read(folder / FILE)
+        if found is None:
+            return
+        _logger.warning("%s: %s is gone", folder, found[0].name)
+        try:
+            (folder / FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise UnwritableError(folder / FILE, error) from error
+        self._last_seen.pop(folder, None)
+
+    def _silence(self, folder: Path, holder: Holder, touched: int) -> float:
+        """Seconds since the last sign of life that we have seen."""
         now, state = self._clock(), (holder.token, touched)
         before, since = self._last_seen.get(folder, (None, now))
         if state != before:
             self._last_seen[folder] = (state, now)
-            return True
-        return now - since <= holder.grace_seconds
-
-    def break_(self, folder: Path) -> None:
-        """Take the run in `folder` from a holder that is gone; one frozen on this host is
-        killed."""
-        found = _read(folder / FILE)
-        if found is None:
-            return
-        holder, _ = found
-        if holder.host == this_host():
-            _kill(holder.pid, folder / FILE)
-        _logger.warning("%s: its worker on %s is gone", folder, holder.host.split()[0])
-        (folder / FILE).unlink(missing_ok=True)
-        self._last_seen.pop(folder, None)
+            return 0.0
+        return now - since
 
 
 def this_host() -> str:
-    """The name of this machine, and of its process numbers: two containers may share a host."""
+    """The name of this machine, of its start and of its process numbers: two machines may have the
+    same name, two containers share a host."""
     try:
+        boot = BOOT_ID.read_text(encoding="ascii").strip()
         processes = str(Path("/proc/self/ns/pid").readlink())
     except OSError:  # no Linux
-        processes = "pid"
-    return f"{socket.gethostname()} {processes}"
+        boot, processes = "boot", "pid"
+    return f"{socket.gethostname()} {boot} {processes}"
 
 
 def _read(path: Path) -> tuple[Holder, int] | None:
-    """The holder, and when the lease was touched last; None if there is no (readable) lease."""
+    """The holder, and when the lease was touched last; None if there is no (readable) lease.
+
+    Raises:
+        UserError: the file is another user's, who keeps it from us.
+    """
     try:
         with path.open("rb") as handle:
             return from_dict(Holder, parse_json(handle.read())), os.fstat(
                 handle.fileno()
             ).st_mtime_ns
+    except PermissionError as error:
+        raise UserError(
+            f"{path} must be readable for all who work in a folder, got {error.strerror}; work in "
+            "another folder, or share this one (a common group, umask 002)"
+        ) from error
     except (FileNotFoundError, UserError, ValueError):
         return None
 
@@ -197,15 +266,3 @@ def _is_unlocked(path: Path) -> bool:
     except FileNotFoundError:
         pass
     return True
-
-
-def _kill(pid: int, path: Path) -> None:
-    """Kill the process that holds the lock on `path`; as long as it is held, `pid` is that
-    process's."""
-    deadline = time.monotonic() + KILL_SECONDS
-    while not _is_unlocked(path) and time.monotonic() < deadline:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return  # gone just now, or another user's: it finds its lease lost
-        time.sleep(0.02)

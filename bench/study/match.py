@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import torch
-
 from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
-from bench.training.config import RunConfig, build_model
+from bench.training.config import RunConfig, model_shape
 from variants.cost import macs_per_second, num_parameters
 from variants.spec import AcousticModel
 
@@ -21,7 +19,6 @@ TOLERANCE = 0.01
 
 WIDTH = "model.width"
 MAX_WIDTH = 2**16
-MATCH_FORM = "params=N|macs=N"
 _SUFFIXES = {"G": 1_000_000_000, "M": 1_000_000, "k": 1_000, "": 1}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
 
@@ -89,9 +86,7 @@ def size(quantity: str, config: RunConfig) -> float:
     Raises:
         UserError: the network cannot be built.
     """
-    with torch.device("meta"):
-        model = build_model(config)
-    return QUANTITIES[quantity].count(model, config)
+    return QUANTITIES[quantity].count(model_shape(config), config)
 
 
 def solve_width(config: RunConfig, match: Match, label: str) -> int:

@@ -14,6 +14,7 @@ from bench.tracking.record import (
     POINT,
     RUN,
     SUMMARY,
+    TRAINED,
     read_json,
     read_lines,
     read_run,
@@ -78,8 +79,8 @@ class StudyProgress:
         return [run for run in self.runs if run.state == "running"]
 
     def best(self, variant: str, kind: str) -> float | None:
-        """The lowest valid WER of the runs of `variant` that trained to the end."""
-        ended = [run for run in self.of(variant, kind) if run.state == "finished"]
+        """The lowest valid WER of the runs of `variant` that trained as far as the budget goes."""
+        ended = [run for run in self.of(variant, kind) if run.state in TRAINED]
         return min((wer for run in ended for wer in run.valid_wers), default=None)
 
     def as_json(self) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class ProgressReader:
                 folder = run_folder(self._folder, label, "trial", slot)
                 trials.append(self._run(folder, label, "trial", slot, budget.search_epochs, now))
             yield from trials
-            if all(t.has_ended for t in trials) and all(t.state != "finished" for t in trials):
+            if all(t.has_ended for t in trials) and not any(t.state in TRAINED for t in trials):
                 continue  # nothing to confirm
             for slot in range(budget.num_seeds):
                 folder = run_folder(self._folder, label, "confirm", slot)

@@ -1,7 +1,6 @@
 """Questions: the files ``sweeps/studies/<name>.toml``, a claim each, and systems to test it."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,10 @@ from typing import Any
 from bench.core.config import dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
+from bench.core.names import check_name
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, read_toml
 from variants import VARIANTS
-
-_LABEL = re.compile(r"[a-z0-9][a-z0-9.-]*")
-"""What a system may be called: its name is also that of a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,23 +115,10 @@ def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     return {name: load_study_file(name, folder) for name in names}
 
 
-def check_label(label: str) -> None:
-    """Refuse what could not be the name of a folder, or would climb out of one.
-
-    Raises:
-        ValueError: it is no label.
-    """
-    if not _LABEL.fullmatch(label):
-        raise ValueError(
-            "a system is called by small letters, digits, dots and dashes, got "
-            f"{label!r}; rename it"
-        )
-
-
 def _system(label: str, row: Any, path: Path) -> System:
     where = f"{path.name} [systems.{label}]"
     try:
-        check_label(label)
+        check_name(label, "a system")
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
     if not isinstance(row, Mapping) or not isinstance(row.get("variant"), str):

@@ -20,7 +20,7 @@ from bench.core.seeding import derive
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.lease import FILE as LEASE
 from bench.study.lease import Lease, LeaseWatch
-from bench.study.search import distribution, make_pruner, make_sampler
+from bench.study.search import distribution, make_pruner, make_sampler, rank_last
 from bench.study.space import Value
 from bench.study.storage import QueueStorage, patient
 
@@ -38,10 +38,15 @@ class Slot:
     number: int
     state: TrialState
     value: float | None
-    """Best valid WER; of a pruned trial the last one that it reported."""
+    """Best valid WER; of a pruned trial the last one that it reported, infinite if it diverged."""
     params: Mapping[str, Any]
     outcome: str | None
-    """"finished", "pruned", "diverged" or "failed" once it has ended."""
+    """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has taken it and not ended it."""
+        return self.state == TrialState.RUNNING
 
 
 class SlotQueue:
@@ -59,6 +64,7 @@ class SlotQueue:
         self._queue = storage
         self._storage = storage.optuna
         self._name = f"{definition.name}/{system}"
+        self._loaded: Study | None = None
 
     @patient
     def prepare(self) -> None:
@@ -139,9 +145,9 @@ class SlotQueue:
         """Record how `trial` ended; `value` is its best valid WER, if it has one."""
         state = {
             "finished": TrialState.COMPLETE,
+            "cut": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
-            # Pruned with its worst value, so that the sampler learns to stay away; NaN would teach
-            # it nothing.
+            # Not failed, which would teach the sampler nothing.
             "diverged": TrialState.PRUNED,
             "failed": TrialState.FAIL,
         }[outcome]
@@ -149,11 +155,15 @@ class SlotQueue:
         if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
             return  # told before, when the answer did not come through
         trial.set_user_attr(STATE, outcome)
-        study.tell(trial, value if outcome == "finished" else None, state=state)
+        if outcome == "diverged":
+            rank_last(trial)
+        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:
-            return optuna.load_study(study_name=self._name, storage=self._storage)
+            if self._loaded is None:  # its number and direction are asked for once
+                self._loaded = optuna.load_study(study_name=self._name, storage=self._storage)
+            return self._loaded
         budget = self._definition.budget
         # A sampler of the same seed in every worker would propose the same trial to all: derive it
         # from what is there.
@@ -174,8 +184,8 @@ class SlotQueue:
 
 
 def best_slot(slots: list[Slot]) -> Slot | None:
-    """The slot with the lowest valid WER among those that trained to the end; the earlier of
-    equals."""
+    """The slot with the lowest valid WER among those that trained as far as the budget goes; the
+    earlier of equals."""
     ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
     return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
 

@@ -148,6 +148,9 @@ class _Task:
     def kill(self) -> None:
         self._ray.cancel(self.said, force=True)
 
+    def end_frozen(self) -> None:
+        self.stop()  # the task kills what does not react, which is its child and not Ray's
+
     def close(self) -> None:
         """Ray frees what it kept for a task that has ended."""
 

@@ -3,6 +3,7 @@
 Trials and confirm runs of a study and single runs of `bench.train` all pass through `perform`.
 """
 
+import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 
 from bench.core.config import to_dict
 from bench.core.console import ProgressCallback
-from bench.core.errors import UnwritableError, UserError
+from bench.core.errors import UserError
+from bench.core.memory import as_exhausted
 from bench.core.paths import append_text
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
@@ -21,7 +23,7 @@ from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.study.lease import LeaseLostError
 from bench.tracking import RunIdentity, Tracker, TrackingTarget
-from bench.tracking.record import read_json
+from bench.tracking.record import TRAINED, read_json
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -64,11 +66,12 @@ def perform(
     `check_lease` is called before each log point, and before the end is written.
 
     Returns:
-        How it ended ("finished", "pruned", "diverged", "killed"), and its best valid WER if it has
-        one.
+        How it ended ("finished", "cut", "pruned", "diverged", "killed"), and its best valid WER if
+        it has one.
 
     Raises:
-        UnwritableError: the disk is full; the run goes on when it is performed again.
+        ExhaustedError: the disk is full, or there is no memory left; the run goes on when it is
+            performed again.
         LeaseLostError: another worker has the run; nothing more is written.
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
@@ -101,16 +104,17 @@ def perform(
         metrics = _summary(result) | _costs(model, plan.config)
         # A run that diverged counts too, with what it could do before.
         has_best = (plan.folder / BEST).exists()
-        if outcome == "finished" or (outcome == "diverged" and plan.open_test and has_best):
+        if outcome in TRAINED or (outcome == "diverged" and plan.open_test and has_best):
             metrics |= _score(plan, sets, device, tracker)
         check_lease()
     except LeaseLostError:
         raise
-    except UnwritableError:
-        # No end of the run: it goes on from its last checkpoint once there is room.
-        tracker.close("killed")
-        raise
     except Exception as error:
+        if (exhausted := as_exhausted(error)) is not None:
+            # No end of the run: it goes on from its last checkpoint once there is room.
+            traceback.clear_frames(error.__traceback__)  # they hold the tensors
+            tracker.close("killed")
+            raise exhausted from None
         check_lease()
         tracker.close("failed", error_kind=type(error).__name__, error_message=str(error))
         raise

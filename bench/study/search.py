@@ -1,11 +1,13 @@
 """How a search proposes settings and when it gives one up: what Optuna offers, by name."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import Trial
 
 from bench.core.lookup import look_up
 from bench.study.space import Budget, Dimension
@@ -61,3 +63,25 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(low, int) and isinstance(high, int):
         return optuna.distributions.IntDistribution(low, high, log=dimension.log)
     return optuna.distributions.FloatDistribution(float(low), float(high), log=dimension.log)
+
+
+_RUNG = "completed_rung_"
+"""Begins the names under which Optuna's halving pruner notes what a trial had reached at a rung."""
+
+
+def rank_last(trial: Trial) -> None:
+    """Let `trial`, which has diverged and still runs for Optuna, be worse than every finite one.
+
+    To the sampler it is infeasible, and so comes after all others. Whatever it reported before it
+    diverged becomes infinite, also on the rungs where the halving pruner compares trials; the run's
+    record keeps what it measured. May be called again.
+    """
+    storage, trial_id = trial.storage, trial._trial_id
+    frozen = storage.get_trial(trial_id)
+    for step in frozen.intermediate_values:
+        storage.set_trial_intermediate_value(trial_id, step, math.inf)
+    for key in frozen.system_attrs:
+        if key.startswith(_RUNG):
+            storage.set_trial_system_attr(trial_id, key, math.inf)
+    if not frozen.constraints:
+        trial.set_constraint("diverged", 1.0)

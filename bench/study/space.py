@@ -30,7 +30,8 @@ class Budget:
     confirm_epochs: int
     """Epochs of a confirm run."""
     max_train_seconds: float
-    """Cap on the training time of one run, counted across resumes."""
+    """Cap on the computing time of one run's training steps, across resumes: CPU seconds on a
+    CPU."""
     num_seeds: int
     startup_trials: int
     """Trials that must have finished before the median pruner prunes one."""

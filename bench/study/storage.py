@@ -6,17 +6,14 @@ is as wide: a lock on a file, or one of PostgreSQL's own.
 """
 
 import contextlib
-import fcntl
 import functools
 import logging
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
@@ -28,13 +25,14 @@ from bench.core.config import digest
 from bench.core.errors import TemporaryError, UnwritableError, UserError
 from bench.core.masking import mask
 from bench.core.paths import write_text
+from bench.study.claim import CLAIM_SECONDS, claimed
+from bench.study.claim import FILE as CLAIM
 from bench.study.journal import WholeLinesBackend
-from bench.study.lease import Lease, LeaseWatch
+from bench.study.lease import LeaseWatch
 
 JOURNAL, QUEUE = "optuna.journal", "queue.txt"
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
-CLAIM_SECONDS, CLAIM_POLL_SECONDS = 60.0, 0.02
 ALONE_POLL_SECONDS = 0.5
 _REFUSAL = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
@@ -111,10 +109,15 @@ class QueueStorage:
     def claim(self) -> Iterator[None]:
         """Only one process at a time, of all that work on the study, is inside; for moments.
 
-        One that is frozen inside loses the claim after CLAIM_SECONDS, so that the others go on.
+        A database ends the session of one that stands still inside for CLAIM_SECONDS, so that the
+        others go on.
+
+        Raises:
+            TemporaryError: a process of a queue in a file stands still inside; names it.
+            UnwritableError: the lock's file cannot be written.
         """
         if self._engine is None:
-            with _claimed_file(self._folder / ".claim.lock"):
+            with claimed(self._folder / CLAIM):
                 yield
             return
         key = int(digest(self._folder.name)[:15], 16)
@@ -133,14 +136,19 @@ class QueueStorage:
     @contextmanager
     def alone(self, *, grace_seconds: float) -> Iterator[None]:
         """Only one process at a time is inside, for as long as it takes: a lease on the study's
-        folder."""
+        folder.
+
+        Raises:
+            TemporaryError: a process of this machine stands still inside; names it.
+            UnwritableError: the lease cannot be written.
+        """
         watch = LeaseWatch()
         while True:
             with self.claim():
-                if not watch.is_held(self._folder):
-                    watch.break_(self._folder)
-                    lease = Lease.take(self._folder, grace_seconds=grace_seconds)
-                    break
+                lease = watch.take(self._folder, grace_seconds=grace_seconds)
+            if lease is not None:
+                break
+            watch.check_holder(self._folder)
             time.sleep(ALONE_POLL_SECONDS)
         with lease:
             yield
@@ -220,37 +228,6 @@ def _parsed(url: str) -> sqlalchemy.URL:
         raise UserError(
             f"--storage is an address like postgresql://USER@HOST/DATABASE, got {mask(url)}"
         ) from error
-
-
-@contextmanager
-def _claimed_file(path: Path) -> Iterator[None]:
-    """Hold the kernel's lock on `path`; kill a process of this host that is frozen with it."""
-    with path.open("ab", buffering=0) as handle:
-        since, holder = time.monotonic(), ""
-        while not _try_lock(handle):
-            if (now_held_by := path.read_text()) != holder:
-                since, holder = time.monotonic(), now_held_by
-            elif holder and time.monotonic() - since > CLAIM_SECONDS:
-                _logger.warning("process %s is frozen while it holds %s; killed", holder, path)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(holder.split()[0]), signal.SIGKILL)
-            time.sleep(CLAIM_POLL_SECONDS)
-        handle.truncate(0)
-        with contextlib.suppress(OSError):  # on a full disk a claim has no name
-            # The count tells one claim of a process from its next.
-            handle.write(f"{os.getpid()} {time.monotonic_ns()}".encode())
-        try:
-            yield
-        finally:
-            handle.truncate(0)
-
-
-def _try_lock(handle: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def patiently(

@@ -24,8 +24,9 @@ from optuna.trial import Trial
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import flatten
-from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.errors import ExhaustedError, TemporaryError, UserError
 from bench.core.masking import MaskingFormatter
+from bench.core.memory import as_exhausted
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.lease import Lease, LeaseLostError
@@ -128,10 +129,12 @@ def work(assignment: Assignment, connection: Connection) -> None:
         ) as storage:
             queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
             over = do(assignment, definition, queue, stop)
-    except UnwritableError as error:
-        stop.tell({"unwritable": str(error)})
     except (LeaseLostError, TemporaryError) as error:
         _logger.warning("%s", error)
+    except Exception as error:
+        if (exhausted := as_exhausted(error)) is None:
+            raise
+        stop.tell({"exhausted": str(exhausted)})
     sys.exit(0 if over else EXIT_START_AGAIN)
 
 
@@ -225,9 +228,11 @@ class _TrialReport(_Report):
         self._reported = set(frozen.intermediate_values)
 
     def __call__(self, progress: Progress) -> bool:
-        stop = super().__call__(progress)
+        stop, self.pruned = super().__call__(progress), False
         if not progress.evaluated:
             return stop
+        if progress.epoch != round(progress.epoch):
+            return stop  # cut within an epoch: nothing to compare with others at its end
         step = round(progress.epoch)
         try:
             should_prune = patiently(
@@ -239,9 +244,8 @@ class _TrialReport(_Report):
             self.database_is_gone = True
             self._stop.ask()
             return True
-        # The last evaluation ends the run anyway: a trial that trained to the end is finished, not
-        # pruned.
-        self.pruned = step < progress.num_epochs and should_prune
+        # A trial that ends here by itself is finished or cut, not pruned.
+        self.pruned = should_prune and not progress.is_last
         return stop or self.pruned
 
     def _tell(self, step: int, wer: float) -> bool:
@@ -268,7 +272,7 @@ def _perform(
             pruned=lambda: report.pruned,
             check_lease=lease.check,
         )
-    except (UnwritableError, LeaseLostError):
+    except (ExhaustedError, LeaseLostError):
         raise
     except UserError as error:
         _logger.error("%s", error)

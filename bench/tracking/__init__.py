@@ -8,8 +8,7 @@ Only `store`, `mirror`, `model` and `direct` import mlflow (1.5 s), and `plots` 
 other modules import these when needed.
 """
 
-import os
-
+from bench.tracking.defaults import set_mlflow_defaults
 from bench.tracking.notes import Findings
 from bench.tracking.reader import Tables, confirmed, read_study
 from bench.tracking.record import RunIdentity, RunRecord
@@ -29,18 +28,6 @@ __all__ = [
     "display_uri",
     "flush_unsent",
     "read_study",
+    "set_mlflow_defaults",
     "tracking_uri",
 ]
-
-# mlflow reads these when it is imported, which only modules of this package do, so later than this.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_CONFIGURE_LOGGING": "false",  # its log goes where ours goes, at the level of ours
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for results
-    "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is missing
-    # Given up within a minute (mlflow: 7 tries of 120 s); the thread comes back later.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-}.items():
-    os.environ.setdefault(_name, _value)

@@ -29,6 +29,7 @@ from bench.tracking.record import (
     RUN,
     SCORED,
     SUMMARY,
+    TRAINED,
     WATCH,
     read_json,
     read_lines,
@@ -40,12 +41,13 @@ from bench.tracking.store import PARENT_TAG, MlflowStore
 
 STATUS = {
     "finished": "FINISHED",
+    "cut": "FINISHED",
     "pruned": "FINISHED",
     "diverged": "FINISHED",
     "failed": "FAILED",
     "killed": "KILLED",
 }
-"""MLflow has no status for a run that was pruned or diverged: the tag `state` tells."""
+"""MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
 LOCK, LOCK_SECONDS = ".sending.lock", 60.0
 NUM_DECODES = 20
@@ -147,7 +149,7 @@ def _send_end(
     store.log_tables(run_id, tables(folder))
     best = folder / "checkpoints" / "best.pt"
     # Those of trials stay where they are: a study has many, and only winners are used again.
-    if run["kind"] != "trial" and state == "finished" and best.exists():
+    if run["kind"] != "trial" and state in TRAINED and best.exists():
         store.client.log_artifact(run_id, str(best), "checkpoints")
 
 

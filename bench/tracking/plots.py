@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from bench.tracking.reader import OBJECTIVE, Tables
+from bench.tracking.record import TRAINED
 
 CONFIRM, TRIAL, WARN = "#0072b2", "#8c8c8c", "#d55e00"  # blue, grey, vermilion of Okabe and Ito
 STYLES: dict[str, dict[str, Any]] = {
@@ -92,7 +93,7 @@ def _search(figure: Figure, runs: pd.DataFrame) -> bool:
     if trials["valid_wer"].notna().sum() == 0:
         return False
     axis = figure.subplots()
-    ended = trials["state"] == "finished"
+    ended = trials["state"].isin(TRAINED)
     for chosen, marker, color, label in (
         (ended, "o", CONFIRM, "trained to the end"),
         (~ended, "x", WARN, "pruned, diverged, failed or stopped"),

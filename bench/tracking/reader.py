@@ -13,6 +13,7 @@ from bench.tracking.record import (
     POINT,
     RUN,
     SCORED,
+    TRAINED,
     WATCH,
     Keys,
     read_lines,
@@ -93,7 +94,7 @@ def read_study(folder: Path) -> Tables:
 def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
     """The finished confirm runs, that with the lowest valid WER first: the test split chooses
     nothing."""
-    ended = runs[(runs["kind"] == "confirm") & (runs["state"] == "finished")]
+    ended = runs[(runs["kind"] == "confirm") & runs["state"].isin(TRAINED)]
     return ended.sort_values(["valid_wer", "run"], kind="stable")
 
 

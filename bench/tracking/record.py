@@ -28,7 +28,10 @@ from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
 SCHEMA_VERSION = 1
-STATES = ("running", "finished", "pruned", "diverged", "failed", "killed")
+STATES = ("running", "finished", "cut", "pruned", "diverged", "failed", "killed")
+TRAINED = ("finished", "cut")
+"""Trained as far as the budget goes, and scored: to the last epoch (or until nothing improved), or
+until the cap on training seconds."""
 
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"

@@ -3,20 +3,22 @@
 import getpass
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pandas as pd
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 
 from bench.core.config import digest
 from bench.core.errors import UserError
-from bench.core.paths import cache_root
+from bench.core.paths import cache_lock
 from bench.tracking.record import timestamp, to_milliseconds
-from bench.tracking.uri import VARIABLE, display_uri, first_line, is_remote, sqlite_file
+from bench.tracking.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
 from bench.tracking.views import view_tags
 
 T = TypeVar("T")
@@ -34,7 +36,6 @@ class MlflowStore:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         file = sqlite_file(uri)
-        self._lock = FileLock(_lock_file(uri))
         # MLflow keeps an engine per address as long as a process lives: chdir must not change it.
         self.client = MlflowClient(f"sqlite:///{file}" if file else uri)
         self._artifacts = file.parent / "mlartifacts" if file else None
@@ -47,7 +48,7 @@ class MlflowStore:
         Artifacts of a SQLite store lie beside its file, in mlartifacts/.
         """
         if study not in self._experiments:
-            with self._lock:
+            with _alone(self.uri):
                 found = self.client.get_experiment_by_name(study)
                 if found is None:
                     where = str(self._artifacts / study) if self._artifacts else None
@@ -66,7 +67,7 @@ class MlflowStore:
         if (study, variant) not in self._parents:
             tags = {"study": study, "variant": variant, "kind": "parent"}
             experiment = self.experiment(study)
-            with self._lock:
+            with _alone(self.uri):
                 found = self.find_run(experiment, tags)
                 run = found or self.create_run(experiment, variant, {**tags, "state": "running"})
             self._parents[study, variant] = run.info.run_id
@@ -160,17 +161,41 @@ def connect(uri: str) -> MlflowStore:
         Exception: of many types; a server that does not answer.
     """
     try:
-        with FileLock(_lock_file(uri)):
+        with _alone(uri):
+            if (file := sqlite_file(uri)) and not file.exists():
+                _create(file)
             store = MlflowStore(uri)
             store.client.search_experiments(max_results=1)
             return store
+    except UserError:
+        raise
     except Exception as error:
         if is_remote(uri):
             raise
+        way_out = f"correct it, or unset {VARIABLE} to use a file here"
+        if uri == DEFAULT:
+            way_out = f"see that this folder is writable and has room, or set {VARIABLE}"
         raise UserError(
-            f"{VARIABLE} names a store that MLflow can open, {display_uri(uri)} is none "
-            f"({first_line(error)}); mend it, or unset {VARIABLE} to use a file here"
+            f"runs are tracked in a store that MLflow can open, {display_uri(uri)} is none "
+            f"({first_line(error)}); {way_out}"
         ) from error
+
+
+def _create(file: Path) -> None:
+    """Make the SQLite store `file`, whole or not at all.
+
+    MLflow takes seconds for its tables, and can neither use nor complete those that it was stopped
+    in. Of two users, who share no lock, one makes it.
+    """
+    with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            made.rename(file)
 
 
 def as_params(params: Mapping[str, Any]) -> dict[str, str]:
@@ -178,11 +203,9 @@ def as_params(params: Mapping[str, Any]) -> dict[str, str]:
     return {key: _short(value, MAX_PARAM_LENGTH) for key, value in params.items()}
 
 
-def _lock_file(uri: str) -> Path:
-    file = sqlite_file(uri)
-    path = cache_root() / "locks" / f"mlflow-{digest(str(file or uri))}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _alone(uri: str) -> AbstractContextManager[None]:
+    """Within, no other process of this machine makes something in the store at `uri`."""
+    return cache_lock(f"mlflow-{digest(str(sqlite_file(uri) or uri))}")
 
 
 def _user() -> str:

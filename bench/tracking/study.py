@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,19 +13,22 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.tracking.cursor import is_behind
+from bench.tracking.defaults import set_mlflow_defaults
 from bench.tracking.names import metric_name
 from bench.tracking.notes import NOTE_TAG, Findings, describe_parent, in_markdown
 from bench.tracking.provenance import environment
 from bench.tracking.reader import Tables, confirmed, read_study
 from bench.tracking.record import RUN
 from bench.tracking.tracker import TrackingTarget
-from bench.tracking.uri import display_uri, first_line, tracking_uri
+from bench.tracking.uri import display_uri, first_line, reason_of_outage, tracking_uri
 from bench.tracking.views import COLOR_TAG, COLORS
 
 if TYPE_CHECKING:
     from bench.tracking.store import MlflowStore
 
 T = TypeVar("T")
+
+ASK_AGAIN_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class StudyTracker:
         self._data_digest = data_digest
         self._store: MlflowStore | None = None
         self._begun: set[str] = set()
+        self._down_since: float | None = None
         self.num_unsent = 0
         """How many things the server did not take."""
 
@@ -48,6 +53,7 @@ class StudyTracker:
         Raises:
             UserError: the tracking address names no store that can be opened.
         """
+        set_mlflow_defaults()
         tracker = cls(study, tracking_uri(), data_digest)
         tracker._try("experiment", lambda store: store.experiment(study))
         return tracker
@@ -67,6 +73,7 @@ class StudyTracker:
 
         def begin(store: "MlflowStore") -> str:
             run_id = store.parent(self._study, variant)
+            self._check_is_ours(store.client.get_run(run_id).data.tags)
             note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
             store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
             store.client.update_run(run_id, status="RUNNING")
@@ -74,6 +81,21 @@ class StudyTracker:
 
         self._begun.add(variant)
         return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
+
+    def _check_is_ours(self, tags: Mapping[str, str]) -> None:
+        """Refuse the experiment of another study that has the same name.
+
+        Raises:
+            UserError: its runs heard other data.
+        """
+        theirs = tags.get("data_digest") or self._data_digest
+        if self._data_digest and theirs != self._data_digest:
+            raise UserError(
+                f"experiment {self._study} at {self.tracking_uri} holds a study of other data "
+                f"(digest {theirs}, ours {self._data_digest}; begun on "
+                f"{tags.get('host', 'another machine')}); results are never mixed: begin another "
+                "with --name, or delete that experiment"
+            )
 
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
         """Close the sweep of each variant: its summary run, its model, its parent's description,
@@ -171,20 +193,46 @@ class StudyTracker:
 
     def _try(self, what: str, send: Callable[["MlflowStore"], T]) -> T | None:
         """The result of `send`; None, after a warning, if the server does not take it."""
+        store = self._connected()
+        if store is not None:
+            try:
+                return send(store)
+            except UserError:
+                raise
+            except Exception as error:
+                _logger.warning(
+                    "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
+                )
+        self.num_unsent += 1
+        return None
+
+    def _connected(self) -> "MlflowStore | None":
+        """The store; None, after one warning, if its server does not answer, and then without
+        asking it for a while."""
         # Here, not at the top: commands that only read records need no mlflow.
         from bench.tracking.store import connect
 
+        since = self._down_since
+        if since is not None and time.monotonic() - since < ASK_AGAIN_SECONDS:
+            return None
         try:
             self._store = self._store or connect(self._uri)
-            return send(self._store)
         except UserError:
             raise
         except Exception as error:
             _logger.warning(
-                "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
+                "tracking: %s does not answer (%s); records stay in %s, python -m bench.sync sends "
+                "them later",
+                self.tracking_uri,
+                reason_of_outage(error),
+                OUT / self._study,
             )
-            self.num_unsent += 1
-            return None
+            self._down_since = time.monotonic()
+        return self._store
+
+    def reaches_store(self) -> bool:
+        """Whether the server answers, as far as is known; where it does not, that is said once."""
+        return self._connected() is not None
 
     def _tags(self, variant: str, kind: str, state: str) -> dict[str, str]:
         facts = environment()
@@ -208,6 +256,7 @@ def flush_unsent(folder: Path) -> int:
     behind = [run.parent for run in sorted(folder.rglob(RUN)) if is_behind(run.parent, uri)]
     if not behind:
         return 0
+    set_mlflow_defaults()
     from bench.tracking.mirror import mirror
     from bench.tracking.store import connect
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.core.masking import mask
 from bench.scoring.score import UtteranceScore
+from bench.tracking.defaults import set_mlflow_defaults
 from bench.tracking.provenance import environment, git_diff
 from bench.tracking.record import RunIdentity, RunRecord
 from bench.tracking.uri import display_uri, first_line
@@ -61,6 +62,7 @@ class Tracker:
         Raises:
             UserError: the folder was written by a newer version.
         """
+        set_mlflow_defaults()
         record = RunRecord.open(folder, identity, config, environment(), git_diff())
         return cls(record, target)
 

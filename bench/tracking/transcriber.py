@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from bench.data.audio import read_audio
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
@@ -50,7 +51,9 @@ class Transcriber(PythonModel):
     def _text(self, audio: Path) -> str:
         if str(audio) == EXAMPLE and not audio.exists():
             audio = self._example  # the model's own, wherever it was brought
-        return transcribe(self._model, self._config, audio, self._device, stats=self._stats)
+        rate = self._config.features.sample_rate_hz
+        waveform_N = read_audio(audio, channel=None, sample_rate_hz=rate)
+        return transcribe(self._model, self._config, waveform_N, self._device, self._stats)
 
 
 set_model(Transcriber())

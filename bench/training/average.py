@@ -5,7 +5,7 @@ lies nearer to it (Polyak and Juditsky 1992, "Acceleration of stochastic approxi
 averaging"; for deep networks Tarvainen and Valpola 2017, arXiv:1703.01780).
 
 `torch.optim.swa_utils.AveragedModel` has one decay for the whole run, treats counters as weights,
-and lets a running statistic that is not finite into the average for good; hence this file.
+and cannot skip a step by a flag on the device; hence this file.
 """
 
 from copy import deepcopy
@@ -46,19 +46,20 @@ class Average:
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take up what the network is after `step` (from 0); no device is waited for.
+    def update(self, step: int, skip: Tensor) -> None:
+        """Take up what the network is after `step` (from 0), unless `skip` (a bool on the device)
+        holds: then the average stays as it is. No device is waited for.
 
-        Weights are finite: a step that is not is left out. The running statistics of such a step
-        may not be, and are passed over, element by element. Counters are copied.
+        Counters are copied.
         """
         if not self._decay:
             return
-        share = 1 - decay_at(step, self._decay)
-        torch._foreach_lerp_(self._averaged, self._current, share)
+        share = torch.where(skip, 0.0, 1 - decay_at(step, self._decay))
+        shares = [share.expand_as(averaged) for averaged in self._averaged]
+        torch._foreach_lerp_(self._averaged, self._current, shares)
         for averaged, current in self._buffers:
             if averaged.is_floating_point():
-                averaged.lerp_(torch.where(current.isfinite(), current, averaged), share)
+                averaged.lerp_(current, share)
             else:
                 averaged.copy_(current)
 

@@ -27,6 +27,7 @@ from bench.core.errors import UnwritableError, UserError
 from bench.data.features import CorpusStats
 from bench.data.text import text_digest
 from bench.training.config import RunConfig, build_model, run_config_from_dict
+from bench.training.memory import is_out_of_memory
 from variants.spec import AcousticModel
 
 FORMAT = "deepspeech-bench checkpoint"
@@ -120,9 +121,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         check_sums(path)
         content = torch.load(path, map_location=device, weights_only=True)
-    except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
-        raise
     except Exception as error:
+        # For want of memory a whole file cannot be loaded; a GPU may fail in other ways as well.
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise
         # Whatever damaged or planted bytes provoke in zipfile and torch; but a folder that cannot
         # be reached for a while says nothing about the file.
         if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.EINVAL):

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from bench.core.config import updated
-from bench.core.errors import UserError
+from bench.core.errors import ExhaustedError, UserError
 from bench.core.lookup import look_up
+from bench.core.memory import available_bytes
 from bench.core.seeding import derive
 from bench.data.augment import AugmentConfig
 from bench.data.batches import BatchConfig
@@ -18,7 +19,14 @@ from bench.data.features import FeatureConfig
 from bench.data.text import NUM_SYMBOLS
 from bench.training.optim import OptimConfig
 from variants import VARIANTS
+from variants.cost import num_parameters
 from variants.spec import AcousticModel
+
+MAX_EPOCHS = 100_000
+"""The order of each epoch is drawn when a run begins."""
+BYTES_PER_WEIGHT = 4
+BYTES_PER_TRAINED_WEIGHT = 16
+"""With its gradient and the two moments of Adam."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +35,9 @@ class TrainingConfig:
 
     num_epochs: int = 20
     max_train_seconds: float | None = None
-    """Cap on the time of training steps, over all resumes; reaching it ends the run, evaluated."""
+    """Cap on the seconds that training steps compute for, over all resumes: CPU seconds on a CPU,
+    so that other processes on the machine do not count. A run that reaches it ends there, evaluated
+    and marked as cut."""
     patience: int | None = None
     """End after this many epochs without a better valid WER; None: never early."""
     eval_every_epochs: int = 1
@@ -57,6 +67,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.num_epochs > MAX_EPOCHS:
+            raise ValueError(f"num_epochs must be at most {MAX_EPOCHS}, got {self.num_epochs}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(
                 f"average_decay must be at least 0 and under 1, got {self.average_decay}"
@@ -131,8 +143,57 @@ def build_model(config: RunConfig) -> AcousticModel:
 
     Raises:
         UserError: the network cannot take features of that many bins.
+        ExhaustedError: its weights need more memory than there is.
     """
+    check_memory(config, BYTES_PER_WEIGHT)
     torch.manual_seed(derive(config.seed, "init"))
+    return _built(config)
+
+
+def model_shape(config: RunConfig) -> AcousticModel:
+    """The network of `config` without weights, on torch's meta device.
+
+    Raises:
+        UserError: the network cannot take features of that many bins, or torch cannot count its
+            weights.
+    """
+    try:
+        with torch.device("meta"):
+            return _built(config)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        said = str(error).splitlines()[0]
+        raise UserError(
+            f"variant {config.variant} cannot be built in this size ({said}); take a smaller one"
+        ) from error
+
+
+def check_memory(config: RunConfig, bytes_per_weight: int) -> None:
+    """Refuse a network whose weights alone need more memory than there is, before it is allocated.
+
+    Raises:
+        UserError: as `model_shape`.
+        ExhaustedError: there is less.
+    """
+    needed, there = bytes_per_weight * num_parameters(model_shape(config)), available_bytes()
+    if needed > there:
+        raise ExhaustedError(
+            f"the weights of a network must fit in memory: {config.variant} has "
+            f"{needed // bytes_per_weight:,}, which take {needed / 2**30:,.1f} GiB, and "
+            f"{there / 2**30:,.1f} are free; take a smaller network, or free some"
+        )
+
+
+def check_training_memory(config: RunConfig, device: str) -> None:
+    """Refuse a network that cannot be trained on `device` ("cpu", "cuda") of this machine; a GPU's
+    own memory is not asked.
+
+    Raises:
+        UserError: as `check_memory`.
+    """
+    check_memory(config, BYTES_PER_TRAINED_WEIGHT if device == "cpu" else BYTES_PER_WEIGHT)
+
+
+def _built(config: RunConfig) -> AcousticModel:
     spec = VARIANTS[config.variant]
     try:
         return spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)

@@ -66,16 +66,26 @@ class _CtcLosses(torch.autograd.Function):
         num_labels = targets_BL.shape[1]
         wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
         losses_B = log_probs_BUV.new_empty(num_rows)
-        grads_BUV = log_probs_BUV.new_zeros(log_probs_BUV.shape if wanted else 0)
+        grads_BUV = log_probs_BUV.new_zeros(log_probs_BUV.shape) if wanted else None
         num_states = 2 * num_labels + 2
-        within = (
-            log_probs_BUV.new_empty(num_rows, num_frames + 1, num_states),
-            log_probs_BUV.new_empty(num_rows, 5, num_states),
+        kernel.call(
+            "ctc",
+            B=num_rows,
+            U=num_frames,
+            V=num_symbols,
+            L=num_labels,
+            blank=BLANK,
+            log_probs=log_probs_BUV.contiguous(),
+            lens=out_lens_B,
+            targets=targets_BL.contiguous(),
+            target_lens=target_lens_B,
+            alpha=log_probs_BUV.new_empty(num_rows, num_frames + 1, num_states),
+            scratch=log_probs_BUV.new_empty(num_rows, 5, num_states),
+            losses=losses_B,
+            grads=grads_BUV,
         )
-        sizes = (num_frames, num_symbols, num_labels, BLANK, int(wanted))
-        given = (log_probs_BUV.contiguous(), out_lens_B, targets_BL, target_lens_B)
-        kernel.call("ctc", num_rows, *sizes, *given, *within, losses_B, grads_BUV)
-        ctx.save_for_backward(grads_BUV)
+        if grads_BUV is not None:
+            ctx.save_for_backward(grads_BUV)
         return losses_B
 
     @staticmethod

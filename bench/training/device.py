@@ -27,11 +27,20 @@ def resolve_device(name: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
         raise UserError(
             "--device cuda needs a CUDA device, none is visible to torch; use --device cpu or auto"
         )
-    device = torch.device(("cuda" if visible else "cpu") if name == "auto" else name)
-    # float32 means float32: TF32 keeps 10 bits of the fraction, and torch allows cuDNN to use it.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    return device
+    return torch.device(("cuda" if visible else "cpu") if name == "auto" else name)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within, float32 means float32: TF32 keeps 10 bits of the fraction, and torch allows cuDNN to
+    use it."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (products.allow_tf32, convolutions.allow_tf32)
+    products.allow_tf32 = convolutions.allow_tf32 = False
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def default_precision(device: torch.device) -> torch.dtype:

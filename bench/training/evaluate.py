@@ -4,20 +4,20 @@ Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from bench.data.audio import read_audio
-from bench.data.batches import BatchConfig, Dataset, collated, evaluation_order
+from bench.data.batches import Batch, BatchConfig, Dataset, collated, evaluation_order
 from bench.data.features import CorpusStats, compute
-from bench.data.text import BLANK
+from bench.data.text import BLANK, normalize
 from bench.decoding import Decoder, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
 from bench.training.ctc import ctc_losses
-from bench.training.device import autocast, default_precision
+from bench.training.device import autocast, default_precision, exact_float32
+from bench.training.memory import Parts
 from variants.spec import AcousticModel
 
 
@@ -39,6 +39,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
+@exact_float32()
 def evaluate(
     model: AcousticModel,
     dataset: Dataset,
@@ -57,18 +58,17 @@ def evaluate(
     losses: list[Tensor] = []
     num_blanks = torch.zeros((), dtype=torch.int64, device=device)
     num_frames = 0
+    in_parts = Parts(device)
     for indices, host in collated(dataset, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
-        batch = host.to(device)
-        with autocast(device, precision or default_precision(device)):
-            log_probs_BUV, _ = model(batch.feats_BTF, batch.feat_lens_B)
-        losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
-        losses.append(losses_B[(out_lens_B >= host.needed_frames_B).to(losses_B.device)])
-        frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
-        inside_BU = frame_U < out_lens_B.to(device)[:, None]
-        num_blanks += ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
+        hear = partial(_hear, model, host, out_lens_B, decoder, device, precision)
+        heard = in_parts(hear, len(indices))
+        for part_losses, part_blanks, _ in heard:
+            losses.append(part_losses)
+            num_blanks += part_blanks
         num_frames += int(out_lens_B.sum())
-        for index, hyp in zip(indices, decoder(log_probs_BUV, out_lens_B), strict=True):
+        texts = [text for _, _, part_texts in heard for text in part_texts]
+        for index, hyp in zip(indices, texts, strict=True):
             hyps[index] = hyp
     spoken = dataset.utterances
     scores = score(
@@ -87,38 +87,57 @@ def evaluate(
     )
 
 
+def _hear(
+    model: AcousticModel,
+    host: Batch,
+    out_lens_B: Tensor,
+    decoder: Decoder,
+    device: torch.device,
+    precision: torch.dtype | None,
+    rows: slice,
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Losses of those `rows` of a batch on the host that have frames enough, the number of their
+    frames in which the blank is best, and their texts."""
+    host, out_lens_B = host.rows(rows), out_lens_B[rows]
+    batch = host.to(device)
+    with autocast(device, precision or default_precision(device)):
+        log_probs_BUV, _ = model(batch.feats_BTF, batch.feat_lens_B)
+    losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
+    frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
+    inside_BU = frame_U < out_lens_B.to(device)[:, None]
+    num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
+    feasible_B = (out_lens_B >= host.needed_frames_B).to(losses_B.device)
+    return losses_B[feasible_B], num_blanks, decoder(log_probs_BUV, out_lens_B)
+
+
 @torch.inference_mode()
+@exact_float32()
 def transcribe_feats(
     model: AcousticModel, feats_TF: Tensor, device: torch.device, decoder: Decoder = greedy
 ) -> str:
-    """The text of one utterance; the network is on `device`, in evaluation mode."""
+    """The text of one utterance, normalised as it is scored; the network is on `device`, in
+    evaluation mode."""
     feat_lens_B = torch.tensor([len(feats_TF)], device=device)
     with autocast(device, default_precision(device)):
         log_probs_BUV, out_lens_B = model(feats_TF[None].to(device), feat_lens_B)
     (text,) = decoder(log_probs_BUV, out_lens_B)
-    return text
+    return normalize(text)
 
 
 def transcribe(
     model: AcousticModel,
     config: RunConfig,
-    audio: Path,
+    waveform_N: Tensor,
     device: torch.device,
-    channel: int | None = None,
     stats: CorpusStats | None = None,
 ) -> str:
-    """The text of one recording.
+    """The text of one utterance.
 
     Args:
         model: on `device`, in evaluation mode.
         config: what the network was trained with.
-        audio: WAV, FLAC, OGG, MP3, SPH or RAW, at any rate.
+        waveform_N: at the rate of ``config.features``, as `bench.data.audio.read_audio` gives it.
         device: where to compute.
-        channel: the one to use of a recording with several.
         stats: those of the checkpoint, where ``features.normalize`` is "corpus".
-
-    Raises:
-        UserError: a recording that cannot be read.
     """
-    waveform_N = read_audio(audio, channel=channel, sample_rate_hz=config.features.sample_rate_hz)
     return transcribe_feats(model, compute(waveform_N, config.features, stats), device)

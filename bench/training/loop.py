@@ -43,10 +43,12 @@ from bench.training.device import (
     autocast,
     default_precision,
     deterministic,
+    exact_float32,
     keep_freed_memory,
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
+from bench.training.memory import is_out_of_memory, release
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -54,7 +56,9 @@ from bench.training.optim import (
     step_unless,
 )
 from bench.training.progress import Progress, TrainResult, WatchTranscript
+from bench.training.retry import prepare_retry
 from bench.training.state import LoopState, read_window
+from bench.training.step import Buffers
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -89,8 +93,9 @@ def train(
     """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off, or the checkpoint
     before it if that is damaged.
 
-    A run that the device's memory is too small for goes on once from its last checkpoint, with
-    twice the number of micro-batches.
+    A run that the device's memory is too small for goes on from its last checkpoint: on a GPU that
+    others use too in the same way, if it was not that checkpoint from which it did so before, and
+    else, once, with twice the number of micro-batches.
 
     Args:
         config: of the run.
@@ -111,12 +116,21 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    with deterministic(config.training.deterministic):
-        try:
-            return _train(config, model, data, device, directory, report, before_save, precision)
-        except torch.OutOfMemoryError as error:
-            _retry_in_smaller_parts(directory, config, device, error)
-        return _train(config, model, data, device, directory, report, before_save, precision)
+    retried_at: int | None = None
+    with deterministic(config.training.deterministic), exact_float32():
+        while True:
+            try:
+                return _train(
+                    config, model, data, device, directory, report, before_save, precision
+                )
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                _logger.info("out of memory", exc_info=True)
+                reason = str(error)
+            model.zero_grad(set_to_none=True)
+            release()
+            retried_at = prepare_retry(directory, config, retried_at, device, reason)
 
 
 def _train(
@@ -139,7 +153,8 @@ def _train(
     optimizer = build_optimizer(model, config.optim)
     average = Average(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
-    clocks = Clocks(state.seconds)
+    buffers = Buffers(model)
+    clocks = Clocks(state.seconds, device)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
     sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
@@ -165,6 +180,7 @@ def _train(
         seed_torch(derive(seed, "dropout", state.step), device)
         optimizer.zero_grad(set_to_none=True)
         model.train()
+        buffers.save()
         loss, consistency = torch.zeros(2, device=device)
         for part in micro_batches(len(host.ids), state.num_micro_batches, num_views):
             with clocks("forward"), autocast(device, precision):
@@ -182,14 +198,17 @@ def _train(
                 torch.autograd.backward(objective)
                 loss += part_loss.detach()
 
-        # 4. A step, left out if anything is not finite (counted when the window is read).
+        # 4. A step, skipped without a trace if anything is not finite (see read_window).
         with clocks("optimizer"):
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
             grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            state.window.append(torch.stack([loss, grad_norm, consistency][: num_views + 1]))
-            step_unless(optimizer, ~state.window[-1].isfinite().all())
-            average.update(state.step)
+            measured = [buffers.largest(), loss, grad_norm, consistency][: num_views + 2]
+            state.window.append(torch.stack(measured))
+            skip = ~state.window[-1].isfinite().all()
+            step_unless(optimizer, skip)
+            buffers.restore_if(skip)
+            average.update(state.step, skip)
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
 
@@ -197,7 +216,7 @@ def _train(
         epoch = state.epoch + state.batch / sizes[state.epoch]
         epoch_ends = state.batch == sizes[state.epoch]
         cap = settings.max_train_seconds
-        out_of_time = cap is not None and clocks.train >= cap
+        out_of_time = cap is not None and clocks.computed >= cap
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
@@ -219,8 +238,10 @@ def _train(
                 with clocks("checkpoint"):
                     checkpoint.save(best, config, average.model, data.train.store.stats)
             patience = settings.patience or math.inf
-            if over or state.epoch - state.best_epoch >= patience:
+            if state.epoch == settings.num_epochs or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
+            elif out_of_time:
+                state.outcome = "cut"
 
         # 7. Report, then save: what was reported and not saved is reported again.
         if metrics:
@@ -228,9 +249,10 @@ def _train(
                 step=state.step,
                 epoch=epoch,
                 num_epochs=settings.num_epochs,
-                seconds=clocks.train,
+                seconds=clocks.computed,
                 metrics=metrics,
                 evaluated=evaluated,
+                is_last=state.outcome is not None,
                 watch=watch,
             )
             with clocks("report"):
@@ -303,26 +325,6 @@ def _save_last(
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
 
 
-def _retry_in_smaller_parts(
-    directory: Path, config: RunConfig, device: torch.device, error: torch.OutOfMemoryError
-) -> None:
-    """Let the run go on from its last checkpoint with twice the micro-batches.
-
-    Raises:
-        torch.OutOfMemoryError: it has been tried.
-    """
-    path = directory / "checkpoints" / "last.pt"
-    content = checkpoint.load(path, torch.device("cpu"))
-    if content["loop"]["num_micro_batches"] > config.training.num_micro_batches:
-        raise error
-    content["loop"]["num_micro_batches"] *= 2
-    checkpoint.write(path, content)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    message = "out of memory; going on from step %d with %d micro-batches a batch"
-    _logger.warning(message, content["loop"]["step"], content["loop"]["num_micro_batches"])
-
-
 def _longest(host_lens_B: Tensor) -> int:
     """The largest of lengths on the CPU; no device is asked."""
     return int(host_lens_B.numpy().max())
@@ -367,7 +369,7 @@ def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainRes
         final=state.final,
         num_steps=state.step,
         num_epochs=state.epoch + (state.batch > 0),
-        train_seconds=clocks.train,
+        train_seconds=clocks.computed,
         seconds=dict(state.seconds),
         audio_seconds_per_second=state.audio_seconds / clocks.train,
         peak_memory_bytes=state.peak_memory_bytes,

@@ -25,12 +25,14 @@ class Progress:
     num_epochs: int
     """Epochs that the run may take."""
     seconds: float
-    """Of training steps alone, as the cap counts them, over all resumes."""
+    """That training steps computed for, as the cap counts them, over all resumes; see Clocks."""
     metrics: dict[str, float]
     """By name, with prefix: "train/loss", "valid/wer"; rows of bench.scoring.METRICS. Losses may be
     infinite or NaN."""
     evaluated: bool
     """Whether "valid/…" and `watch` are there."""
+    is_last: bool = False
+    """Whether the run ends here by itself: finished, cut or diverged."""
     watch: tuple[WatchTranscript, ...] = ()
 
 
@@ -38,8 +40,9 @@ class Progress:
 class TrainResult:
     """How a run ended."""
 
-    state: Literal["finished", "stopped", "diverged"]
-    """Only a stopped run can be gone on with."""
+    state: Literal["finished", "cut", "stopped", "diverged"]
+    """A run that the cap on its seconds ended before its last epoch is cut: evaluated, and over.
+    Only a stopped run can be gone on with."""
     best_epoch: int
     """Of the lowest valid WER (then CER, then the earliest); 0 if the run was never evaluated."""
     best: dict[str, float]
@@ -50,13 +53,13 @@ class TrainResult:
     num_epochs: int
     """Epochs begun."""
     train_seconds: float
-    """Of steps alone, without evaluations and checkpoints."""
+    """That steps alone computed for, without evaluations and checkpoints: CPU seconds on a CPU."""
     seconds: dict[str, float]
-    """Wall time of each phase, see Clocks."""
+    """By phase, see Clocks."""
     audio_seconds_per_second: float
     peak_memory_bytes: int
     num_nonfinite: int
-    """Steps left out because loss or gradient was not finite."""
+    """Steps skipped because loss, gradient or running statistics were not finite."""
     num_micro_batches: int
     """Parts that a batch went through the network in: more than configured if memory ran out."""
     best_checkpoint: Path

@@ -14,10 +14,10 @@ from bench.data.batches import Dataset
 from bench.training.clocks import Clocks
 
 MAX_NONFINITE_STREAK = 10
-"""So many steps in a row without a finite loss and gradient, and the run has diverged."""
+"""A run has diverged after so many skipped steps in a row."""
 
 CURVES = ("train/loss", "train/grad_norm", "train/consistency")
-"""Metrics that come from the columns of the window; the last is not always there."""
+"""Metrics of the columns of the window after the first; the last is not always there."""
 
 _logger = logging.getLogger(__name__)
 
@@ -34,16 +34,18 @@ class LoopState:
     batch: int = 0
     """Batches done of the epoch after these."""
     window: list[Tensor] = field(default_factory=list)
-    """Of each step since the last report, unread, on the device: the loss, the gradient's norm, and
-    the consistency if it is trained for; [2] or [3]."""
+    """Of each step since the last report, unread, on the device: the largest running statistic, the
+    loss, the gradient's norm, and the consistency if it is trained for; [3] or [4]. A step with a
+    value that is not finite was skipped."""
     audio_seconds: float = 0.0
-    """Trained on."""
+    """In the batches trained on, those of skipped steps included."""
     seconds: dict[str, float] = field(default_factory=dict)
     """See Clocks."""
     reported_audio_seconds: float = 0.0
     """`audio_seconds` at the last report."""
     reported_train_seconds: float = 0.0
     num_nonfinite: int = 0
+    """Steps skipped."""
     nonfinite_streak: int = 0
     """The steps just before the last report, all not finite."""
     best: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class LoopState:
     peak_memory_bytes: int = 0
     num_micro_batches: int = 1
     """That a batch goes through the network in."""
-    outcome: Literal["finished", "diverged"] | None = None
+    outcome: Literal["finished", "cut", "diverged"] | None = None
 
 
 def read_window(
@@ -82,8 +84,10 @@ def read_window(
         ids = ", ".join(
             dataset.utterances[index].id for index in order_of(epoch=state.epoch)[place]
         )
-        message = "step %d is left out: loss %g, gradient norm %g; its batch: %s"
-        _logger.warning(message, step, row[0], row[1], ids)
+        statistics, loss, norm, *_ = row
+        shown = "" if math.isfinite(statistics) else f", running statistics {statistics:g}"
+        message = "step %d is left out: loss %g, gradient norm %g%s; its batch: %s"
+        _logger.warning(message, step, loss, norm, shown, ids)
     audio = state.audio_seconds - state.reported_audio_seconds
     speed = audio / (clocks.train - state.reported_train_seconds)
     state.reported_audio_seconds = state.audio_seconds
@@ -93,5 +97,5 @@ def read_window(
         "train/audio_seconds_per_second": speed,
         "train/audio_hours": state.audio_seconds / 3600,
     }
-    columns = zip(*finite, strict=True)
+    columns = list(zip(*finite, strict=True))[1:]
     return metrics | {name: fmean(column) for name, column in zip(CURVES, columns, strict=False)}

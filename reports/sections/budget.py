@@ -26,7 +26,10 @@ class Curve:
     train_seconds: tuple[float, ...]
     """Spent by all trials so far."""
     best: tuple[float, ...]
-    """Lowest valid WER so far; NaN before the first trial that trained to its end."""
+    """Lowest valid WER so far; NaN before the first trial that trained as far as its budget
+    goes."""
+    num_cut: int
+    """Trials that the cap on training seconds ended."""
     expected: tuple[float, ...]
     """Of 1, 2, … independent trials; empty where fewer than two ended."""
 
@@ -57,6 +60,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         own = found[found["variant"] == variant].sort_values("num_trials")
         if own.empty:
             continue
+        runs = report_input.runs
+        cut = (runs["variant"] == variant) & (runs["kind"] == "trial") & (runs["state"] == "cut")
         independent = expected[expected["variant"] == variant].sort_values("num_trials")
         curves.append(
             Curve(
@@ -65,6 +70,7 @@ def numbers(report_input: ReportInput) -> Numbers:
                 num_trials=tuple(own["num_trials"].astype(int)),
                 train_seconds=tuple(own["train_seconds"].astype(float)),
                 best=tuple(own["best_valid_wer"].astype(float)),
+                num_cut=int(cut.sum()),
                 # One trial alone has no distribution to expect anything from.
                 expected=tuple(independent["valid_wer"].astype(float))
                 if len(independent) > 1

@@ -12,7 +12,7 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import STATES, colour, dash, variant_names
+from reports.palette import STATES, TRAINED, colour, dash, variant_names
 
 TITLE = "Search"
 
@@ -104,7 +104,7 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
         if not trials:
             continue
         axes = _axes(trials, report_input.spaces.get(variant, {}))
-        finished = [t for t in trials if t.state == "finished" and not is_missing(t.valid_wer)]
+        finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         alarms = _alarms(best, axes) if variant in report_input.spaces else ()
         found.append(

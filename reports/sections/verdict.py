@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import BUDGET_SPENT, broken, checks
+from reports.comparable import broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -15,6 +15,8 @@ from reports.scale import Estimate, Scale, scale_of
 TITLE = "Verdict"
 
 FEW_SEEDS = 3
+
+FAILED_STATES = ("failed", "diverged")
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,15 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         found.append(
             f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
         )
-    elif BUDGET_SPENT in broken(checks(report_input)):
+    elif not _is_over(report_input):
         found.append(
-            "The study is not complete: it was interrupted, or runs failed for good. Its command, "
-            "under Redo, goes on with what is left."
+            "The study is not complete: it was interrupted. Its command, under Redo, goes on with "
+            "what is left."
         )
+    if without_end := _without_end(runs):
+        found.append(without_end)
+    if left_out := _left_out(report_input):
+        found.append(left_out)
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")
@@ -125,6 +131,40 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     if len(variant_names(report_input)) == 1:
         found.append("There is one variant, so there is nothing to compare it with.")
     return tuple(found)
+
+
+def _is_over(report_input: ReportInput) -> bool:
+    """Whether every trial, and every confirm run of a variant with a finished trial, has ended."""
+    runs, budget = report_input.runs, report_input.budget
+    ended = runs[~runs["state"].isin(["running", "killed"])]
+    for name in variant_names(report_input):
+        own = ended[ended["variant"] == name]
+        trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
+        if trials["slot"].nunique() < budget.get("num_trials", 0):
+            return False
+        is_hopeful = (trials["state"] == "finished").any()
+        if is_hopeful and confirms["slot"].nunique() < budget.get("num_seeds", 0):
+            return False
+    return True
+
+
+def _without_end(runs: pd.DataFrame) -> str:
+    """How many runs failed or diverged, if not all did: they count as planned and have no WER."""
+    bad = runs[runs["state"].isin(FAILED_STATES)]
+    if bad.empty or len(bad) == len(runs):
+        return ""
+    ends = ", ".join(f"{count} {state}" for state, count in bad["state"].value_counts().items())
+    names = ", ".join(dict.fromkeys(map(str, bad["variant"])))
+    return f"{len(bad)} of {plural(len(runs), 'run')} did not finish: {ends} ({names})."
+
+
+def _left_out(report_input: ReportInput) -> str:
+    """How many utterances of the corpus no system was trained or scored on, and why."""
+    reasons = {str(why): int(n) for why, n in report_input.corpus.get("left_out", {}).items() if n}
+    if not reasons:
+        return ""
+    count = plural(sum(reasons.values()), "utterance was", "utterances were")
+    return f"{count} left out: {', '.join(f'{n} {why}' for why, n in reasons.items())}."
 
 
 def html(numbers: Numbers) -> str:

@@ -1,11 +1,21 @@
+import pwd
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from bench.core.errors import UnwritableError
-from bench.core.paths import append_text, cache_root, cut_torn_line, write_json, write_text
+from bench.core.errors import UnwritableError, UserError
+from bench.core.paths import (
+    append_text,
+    cache_folder,
+    cache_lock,
+    cache_root,
+    cut_torn_line,
+    write_json,
+    write_text,
+    writing_cache,
+)
 
 LittleRoom = Callable[[int], AbstractContextManager[None]]
 
@@ -25,6 +35,55 @@ def test_cache_root_is_the_users_to_choose(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_root() == Path("/xdg/deepspeech-bench")
+
+
+def test_a_relative_cache_is_the_same_from_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", "cache")
+    assert cache_root() == tmp_path / "cache"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BENCH_CACHE", "~/mine")
+    assert cache_root() == tmp_path / "mine"
+
+
+def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for name in ("BENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"HOME is not set.*set BENCH_CACHE to a whole path"):
+        cache_root()
+
+
+def test_a_cache_that_cannot_be_written_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    for write in (lambda: cache_folder("a"), lambda: cache_lock("a").__enter__()):
+        with pytest.raises(UnwritableError, match="set BENCH_CACHE to a folder with room"):
+            write()
+    full = UnwritableError(tmp_path, OSError(28, "No space left on device"))
+    full.__cause__ = OSError(28, "No space left on device")
+    with (
+        pytest.raises(UnwritableError, match=r"No space left.*set BENCH_CACHE"),
+        writing_cache(tmp_path),
+    ):
+        raise full
+    with pytest.raises(TimeoutError), writing_cache(tmp_path):
+        raise TimeoutError("another process has the lock")
+
+
+@pytest.mark.parametrize("place", [".", "..", "/", "folder"])
+def test_a_folder_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnwritableError, match=r"cannot be written \(it is a folder\); name a file"):
+        write_text(Path(place), "x")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, little_room: LittleRoom) -> None:

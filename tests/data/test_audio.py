@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from bench.core.errors import UserError
-from bench.data.audio import AudioInfo, probe, read_audio
+from bench.data.audio import read_audio
 
 RATE = 16_000
 FORMATS = {
@@ -30,8 +30,6 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def test_each_format_gives_the_samples_written(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     soundfile.write(path, tone(), RATE, **FORMATS[name])
-    assert probe(path) == AudioInfo(sample_rate_hz=RATE, num_frames=RATE // 2, num_channels=1)
-    assert probe(path).seconds == 0.5
     audio_N = read_audio(path, channel=None, sample_rate_hz=RATE).numpy()
     assert (audio_N.shape, audio_N.dtype) == ((RATE // 2,), np.float32)
     assert correlation(audio_N, tone()) > 0.999
@@ -96,9 +94,8 @@ def test_what_cannot_be_read_is_named(write, message: str, tmp_path: Path) -> No
     path = tmp_path / "bad.wav"
     if write:
         write(path)
-    for read in (probe, lambda p: read_audio(p, channel=None, sample_rate_hz=RATE)):
-        with pytest.raises(UserError, match=message):
-            read(path)
+    with pytest.raises(UserError, match=message):
+        read_audio(path, channel=None, sample_rate_hz=RATE)
 
 
 @pytest.mark.parametrize(("name", "fault"), [("a.flac", "is corrupt"), ("a.mp3", "ends after")])
@@ -107,7 +104,7 @@ def test_a_recording_that_breaks_off_is_named(name: str, fault: str, tmp_path: P
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE)
     soundfile.write(path, noise, RATE, **FORMATS[name])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert probe(path).num_frames == 5 * RATE  # the header knows nothing of it
+    assert soundfile.info(path).frames == 5 * RATE  # the header knows nothing of it
     with pytest.raises(UserError, match=rf"{name} {fault}"):
         read_audio(path, channel=None, sample_rate_hz=RATE)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import soundfile
 import torch
 
 import bench.data.store
@@ -21,12 +22,13 @@ from bench.core.errors import UserError
 from bench.data.audio import read_audio
 from bench.data.features import STD_FLOOR, FeatureConfig, compute, log_power
 from bench.data.store import FeatureStore, open_store
-from bench.data.utterance import Corpus
+from bench.data.utterance import Corpus, Snippet
 
 CONFIG = FeatureConfig(num_bins=20)
 
 BUILDER = """
 import os, pickle, sys, time
+import soundfile
 import torch
 torch.set_num_threads(1)
 import bench.data.store as store
@@ -93,6 +95,40 @@ def test_holds_what_compute_gives(tone_corpus: Corpus) -> None:
         assert feats.dtype == np.float32
         assert store.num_frames(utterance.id) == store.lengths[index] == len(expected)
         np.testing.assert_allclose(feats, expected, rtol=2**-10, atol=1e-6)
+
+
+def snippets_of(corpus: Corpus, path: Path) -> Corpus:
+    """The corpus with its recordings end to end in one file, each utterance a part of it."""
+    start, cut, pieces = 0, [], []
+    for utterance in corpus.utterances:
+        pieces.append(soundfile.read(utterance.audio, dtype="int16")[0])
+        snippet = Snippet(start_seconds=start / 16_000, seconds=utterance.seconds)
+        cut.append(replace(utterance, audio=path, snippet=snippet))
+        start += len(pieces[-1])
+    soundfile.write(path, np.concatenate(pieces), 16_000)
+    return replace(corpus, utterances=tuple(cut), digest="snippets")
+
+
+def test_the_features_of_snippets_are_those_of_the_parts(
+    tone_corpus: Corpus, tmp_path: Path
+) -> None:
+    whole = open_store(tone_corpus, FeatureConfig())
+    cut = open_store(snippets_of(tone_corpus, tmp_path / "all.flac"), FeatureConfig())
+    for utterance in tone_corpus.utterances:
+        np.testing.assert_array_equal(cut.feats(utterance.id), whole.feats(utterance.id))
+
+
+def test_given_statistics_need_no_train_split(tone_corpus: Corpus) -> None:
+    config = FeatureConfig(normalize="corpus")
+    stats = open_store(tone_corpus, config).stats
+    assert stats
+    test = replace(tone_corpus, utterances=tone_corpus.split("test"), digest="test only")
+    store = open_store(test, config, stats=stats)
+    whole = open_store(tone_corpus, config)
+    for id in store.ids:
+        np.testing.assert_array_equal(store.feats(id), whole.feats(id))
+    other = replace(stats, std=tuple(2 * value for value in stats.std))
+    assert open_store(test, config, stats=other).digest != store.digest
 
 
 def test_is_built_once_and_opened_again(tone_corpus: Corpus, computed: list[int]) -> None:

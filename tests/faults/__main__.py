@@ -4,7 +4,10 @@ import argparse
 import signal
 import sys
 
-from tests.faults.suite import run
+from bench.tracking import set_mlflow_defaults
+
+set_mlflow_defaults()  # before mlflow is imported
+from tests.faults.suite import run  # noqa: E402
 
 
 def main() -> int:

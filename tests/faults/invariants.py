@@ -24,7 +24,7 @@ from bench.study.run import datasets
 from bench.study.storage import JOURNAL
 from bench.tracking.mirror import STATUS
 from bench.tracking.names import metric_name
-from bench.tracking.record import METRICS, POINT, RUN, SUMMARY, read_json, read_lines
+from bench.tracking.record import METRICS, POINT, RUN, SUMMARY, TRAINED, read_json, read_lines
 from bench.training.checkpoint import check_sums, load_model
 from bench.training.evaluate import evaluate
 from tests.faults.rounds import Round
@@ -98,7 +98,7 @@ def _planned(at: Round, definition: StudyDefinition) -> Iterator[Path]:
             for slot in range(definition.budget.num_trials)
         ]
         yield from trials
-        if any(read_state(trial) == "finished" for trial in trials):
+        if any(read_state(trial) in TRAINED for trial in trials):
             for slot in range(definition.budget.num_seeds):
                 yield run_folder(at.study, label, "confirm", slot)
 
@@ -109,7 +109,7 @@ def _unplanned(at: Round, definition: StudyDefinition) -> Iterator[str]:
     for folder in planned:
         summary = read_json(folder / SUMMARY) or {}
         state, error = summary.get("state"), summary.get("error") or {}
-        if state not in ("finished", "pruned", "diverged", "failed"):
+        if state not in (*TRAINED, "pruned", "diverged", "failed"):
             yield f"{_named(folder)} is {state}"
         if state == "failed" and not error.get("message"):
             yield f"{_named(folder)} failed without a reason"
@@ -133,7 +133,7 @@ def _queue_disagrees(at: Round, definition: StudyDefinition) -> Iterator[str]:
             if not trial.state.is_finished() or told != recorded:
                 yield f"{_named(folder)}: {trial.state.name}, {told} in the queue, not {recorded}"
             best = (read_json(folder / SUMMARY) or {}).get("metrics", {}).get("best/valid/wer")
-            if recorded == "finished" and trial.value != best:
+            if recorded in TRAINED and trial.value != best:
                 yield f"{_named(folder)}: {trial.value} in the queue, not {best}"
 
 

@@ -224,7 +224,10 @@ class Study:
             "num_trials": len(trials),
             "num_seeds": len(wers),
             "unbeaten": bool(wers) and variant == "ds-gru",
-            **{f"num_{state}": sum(t["state"] == state for t in trials) for state in set(STATES)},
+            **{
+                f"num_{state}": sum(t["state"] == state for t in trials)
+                for state in {*STATES, "cut"}
+            },
         }
 
     def add_search(self, variant: str) -> None:

@@ -22,6 +22,14 @@ def test_a_curve_is_the_search_in_the_order_it_ran(study: ReportInput) -> None:
     assert gru.expected == pytest.approx((0.28, 0.26))
 
 
+def test_trials_that_the_cap_ended_are_counted(study: ReportInput) -> None:
+    runs = study.runs.copy()
+    runs.loc[runs["run"].isin(("ds-lstm/trial-000", "ds-lstm/confirm-0")), "state"] = "cut"
+    gru, lstm = budget.numbers(replace(study, runs=runs)).curves
+    assert (gru.num_cut, lstm.num_cut) == (0, 1)
+    assert "Cut by the cap" in budget.html(budget.numbers(study))
+
+
 def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> None:
     rows = [("ds-gru", 1, 10.0, math.nan), ("ds-gru", 2, 20.0, 0.5)]
     table = pd.DataFrame(rows, columns=list(study.budget_curves))

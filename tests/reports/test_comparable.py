@@ -7,6 +7,7 @@ import pytest
 from reports import ReportInput
 from reports.comparable import FACTS, Check, broken, checks
 
+CUT = "Training not cut short"
 MakeInput = Callable[..., ReportInput]
 
 
@@ -17,7 +18,7 @@ def found(report_input: ReportInput) -> dict[str, Check]:
 def test_a_study_as_it_should_be_is_green(study: ReportInput) -> None:
     shown = found(study)
     assert {check.outcome for check in shown.values()} == {"good"}
-    assert list(shown) == [*FACTS.values(), "Budget spent", "Leakage", "Test openings"]
+    assert list(shown) == [*FACTS.values(), "Budget spent", CUT, "Leakage", "Test openings"]
     assert (shown["Decoder"].found, shown["Budget"].found) == (
         "greedy",
         "2\N{NO-BREAK SPACE}settings alike",
@@ -50,6 +51,23 @@ def test_what_nobody_recorded_is_neither(study: ReportInput) -> None:
     told = [none[title] for title in ("Code commit", "Leakage", "Budget spent")]
     assert {(check.outcome, check.found) for check in told[1:]} == {("plain", "not recorded")}
     assert (told[0].outcome, told[0].found) == ("plain", "no scored run to ask")
+
+
+def test_runs_that_the_cap_ended_are_counted_and_red(study: ReportInput) -> None:
+    runs = study.runs.copy()
+    cut = runs["run"].isin(("ds-gru/trial-000", "ds-gru/trial-002", "ds-gru/confirm-1"))
+    runs.loc[cut, ["state", "num_epochs"]] = "cut", 7.0
+    budget = {**study.budget, "max_train_seconds": 1200.0}
+    check = found(replace(study, runs=runs, budget=budget))[CUT]
+    assert (check.outcome, check.found) == (
+        "bad",
+        "runs ended by the cap of 1,200 s on training time",
+    )
+    assert check.details == (
+        "ds-gru: 2 of 8 trials and 1 of 3 confirm runs, in epoch 7 at the earliest",
+    )
+    none = found(replace(study, runs=runs[:0]))[CUT]
+    assert (none.outcome, none.found) == ("plain", "not recorded")
 
 
 def test_a_budget_that_is_not_spent_is_red(study: ReportInput) -> None:

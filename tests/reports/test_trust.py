@@ -12,18 +12,18 @@ def test_numbers(study: ReportInput) -> None:
     assert shown.splits[0].num_speakers == 32
     assert shown.left_out == (("shorter than its text allows", 2),)
     trials, confirms = shown.states[:2]
-    # finished, pruned, diverged, failed, killed, running
-    assert (trials.kind, trials.counts, trials.total) == ("trial", (4, 2, 1, 1, 0, 0), 8)
-    assert (confirms.kind, confirms.counts, confirms.total) == ("confirm", (3, 0, 0, 0, 0, 0), 3)
+    # finished, cut, pruned, diverged, failed, killed, running
+    assert (trials.kind, trials.counts, trials.total) == ("trial", (4, 0, 2, 1, 1, 0, 0), 8)
+    assert (confirms.kind, confirms.counts, confirms.total) == ("confirm", (3, 0, 0, 0, 0, 0, 0), 3)
 
 
 def test_the_checklist_is_counted_and_names_what_differs(
     study: ReportInput, make_input: MakeInput
 ) -> None:
-    assert "Of 12 conditions of a fair comparison 12 hold." in trust.html(trust.numbers(study))
+    assert "Of 13 conditions of a fair comparison 13 hold." in trust.html(trust.numbers(study))
     facts = {**study.facts, "ds-lstm": {**study.facts["ds-lstm"], "data": "<other>"}}
     page = trust.html(trust.numbers(make_input(facts=facts)))
-    assert "11 hold, 1 does not." in page
+    assert "12 hold, 1 does not." in page
     assert "data: 9d0c6a2f31b84e57 (ds-gru); &lt;other&gt; (ds-lstm)" in page
     told = trust.html(trust.numbers(make_input(facts={}, corpus={}))).replace("\n", " ")
     assert "10 cannot be told" in told

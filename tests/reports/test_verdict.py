@@ -17,7 +17,10 @@ def test_rows_hold_what_was_measured(study: ReportInput) -> None:
     assert len(gru.wer.singles) == 3
     assert gru.wer.mean == pytest.approx(sum(gru.wer.singles) / 3)
     assert (gru.num_parameters, gru.num_trials, gru.num_seeds) == (1_214_557, 8, 3)
-    assert shown.cautions == ()
+    assert [c.replace("\N{NO-BREAK SPACE}", " ") for c in shown.cautions] == [
+        "4 of 22 runs did not finish: 2 diverged, 2 failed (ds-gru, ds-lstm).",
+        "2 utterances were left out: 2 shorter than its text allows.",
+    ]
     assert shown.scale
     assert all(shown.scale.low <= v <= shown.scale.high for v in gru.wer.values())
 
@@ -85,6 +88,19 @@ def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput
 def test_cautions(make_input: MakeInput, options: dict[str, object], said: str) -> None:
     cautions = verdict.cautions(make_input(**options))
     assert said in " ".join(cautions).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -> None:
+    incomplete = "The study is not complete"
+    planned = make_input(state="diverged", num_seeds=0)
+    assert incomplete not in " ".join(verdict.cautions(planned))
+    more = replace(planned, budget={**planned.budget, "num_trials": 99})
+    assert incomplete in " ".join(verdict.cautions(more))
+    killed = planned.runs.assign(state=["killed", *planned.runs["state"][1:]])
+    assert incomplete in " ".join(verdict.cautions(replace(planned, runs=killed)))
+    searched = make_input()
+    trials = searched.runs[searched.runs["kind"] == "trial"]
+    assert incomplete in " ".join(verdict.cautions(replace(searched, runs=trials)))
 
 
 def test_a_variant_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from bench.data.corpora import CorpusConfig
+from bench.results import index
+from bench.results.comparison import Comparison, compare
 from bench.results.index import write_index
-from bench.study.definition import FILE, begin_or_return, define
+from bench.study.definition import FILE, StudyDefinition, begin_or_return, define
 from bench.study.space import load_budget
-from bench.tracking import RunIdentity, RunRecord
+from bench.tracking import RunIdentity, RunRecord, Tables
 
 RUN = RunIdentity(study="s", variant="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
 
@@ -47,6 +49,36 @@ def test_state_and_last_change_come_from_the_records(out: Path) -> None:
     assert "<td>2031-05-03 10:00</td>" in page
     assert '<a href="cells/report.html">cells</a>' in page
     assert write_index().read_text("utf-8") == page
+
+
+def test_a_row_is_read_again_only_when_records_or_code_change(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(definition: StudyDefinition, tables: Tables) -> Comparison:
+        read.append(definition.name)
+        return compare(definition, tables)
+
+    monkeypatch.setattr(index, "compare", counted)
+    page = write_index().read_text("utf-8")
+    assert (write_index().read_text("utf-8"), read) == (page, ["cells"])
+    (out / "cells" / "report.html").touch()
+    assert 'href="cells/report.html"' in write_index().read_text("utf-8"), "links are not kept"
+    assert len(read) == 1
+    record = RunRecord.open(out / "cells" / "runs" / "ds-gru" / "trial-000", RUN, {}, {})
+    write_index()
+    record.close("finished", {})
+    assert "1 of 4 trials ended" in write_index().read_text("utf-8")
+    assert len(read) == 3
+    monkeypatch.setattr(index, "_code_digest", lambda: "other code")
+    write_index()
+    assert len(read) == 4
+    (out / "cells" / index.KEPT).write_text("{")
+    assert "1 of 4 trials ended" in write_index().read_text("utf-8")
+    (out / "cells" / index.KEPT).write_text('{"key": "x", "row": {}}')
+    write_index()
+    assert len(read) == 6
 
 
 def test_a_study_that_cannot_be_read_does_not_hide_the_others(out: Path) -> None:

@@ -7,10 +7,16 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.data.utterance import Corpus
+from bench.data.utterance import Corpus, LeftOut
 from bench.results import refusal
 from bench.results.pairs import Outcome
-from bench.results.refusal import check_comparable, differing_facts, leaks, unknown_facts
+from bench.results.refusal import (
+    check_comparable,
+    differing_facts,
+    leaks,
+    left_out_of_corpora,
+    unknown_facts,
+)
 from bench.results.scored import ScoredSystem
 
 FACTS = {
@@ -50,6 +56,17 @@ def test_what_is_alike_or_unknown_is_not_refused() -> None:
 def test_texts_of_others_are_normalised_under_a_rule_too() -> None:
     theirs = replace(foreign("b"), facts={"text": "t2"})
     assert check_comparable([system("a"), theirs], force=True) == ("text",)
+
+
+def test_what_was_left_out_of_a_corpus_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [LeftOut(id=id, split="test", reason="empty transcript") for id in "ab"]
+    found = Corpus(name="an4", utterances=(), left_out=tuple(gone), digest="d1")
+    monkeypatch.setattr(refusal, "load_corpus", lambda config: found)
+    config = CorpusConfig(name="an4")
+    assert left_out_of_corpora([system("a", config), system("b", config), foreign("c")]) == (
+        "2 utterances of an4 were left out: 2 empty transcript",
+    )
+    assert left_out_of_corpora([foreign("c")]) == ()
 
 
 @pytest.fixture

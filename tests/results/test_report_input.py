@@ -54,7 +54,7 @@ def test_without_a_question_nothing_is_claimed() -> None:
     assert (design["question"], design["held_equal"]) == ({}, "2,000,000 parameters")
     assert command_of(plain) == (
         "python -m bench.sweep --variant ds-gru --variant ds-lstm --match params=2M "
-        "--corpus spoken --budget smoke --seed 0 --set optim.momentum=0.8"
+        "--corpus spoken --budget smoke --seed 0 --set optim.momentum=0.8 --device cpu"
     )
 
 

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.config import updated
+from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.text import encode
-from bench.data.utterance import Corpus
+from bench.data.utterance import Corpus, Snippet
 from bench.results.samples import NUM_SAMPLES, choose, emissions, gather_samples
 from bench.training import checkpoint
 from bench.training.config import build_model, default_run_config
@@ -36,15 +38,34 @@ class Dictated(nn.Module):
 def test_a_letter_stands_where_its_run_of_frames_begins() -> None:
     a, b = encode("ab")
     model: Any = Dictated([0, a, a, 0, a, b, 0, 1, 0, 0])
-    found = emissions(model, torch.zeros(20, 3), seconds=2.0)
+    found = emissions(model, torch.zeros(20, 3), "aab ", seconds=2.0)
     assert "".join(letter.symbol for letter in found) == "aab "
     assert [letter.seconds for letter in found] == [0.3, 0.9, 1.1, 1.5]
     assert found[0].probability == pytest.approx(np.exp(-0.1), abs=1e-3)
 
 
+def test_the_text_that_was_scored_is_shown_where_another_would_be_decoded() -> None:
+    a, b = encode("ab")
+    model: Any = Dictated([0, a, a, 0, b, b, 0, 0, a, 0])
+    assert "".join(x.symbol for x in emissions(model, torch.zeros(20, 3), "aba", 2.0)) == "aba"
+    other = emissions(model, torch.zeros(20, 3), "abba", 2.0)
+    assert "".join(letter.symbol for letter in other) == "abba"
+    assert min(letter.probability for letter in other) < 0.01, "and it shows as unsure"
+    assert emissions(model, torch.zeros(20, 3), "", 2.0) == ()
+    with pytest.raises(UserError, match="more than 10 output frames"):
+        emissions(model, torch.zeros(20, 3), "a" * 10, 2.0)
+
+
 def scored(errors: dict[str, tuple[int, int]]) -> pd.DataFrame:
     rows = [
-        {"id": id, "variant": variant, "num_ref_words": 4, "substitutions": count}
+        {
+            "run": f"{variant}/confirm-0",
+            "id": id,
+            "variant": variant,
+            "num_ref_words": 4,
+            "substitutions": count,
+            "hyp": "a bad",
+        }
         for id, counts in errors.items()
         for variant, count in zip(("ds-gru", "ds-lstm"), counts, strict=True)
     ]
@@ -85,6 +106,20 @@ def test_what_is_gathered_plays_and_is_spelled(tone_corpus: Corpus, tmp_path: Pa
         sound = soundfile.info(io.BytesIO(sample.flac))
         assert sound.duration == pytest.approx(sample.seconds)
         assert set(sample.letters) == {"ds-gru"}  # the other's checkpoint is gone
+        said = "".join(letter.symbol for letter in sample.letters["ds-gru"])
+        assert said == "a bad", "not what this network, untrained, would say"
         assert sample.spectrogram.dtype == np.uint8
         assert sample.spectrogram.shape[0] == config.features.num_bins
         assert all(0 <= letter.seconds <= sample.seconds for letter in sample.letters["ds-gru"])
+
+
+def test_the_player_plays_the_snippet(tone_corpus: Corpus, tmp_path: Path) -> None:
+    first = tone_corpus.split("test")[0]
+    cut = replace(first, snippet=Snippet(start_seconds=0.1, seconds=0.2), seconds=0.2)
+    corpus = replace(tone_corpus, utterances=(cut,))
+    runs = pd.DataFrame(columns=["run", "variant", "kind", "state", "valid_wer"])
+    (sample,) = gather_samples(tmp_path, corpus, runs, scored({first.id: (1, 2)}))
+    played, rate = soundfile.read(io.BytesIO(sample.flac))
+    whole, _ = soundfile.read(first.audio)
+    assert rate == 16_000
+    np.testing.assert_array_equal(played, whole[1_600:4_800])

@@ -1,5 +1,6 @@
 """Systems from studies, runs, JSON lines and trn files."""
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,17 +10,18 @@ from typing import Any
 import pytest
 
 from bench.core.config import to_dict
-from bench.core.errors import UserError
+from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
-from bench.results.scored import ScoredSystem, aligned, claims_among
+from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
 from bench.study.definition import FILE, define
 from bench.study.space import load_budget
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+OPENED = "2026-11-30T10:00:00+00:00"
 REFS = {"s1-1": "one two three", "s1-2": "four five", "s2-1": "six"}
 
 
@@ -45,7 +47,10 @@ def study(
         write_json(folder / FILE, to_dict(definition))
         for seed, last in enumerate(("six", "sex")):
             run = folder / "runs" / "ds-gru" / f"confirm-{seed}"
-            ids = {"mlflow_run_id": f"{name}{seed}", "data_digest": data}
+            ids = {
+                "mlflow_run_id": f"{name}{seed}", "data_digest": data, "opened_at": OPENED,
+                "variant": "ds-gru",
+            }  # fmt: skip
             write_json(run / "run.json", run_json | ids)
             environment = {"cpu": hardware, "gpu": "unused", "version.jiwer": "4.0.0"}
             write_json(run / "environment.json", environment)
@@ -101,12 +106,28 @@ def test_what_a_run_has_recorded(study: Callable[..., Path]) -> None:
 
 def test_runs_that_are_missing_are_told(study: Callable[..., Path]) -> None:
     folder = study("first")
-    assert read_systems(["first"])[0].notes == ()
-    (folder / "runs" / "ds-gru" / "confirm-1" / "utterances-test.jsonl").unlink()
-    assert read_systems(["first"])[0].notes == ("first/ds-gru: 1 of 2 confirm runs scored",)
+    few = "only; take it as a first look"
+    assert read_systems(["first"])[0].notes == (f"first: an interval rests on 2 seeds {few}",)
+    run = folder / "runs" / "ds-gru" / "confirm-1"
+    (run / "utterances-test.jsonl").unlink()
+    ended = {
+        "schema_version": 1,
+        "state": "diverged",
+        "metrics": {},
+        "error": None,
+        "ended_at": OPENED,
+        "wall_seconds": 1.0,
+    }
+    write_json(run / "summary.json", ended)
+    assert read_systems(["first"])[0].notes == (
+        "first/ds-gru: 1 of 2 confirm runs scored (1 of 2 confirm runs running, 1 of 2 confirm "
+        "runs diverged)",
+        f"first: an interval rests on 1 seed {few}",
+        "ds-gru: confirm runs without a checkpoint to score (diverged) count with a WER of 100 %",
+    )
 
 
-@pytest.mark.parametrize("state", ["failed", "diverged"])
+@pytest.mark.parametrize("state", ["failed", "diverged", "cut"])
 def test_a_run_that_left_nothing_to_score_counts(study: Callable[..., Path], state: str) -> None:
     run = study("first") / "runs" / "ds-gru" / "confirm-1"
     (run / "utterances-test.jsonl").unlink()
@@ -145,6 +166,25 @@ def test_symbols_outside_our_alphabet_count_as_they_are_written(tmp_path: Path) 
     path.write_text('{"key": 7, "text": "Größe 42 ½", "pred_text": "größe 43 ½"}\n')
     (run,) = read_systems([str(path)])[0].outcome.runs
     assert (run["id"][0], run["hits"][0], run["substitutions"][0]) == ("7", 2, 1)
+
+
+def test_arrays_tables_and_gzip_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": id, "text": ref, "pred_text": ref, "speaker_id": "ann"} for id, ref in REFS.items()
+    ]
+    forms = {
+        "a.json": json.dumps(rows).encode(),
+        "b.jsonl.gz": gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()),
+        "c.csv": "".join(
+            ",".join(row) + "\n" for row in [rows[0], *(r.values() for r in rows)]
+        ).encode(),
+    }
+    for name, content in forms.items():
+        (tmp_path / name).write_bytes(content)
+    systems = read_systems([str(tmp_path / name) for name in forms])
+    for outcome in aligned(systems, common=False):
+        assert list(outcome.runs[0]["hyp"]) == [REFS[id] for id in sorted(REFS)]
+        assert set(outcome.runs[0]["speaker"]) == {"ann"}
 
 
 def test_a_recording_names_its_utterance_as_in_a_corpus(tmp_path: Path) -> None:
@@ -211,18 +251,16 @@ GOOD = '{"id": "a", "text": "x", "pred_text": "y"}\n'
     [
         (b"", "must hold a line per utterance"),
         (b"\n \n", "must hold a line per utterance"),
-        (b"\xff\xfe", "it is not UTF-8"),
-        (b"{", r":1: a line is one JSON object, got '{'"),
-        (b"[1]\n", r":1: a line is one JSON object"),
+        (b"\xff\xfe", "it is UTF-16 text; convert it"),
+        (b"{", r":1: each row is one JSON object, got '{'"),
+        (b"[1]\n", "item 1: each row is one JSON object"),
         (GOOD.encode() + b"\n" + GOOD.encode(), r":3: 'a' is there already"),
         (b'{"id": "a", "text": "x"}', r":1: an utterance has text, pred_text and an id"),
         (b'{"text": "x", "pred_text": "y"}', "got the keys pred_text, text"),
         (b'{"id": "a", "text": 3, "pred_text": "y"}', r":1: an utterance has"),
         (b'{"id": null, "text": "x", "pred_text": "y"}', r":1: an utterance has"),
-        (
-            b'\n{"id": "a", "text": " . ", "pred_text": "y"}',
-            r":2: .*at least one word, .* 'a' is ' . '",
-        ),
+        (b'{"id": "a", "text": null, "pred_text": "y"}', r":1: .*, got text: None; add"),
+        (b'{"id": "a", "text": "x", "pred_text": ["y"]}', r":1: .*, got pred_text: \['y'\]; add"),
     ],
 )
 def test_bad_json_lines(content: bytes, message: str, tmp_path: Path) -> None:
@@ -239,9 +277,15 @@ def test_bad_json_lines(content: bytes, message: str, tmp_path: Path) -> None:
         ("", "must hold a line per utterance"),
         ("six\n", r":1: a line reads `WORDS \(ID\)`, got 'six'"),
         ("six ()\n", "a line reads"),
-        ("six (s 1)\n", "a line reads"),
-        ("{ six / sex } (s2-1)\n", ":1: alternatives in braces are not scored"),
-        ("six (s2-1)\nsix (s2-1)\n", ":2: 's2-1' is there already"),
+        ("six ( )\n", "a line reads"),
+        ("six (s2-1) x\n", "a line reads"),
+        (
+            ";; a\n{ six / sex (s2-1)\n",
+            r":2: alternatives read `\{ one / another \}`, but a brace op",
+        ),
+        ("six } (s2-1)\n", ":1: alternatives read .* but a brace closes that was not opened"),
+        ("{ six / } (s2-1)\n", ":1: alternatives read .* an alternative has a word, or @"),
+        ("six (s2-1)\nsix (S2-1)\n", ":2: 'S2-1' is there already .*hyp.trn:1: 's2-1'"),
         ("six (s2-2)\n", "'s2-1' is only in .*ref.trn:1 .1 missing, 1 too many"),
         ("six (s2-1)\nsix (s2-2)\n", "'s2-2' is only in .*hyp.trn"),
     ],
@@ -255,12 +299,149 @@ def test_bad_trn_files(content: str, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_reference_is_found_in_the_file_that_has_it(tmp_path: Path) -> None:
-    ref, hyp = tmp_path / "ref.trn", tmp_path / "hyp.trn"
-    ref.write_text("six (s2-1)\n(s2-2)\n")
-    hyp.write_text("six (s2-1)\nsix (s2-2)\n")
-    with pytest.raises(UserError, match=r"ref\.trn:2: a reference has at least one word"):
-        read_systems([str(hyp)], ref)
+def counts(system: ScoredSystem) -> tuple[int, int]:
+    """Errors and reference words."""
+    (run,) = aligned([system], common=True)[0].runs
+    errors = run[["substitutions", "deletions", "insertions"]].to_numpy().sum()
+    return int(errors), int(run["num_ref_words"].sum())
+
+
+MARKED = """\
+;; made for a test
+(uh) bring the lamp (s1-001)
+put it on the table (laughter) (s1-002)
+we saw {two / too} boats (s2-001)
+he sto- stopped there (s2-002)
+"""
+HEARD = """\
+bring the lamp (s1-001)
+put it on the table (s1-002)
+we saw two boats (s2-001)
+he stopped there (s2-002)
+"""
+
+
+def trn(tmp_path: Path, **texts: str) -> list[str]:
+    for name, text in texts.items():
+        (tmp_path / f"{name}.trn").write_text(text)
+    return [str(tmp_path / f"{name}.trn") for name in texts]
+
+
+def test_marks_are_read_as_sclite_reads_them(tmp_path: Path) -> None:
+    ref, a, b = trn(tmp_path, ref=MARKED, a=HEARD, b=HEARD.replace("lamp", "lamb"))
+    assert [counts(s) for s in read_systems([a, b], Path(ref))] == [(1, 18), (2, 18)]
+
+
+def test_systems_that_heard_different_alternatives_have_one_reference(tmp_path: Path) -> None:
+    ref, a, b = trn(
+        tmp_path,
+        ref="we saw { two big / too } boats (s-1)\nyes (s-2)\n",
+        a="we saw two big boats (s-1)\nyes (s-2)\n",
+        b="he saw too boats (s-1)\nno (s-2)\n",
+    )
+    outcomes = aligned(read_systems([a, b], Path(ref)), common=False)
+    refs = [list(outcome.runs[0]["ref"]) for outcome in outcomes]
+    assert refs == [["we saw two big boats", "yes"]] * 2
+    assert [list(outcome.runs[0]["num_ref_words"]) for outcome in outcomes] == [[5, 1]] * 2
+    for outcome, errors in zip(outcomes, ([0, 0], [1, 1]), strict=True):
+        run = outcome.runs[0]
+        again = score(run["id"], run["ref"], run["hyp"], run["speaker"], run["seconds"])
+        assert [row.substitutions + row.deletions + row.insertions for row in again] == errors
+
+
+def test_lines_as_windows_and_old_tools_write_them(tmp_path: Path) -> None:
+    text = "\ufeff;; a comment\r\nSix {Sex / @} (S2-1 )\r\n\r\none (s1  x)\r\n"
+    ref, hyp = trn(tmp_path, ref=text, hyp="six (s2-1)\none (S1 X)\n")
+    (system,) = read_systems([hyp], Path(ref))
+    assert list(system.outcome.runs[0]["id"]) == ["S2-1", "s1 x"], "as the reference has them"
+    assert counts(system) == (0, 2)
+
+
+def test_an_empty_reference_counts_its_insertions(tmp_path: Path) -> None:
+    ref, a, b = trn(
+        tmp_path,
+        ref="six (s-1)\n(s-2)\n", a="six (s-1)\n(s-2)\n", b="six (s-1)\nthank you (s-2)\n",
+    )  # fmt: skip
+    assert [counts(s) for s in read_systems([a, b], Path(ref))] == [(0, 1), (2, 1)]
+    with pytest.raises(UserError, match="need a reference word, the 1 references have none"):
+        aligned(read_systems([*trn(tmp_path, c="x (s-2)\n")], Path(ref), common=True), common=True)
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_text('{"id": "a", "text": "", "pred_text": "x"}\n' + GOOD.replace('"a"', '"b"'))
+    two.write_text(one.read_text().replace('""', '"y"'))
+    with pytest.raises(UserError, match="'a' is '' in one and 'y' in two"):
+        aligned(read_systems([str(one), str(two)]), common=False)
+
+
+def test_a_hypothesis_that_is_null_is_empty_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(GOOD.replace('"y"', "null") + GOOD.replace('"a"', '"b"'))
+    (system,) = read_systems([str(path)])
+    assert list(system.outcome.runs[0]["hyp"]) == ["", "y"]
+    assert system.warnings == (
+        f"{path}: 1 of 2 hypotheses are null and count as empty, in {path}:1",
+    )
+
+
+def test_symbols_outside_the_alphabet_are_told_with_counts(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"id": "a", "text": "(maybe) «later» [x]", "pred_text": "maybe 1/1 later é"}\n'
+    )
+    (system,) = read_systems([str(path)])
+    (warning,) = system.warnings
+    assert "in references '(' 1, ')' 1, '[' 1, ']' 1; in hypotheses '1' 2, '/' 1, 'é' 1" in warning
+    assert read_systems([str(nemo(tmp_path / "y.jsonl", REFS))])[0].warnings == ()
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    names = []
+    for folder in ("one/test", "two/test", "two/best"):
+        (tmp_path / folder).mkdir(parents=True)
+        names.append(str(nemo(tmp_path / folder / "test_pred.json", REFS)))
+    assert [s.name for s in read_systems(names[:2])] == [
+        "one/test/test_pred",
+        "two/test/test_pred",
+    ]
+    assert [s.name for s in read_systems(names[1:])] == ["test/test_pred", "best/test_pred"]
+    other = str(nemo(tmp_path / "two/best/test_pred.jsonl", REFS))
+    assert [s.name for s in read_systems([names[2], other])] == [
+        "test_pred.json",
+        "test_pred.jsonl",
+    ]
+    with pytest.raises(UserError, match="got 'test_pred' 2 times"):
+        read_systems([names[0], f"{tmp_path}/one/../one/test/test_pred.json"])
+
+
+def test_utterances_are_matched_by_name(tmp_path: Path) -> None:
+    here = nemo(tmp_path / "here.jsonl", REFS)
+    there = tmp_path / "there.jsonl"
+    there.write_text(here.read_text().replace('path": "', 'path": "/data/test/'))
+    systems = [str(here), str(there)]
+    with pytest.raises(UserError, match=r"none in common .*--match-by name"):
+        aligned(read_systems(systems), common=False)
+    for outcome in aligned(read_systems(systems, by_name=True), common=False):
+        assert list(outcome.runs[0]["id"]) == sorted(REFS)
+    here.write_text(GOOD.replace('"a"', '"x/a"') + GOOD.replace('"a"', '"y\\\\a"'))
+    with pytest.raises(UserError, match=r"here has 'x/a' and 'y\\\\a', both named 'a'"):
+        read_systems([str(here)], by_name=True)
+    ref, hyp = trn(tmp_path, ref="six (a/s-1)\n", hyp="six (b/S-1)\n")
+    (system,) = read_systems([hyp], Path(ref), by_name=True)
+    assert list(system.outcome.runs[0]["id"]) == ["s-1"]
+
+
+def test_common_leaves_out_what_a_trn_file_lacks_and_says_how_many(tmp_path: Path) -> None:
+    ref, a, b = trn(
+        tmp_path,
+        ref="open the door (a-1)\nclose it again (a-2)\nthank you (b-1)\n",
+        a="open the door (a-1)\nclose it again (a-2)\n",
+        b="open a door (a-1)\nclose it again (a-2)\n(b-1)\nmore (b-2)\n",
+    )
+    systems = read_systems([a, b], Path(ref), common=True)
+    assert [counts(replace(s, unpaired=frozenset())) for s in systems] == [(0, 6), (3, 8)]
+    assert [len(o.runs[0]) for o in aligned(systems, common=True)] == [2, 2]
+    assert left_out(systems) == "--common left out 2 of 4 utterances: a lacks 2, b lacks 1"
+    with pytest.raises(UserError, match=r"have no utterance in common .such as 'c-1' and 'a-1'"):
+        read_systems(trn(tmp_path, c="x (c-1)\n"), Path(ref), common=True)
 
 
 def test_speakers_of_trn_ids_without_a_dash(tmp_path: Path) -> None:
@@ -271,12 +452,14 @@ def test_speakers_of_trn_ids_without_a_dash(tmp_path: Path) -> None:
 
 
 def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.trn is a trn file, which needs .* --ref REF\.trn"):
+        read_systems([str(GOLDEN / "a.trn")])
     with pytest.raises(UserError, match=r"'nothing' is none; .*bench\.ls studies.* --ref"):
         read_systems(["nothing"])
     folder = study("empty")
     for scores in folder.glob("runs/*/*/utterances-test.jsonl"):
         scores.unlink()
-    with pytest.raises(UserError, match="study empty has no finished confirm run"):
+    with pytest.raises(NoVerdictError, match=r"study empty is not over, and no verdict .* ds-gru"):
         read_systems(["empty"])
     with pytest.raises(UserError, match="name a finished confirm run"):
         read_systems(["empty0"])

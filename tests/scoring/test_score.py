@@ -2,7 +2,10 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import jiwer
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.scoring import UtteranceScore, score, totals
 
@@ -88,12 +91,29 @@ def test_white_space_around_words_is_no_error() -> None:
     assert found.wer == found.cer == 0
 
 
+def test_words_where_nothing_was_said_are_insertions() -> None:
+    rows = score_pairs(("", "thank you"), ("open the door", "open the door"), (" ", ""))
+    assert [(row.num_ref_words, row.insertions) for row in rows] == [(0, 2), (3, 0), (0, 0)]
+    assert totals(rows).wer == 2 / 3
+
+
+def test_references_and_hypotheses_are_normalised_by_one_rule() -> None:
+    rows = score_pairs(("the dogs bowls", "the dogs' bowls"), ("goin’ on", "Goin on."))
+    assert totals(rows).wer == totals(rows).cer == 0
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
+def test_counts_what_jiwer_counts(ref: list[str], hyp: list[str]) -> None:
+    (row,) = score_pairs((" ".join(ref), " ".join(hyp)))
+    found = jiwer.process_words(row.ref, row.hyp)
+    counted = (row.hits, row.substitutions, row.deletions, row.insertions)
+    assert counted == (found.hits, found.substitutions, found.deletions, found.insertions)
+
+
 def test_refuses_what_has_no_rate() -> None:
-    with pytest.raises(
-        ValueError, match="a reference has at least one word, that of utterance 'u0'"
-    ):
-        score_pairs((" ", "bad"))
-    with pytest.raises(ValueError, match="at least one utterance"):
+    with pytest.raises(ValueError, match="a reference word, got none in 1 utterances"):
+        totals(score_pairs((" ", "bad")))
+    with pytest.raises(ValueError, match="a reference word, got none in 0 utterances"):
         totals([])
     with pytest.raises(ValueError, match="shorter"):
         score(["a", "b"], ["bad", "cab"], ["bad"], ["s", "s"], [1.0, 1.0])

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,24 @@ def test_gpus_have_so_many_places_and_each_is_free_again(assignment: Assignment)
     again = engine.start(assignment)
     assert again is not None
     again.close()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_sockets_have_a_short_path_whatever_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
+) -> None:
+    long = tmp_path / ("t" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setitem(process.current_process()._config, "tempdir", None)
+    if not writable:
+        monkeypatch.setattr(engines, "SOCKET_FOLDERS", ())
+        with pytest.raises(UserError, match="TMPDIR must have at most 70 bytes"):
+            engines._choose_socket_folder()
+        return
+    engines._choose_socket_folder()
+    assert len(util.get_temp_dir()) < 100
+    assert tempfile.gettempdir() == str(long), "for all else it stays"
 
 
 def test_workers_import_nothing_heavy_of_their_own(tmp_path: Path) -> None:

@@ -1,25 +1,33 @@
 """Forty slots, several workers, several launchers: each slot once, nobody idle."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError
 from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.utterance import Corpus
+from bench.study import launcher as launchers
+from bench.study import lease as leases
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.engine import LocalEngine
-from bench.study.launcher import Launcher
+from bench.study.journal import WholeLinesBackend
+from bench.study.launcher import POLL_SECONDS, Launcher
+from bench.study.lease import Lease
 from bench.study.queue import SlotQueue
 from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
@@ -189,3 +197,144 @@ def test_eight_launchers_begin_at_the_same_moment(
     assert [process.exitcode for process in launchers] == [0] * 8
     assert len(slots_of(few, url)) == 8
     assert len(spans(few)) == 8
+
+
+class _Sleeper:
+    """A worker that says nothing and goes on until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.exit_code: int | None = None
+
+    def messages(self) -> list[dict[str, object]]:
+        return []
+
+    def stop(self) -> None:
+        self.exit_code = 75
+
+    kill = end_frozen = stop
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
+class _Engine:
+    """Sleepers, and a clock that goes on by a tick each time the launcher waits for them."""
+
+    num_workers, num_threads = 2, 1
+
+    def __init__(self, seconds_a_wait: float) -> None:
+        self.now = 0.0
+        self._seconds_a_wait = seconds_a_wait
+
+    def start(self, assignment: object) -> _Sleeper:
+        return _Sleeper()
+
+    def wait(self, workers: object, seconds: float) -> None:
+        self.now += self._seconds_a_wait
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
+@pytest.mark.parametrize("seconds_a_wait", [POLL_SECONDS, POLL_SECONDS / 8])
+def test_a_study_is_read_once_a_tick_and_system(
+    definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch, seconds_a_wait: float
+) -> None:
+    """A wait ends early when workers say something, as a hundred of them always do."""
+    systems = dict.fromkeys(("ds-gru", "other"), definition.systems["ds-gru"])
+    spaces = dict.fromkeys(systems, definition.spaces["ds-gru"])
+    few = replace(definition.budget, num_trials=4)
+    both = replace(definition, systems=systems, spaces=spaces, budget=few)
+    folder, engine = OUT / both.name, _Engine(seconds_a_wait)
+    begin_or_return(folder, both)
+    clock = SimpleNamespace(monotonic=lambda: engine.now, sleep=time.sleep)
+    monkeypatch.setattr(launchers, "time", clock)
+    reads: list[float] = []
+
+    def check_stop() -> None:
+        if engine.now > 10.05 * POLL_SECONDS:
+            raise TemporaryError("stopped")
+
+    with closing(QueueStorage(None, folder, num_workers=2)) as storage:
+        target = TrackingTarget(uri="http://127.0.0.1:9")
+        launcher = Launcher(
+            folder,
+            both,
+            storage,
+            engine,
+            storage_url=None,
+            grace_seconds=10.0,
+            parents=dict.fromkeys(systems, target),
+        )
+        read_logs = WholeLinesBackend.read_logs
+
+        def counted(backend: WholeLinesBackend, first: int) -> Any:
+            if engine.now > 0:
+                reads.append(engine.now)
+            return read_logs(backend, first)
+
+        monkeypatch.setattr(WholeLinesBackend, "read_logs", counted)
+        with pytest.raises(TemporaryError, match="stopped"):
+            launcher.run(check_stop)
+    assert len(reads) == 10 * len(systems)
+
+
+def test_a_worker_of_ours_that_stands_still_is_ended_and_one_of_others_is_named(
+    definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another launcher's worker has slot 0, ours slot 1; both stand still. Ours is ended, its slot
+    run by the next worker; what is left then is held by who must not be killed."""
+    few = replace(definition, budget=replace(definition.budget, num_trials=2))
+    folder, engine = OUT / few.name, _Engine(0.02)
+    begin_or_return(folder, few)
+    monkeypatch.setattr(leases, "TOUCHES_PER_GRACE", 1e-9)
+    monkeypatch.setattr(launchers, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "wait", lambda workers, seconds: time.sleep(0.02))
+    with closing(QueueStorage(None, folder, num_workers=2)) as storage:
+        queue = SlotQueue(few, "ds-gru", folder, storage)
+        queue.prepare()
+
+        def take() -> tuple[Trial, Lease]:
+            taken = queue.take(partial(Lease.take, grace_seconds=0.01))
+            assert taken is not None
+            return taken
+
+        _, theirs = take()
+        begun: list[_Sleeper] = []
+
+        def start(assignment: object) -> _Sleeper:
+            trial, lease = take()
+            worker = _Sleeper()
+            begun.append(worker)
+            monkeypatch.setattr(worker, "messages", lambda: [{"slot": trial.user_attrs["slot"]}])
+            if len(begun) == 1:
+
+                def die() -> None:
+                    worker.exit_code = -9
+                    lease.release()  # as the kernel frees the lock of a process that was killed
+
+                monkeypatch.setattr(worker, "end_frozen", die, raising=False)
+            else:
+                queue.end(trial, "failed", None)
+                lease.release()
+                worker.exit_code = 0
+            return worker
+
+        monkeypatch.setattr(engine, "start", start)
+        launcher = Launcher(
+            folder,
+            few,
+            storage,
+            engine,
+            storage_url=None,
+            grace_seconds=10.0,
+            parents={"ds-gru": TrackingTarget(uri="http://127.0.0.1:9")},
+        )
+        with pytest.raises(TemporaryError, match=rf"trial-000 is held by process {os.getpid()} of"):
+            launcher.run()
+        theirs.check()
+        assert [slot.state for slot in queue.slots()] == [TrialState.RUNNING, TrialState.FAIL]
+    theirs.release()
+    assert [worker.exit_code for worker in begun] == [-9, 0]
+    assert "ds-gru trial 1: its worker stands still; ended" in caplog.text
+    assert f"trial-000 waits for process {os.getpid()} of" in caplog.text

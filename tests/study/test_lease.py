@@ -5,11 +5,15 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.core.errors import TemporaryError
+from bench.study.claim import claimed
 from bench.study.lease import FILE, Lease, LeaseLostError, LeaseWatch, this_host
 
 
@@ -25,8 +29,21 @@ class Clock:
 
 def elsewhere(folder: Path, **changes: object) -> None:
     """A lease that a worker on another host has written."""
-    holder = {"host": "far away", "pid": os.getpid(), "token": "t", "grace_seconds": 60.0}
+    holder = {
+        "host": "far away",
+        "pid": os.getpid(),
+        "name": "process 1 of ada on far",
+        "token": "t",
+        "grace_seconds": 60.0,
+    }
     (folder / FILE).write_text(json.dumps(holder | changes))
+
+
+def frozen(process: multiprocessing.context.SpawnProcess) -> None:
+    """Stop it, and return once it has stopped."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def test_a_lease_is_held_until_it_is_released(tmp_path: Path) -> None:
@@ -67,23 +84,72 @@ def test_a_killed_process_of_this_host_is_gone_at_once(
     assert not watch.is_held(tmp_path)
 
 
-def test_a_frozen_process_of_this_host_is_gone_after_its_grace_and_then_killed(
+def test_a_frozen_process_of_this_host_keeps_its_run_and_is_named(
     tmp_path: Path, holder: multiprocessing.context.SpawnProcess
 ) -> None:
+    """Whose process that is we cannot know: in another container its number may be a stranger's."""
     clock = Clock()
     watch = LeaseWatch(clock)
-    assert holder.pid is not None
-    os.kill(holder.pid, signal.SIGSTOP)
+    frozen(holder)
     assert watch.is_held(tmp_path)
-    clock.now += 0.5
+    watch.check_holder(tmp_path)
+    clock.now += 600
     assert watch.is_held(tmp_path)
-    clock.now += 0.5
-    while watch.is_held(tmp_path):  # a last touch may have come between
-        clock.now += 0.7
-    watch.break_(tmp_path)
-    holder.join(10)
-    assert holder.exitcode == -signal.SIGKILL
-    assert not (tmp_path / FILE).exists()
+    assert watch.is_standing_still(tmp_path)
+    with pytest.raises(TemporaryError, match=f"held by process {holder.pid} of .* on .*kill -CONT"):
+        watch.check_holder(tmp_path)
+    assert watch.take(tmp_path, grace_seconds=60.0) is None
+    assert holder.is_alive()
+    holder.kill()
+    holder.join()
+    lease = watch.take(tmp_path, grace_seconds=60.0)
+    assert lease is not None
+    lease.release()
+
+
+def test_a_process_number_in_a_lease_is_nothing_that_we_kill(tmp_path: Path) -> None:
+    """The lease of a dead process whose number has gone to another one, here ourselves."""
+    elsewhere(tmp_path, host=this_host())
+    watch = LeaseWatch()
+    assert not watch.is_held(tmp_path)
+    lease = watch.take(tmp_path, grace_seconds=60.0)
+    assert lease is not None
+    lease.release()
+
+
+def test_one_of_two_that_take_a_run_at_once_has_it(tmp_path: Path) -> None:
+    """What bench.train and bench.reap do: to look and then to take would let both in."""
+    taken: list[Lease | None] = []
+    begin = threading.Barrier(8)
+
+    def take() -> None:
+        begin.wait()
+        with claimed(tmp_path / "claim"):
+            taken.append(LeaseWatch().take(tmp_path / "run", grace_seconds=60.0))
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = [lease for lease in taken if lease is not None]
+    assert (len(taken), len(held)) == (8, 1)
+    held[0].release()
+
+
+def _is_held(folder: Path) -> bool:
+    return LeaseWatch().is_held(folder)
+
+
+def test_another_users_lease_is_not_read_as_free(
+    tmp_path: Path, as_another_user: Callable[..., Any]
+) -> None:
+    with Lease.take(tmp_path, grace_seconds=60.0):
+        assert as_another_user(_is_held, tmp_path) is True
+        (tmp_path / FILE).chmod(0o600)
+        said = as_another_user(_is_held, tmp_path)
+    assert said.startswith("UserError: ")
+    assert "must be readable for all who work in a folder, got Permission denied" in said
 
 
 def test_a_worker_elsewhere_is_gone_when_its_lease_stands_still(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from bench.study.space import load_budget
 from bench.study.storage import QueueStorage
 
 VARIANT = "ds-gru"
+NUM_WORKERS = 100
 
 
 def take_lease(folder: Path) -> Lease:
@@ -197,3 +200,61 @@ def test_a_trial_that_ends_while_we_look_stays_ended(
     monkeypatch.setattr(Study, "get_trials", end_meanwhile)
     queue.reclaim(LeaseWatch())
     assert queue.slots()[trial.number].state == TrialState.COMPLETE
+
+
+def _drain_after(begin: Event, folder: Path, definition: StudyDefinition, path: Path) -> None:
+    begin.wait()
+    queue = queue_in(folder, definition)
+    while (taken := queue.take(take_lease)) is not None:
+        trial, lease = taken
+        with lease:
+            with path.open("a") as done:  # one write: whole among those of others
+                done.write(f"{trial.user_attrs['slot']}\n")
+            queue.end(trial, "finished", 0.5)
+
+
+@pytest.mark.slow
+def test_a_hundred_workers_run_each_slot_once(tmp_path: Path, definition: StudyDefinition) -> None:
+    many = replace(definition, budget=replace(definition.budget, num_trials=NUM_WORKERS))
+    queue_in(tmp_path, many).prepare()
+    context = multiprocessing.get_context("fork")  # spawned, each would import for seconds
+    begin, path = context.Event(), tmp_path / "done"
+    arguments = (begin, tmp_path, many, path)
+    workers = [context.Process(target=_drain_after, args=arguments) for _ in range(NUM_WORKERS)]
+    for worker in workers:
+        worker.start()
+    begin.set()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * NUM_WORKERS
+    assert sorted(map(int, path.read_text().split())) == list(range(NUM_WORKERS))
+    assert [slot.state for slot in queue_in(tmp_path, many).slots()] == [
+        TrialState.COMPLETE
+    ] * NUM_WORKERS
+    assert not list(tmp_path.glob("runs/*/*/lease.json"))
+
+
+def _take_one(folder: Path, definition: StudyDefinition) -> int | None:
+    taken = queue_in(folder, definition).take(take_lease)
+    return None if taken is None else int(taken[0].user_attrs["slot"])
+
+
+def test_two_users_share_a_folder_that_both_may_write(
+    tmp_path: Path, definition: StudyDefinition, as_another_user: Callable[..., Any]
+) -> None:
+    study = tmp_path / "study"
+    queue = queue_in(study, definition)
+    queue.prepare()
+    ours = queue.take(take_lease)
+    assert ours is not None
+    refused = as_another_user(_take_one, study, definition)
+    assert refused.startswith("UnwritableError: ")
+    assert "cannot be written (Permission denied)" in refused
+    for path in (study, *study.rglob("*")):  # as a common group and umask 002 have it
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    assert as_another_user(_take_one, study, definition) == 1
+    states = [slot.state for slot in queue.slots()]
+    assert states == [TrialState.RUNNING] * 2 + [TrialState.WAITING] * 4
+    queue.reclaim(LeaseWatch())  # their process has ended, ours has not
+    assert [slot.state for slot in queue.slots()] == [TrialState.RUNNING] + [TrialState.WAITING] * 5
+    ours[1].release()

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from bench.core.config import updated
-from bench.core.errors import UnwritableError, UserError
+from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.study.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
+from bench.study.worker import MAX_ATTEMPTS
 from bench.tracking import RunIdentity, TrackingTarget
 from bench.tracking.record import read_json
 from bench.training.config import default_run_config
@@ -53,6 +54,20 @@ def test_a_run_that_meets_a_full_disk_is_to_go_on(
     monkeypatch.setattr("bench.study.run.load_corpus", failing(full))
     with pytest.raises(UnwritableError, match=r"last\.pt cannot be written \(No space left"):
         begin(plan)
+    assert not is_recorded(plan.folder)
+    assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …")]
+)  # fmt: skip
+def test_a_run_that_lacks_memory_is_to_go_on(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("bench.study.run.load_corpus", failing(error))
+    for _ in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(OutOfHostMemoryError, match="memory ran out"):
+            begin(plan)
     assert not is_recorded(plan.folder)
     assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
 

@@ -1,10 +1,20 @@
+import math
 from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.samplers._tpe.sampler import _split_trials
+from optuna.trial import TrialState
 
 from bench.core.errors import UserError
-from bench.study.search import PRUNERS, SAMPLERS, distribution, make_pruner, make_sampler
+from bench.study.search import (
+    PRUNERS,
+    SAMPLERS,
+    distribution,
+    make_pruner,
+    make_sampler,
+    rank_last,
+)
 from bench.study.space import Dimension, load_budget, load_budgets
 
 SPACE = {
@@ -66,3 +76,44 @@ def test_an_unknown_name_is_the_users_mistake() -> None:
         make_sampler(replace(load_budget("smoke"), sampler="tpa"), 0)
     with pytest.raises(UserError, match="unknown pruner 'medium'"):
         make_pruner(replace(load_budget("smoke"), pruner="medium"))
+
+
+def diverge(study: optuna.Study, *wers: float) -> None:
+    """A trial that reports `wers` and diverges."""
+    trial = study.ask()
+    for epoch, wer in enumerate(wers, start=1):
+        trial.report(wer, epoch)
+        trial.should_prune()
+    for _ in range(2):  # the first answer may be lost
+        rank_last(trial)
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def test_to_the_sampler_a_diverged_trial_is_worse_than_any_other() -> None:
+    study = optuna.create_study()
+    diverge(study, 0.1, 0.05, 0.01)
+    diverge(study)
+    for wer, state in ((0.9, TrialState.PRUNED), (3.0, TrialState.COMPLETE)):
+        trial = study.ask()
+        trial.report(wer, 1)
+        study.tell(trial, wer if state == TrialState.COMPLETE else None, state=state)
+    trials = study.get_trials(deepcopy=False)
+    below, above = _split_trials(study, trials, n_below=2)
+    assert [t.number for t in below] == [2, 3]
+    assert [t.number for t in above] == [0, 1]
+    assert trials[0].value == math.inf
+    assert set(trials[0].intermediate_values.values()) == {math.inf}
+    assert study.best_trial.number == 3
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_diverged_trial_prunes_no_other(pruner: str) -> None:
+    """Three trials are as good as one another; had the diverged ones kept their good reports, the
+    halving pruner would give all three up."""
+    budget = replace(load_budget("smoke"), pruner=pruner, startup_trials=2, warmup_epochs=1)
+    study = optuna.create_study(pruner=make_pruner(budget))
+    for _ in range(3):
+        diverge(study, 0.1, 0.1)
+    trial = study.ask()
+    trial.report(0.5, 1)
+    assert not trial.should_prune()

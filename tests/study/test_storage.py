@@ -1,5 +1,6 @@
 """Claims are exclusive, also beside a frozen holder; a database may be gone for a while."""
 
+import getpass
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
 from bench.core.errors import TemporaryError, UserError
+from bench.study import claim as claims
+from bench.study import lease as leases
 from bench.study import storage as storages
 from bench.study.storage import (
     QUEUE,
@@ -50,17 +54,54 @@ def opened(url: str | None, folder: Path) -> Iterator[QueueStorage]:
         yield storage
 
 
-def test_a_claim_is_exclusive_and_a_frozen_holder_loses_it(
+@pytest.fixture
+def frozen(
     tmp_path: Path, url: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[BaseProcess]:
+    """A process that stands still inside a claim; the patience of others is a second."""
     context = multiprocessing.get_context("fork")
     monkeypatch.setattr(storages, "CLAIM_SECONDS", 1.0)
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 1.0)
     here, there = context.Pipe()
     holder = context.Process(target=_claim_and_hang, args=(url, tmp_path, there), daemon=True)
     holder.start()
     assert here.recv()
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGSTOP)
+    yield holder
+    assert holder.is_alive(), "killed by one whose child it is not"
+    holder.kill()
+    holder.join()
+
+
+@pytest.mark.parametrize("url", [None])
+def test_who_stands_still_inside_a_claim_is_named_and_lives(
+    tmp_path: Path, url: None, frozen: BaseProcess
+) -> None:
+    with opened(url, tmp_path) as storage:
+        with pytest.raises(TemporaryError) as caught, storage.claim():
+            pytest.fail("two are inside")
+        named = f".claim.lock is held by process {frozen.pid} of {getpass.getuser()} on "
+        assert named in str(caught.value)
+        assert "kill -CONT" in str(caught.value)
+
+
+def test_a_claim_is_free_once_its_holder_is_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    holder = context.Process(target=_claim_and_hang, args=(None, tmp_path, there), daemon=True)
+    holder.start()
+    assert here.recv()
+    holder.kill()
+    with opened(None, tmp_path) as storage, storage.claim():
+        pass
+    holder.join()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_database_ends_the_session_of_who_stands_still_inside_a_claim(
+    tmp_path: Path, url: str, frozen: BaseProcess
+) -> None:
     inside = threading.Event()
 
     def claim() -> None:
@@ -72,8 +113,17 @@ def test_a_claim_is_exclusive_and_a_frozen_holder_loses_it(
     assert not inside.wait(0.3)
     thread.join(20)
     assert inside.is_set()
-    holder.kill()
-    holder.join()
+
+
+def test_who_stands_still_while_alone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "ALONE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "TOUCHES_PER_GRACE", 1e-9)  # it gives no sign of life
+    with opened(None, tmp_path) as storage, storage.alone(grace_seconds=0.05):
+        second = storage.alone(grace_seconds=0.05)
+        with pytest.raises(TemporaryError, match=f"held by process {os.getpid()} of"), second:
+            pytest.fail("two are alone")
 
 
 def test_one_at_a_time_is_alone(tmp_path: Path, url: str | None) -> None:

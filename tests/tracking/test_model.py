@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.core.config import updated
+from bench.data.audio import read_utterance
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.tracking import mirror
@@ -65,8 +66,9 @@ def test_a_fresh_process_hears_the_same(lab: Any, checkpoint: Path, tone_corpus:
     assert lab.run("confirm").info.status == "RUNNING", "logging does not touch the run's end"
 
     network, config = load_model(checkpoint, CPU)
-    paths = [str(u.audio) for u in tone_corpus.split("test")]
-    expected = [transcribe(network, config, Path(path), CPU) for path in paths]
+    spoken = tone_corpus.split("test")
+    paths = [str(u.audio) for u in spoken]
+    expected = [transcribe(network, config, read_utterance(u, 16_000), CPU) for u in spoken]
     assert any(expected)
     away = lab.project / "away"
     away.mkdir()

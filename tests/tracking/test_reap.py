@@ -121,7 +121,7 @@ def test_a_run_of_another_machine_is_closed_once_it_has_stood_still(
 ) -> None:
     folder = lab.study / "runs" / VARIANT / "trial-000"
     lab.record_in(folder, variant=VARIANT, slot=0)
-    far = {"host": "far away", "pid": 1, "token": "t", "grace_seconds": 0.2}
+    far = {"host": "far away", "pid": 1, "name": "process 1 of ada on far", "token": "t", "grace_seconds": 0.2}  # fmt: skip
     (folder / FILE).write_text(json.dumps(far))
     assert len(run(monkeypatch, capsys)["held"]) == 1
     assert len(run(monkeypatch, capsys, "--wait", "20")["closed"]) == 1

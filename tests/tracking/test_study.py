@@ -6,7 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.core.errors import UserError
 from bench.tracking import Findings, StudyTracker, TrackingTarget, flush_unsent
+from bench.tracking import study as studies
 
 PARAMS = {"optim.learning_rate": 0.001}
 VARIANTS = {
@@ -109,7 +111,7 @@ def test_a_dead_server_costs_a_warning(
     assert tracker.parent("tiny") == dead_server
     summarise(lab, tracker)
     tracker.stop()
-    assert "experiment not sent to http://bench:***@127.0.0.1:9" in caplog.text
+    assert "tracking: http://bench:***@127.0.0.1:9 does not answer" in caplog.text
     assert "hunter2" not in caplog.text + tracker.tracking_uri + repr(tracker.target)
 
 
@@ -140,3 +142,77 @@ def test_only_the_best_of_the_fresh_seeds_becomes_a_model(
     summarise(lab, tracker)
     assert "model of tiny not sent" in caplog.text
     assert lab.run("parent").info.status == "FINISHED"
+
+
+def test_a_foreign_experiment_of_the_same_name_keeps_what_it_has(lab: Any) -> None:
+    """Somebody's own, on a server that many use: ours go beside theirs, none of theirs changes."""
+    experiment = lab.client.create_experiment("s")
+    theirs = lab.client.create_run(experiment, tags={"kind": "trial", "owner": "ada"})
+    lab.client.log_metric(theirs.info.run_id, "loss", 1.0)
+    lab.client.set_terminated(theirs.info.run_id)
+    before = lab.client.get_run(theirs.info.run_id).to_dictionary()
+    for _ in range(2):
+        tracker = StudyTracker.open("s", data_digest="d1")
+        tracker.parent("tiny")
+        lab.record("confirm-0", kind="confirm", slot=0).close("finished", {"test/wer": 0.25})
+        assert flush_unsent(lab.study) == 0
+        summarise(lab, tracker)
+    tracker.stop_dead(["tiny"])
+    assert lab.client.get_run(theirs.info.run_id).to_dictionary() == before
+    kinds = [run.data.tags["kind"] for run in lab.client.search_runs([experiment])]
+    assert sorted(kinds) == ["confirm", "parent", "summary", "trial"]
+
+
+def test_another_study_of_the_same_name_is_refused_and_left_alone(lab: Any) -> None:
+    tracker = StudyTracker.open("s", data_digest="d1")
+    tracker.parent("tiny")
+    summarise(lab, tracker)
+    before = [run.to_dictionary() for kind in ("parent", "summary") for run in lab.runs(kind)]
+    other = StudyTracker.open("s", data_digest="d2")
+    with pytest.raises(
+        UserError, match=r"holds a study of other data \(digest d1, ours d2; begun on"
+    ):
+        other.parent("tiny")
+    now = [run.to_dictionary() for kind in ("parent", "summary") for run in lab.runs(kind)]
+    assert now == before
+
+
+def test_a_server_that_is_down_is_told_of_once_and_asked_again_later(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def connect(uri: str) -> None:
+        asked.append(uri)
+        raise RuntimeError("API request failed") from OSError(111, "Connection refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:hunter2@127.0.0.1:9")
+    monkeypatch.setattr("bench.tracking.store.connect", connect)
+    tracker = StudyTracker.open("s")
+    assert tracker.parent("a") == tracker.parent("b")
+    assert not tracker.reaches_store()
+    (line,) = caplog.messages
+    assert line.startswith("tracking: http://ann:***@127.0.0.1:9 does not answer (Connection ref")
+    assert line.endswith("stay in out/s, python -m bench.sync sends them later")
+    assert (len(asked), tracker.num_unsent) == (1, 3)
+    monkeypatch.setattr(studies, "ASK_AGAIN_SECONDS", 0.0)
+    tracker.parent("a")
+    assert len(asked) == 2
+
+
+def test_tables_that_were_made_in_part_do_not_stay(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk leaves them that is full before the last."""
+
+    def refuse(self: object, **_: object) -> None:
+        raise OSError(28, "database or disk is full")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///new.db")
+    with monkeypatch.context() as full:
+        full.setattr("mlflow.MlflowClient.search_experiments", refuse)
+        with pytest.raises(UserError, match="disk is full"):
+            StudyTracker.open("s")
+    assert not list(lab.study.parent.parent.glob("*new.db*"))
+    assert StudyTracker.open("s").parent("a").parent_run_id
+    assert (lab.study.parent.parent / "new.db").exists()

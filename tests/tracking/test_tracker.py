@@ -90,7 +90,13 @@ def test_curves_arrive_while_the_run_lasts(lab: Any) -> None:
 
 @pytest.mark.parametrize(
     ("state", "status"),
-    [("pruned", "FINISHED"), ("diverged", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")],
+    [
+        ("cut", "FINISHED"),
+        ("pruned", "FINISHED"),
+        ("diverged", "FINISHED"),
+        ("failed", "FAILED"),
+        ("killed", "KILLED"),
+    ],
 )
 def test_statuses_tell_the_truth(lab: Any, state: str, status: str) -> None:
     kind, message = ("ValueError", "too wide " * 1000) if state == "failed" else (None, None)

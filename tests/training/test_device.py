@@ -2,21 +2,35 @@ import multiprocessing
 import os
 import platform
 import resource
+from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.training.device import (
     autocast,
     default_precision,
     deterministic,
+    exact_float32,
     keep_freed_memory,
     peak_memory_bytes,
     resolve_device,
 )
+from bench.training.evaluate import transcribe_feats
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def allowing_tf32() -> Iterator[None]:
+    """As a program may have it that uses this as a library."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (products.allow_tf32, convolutions.allow_tf32)
+    products.allow_tf32 = convolutions.allow_tf32 = True
+    yield
+    products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,11 +50,37 @@ def test_cuda_without_a_gpu_says_the_way_out(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def test_float32_is_not_tf32() -> None:
-    torch.backends.cudnn.allow_tf32 = True
+def test_to_resolve_a_device_changes_nothing(allowing_tf32: None) -> None:
     resolve_device("cpu")
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def test_float32_is_not_tf32_where_we_compute(allowing_tf32: None) -> None:
+    with exact_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+class _Asked(torch.nn.Module):
+    """A network that notes whether it is computed in TF32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed: set[bool] = set()
+
+    def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        backends = torch.backends
+        self.allowed |= {backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32}
+        return feats_BTF.new_zeros(1, 4, 29).log_softmax(-1), torch.tensor([4])
+
+
+def test_a_text_is_computed_in_float32(allowing_tf32: None) -> None:
+    network = _Asked()
+    transcribe_feats(network, torch.zeros(8, 3), CPU)  # type: ignore[arg-type]
+    assert network.allowed == {False}
 
 
 def test_bfloat16_on_cuda_only() -> None:

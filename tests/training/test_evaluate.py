@@ -1,11 +1,11 @@
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from bench.data.audio import read_utterance
 from bench.data.batches import BatchConfig
 from bench.data.features import CorpusStats
 from bench.data.text import BLANK, NUM_SYMBOLS, encode
@@ -100,14 +100,14 @@ def test_a_recording_is_heard_as_its_features_are(
     assert score.hyp
     feats_TF = torch.from_numpy(data.valid.store.feats(utterance.id))
     assert transcribe_feats(model, feats_TF, CPU) == score.hyp
-    assert transcribe(model, config, utterance.audio, CPU) == score.hyp
+    assert transcribe(model, config, read_utterance(utterance, 16_000), CPU) == score.hyp
 
 
 def test_corpus_normalisation_uses_the_stats_it_is_given(
     tiny: Configure, tone_corpus: Corpus
 ) -> None:
     config = tiny(**{"features.normalize": "corpus"})
-    audio: Path = tone_corpus.utterances[0].audio
+    waveform_N = read_utterance(tone_corpus.utterances[0], 16_000)
     heard: list[Tensor] = []
 
     class Listener(Parrot):
@@ -117,5 +117,5 @@ def test_corpus_normalisation_uses_the_stats_it_is_given(
 
     for std in (1.0, 2.0):
         stats = CorpusStats(mean=(0.0,) * 24, std=(std,) * 24)
-        assert transcribe(Listener(), config, audio, CPU, stats=stats) == "a"
+        assert transcribe(Listener(), config, waveform_N, CPU, stats) == "a"
     torch.testing.assert_close(heard[0], 2 * heard[1])

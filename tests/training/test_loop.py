@@ -16,6 +16,7 @@ from bench.core.errors import UserError
 from bench.data.batches import Dataset, epoch_order
 from bench.scoring import METRICS
 from bench.training import checkpoint, loop
+from bench.training.clocks import Clocks
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
@@ -100,19 +101,48 @@ def test_patience_ends_a_run_that_no_longer_improves(run: MakeRun) -> None:
     assert (result.state, result.best_epoch, result.num_epochs) == ("finished", 1, 3)
 
 
-def test_the_cap_counts_training_seconds_over_all_resumes(
-    run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block takes a second of this thread's computing, and an hour of wall time: the machine
+    is busy."""
     ticks = itertools.count()
-    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))  # each block takes a second
-    capped = run(**{"training.max_train_seconds": 36.0, "training.log_every_steps": 100})
+    monkeypatch.setattr(time, "thread_time", lambda: next(ticks))
+    hours = itertools.count(step=3600)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(hours))
+
+
+@pytest.mark.usefixtures("ticking")
+def test_the_cap_counts_computing_over_all_resumes_and_cuts_the_run(run: MakeRun) -> None:
+    seldom = {"training.log_every_steps": 100, "training.checkpoint_every_seconds": 1e9}
+    capped = run(**seldom, **{"training.max_train_seconds": 36.0})
     assert capped(stop=lambda progress: progress.evaluated).num_steps == 4
     result = capped()
     # Each step has six blocks. Four steps and the reading of their window were 25 seconds; then
     # two steps more, and the reading of theirs.
-    assert (result.state, result.num_steps, result.num_epochs) == ("finished", 6, 2)
-    assert result.train_seconds == 38
+    assert (result.state, result.num_steps, result.num_epochs) == ("cut", 6, 2)
+    assert result.train_seconds == capped.reports[-1].seconds == 38
     assert [round(p.epoch, 2) for p in capped.evaluations] == [1, 1.5]
+    assert [p.is_last for p in capped.evaluations] == [False, True]
+    assert result.final == {
+        k: v for k, v in capped.evaluations[-1].metrics.items() if k.startswith("valid/")
+    }
+    assert capped() == replace(result, seconds=capped().seconds), "it is over"
+
+
+@pytest.mark.usefixtures("ticking")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training.num_epochs": 2, "training.max_train_seconds": 49.0},
+        {"training.patience": 1, "optim.learning_rate": 1e-9, "training.max_train_seconds": 49.0},
+    ],
+    ids=["last epoch", "patience"],
+)
+def test_a_run_that_ends_by_itself_at_the_cap_is_finished(
+    run: MakeRun, changes: dict[str, float]
+) -> None:
+    result = run(**changes, **{"training.log_every_steps": 100})()
+    assert (result.state, result.num_epochs, result.train_seconds) == ("finished", 2, 50)
 
 
 def test_keeps_the_best_weights_by_wer_then_cer_then_time(
@@ -172,7 +202,8 @@ def test_curves_are_whole_and_every_metric_is_in_the_table(run: MakeRun) -> None
         assert p.evaluated == ("valid/wer" in p.metrics) == bool(p.watch)
         assert p.epoch == p.metrics["epoch"]
     json.dumps([p.metrics for p in told.reports], allow_nan=False)
-    assert result.audio_seconds_per_second * result.train_seconds == pytest.approx(
+    wall_seconds = Clocks(result.seconds, CPU).train
+    assert result.audio_seconds_per_second * wall_seconds == pytest.approx(
         3 * told.data.train.seconds
     )
     assert 0 < result.train_seconds == told.reports[-1].seconds

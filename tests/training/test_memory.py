@@ -1,18 +1,26 @@
 """Batches in parts, and runs that the device's memory is too small for.
 
-A CPU has no such memory: a network that raises what CUDA's allocator raises stands for it.
+A CPU has no such memory: a network that raises what the allocators of CUDA raise stands for it.
 """
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.data.batches import epoch_order
+from bench.data.batches import BatchConfig, epoch_order
+from bench.training import checkpoint, memory, retry
 from bench.training.config import build_model
+from bench.training.evaluate import evaluate
+from bench.training.loop import TrainingData
+from bench.training.memory import is_out_of_memory, is_shared
 from variants.spec import AcousticModel
+
+CPU = torch.device("cpu")
 
 MakeRun = Callable[..., Any]
 
@@ -25,19 +33,50 @@ WITHOUT_NOISE = {
 }
 
 
-class Cramped(AcousticModel):
-    """A network for which training on more than so many rows at once is too much."""
+ALLOCATORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("CUDA ran out of memory outside PyTorch's allocator."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
 
-    def __init__(self, inner: AcousticModel, max_rows: int) -> None:
+
+class Cramped(AcousticModel):
+    """A network for which more than so many rows at once are too much, in training or, where
+    `is_cramped_in_training` is false, in evaluation."""
+
+    def __init__(
+        self,
+        inner: AcousticModel,
+        max_rows: int,
+        error: Exception = ALLOCATORS[0],
+        *,
+        is_cramped_in_training: bool = True,
+    ) -> None:
         super().__init__()
-        self.inner, self.max_rows = inner, max_rows
+        self.inner, self.max_rows, self.error = inner, max_rows, error
+        self.is_cramped_in_training = is_cramped_in_training
+        self.num_refusals = 0
+        self.num_rows: list[int] = []
+        """Of each pass that it was cramped in."""
+        self.held = weakref.WeakSet[Tensor]()
+        """Tensors of the passes that were refused, as long as something refers to them."""
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         return self.inner.output_lengths(feat_lens_B)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and len(feats_BTF) > self.max_rows:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if self.training == self.is_cramped_in_training:
+            self.num_rows.append(len(feats_BTF))
+            if len(feats_BTF) > self.max_rows:
+                activation = feats_BTF.clone()
+                self.held.add(activation)
+                self.num_refusals += 1
+                raise type(self.error)(*self.error.args)  # anew: a traceback keeps tensors
         result: tuple[Tensor, Tensor] = self.inner(feats_BTF, feat_lens_B)
         return result
 
@@ -113,3 +152,190 @@ def test_memory_too_small_for_the_parts_as_well_is_an_end(run: MakeRun) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         hopeless(Cramped(build_model(hopeless.config), 0))
     assert hopeless.left()["loop"]["num_micro_batches"] == 2
+
+
+@pytest.mark.parametrize("error", ALLOCATORS, ids=str)
+def test_every_allocators_way_to_say_it_is_understood(run: MakeRun, error: Exception) -> None:
+    assert is_out_of_memory(error)
+    cramped = run(**{"batches.batch_seconds": 4.0, "batches.sortagrad": False})
+    enough = -(-widest(cramped) // 2)
+    result = cramped(Cramped(build_model(cramped.config), enough, error))
+    assert (result.state, result.num_micro_batches) == ("finished", 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        ValueError("out of memory"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_raised_as_they_are(run: MakeRun, error: Exception) -> None:
+    assert not is_out_of_memory(error)
+    broken = run(**{"batches.batch_seconds": 4.0})
+    model = Cramped(build_model(broken.config), 0, error)
+    with pytest.raises(type(error)) as caught:
+        broken(model)
+    assert caught.value.args == error.args
+    assert model.num_refusals == 1
+
+
+def test_the_cache_is_emptied_when_the_exception_and_its_tensors_are_gone(
+    run: MakeRun, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cramped = run(**{"batches.batch_seconds": 4.0, "batches.sortagrad": False})
+    model = Cramped(build_model(cramped.config), -(-widest(cramped) // 2))
+    held: list[int] = []
+
+    def look() -> None:
+        grads = sum(p.grad is not None for p in model.parameters())
+        held.append(len(model.held) + grads)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", look)
+    cramped(model)
+    assert held == [0]
+    model.is_cramped_in_training, model.max_rows = False, 3
+    model.zero_grad()
+    evaluate(model, data.train, BatchConfig(), CPU)
+    assert held == [0, 0, 0]
+
+
+class Neighbour:
+    """Another process on the GPU, which leaves after so many refusals of ours."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Cramped, leaves_after: int) -> None:
+        self._model, self._leaves_after, self._max_rows = model, leaves_after, model.max_rows
+        for module in (memory, retry):
+            monkeypatch.setattr(module, "is_shared", self.is_there)
+
+    def is_there(self, _: torch.device) -> bool:
+        if self._model.num_refusals >= self._leaves_after:
+            self._model.max_rows = 1000
+        return True
+
+
+def test_on_a_shared_gpu_the_same_size_is_tried_first(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {"batches.batch_seconds": 4.0, "batches.sortagrad": False}
+    undisturbed, cramped = run(**changes), run(**changes)
+    undisturbed()
+    model = Cramped(build_model(cramped.config), 1)
+    Neighbour(monkeypatch, model, leaves_after=1)
+    result = cramped(model)
+    assert (result.state, result.num_micro_batches) == ("finished", 1)
+    assert "out of memory on a shared GPU; trying again from step 0" in caplog.text
+    assert cramped.curves == undisturbed.curves
+
+
+def test_and_then_smaller_parts(run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    cramped = run(**{"batches.batch_seconds": 4.0, "batches.sortagrad": False})
+    model = Cramped(build_model(cramped.config), -(-widest(cramped) // 2))
+    Neighbour(monkeypatch, model, leaves_after=99)
+    result = cramped(model)
+    assert (result.state, result.num_micro_batches) == ("finished", 2)
+    assert model.num_refusals == 2
+    hopeless = run(**{"batches.batch_seconds": 4.0, "batches.sortagrad": False})
+    model = Cramped(build_model(hopeless.config), 0)
+    Neighbour(monkeypatch, model, leaves_after=99)
+    with pytest.raises(torch.OutOfMemoryError):
+        hopeless(model)
+    assert model.num_refusals == 3
+
+
+def test_memory_that_is_gone_before_the_first_checkpoint_is_an_end(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = run()
+    model = Cramped(build_model(early.config), 0, MemoryError())
+    monkeypatch.setattr(model, "to", lambda _: model(torch.zeros(1, 9, 24), torch.tensor([9])))
+    with pytest.raises(torch.OutOfMemoryError):
+        early(model)
+    assert not early.directory.exists()
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 3, 7])
+def test_an_evaluation_goes_in_halves(data: TrainingData, tiny: Any, max_rows: int) -> None:
+    model = build_model(tiny())
+    whole = evaluate(model, data.train, BatchConfig(), CPU)
+    cramped = Cramped(model, max_rows, is_cramped_in_training=False)
+    found = evaluate(cramped, data.train, BatchConfig(), CPU)
+    assert found.scores == whole.scores
+    assert found.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert (found.blank_share, found.empty_share) == (whole.blank_share, whole.empty_share)
+    heard = [n for n in cramped.num_rows if n <= max_rows]
+    assert sum(heard) == len(data.train)
+    refused = [n for n in cramped.num_rows if n > max_rows]
+    assert all(later == -(-earlier // 2) for earlier, later in pairwise(refused))
+
+
+def test_later_batches_of_an_evaluation_begin_with_parts_as_small(
+    data: TrainingData, tiny: Any
+) -> None:
+    model = Cramped(build_model(tiny()), 2, is_cramped_in_training=False)
+    evaluate(model, data.train, BatchConfig(batch_seconds=1.0), CPU)
+    first = model.num_rows.index(2)
+    assert model.num_refusals == first, "only the first batch is refused"
+    assert sum(model.num_rows[first:]) == len(data.train)
+
+
+def test_an_evaluation_on_a_shared_gpu_tries_the_same_size_first(
+    data: TrainingData, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Cramped(build_model(tiny()), 2, is_cramped_in_training=False)
+    Neighbour(monkeypatch, model, leaves_after=1)
+    evaluate(model, data.train, BatchConfig(), CPU)
+    assert model.num_rows == [10, 10]
+
+
+def test_an_utterance_that_memory_is_too_small_for_ends_an_evaluation(
+    data: TrainingData, tiny: Any
+) -> None:
+    model = Cramped(build_model(tiny()), 0, ALLOCATORS[3], is_cramped_in_training=False)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDNN_STATUS_ALLOC_FAILED"):
+        evaluate(model, data.train, BatchConfig(), CPU)
+    assert model.num_rows == [10, 5, 3, 2, 1]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, float], bool]]:
+    """Whether a GPU of 24 GB with so much free, of which we have reserved so much, is shared."""
+
+    def shared(free_gb: float, reserved_gb: float) -> bool:
+        sizes = round(free_gb * 2**30), 24 * 2**30
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: sizes)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: round(reserved_gb * 2**30))
+        return is_shared(torch.device("cuda"))
+
+    return shared
+
+
+def test_a_gpu_is_shared_if_much_is_taken_that_is_not_ours(
+    gpu: Callable[[float, float], bool],
+) -> None:
+    assert not gpu(3.5, 20)  # the rest is our context
+    assert gpu(3.5, 8)
+    assert not is_shared(CPU)
+
+
+@pytest.mark.parametrize("error", ALLOCATORS, ids=str)
+def test_a_checkpoint_that_memory_is_too_small_for_is_not_taken_for_damaged(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Or the run would throw it away and begin anew."""
+    begun = run(**{"training.num_epochs": 1})
+    begun(stop=lambda _: True)
+
+    def load(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        checkpoint.load(begun.directory / "checkpoints" / "last.pt", CPU)
+    with pytest.raises(type(error)):
+        begun()
+    monkeypatch.undo()
+    assert begun.left()["loop"]["step"] > 0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.core.config import from_dict, to_dict, updated
-from bench.training.device import resolve_device
+from bench.training.device import exact_float32
 from variants import VARIANTS
 from variants.cost import num_parameters
 from variants.normalization import MaskedBatchNorm
@@ -150,10 +150,11 @@ def test_output_lengths_obey_the_formula_and_are_those_of_forward(spec: VariantS
 
 @EVERY
 @pytest.mark.cuda
+@exact_float32()
 def test_cuda_computes_what_the_cpu_does(spec: VariantSpec) -> None:
     """Log probabilities, and gradients of all weights, to float32's rounding."""
     found = []
-    for device in (torch.device("cpu"), resolve_device("cuda")):
+    for device in (torch.device("cpu"), torch.device("cuda")):
         model, (feats, lens) = unsettle(build(spec)).to(device), batch(spec, 40, 61)
         log_probs, out_lens = model(feats.to(device), lens.to(device))
         mask = frame_mask(out_lens, log_probs.shape[1])
@@ -170,8 +171,8 @@ def test_cuda_computes_what_the_cpu_does(spec: VariantSpec) -> None:
 
 @EVERY
 @DEVICES
+@exact_float32()
 def test_padding_changes_nothing_whatever_it_holds(spec: VariantSpec, device: str) -> None:
-    resolve_device(device)  # which has float32 mean float32
     model, (feats, lens) = unsettle(build(spec)).to(device), batch(spec, 23, 61, 40, padding=7)
     padding = ~frame_mask(lens, feats.shape[1])
     feats[padding] = torch.tensor([1e3, math.nan, -1e3]).repeat(99)[: int(padding.sum()), None]

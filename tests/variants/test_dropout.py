@@ -39,6 +39,14 @@ def test_dropout_outside_training_or_of_nothing_hands_on() -> None:
     assert Dropout(0.9999999)(x).isfinite().all()
 
 
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_a_share_too_small_for_16_bits_drops_nothing(by_kernel: bool) -> None:
+    x = torch.randn(300, 401)
+    with nullcontext() if by_kernel else kernel.unused():
+        assert torch.equal(Dropout(7e-6)(x), x)
+        assert Dropout(1e-4)(x).eq(0).float().mean().item() == pytest.approx(1e-4, abs=1e-4)
+
+
 def test_the_kernel_drops_as_torch_does_with_any_number_of_threads() -> None:
     x = torch.randn(37, 5)
     x[:4], x[4:8], x[8:12] = torch.nan, torch.inf, -0.0  # some are dropped

@@ -1,27 +1,41 @@
 """Corpora: one reader a file, one table of them, one validation for all."""
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from bench.core.console import ProgressCallback
 from bench.core.lookup import look_up
 from bench.data.corpora.an4 import AN4, AN4_ALL, AN4_DEV
+from bench.data.corpora.commonvoice import COMMON_VOICE
+from bench.data.corpora.kaldi import KALDI
 from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec
 from bench.data.corpora.spoken import SPOKEN, SPOKEN_TINY
-from bench.data.corpora.validate import validate
+from bench.data.corpora.validate import require_splits, validate
 from bench.data.utterance import Corpus
 
-__all__ = ["CORPORA", "CorpusConfig", "CorpusSpec", "load_corpus"]
+__all__ = ["CORPORA", "CorpusConfig", "CorpusSpec", "load_corpus", "require_splits"]
 
 CORPORA: dict[str, CorpusSpec] = {
-    spec.name: spec for spec in (SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST)
-}
+    spec.name: spec
+    for spec in (
+        SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST, COMMON_VOICE, KALDI
+    )
+}  # fmt: skip
 
 
-def load_corpus(config: CorpusConfig, *, progress: ProgressCallback | None = None) -> Corpus:
+def load_corpus(
+    config: CorpusConfig,
+    *,
+    splits: Collection[str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Corpus:
     """The validated corpus that `config` names, made or unpacked first where that is needed.
 
     Args:
         config: which corpus, and how to treat its oddities.
+        splits: those to load and check; None: all.
         progress: called with (done, total) utterances while they are synthesised and while they
             are checked.
 
@@ -29,4 +43,7 @@ def load_corpus(config: CorpusConfig, *, progress: ProgressCallback | None = Non
         UserError: unknown corpus, or anything in it that the user must mend.
     """
     spec = look_up(CORPORA, config.name, "corpus")
-    return validate(spec.read(config, progress), config, progress)
+    listing = spec.read(config, progress)
+    if splits is not None:
+        listing = replace(listing, rows=tuple(r for r in listing.rows if r.split in splits))
+    return validate(listing, config, progress)

@@ -8,22 +8,18 @@ raw anywhere beside it.
 """
 
 import hashlib
-import lzma
 import os
 import re
-import tarfile
-import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from bench.core.console import ProgressCallback
-from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
-from bench.core.paths import cache_root, read_text
+from bench.core.errors import UserError
+from bench.core.parsing import split_lines
+from bench.core.paths import read_text
+from bench.data.corpora.folders import unpacked
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 
 PLACES_VARIABLE = "BENCH_CORPORA"
@@ -33,8 +29,6 @@ _DEFAULT_PLACES = os.pathsep.join(("data", "../shared/corpora"))
 _AUDIO_SUFFIXES = (".raw", ".sph", ".wav", ".flac")
 """From the least to the most wanted, where a recording is there in several forms."""
 _LINE = re.compile(r"(?P<words>.*)\((?P<id>[^\s()]+)\)")
-_MAX_UNPACKED_BYTES = 2**30
-"""CMU's archives unpack to 0.1 GB; a few kB of a stranger's could unpack to a full disk."""
 _TEST_SHARE, _VALID_SHARE = 7, 10
 """One in so many training speakers is held out where the corpus names none: 10 and 7 of 74."""
 _NO_TEST = (
@@ -106,7 +100,9 @@ def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
 
 def _transcripts(path: Path) -> dict[str, str]:
     texts = {}
-    for number, line in enumerate(read_text(path, "transcripts").splitlines(), start=1):
+    for number, line in enumerate(split_lines(read_text(path, "transcripts")), start=1):
+        if not line.strip():
+            continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise UserError(
@@ -144,57 +140,20 @@ def _root(path: str | None) -> Path:
             else sorted({*place.glob("an4*.tar"), *place.glob("an4*.tar.gz")})
         )
         if archives:
-            return _unpacked(archives)
+            return _root_in(unpacked(archives), archives)
     raise UserError(
         f"no an4 (a folder with etc/an4_train.transcription, or an4*.tar) in {', '.join(places)}; "
         f"write --corpus an4:PATH or set {PLACES_VARIABLE}"
     )
 
 
-def _unpacked(archives: Sequence[Path]) -> Path:
-    hashed = hashlib.sha256()
-    for archive in archives:
-        with archive.open("rb") as handle:
-            hashed.update(hashlib.file_digest(handle, "sha256").digest())
-    folder = cache_root() / "an4" / hashed.hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                for archive in archives:
-                    _extract(archive, Path(temporary))
-                # Only a complete folder gets the name.
-                Path(temporary, "unpacked").rename(folder)
+def _root_in(folder: Path, archives: Sequence[Path]) -> Path:
     found = sorted(folder.rglob("etc/an4_train.transcription"))
     if not found:
         raise UserError(
             f"no etc/an4_train.transcription in {', '.join(map(str, archives))}; give CMU's archive"
         )
     return found[0].parent.parent
-
-
-def _extract(archive: Path, folder: Path) -> None:
-    unpacked = 0
-
-    def sound(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        nonlocal unpacked
-        unpacked += member.size
-        if unpacked > _MAX_UNPACKED_BYTES:
-            raise tarfile.FilterError(f"it unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
-        if not (member.isfile() or member.isdir()):
-            raise tarfile.FilterError(f"{member.name!r} is no file and no folder")
-        return tarfile.data_filter(member, path)
-
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder / "unpacked", filter=sound)
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-            raise UnwritableError(folder, error) from error
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-        raise UserError(
-            f"archive {archive} cannot be unpacked ({reason}); fetch it again"
-        ) from error
 
 
 AN4 = CorpusSpec(

@@ -22,22 +22,36 @@ class Grammar:
     slots: Mapping[str, tuple[str, ...]]
     """The phrases that each slot takes."""
     watch: Mapping[str, str]
-    """Sentences, by name, that are followed through training and occur in no other split."""
+    """Sentences, by name, that are followed through training. No drawn sentence shares three words
+    in a row with one of them, so that a trigram language model of the training text has never seen
+    them either."""
+    unseen_templates: tuple[str, ...] = ()
+    """Templates of valid and test alone: a language model of the training text knows their words
+    but not their order, which keeps its measured gain honest."""
 
 
-def draw_sentences(grammar: Grammar, count: int, rng: random.Random) -> list[str]:
-    """`count` different sentences, none of them a watched one, in random order."""
+def draw_sentences(
+    grammar: Grammar, count: int, rng: random.Random, templates: tuple[str, ...] | None = None
+) -> list[str]:
+    """`count` different sentences of `templates` (the grammar's own if None), in random order."""
     decks = {name: _Deck(phrases, rng) for name, phrases in grammar.slots.items()}
-    templates = _Deck(grammar.templates, rng)
+    deck = _Deck(templates or grammar.templates, rng)
+    watched = {trigram for sentence in grammar.watch.values() for trigram in trigrams(sentence)}
     drawn: dict[str, None] = {}
     while len(drawn) < count:
-        template = templates.draw()
+        template = deck.draw()
         filled = [(slot, decks[slot].draw()) for slot in _SLOT.findall(template)]
         sentence = _SLOT.sub("{}", template).format(*(phrase for _, phrase in filled))
         # A deck's end and the next one's start may hold the same card: no "bread and bread".
-        if len(set(filled)) == len(filled) and sentence not in grammar.watch.values():
+        if len(set(filled)) == len(filled) and not watched & trigrams(sentence):
             drawn[sentence] = None
     return shuffled(list(drawn), rng)
+
+
+def trigrams(sentence: str) -> set[tuple[str, ...]]:
+    """The distinct runs of three words of `sentence`."""
+    words = sentence.split()
+    return {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
 
 
 def shuffled(items: list[str], rng: random.Random) -> list[str]:
@@ -127,7 +141,7 @@ keep the {paper} in the same {color} {thing}
 have you ever been to {city} in {month}
 {person} likes to {verb} and {verb}
 the {animal} is sleeping {where} the {furniture}
-a {color} {animal} ran across the road
+a {color} {animal} ran across the {ground}
 {person} gave the {animal} some {food}
 don't feed the {animal} in {place}
 let's {verb} in {place} {future}
@@ -150,6 +164,41 @@ i am {doing} {odd} things
 so many things to {verb} about
 the human {did} a {thing} {past}
 the {kind} is learning {odd} human words"""
+
+_UNSEEN_TEMPLATES = """\
+in {city} the {animals} never sleep in {month}
+why did {name} open my {paper} before {day}
+at {hour} o'clock {person} will call you from {city}
+my {color} {thing} costs {number} dollars
+{number} {animals} are {where} the {furniture}
+we don't have {food} but there is {drink}
+is your {quality} {thing} in {place}
+{name} can't see the {device} {where} the {furniture}
+do they {verb} every {day}
+{past} {name} lost {number} {animals} in {place}
+{future} the {transport} will be {number} minutes late
+your {kind} was {doing} when i left {place}
+he bought {food} for the {animal}
+where were you when it was {weather}
+every {job} likes {drink} with {food}
+the {ordinal} {transport} from {city} was {color}
+look who is {doing} {where} the {furniture}
+{tens} {digit} {animals} ran to {place}
+how long will the {transport} wait in {city}
+i know what the {kind} did {past}
+let's call {name} because the {device} is broken
+have they heard about the {odd} {paper}
+it is {weather} so {person} is {feeling}
+turn on the {device} before you {verb}
+when will {name} be ready to {verb}
+put the {food} in your {color} {thing}
+the {animal} and the {animal} like the {sky}
+tell {name} that the {opening} was {quality}
+a {feeling} {job} is never late in {month}
+my {transport} leaves on {day} at {hour}
+{name} was a {job} in {city}
+did {person} forget the {paper} about {topic}
+the {quality} {thing} and the {color} {thing} are in {place}"""
 
 _SLOTS = """\
 person: my mother, my father, my sister, my brother, the doctor, the teacher, the farmer, the
@@ -176,6 +225,7 @@ drink: coffee, tea, milk, water, juice
 weather: sunny, rainy, cloudy, windy, cold, warm, dark, stormy, dry
 falls: rain, snow, freeze
 sky: sky, moon, sun, sea
+ground: road, garden, street, field
 past: yesterday, last night, last week, this morning, a year ago, on sunday, on friday
 future: tomorrow, tonight, next week, next month, this evening, after lunch, in the summer, in the
   winter
@@ -213,11 +263,12 @@ SPOKEN_GRAMMAR = Grammar(
         "red-key": "my sister lost the red key in the garden",
         "boston-train": "the train to boston leaves at seven thirty",
     },
+    unseen_templates=tuple(_UNSEEN_TEMPLATES.splitlines()),
 )
 
 TINY_GRAMMAR = Grammar(
     templates=(
-        "i am a {who}",
+        "i am the {odd} {who}",
         "the {who} has {number} {things}",
         "{name} is saying {odd} things",
         "{name} has {number} {odd} {things}",

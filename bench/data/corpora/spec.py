@@ -1,5 +1,6 @@
 """What a corpus is before it is validated: its spec, its settings, the rows its reader lists."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,11 @@ from typing import Literal, Self
 from bench.core.config import from_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
+from bench.core.paths import exists, user_path
 from bench.data.utterance import Snippet
+
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
+"""One slash: a path has lost the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,10 @@ class CorpusConfig:
     """An utterance whose transcript has symbols outside the alphabet stops the command or is left
     out.
     """
+    audio: Literal["error", "drop"] = "error"
+    """An utterance whose recording is missing or cannot be decoded to its end stops the command or
+    is left out.
+    """
     max_seconds: float = 30.0
     """Longer utterances are left out."""
 
@@ -32,14 +41,17 @@ class CorpusConfig:
         """Check ranges."""
         if self.channel is not None and self.channel < 0:
             raise ValueError(f"channel counts from 0, got {self.channel}; name an existing channel")
-        if self.text not in ("error", "drop"):
-            raise ValueError(f"text is error or drop, got {self.text!r}; choose one of the two")
+        for key, value in (("text", self.text), ("audio", self.audio)):
+            if value not in ("error", "drop"):
+                raise ValueError(f"{key} is error or drop, got {value!r}; choose one of the two")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
 
     @classmethod
-    def parse(cls, given: str, *, text: str = "error", channel: int | None = None) -> Self:
-        """The config of ``--corpus NAME[:PATH]``, ``--text`` and ``--channel``.
+    def parse(
+        cls, given: str, *, text: str = "error", audio: str = "error", channel: int | None = None
+    ) -> Self:
+        """The config of ``--corpus NAME[:PATH]``, ``--text``, ``--audio`` and ``--channel``.
 
         Raises:
             UserError: no name, or a value out of range.
@@ -47,8 +59,34 @@ class CorpusConfig:
         name, _, path = given.partition(":")
         if not name:
             raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
-        place = str(Path(path).expanduser()) if path else None
-        return from_dict(cls, {"name": name, "path": place, "text": text, "channel": channel})
+        _check_local(name, path)
+        place = str(user_path(path, "--corpus")) if path else None
+        plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
+        return from_dict(cls, plain)
+
+    def required_path(self) -> Path:
+        """The file or folder to read, where a corpus knows no places of its own.
+
+        Raises:
+            UserError: none given, an address on the net, or nothing there.
+        """
+        if self.path is None:
+            raise UserError(f"{self.name} needs its path; write --corpus {self.name}:PATH")
+        _check_local(self.name, self.path)
+        path = Path(self.path)
+        if not exists(path) or not (path.is_file() or path.is_dir()):
+            raise UserError(
+                f"{self.name}: {self.path} does not exist as a file or folder; correct the path"
+            )
+        return path
+
+
+def _check_local(name: str, path: str) -> None:
+    if _URL.match(path):
+        raise UserError(
+            f"--corpus {name}:PATH names a file or folder of this machine, got the address {path}; "
+            "download it first"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +104,7 @@ class Row:
     """The part of `audio` that is the utterance; None: all of it."""
     claimed_seconds: float | None = None
     """How long the corpus says that the utterance is; None: it does not say."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Any further column, as text: age, gender, accent, …"""
 
 

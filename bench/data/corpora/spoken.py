@@ -7,6 +7,7 @@ corpus is made once and never goes stale.
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -18,16 +19,17 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import soundfile
 from filelock import FileLock
 
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
-from bench.core.paths import cache_root
+from bench.core.errors import OutOfHostMemoryError, UserError
+from bench.core.interrupt import kept_from_children
+from bench.core.paths import cache_root, writing_cache
 from bench.core.seeding import derive
-from bench.data.audio import probe
 from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
 from bench.data.corpora.manifest import read_manifest
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
@@ -55,6 +57,8 @@ class Size:
     grammar: Grammar
     num_sentences: dict[str, int]
     """Of train, valid and test."""
+    unseen_share: float
+    """Of the sentences of valid and test, those from the grammar's unseen templates."""
     num_voices: dict[str, int]
     """Of each split; at most as many as bench.data.corpora.voices deals to it."""
     min_train_count: int
@@ -65,18 +69,26 @@ class Size:
 SIZES = {
     "spoken": Size(
         grammar=SPOKEN_GRAMMAR,
-        num_sentences={"train": 1040, "valid": 150, "test": 220},
-        num_voices={"train": 224, "valid": 8, "test": 12, "watch": 1},
+        num_sentences={"train": 1040, "valid": 160, "test": 288},
+        unseen_share=0.2,
+        num_voices={"train": 232, "valid": 16, "test": 48, "watch": 1},
         min_train_count=6,
     ),
     "spoken-tiny": Size(
         grammar=TINY_GRAMMAR,
         num_sentences={"train": 48, "valid": 10, "test": 10},
+        unseen_share=0.0,
         num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
         min_train_count=3,
     ),
 }
 _ACCENTS_PER_VARIANT = 4
+
+
+class _Sentence(NamedTuple):
+    text: str
+    templates: str
+    """As in Line."""
 
 
 def plan(size: Size) -> list[Line]:
@@ -95,16 +107,17 @@ def plan(size: Size) -> list[Line]:
             )
             for accent, variant in pairs
         ]
-        for index, (name, text) in enumerate(texts):
-            lines.append(_line(f"{split}-{name}", split, text, cast[index % len(cast)], rng))
+        for index, (name, sentence) in enumerate(texts):
+            lines.append(_line(f"{split}-{name}", split, sentence, cast[index % len(cast)], rng))
     return lines
 
 
-def _line(name: str, split: str, text: str, voice: Voice, rng: random.Random) -> Line:
+def _line(name: str, split: str, sentence: _Sentence, voice: Voice, rng: random.Random) -> Line:
     return Line(
         id=name,
         split=split,
-        text=text,
+        text=sentence.text,
+        templates=sentence.templates,
         voice=voice,
         level_db=round(_between(_LEVEL_DB, rng), 2),
         snr_db=round(_between(_SNR_DB, rng), 2),
@@ -119,26 +132,45 @@ def _between(limits: tuple[float, float], rng: random.Random) -> float:
     return low + (high - low) * rng.random()
 
 
-def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, _Sentence]]]:
     """(name, sentence) of each split; train keeps enough of every word that the others hold."""
-    drawn = draw_sentences(size.grammar, sum(size.num_sentences.values()), rng)
+    unseen = {s: round(size.unseen_share * size.num_sentences[s]) for s in ("test", "valid")}
+    seen = {split: size.num_sentences[split] - unseen[split] for split in unseen}
+    drawn = draw_sentences(size.grammar, size.num_sentences["train"] + sum(seen.values()), rng)
     left = Counter(word for sentence in drawn for word in sentence.split())
-    dealt: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    dealt: dict[str, list[_Sentence]] = {"train": [], "valid": [], "test": []}
     for sentence in drawn:
-        split = next(
-            (s for s in ("test", "valid") if len(dealt[s]) < size.num_sentences[s]), "train"
-        )
+        split = next((s for s in ("test", "valid") if len(dealt[s]) < seen[s]), "train")
         words = Counter(sentence.split())
         if split != "train" and any(left[w] - n < size.min_train_count for w, n in words.items()):
             split = "train"
         if split != "train":
             left.subtract(words)
-        dealt[split].append(sentence)
+        dealt[split].append(_Sentence(sentence, "trained"))
+    _deal_unseen(size, unseen, dealt, rng)
     numbered = {
-        split: [(f"{index:04d}", text) for index, text in enumerate(texts)]
-        for split, texts in dealt.items()
+        split: [(f"{index:04d}", sentence) for index, sentence in enumerate(sentences)]
+        for split, sentences in dealt.items()
     }
-    return numbered | {"watch": list(size.grammar.watch.items())}
+    watched = [(name, _Sentence(text, "watched")) for name, text in size.grammar.watch.items()]
+    return numbered | {"watch": watched}
+
+
+def _deal_unseen(
+    size: Size, counts: Mapping[str, int], dealt: dict[str, list[_Sentence]], rng: random.Random
+) -> None:
+    """Add sentences of templates that train has not, spread evenly among the others."""
+    if not any(counts.values()):
+        return
+    trained = Counter(word for sentence in dealt["train"] for word in sentence.text.split())
+    templates = size.grammar.unseen_templates
+    # Some words of a draw may be too rare in train: draw more than are needed.
+    drawn = draw_sentences(size.grammar, 2 * sum(counts.values()), rng, templates)
+    known = (x for x in drawn if all(trained[w] >= size.min_train_count for w in x.split()))
+    for split, count in counts.items():
+        for index in range(count):
+            place = round((index + 0.5) * (len(dealt[split]) + 1) / count)
+            dealt[split].insert(place, _Sentence(next(known), "unseen"))
 
 
 def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
@@ -146,6 +178,8 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
 
     Raises:
         UserError: eSpeak NG is not installed, or does not work.
+        UnwritableError: the cache cannot be written.
+        OutOfHostMemoryError: there is too little memory.
     """
     try:
         espeak_version = version("espeakng-loader")
@@ -157,33 +191,53 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
     lines = plan(SIZES[name])
     key = digest([SYNTHESIS_VERSION, espeak_version, [asdict(line) for line in lines]])
     folder = cache_root() / "spoken" / f"{name}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{folder.name}.lock"):
-        if not (folder / COMPLETED_FILE).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                made = Path(temporary) / name
-                made.mkdir()
-                _speak(lines, made, progress)
-                made.rename(folder)
+    if (folder / COMPLETED_FILE).is_file():
+        return folder  # from a cache that cannot be written, too
+    with writing_cache(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{folder.name}.lock"):
+            if not (folder / COMPLETED_FILE).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                    made = Path(temporary) / name
+                    made.mkdir()
+                    _speak(lines, made, progress)
+                    made.rename(folder)
     return folder
 
 
 def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | None) -> None:
-    """Fill `folder` with the WAVs of `lines`, their manifest and the marker."""
+    """Fill `folder` with the WAVs of `lines`, their manifest and the marker.
+
+    Raises:
+        OSError: the folder cannot be written.
+        OutOfHostMemoryError: there is too little memory.
+        UserError: eSpeak NG does not work.
+    """
     _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(__file__).parents[3],  # where `bench` is found, whatever the working folder
-    ) as process:
+    with kept_from_children():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[3],  # where `bench` is found, whatever the working folder
+        )
+    with process:
         assert process.stdout is not None
         said = "no output"
-        for said in map(str.strip, process.stdout):
-            if progress and said.isdigit():
-                progress(int(said), len(lines))
+        try:
+            for said in map(str.strip, process.stdout):
+                if progress and said.isdigit():
+                    progress(int(said), len(lines))
+        except BaseException:  # Ctrl-C above all: who fills a folder must not outlive it
+            process.kill()
+            raise
+    if process.returncode == os.EX_IOERR:
+        number = int(said)
+        raise OSError(number, os.strerror(number))
+    if process.returncode == os.EX_OSERR:
+        raise OutOfHostMemoryError(f"while eSpeak NG spoke: {said}")
     if process.returncode != 0:
         raise UserError(
             f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "
@@ -196,10 +250,12 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
         rows.append(
             {
                 "audio_filepath": audio.name,
-                "duration": round(probe(audio).seconds, 3),
+                "duration": round(soundfile.info(audio).duration, 3),
                 "text": line.text,
                 "speaker": line.voice.name,
                 "split": line.split,
+                "accent": line.voice.accent,
+                "templates": line.templates,
             }
         )
     _write_rows(folder / MANIFEST_FILE, rows)
@@ -221,7 +277,7 @@ def _read(name: str, config: CorpusConfig, progress: ProgressCallback | None) ->
 
 SPOKEN = CorpusSpec(
     name="spoken",
-    summary="synthetic: 45 minutes of English sentences in 245 voices; nothing to download",
+    summary="synthetic: 50 minutes of English sentences in 297 voices; nothing to download",
     source="own grammar, spoken by eSpeak NG (espeakng-loader)",
     read=partial(_read, "spoken"),
 )

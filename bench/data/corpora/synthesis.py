@@ -1,6 +1,7 @@
 """Speaks a plan: ``python -m bench.data.corpora.synthesis FOLDER``.
 
 Reads plan.jsonl in the folder, writes one WAV beside it for each line, prints how many are done.
+Where the disk is full, or cannot be written, the last line is the system's number of the error.
 
 A process of its own, because eSpeak NG keeps hidden state: the same text twice in one process
 gives different samples, but a fresh process that speaks the same plan in the same order gives the
@@ -8,6 +9,7 @@ same bytes.
 """
 
 import ctypes
+import io
 import json
 import os
 import sys
@@ -21,6 +23,8 @@ import torchaudio
 from numpy.typing import NDArray
 
 from bench.core.config import from_dict
+from bench.core.errors import DISK_IS_FULL, NOT_WRITABLE
+from bench.core.memory import is_out_of_memory
 from bench.data.corpora.voices import Line, Voice
 
 PLAN = "plan.jsonl"
@@ -123,9 +127,21 @@ def main(folder: Path) -> None:
         line = from_dict(Line, fields)
         speech = resample(torch.from_numpy(espeak.speak(line.text, line.voice))).numpy()
         samples = recorded(speech, line)
-        soundfile.write(folder / f"{line.id}.wav", samples, SAMPLE_RATE_HZ, subtype="PCM_16")
+        wav = io.BytesIO()
+        soundfile.write(wav, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        # Not by libsndfile, which says "System error" of every reason.
+        (folder / f"{line.id}.wav").write_bytes(wav.getbuffer())
         print(done, flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except Exception as error:
+        if is_out_of_memory(error):
+            print(f"{type(error).__name__}: {error}")
+            sys.exit(os.EX_OSERR)
+        if isinstance(error, OSError) and error.errno in (*DISK_IS_FULL, *NOT_WRITABLE):
+            print(error.errno)
+            sys.exit(os.EX_IOERR)
+        raise

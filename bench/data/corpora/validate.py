@@ -1,37 +1,57 @@
 """The one place where utterances are checked: every reader's rows come through here.
 
-What the user must mend (a file that is missing or unreadable, a symbol outside the alphabet, an id
-given twice, a split without utterances) is an error. What a corpus may well hold but training
-cannot use (an empty transcript, a recording that is too long) is left out, with its reason.
+What the user must correct (a recording that is missing or cannot be decoded to its end, a symbol
+outside the alphabet, an id given twice) is an error that lists all of it, or is left out where the
+user says so. What a corpus may well hold but training cannot use (an empty transcript, a recording
+that is too long) is left out, with its reason.
 """
 
-import hashlib
-import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.core.parsing import parse_json
-from bench.core.paths import cache_root, write_text
-from bench.data.audio import chosen_channel, probe
+from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
-from bench.data.text import normalize, text_digest, unknown_symbols
+from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Part, examine
+from bench.data.text import normalize, unknown_symbols
 from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
 
-VALIDATION_VERSION = "1"
-"""Raised when the rules here change, so that no cached result of the old ones is used."""
-
-_NUM_READERS = 4
+MAX_LISTED = 20
+"""So many faults are written out in one error."""
+MISMATCH_SHARE, MISMATCH_SECONDS = 0.05, 0.1
+"""A duration that differs from the audio's by more than both is reported."""
+_OVERLAP_SECONDS = 0.1
+"""Two snippets that share more than this of a recording share audio."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A row, and what was found of it."""
+
+    row: Row
+    text: str
+    """Normalised."""
+    unknown: str
+    """Its symbols outside the alphabet."""
+    audio: AudioFacts | AudioFault
+    left_out: str
+    """Why it is of no use; "" if it can be used."""
+
+    @property
+    def is_mismatch(self) -> bool:
+        """True if the corpus's own list gives a duration that is far from the audio's."""
+        claimed = self.row.claimed_seconds
+        if claimed is None or isinstance(self.audio, AudioFault):
+            return False
+        gap = abs(claimed - self.audio.seconds)
+        return gap > MISMATCH_SHARE * self.audio.seconds and gap > MISMATCH_SECONDS
 
 
 def validate(
@@ -39,47 +59,70 @@ def validate(
 ) -> Corpus:
     """The corpus of those rows that are sound, with what was left out and what its splits share.
 
-    Opening and hashing every file of a large corpus takes minutes, so the result is kept under the
-    cache folder until a row, a file's size or time, the config or the rules change.
-
     Raises:
-        UserError: two rows with one id, audio that is missing or cannot be read, symbols outside
-            the alphabet (unless they are to be dropped), several channels, or a train split
-            without utterances.
+        UserError: as `survey`; audio that cannot be used or symbols outside the alphabet, unless
+            `config` says that such utterances are to be left out.
     """
-    # Absolute, so that what is kept holds from any working folder.
-    rows = tuple(replace(row, audio=row.audio.absolute()) for row in listing.rows)
-    _check_ids(rows)
-    kept = cache_root() / "corpora" / f"{config.name}-{_key(rows, config)}.json"
-    corpus = _kept(kept, listing.notes)
-    if corpus is None:
-        corpus = _validate(rows, listing.notes, config, progress)
-        write_text(kept, json.dumps(_to_json(corpus), ensure_ascii=False))
-    _report(corpus)
+    findings = survey(listing, config, progress)
+    _check_refused(findings, config)
+    corpus = sound_part(findings, listing, config)
+    _report(corpus, listing)
     return corpus
 
 
-def _validate(
-    rows: Sequence[Row],
-    notes: tuple[str, ...],
-    config: CorpusConfig,
-    progress: ProgressCallback | None,
-) -> Corpus:
-    spelled, left_out = _with_usable_text(rows, config)
-    utterances: list[Utterance] = []
-    for done, result in enumerate(_examined(spelled, config), start=1):
-        if isinstance(result, LeftOut):
-            left_out.append(result)
-        else:
-            utterances.append(result)
-        if progress:
-            progress(done, len(spelled))
-    _check_splits(config.name, utterances, left_out)
+def survey(
+    listing: Listing, config: CorpusConfig, progress: ProgressCallback | None = None
+) -> list[Finding]:
+    """What is found of each row; every recording is decoded to its end.
+
+    That takes minutes for a large corpus, so results are kept under the cache folder until a file's
+    size or time changes.
+
+    Raises:
+        UserError: two rows with one id.
+        UnwritableError: the cache cannot be written.
+    """
+    # Absolute, so that what is kept holds from any working folder.
+    rows = [
+        row if row.audio.is_absolute() else replace(row, audio=row.audio.absolute())
+        for row in listing.rows
+    ]
+    _check_ids(rows)
+    parts = [Part(row.audio, config.channel, row.snippet) for row in rows]
+    place = digest([config.name, config.path])
+    cache = ExaminationCache(cache_root() / "corpora" / f"{config.name}-audio-{place}.json")
+    found = examine(parts, cache, _ticker(progress, len(parts)))
+    findings = []
+    for row, part in zip(rows, parts, strict=True):
+        text = normalize(row.text)
+        unknown, audio = unknown_symbols(text), found[part]
+        left_out = _reason(text, unknown, audio, config.max_seconds)
+        findings.append(
+            Finding(row=row, text=text, unknown=unknown, audio=audio, left_out=left_out)
+        )
+    return findings
+
+
+def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConfig) -> Corpus:
+    """The corpus of those rows that can be used."""
+    utterances = tuple(_utterance(f, f.audio) for f in findings
+                       if not f.left_out and isinstance(f.audio, AudioFacts))  # fmt: skip
+    notes = listing.notes
+    if mismatched := [f.row.id for f in findings if f.is_mismatch and not f.left_out]:
+        notes += (
+            "durations in the corpus's own list differ from the audio's by more than "
+            f"{100 * MISMATCH_SHARE:g} % and {MISMATCH_SECONDS:g} s, utterances: "
+            f"{len(mismatched)} ({some(mismatched)})",
+        )
     return Corpus(
         name=config.name,
-        utterances=tuple(utterances),
-        left_out=tuple(left_out),
-        leakage=leakage(utterances),
+        utterances=utterances,
+        left_out=tuple(
+            LeftOut(id=f.row.id, split=f.row.split, reason=f.left_out)
+            for f in findings
+            if f.left_out
+        ),
+        leakage={aspect: len(ids) for aspect, ids in leaked_ids(utterances).items()},
         notes=notes,
         digest=digest(
             [[u.id, u.text, u.speaker, u.split, u.channel, u.audio_digest] for u in utterances]
@@ -87,118 +130,167 @@ def _validate(
     )
 
 
-def leakage(utterances: Sequence[Utterance]) -> dict[str, int]:
-    """How many utterances of a later split share speaker, audio or text with an earlier one."""
-    aspects = {"speaker": "speaker", "audio": "audio_digest", "text": "text"}
-    counts: dict[str, int] = {}
-    for aspect, attribute in aspects.items():
-        values = {s: [getattr(u, attribute) for u in utterances if u.split == s] for s in SPLITS}
-        for earlier, later in combinations(SPLITS, 2):
-            known = set(values[earlier])
-            if shared := sum(value in known for value in values[later]):
-                counts[f"{earlier}/{later} same {aspect}"] = shared
-    return counts
+def require_splits(corpus: Corpus, splits: Iterable[str], who: str) -> None:
+    """Nothing if `corpus` has utterances in each of `splits`, as `who` ("training") needs.
+
+    Raises:
+        UserError: it has none in one of them.
+    """
+    found = Counter(u.split for u in corpus.utterances)
+    for split in splits:
+        if not found[split]:
+            refused = sum(item.split == split for item in corpus.left_out)
+            counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
+            raise UserError(
+                f"{who} needs a {split} split, but corpus {corpus.name} has none (got {counts}; "
+                f"left out of {split}: {refused}); supply utterances for it"
+            )
+
+
+def leaked_ids(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
+    """By "EARLIER/LATER same ASPECT" the ids of the later split's utterances that share their
+    speaker, audio or text with the earlier one; only what is not empty."""
+    by_split = {s: [u for u in utterances if u.split == s] for s in SPLITS}
+    aspects: dict[str, Callable[[Sequence[Utterance], Sequence[Utterance]], list[str]]] = {
+        "speaker": lambda first, later: _same(first, later, lambda u: u.speaker),
+        "audio": _same_audio,
+        "text": lambda first, later: _same(first, later, lambda u: u.text),
+    }
+    leaked: dict[str, list[str]] = {}
+    for aspect, shared in aspects.items():
+        for first, later in combinations(SPLITS, 2):
+            if ids := shared(by_split[first], by_split[later]):
+                leaked[f"{first}/{later} same {aspect}"] = ids
+    return leaked
+
+
+def some(ids: Sequence[str], shown: int = 5) -> str:
+    """The first ids, and how many more there are."""
+    return ", ".join(ids[:shown]) + (f" and {len(ids) - shown} more" if len(ids) > shown else "")
+
+
+def _same(
+    first: Sequence[Utterance], later: Sequence[Utterance], key: Callable[[Utterance], str]
+) -> list[str]:
+    known = {key(u) for u in first}
+    return [u.id for u in later if key(u) in known]
+
+
+def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[str]:
+    """Of `later`, those whose audio is that of one in `first`, or overlaps it in one recording."""
+    same = _same(first, later, lambda u: u.audio_digest)
+    if all(u.snippet is None for u in (*first, *later)):
+        return same
+    spans: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
+    for u in first:
+        spans.setdefault((str(u.audio), u.channel), []).append(_span(u))
+
+    def overlaps(u: Utterance) -> bool:
+        begin, end = _span(u)
+        least = min(_OVERLAP_SECONDS, u.seconds / 2)
+        return any(
+            min(end, other_end) - max(begin, other) > least
+            for other, other_end in spans.get((str(u.audio), u.channel), ())
+        )
+
+    found = set(same)
+    return [u.id for u in later if u.id in found or overlaps(u)]
+
+
+def _span(utterance: Utterance) -> tuple[float, float]:
+    begin = utterance.snippet.start_seconds if utterance.snippet else 0.0
+    return begin, begin + utterance.seconds
 
 
 def _check_ids(rows: Iterable[Row]) -> None:
     seen: dict[str, Row] = {}
+    faults = []
     for row in rows:
         if other := seen.get(row.id):
-            raise UserError(
-                f"an id names one utterance, but {row.id!r} names two ({other.audio} in "
-                f"{other.split}, {row.audio} in {row.split}); rename or remove one"
+            faults.append(
+                f"{row.id!r} names two ({other.audio} in {other.split}, {row.audio} in {row.split})"
             )
         seen[row.id] = row
-
-
-def _key(rows: Iterable[Row], config: CorpusConfig) -> str:
-    """Names all that the result depends on: rows, their files' size and time, settings, rules."""
-    rules = [VALIDATION_VERSION, text_digest(), config.channel, config.text, config.max_seconds]
-    hashed = hashlib.sha256(json.dumps(rules).encode())
-    for row in rows:
-        try:
-            status = row.audio.stat()
-        except (OSError, ValueError) as error:  # ValueError: no path at all, with a NUL in it
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(
-                f"audio of utterance {row.id!r} does not exist: {str(row.audio)!r} ({reason}); "
-                "correct the path or restore the file"
-            ) from error
-        fields = [row.id, str(row.audio), row.text, row.speaker, row.split]
-        hashed.update(json.dumps([*fields, status.st_size, status.st_mtime_ns]).encode())
-    return hashed.hexdigest()[:16]
-
-
-def _with_usable_text(
-    rows: Iterable[Row], config: CorpusConfig
-) -> tuple[list[tuple[Row, str]], list[LeftOut]]:
-    """Rows with their normalised text, and those left out for it."""
-    usable: list[tuple[Row, str]] = []
-    left_out: list[LeftOut] = []
-    for row in rows:
-        text = normalize(row.text)
-        unknown = unknown_symbols(text)
-        if unknown and config.text == "error":
-            raise UserError(
-                "transcripts are spelled with a to z, space and apostrophe, but utterance "
-                f"{row.id!r} has {', '.join(map(repr, unknown))} in {row.text!r}; spell it out, "
-                "or leave such utterances out with --text drop"
-            )
-        if unknown:
-            reason = "symbols outside the alphabet"
-        elif not text:
-            reason = "empty transcript"
-        else:
-            usable.append((row, text))
-            continue
-        left_out.append(LeftOut(id=row.id, split=row.split, reason=reason))
-    return usable, left_out
-
-
-def _examined(
-    spelled: list[tuple[Row, str]], config: CorpusConfig
-) -> Iterator[Utterance | LeftOut]:
-    # Threads, because reading files and hashing both let go of the interpreter.
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        yield from pool.map(lambda item: _examine(item[0], item[1], config), spelled)
-
-
-def _examine(row: Row, text: str, config: CorpusConfig) -> Utterance | LeftOut:
-    try:
-        info = probe(row.audio)
-        channel = chosen_channel(row.audio, info.num_channels, config.channel)
-    except UserError as error:
-        raise UserError(f"utterance {row.id!r}: {error}") from error
-    if info.seconds > config.max_seconds:
-        return LeftOut(id=row.id, split=row.split, reason=f"longer than {config.max_seconds:g} s")
-    with row.audio.open("rb") as handle:
-        audio_digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
-    return Utterance(
-        id=row.id,
-        audio=row.audio,
-        sample_rate_hz=info.sample_rate_hz,
-        channel=channel,
-        text=text,
-        speaker=row.speaker,
-        split=row.split,
-        seconds=info.seconds,
-        audio_digest=audio_digest,
-    )
-
-
-def _check_splits(name: str, utterances: list[Utterance], left_out: list[LeftOut]) -> None:
-    """Training needs a train split; a sweep needs valid and test too, and says so itself."""
-    found = Counter(u.split for u in utterances)
-    if not found["train"]:
-        refused = sum(item.split == "train" for item in left_out)
-        counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
+    if faults:
         raise UserError(
-            f"a corpus needs utterances to train on, but split train of {name!r} is empty (got "
-            f"{counts}; left out of train: {refused}); supply utterances for it"
+            f"an id names one utterance, but {_listed(faults)}; rename or remove one of each"
         )
 
 
-def _report(corpus: Corpus) -> None:
+def _reason(text: str, unknown: str, audio: AudioFacts | AudioFault, max_seconds: float) -> str:
+    """Why the utterance is of no use; "" if it is."""
+    if unknown:
+        return "symbols outside the alphabet"
+    if not text:
+        return "empty transcript"
+    if isinstance(audio, AudioFault):
+        return audio.kind
+    if audio.seconds > max_seconds:
+        return f"longer than {max_seconds:g} s"
+    return ""
+
+
+def _check_refused(findings: Sequence[Finding], config: CorpusConfig) -> None:
+    """Raise an error that lists what must be corrected, unless it is to be left out."""
+    faults: list[str] = []
+    ways_out: dict[str, None] = {}
+    flags: dict[str, None] = {}
+    for f in findings:
+        if f.unknown and config.text == "error":
+            faults.append(f"utterance {f.row.id!r} has {', '.join(map(repr, f.unknown))} in "
+                          f"{f.row.text!r}")  # fmt: skip
+            ways_out["spell transcripts with a to z, space and apostrophe"] = None
+            flags["--text drop"] = None
+        elif f.unknown or not f.text or isinstance(f.audio, AudioFacts):
+            continue
+        elif config.audio == "error":
+            faults.append(f"utterance {f.row.id!r}: {f.audio.fault}")
+            ways_out[f.audio.way_out] = None
+            flags["--audio drop"] = None
+    if faults:
+        raise UserError(
+            f"{len(faults)} of {len(findings)} utterances of corpus {config.name!r} cannot be "
+            f"used: {_listed(faults)}; {'; '.join(ways_out)}; or leave such utterances out with "
+            f"{' '.join(flags)}"
+        )
+
+
+def _listed(faults: Sequence[str]) -> str:
+    more = len(faults) - MAX_LISTED
+    return "; ".join(faults[:MAX_LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
+    row = finding.row
+    return Utterance(
+        id=row.id,
+        audio=row.audio,
+        sample_rate_hz=audio.sample_rate_hz,
+        channel=audio.channel,
+        text=finding.text,
+        speaker=row.speaker,
+        split=row.split,
+        seconds=audio.seconds,
+        audio_digest=audio.digest,
+        snippet=row.snippet,
+        attributes=row.attributes,
+    )
+
+
+def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
+    """A function to call with the number of utterances done since the last call."""
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress and count:
+            progress(done, total)
+
+    return tick
+
+
+def _report(corpus: Corpus, listing: Listing) -> None:
     for split in SPLITS:
         if chosen := corpus.split(split):
             minutes = sum(u.seconds for u in chosen) / 60
@@ -207,41 +299,9 @@ def _report(corpus: Corpus) -> None:
                       corpus.name, split, len(chosen), minutes, speakers)  # fmt: skip
     for reason, count in Counter(item.reason for item in corpus.left_out).items():
         ids = [item.id for item in corpus.left_out if item.reason == reason]
-        _log.warning("%s: left out %d, %s: %s", corpus.name, count, reason, _some(ids))
+        _log.warning("%s: left out %d, %s: %s", corpus.name, count, reason, some(ids))
     for shared, count in corpus.leakage.items():
         _log.warning("%s: splits share data, %s: %d utterances", corpus.name, shared, count)
     for note in corpus.notes:
-        _log.info("%s: %s", corpus.name, note)
-
-
-def _some(ids: list[str], shown: int = 5) -> str:
-    return ", ".join(ids[:shown]) + (f" and {len(ids) - shown} more" if len(ids) > shown else "")
-
-
-def _to_json(corpus: Corpus) -> dict[str, Any]:
-    return {
-        "name": corpus.name,
-        "utterances": [asdict(u) | {"audio": str(u.audio)} for u in corpus.utterances],
-        "left_out": [asdict(item) for item in corpus.left_out],
-        "leakage": corpus.leakage,
-        "digest": corpus.digest,
-    }
-
-
-def _kept(path: Path, notes: tuple[str, ...]) -> Corpus | None:
-    """What an earlier command found; None if there is nothing, or the disk has damaged it."""
-    try:
-        return _from_json(parse_json(path.read_bytes()), notes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _from_json(plain: dict[str, Any], notes: tuple[str, ...]) -> Corpus:
-    return Corpus(
-        name=plain["name"],
-        utterances=tuple(Utterance(**u | {"audio": Path(u["audio"])}) for u in plain["utterances"]),
-        left_out=tuple(LeftOut(**item) for item in plain["left_out"]),
-        leakage=plain["leakage"],
-        notes=notes,
-        digest=plain["digest"],
-    )
+        level = logging.INFO if note in listing.notes else logging.WARNING
+        _log.log(level, "%s: %s", corpus.name, note)

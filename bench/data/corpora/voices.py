@@ -21,14 +21,18 @@ ACCENTS = (
 VARIANTS = {
     "train": (
         "m1", "f1", "m2", "Alicia", "m3", "Andrea", "m4", "f3", "m7", "anika", "m8",
-        "linda", "Alex", "steph", "Andy", "shelby", "Denis", "Diogo", "Gene", "Jacky",
-        "Michael", "Nguyen", "antonio", "david", "edward2", "marcelo", "miguel", "pablo",
-        "paul", "victor", "travis", "grandpa", "Gene2", "aunty", "Henrique", "belinda", "Lee",
-        "Marco", "Mario", "Mike", "benjamin", "boris", "ed", "edward", "gustave", "ian", "iven",
-        "john", "quincy", "rob", "robert", "steph2", "zac", "michel", "kaukovalta", "Hugo",
+        "Alex", "steph", "Andy", "shelby", "Denis", "Diogo", "Gene", "Jacky", "Michael",
+        "antonio", "david", "edward2", "marcelo", "miguel", "pablo", "paul", "victor", "grandpa",
+        "Gene2", "aunty", "Henrique", "belinda", "Lee", "Marco", "Mario", "Mike", "benjamin",
+        "boris", "ed", "edward", "gustave", "ian", "iven", "john", "quincy", "rob", "steph2",
+        "michel", "Hugo", "announcer", "Reed", "mike2", "sandro", "Storm", "klatt", "klatt2",
+        "klatt4",
     ),
     "valid": ("m5", "Annie", "max", "grandma"),
-    "test": ("m6", "f4", "adam", "f5", "norbert", "pedro"),
+    "test": (
+        "m6", "f4", "adam", "f5", "norbert", "pedro", "linda", "Nguyen", "travis", "robert",
+        "zac", "kaukovalta",
+    ),
     "watch": ("f2",),
 }  # fmt: skip
 
@@ -58,6 +62,9 @@ class Line:
     id: str
     split: str
     text: str
+    templates: str
+    """Where the sentence is from: "trained" templates, "unseen" ones that train has not, or
+    "watched"."""
     voice: Voice
     level_db: float
     """Root mean square of the speech, relative to full scale."""

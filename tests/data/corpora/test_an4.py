@@ -136,7 +136,7 @@ def test_archives_of_strangers_unpack_to_files_and_no_more_than_that(
         member.size = 300_000
         archive.addfile(member, io.BytesIO(bytes(member.size)))
     assert planted.stat().st_size < 1000
-    monkeypatch.setattr("bench.data.corpora.an4._MAX_UNPACKED_BYTES", 200_000)
+    monkeypatch.setattr("bench.data.corpora.folders.MAX_UNPACKED_BYTES", 200_000)
     with pytest.raises(UserError, match=r"an4\.tar cannot be unpacked .*more than 200,000 bytes"):
         load(planted)
 

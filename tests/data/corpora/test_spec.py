@@ -14,6 +14,8 @@ def test_table_lists_the_corpora_once() -> None:
         "an4-all",
         "librispeech",
         "manifest",
+        "commonvoice",
+        "kaldi",
     ]
     for spec in CORPORA.values():
         assert spec.summary

@@ -1,4 +1,3 @@
-import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,9 +7,10 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
+from bench.data import examination
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
-from bench.data.corpora.validate import validate
-from bench.data.utterance import LeftOut
+from bench.data.corpora.validate import require_splits, validate
+from bench.data.utterance import LeftOut, Snippet
 
 CONFIG = CorpusConfig(name="made-up")
 
@@ -98,8 +98,13 @@ def test_an_id_given_twice_is_an_error(rows: list[Row]) -> None:
 
 def test_nothing_to_train_on_is_an_error(rows: list[Row]) -> None:
     rest = [row for row in rows if row.split != "train"]
-    with pytest.raises(UserError, match="but split train of 'made-up' is empty"):
-        validate(listing(rest), CONFIG)
+    corpus = validate(listing(rest), CONFIG)
+    assert len(corpus.split("test")) == 2, "all that an evaluation needs"
+    require_splits(corpus, ("valid", "test"), "a study")
+    with pytest.raises(
+        UserError, match=r"training needs a train split, but corpus made-up has none \(got v"
+    ):
+        require_splits(corpus, ("train",), "training")
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -110,8 +115,9 @@ def test_a_corpus_may_do_without_any_other_split(split: str, rows: list[Row]) ->
 
 def test_a_split_left_out_to_the_last_is_empty(rows: list[Row]) -> None:
     emptied = [replace(r, text="") if r.split == "train" else r for r in rows]
+    corpus = validate(listing(emptied), CONFIG)
     with pytest.raises(UserError, match=r"left out of train: 2"):
-        validate(listing(emptied), CONFIG)
+        require_splits(corpus, ("train",), "training")
 
 
 def test_faulty_audio_names_utterance_and_file(
@@ -128,7 +134,9 @@ def test_faulty_audio_names_utterance_and_file(
     corpus = validate(listing(rows), replace(CONFIG, channel=1))
     assert [u.channel for u in corpus.utterances] == [None, None, 1, None, None, None]
     rows[2].audio.unlink()
-    with pytest.raises(UserError, match=r"utterance 'valid-0' does not exist: .*valid-0\.wav"):
+    with pytest.raises(
+        UserError, match=r"utterance 'valid-0': .*valid-0\.wav does not exist; corr"
+    ):
         validate(listing(rows), CONFIG)
 
 
@@ -146,22 +154,138 @@ def test_leakage_counts_what_splits_share(rows: list[Row]) -> None:
     }
 
 
-def test_the_result_is_kept_until_something_changes(
+def test_all_that_is_wrong_is_listed_at_once(rows: list[Row]) -> None:
+    for row in rows[:2]:
+        row.audio.write_bytes(b"no recording")
+    rows[2] = replace(rows[2], audio=rows[2].audio.with_name("gone.wav"))
+    rows[3] = replace(rows[3], text="agent 7")
+    with pytest.raises(
+        UserError, match=r"^4 of 6 utterances of corpus 'made-up' cannot be"
+    ) as told:
+        validate(listing(rows), CONFIG)
+    for id in ("train-0", "train-1", "valid-0", "valid-1"):
+        assert f"utterance '{id}'" in str(told.value)
+    assert str(told.value).endswith("or leave such utterances out with --audio drop --text drop")
+
+
+def test_of_many_faults_twenty_are_listed(rows: list[Row]) -> None:
+    many = [replace(rows[0], id=f"u{n}", text=f"{n}") for n in range(23)]
+    with pytest.raises(UserError, match=r"^23 of 29 .*'u19' has.*; and 3 more; spell") as told:
+        validate(listing(rows + many), CONFIG)
+    assert "'u20'" not in str(told.value)
+    with pytest.raises(UserError, match=r"; and 3 more; rename or remove one of each"):
+        validate(listing([rows[0]] * 24), CONFIG)
+
+
+def test_faulty_audio_is_dropped_and_counted_on_request(
+    rows: list[Row], record: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows[0].audio.write_bytes(b"no recording")
+    rows[2].audio.unlink()
+    record(rows[3].audio, num_channels=2)
+    rows[4] = replace(rows[4], snippet=Snippet(start_seconds=5.0))
+    corpus = validate(listing(rows), replace(CONFIG, audio="drop"))
+    assert {item.id: item.reason for item in corpus.left_out} == {
+        "train-0": "audio unreadable",
+        "valid-0": "audio missing",
+        "valid-1": "several channels",
+        "test-0": "snippet outside its recording",
+    }
+    assert "left out 1, audio missing: valid-0" in caplog.text
+
+
+def test_snippets_of_one_recording_are_utterances(
+    rows: list[Row], record: Callable[..., Path], tmp_path: Path
+) -> None:
+    call = record(tmp_path / "call.wav", seconds=3.0)
+    cuts = ((0.0, 1.0), (1.0, 1.5), (2.5, None), (0.0, 3.0))
+    rows += [
+        replace(rows[0], id=f"call-{start}-{seconds}", audio=call,
+                snippet=Snippet(start_seconds=start, seconds=seconds))
+        for start, seconds in cuts
+    ]  # fmt: skip
+    rows.append(replace(rows[0], id="whole", audio=call))
+    corpus = validate(listing(rows), CONFIG)
+    made = corpus.utterances[6:]
+    assert [u.seconds for u in made] == [1.0, 1.5, 0.5, 3.0, 3.0]
+    assert [u.snippet for u in made] == [row.snippet for row in rows[6:]]
+    assert made[3].audio_digest == made[4].audio_digest, "the same samples"
+    assert len({u.audio_digest for u in made}) == 4
+    assert validate(listing(rows), CONFIG) == corpus, "as kept"
+
+
+def test_snippets_that_overlap_share_audio(
+    rows: list[Row], record: Callable[..., Path], tmp_path: Path
+) -> None:
+    call = record(tmp_path / "call.wav", seconds=3.0)
+    for index, (start, seconds) in {0: (0.0, 1.5), 2: (1.0, 1.0), 4: (2.0, 1.0)}.items():
+        snippet = Snippet(start_seconds=start, seconds=seconds)
+        rows[index] = replace(rows[index], audio=call, snippet=snippet)
+    assert validate(listing(rows), CONFIG).leakage == {"train/valid same audio": 1}
+
+
+def test_durations_far_from_the_audio_are_reported(
+    rows: list[Row], record: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    record(rows[0].audio, seconds=4.0)
+    claims = (4.25, 0.5, 0.35, 0.3, None, 9.0)
+    rows = [replace(row, claimed_seconds=claim) for row, claim in zip(rows, claims, strict=True)]
+    corpus = validate(listing(rows), CONFIG)
+    assert corpus.notes[0] == "a note"
+    assert corpus.notes[1].endswith("utterances: 3 (train-0, train-1, test-1)")
+    assert corpus.notes[1] in caplog.text
+    near = [replace(row, claimed_seconds=row.claimed_seconds and 0.35) for row in rows[1:]]
+    assert validate(listing(near), CONFIG).notes == ("a note",)
+
+
+def test_attributes_are_kept(rows: list[Row]) -> None:
+    rows[0] = replace(rows[0], attributes={"gender": "f", "age": "9"})
+    assert validate(listing(rows), CONFIG).utterances[0].attributes == {"gender": "f", "age": "9"}
+
+
+def test_each_recording_is_decoded_once_until_it_changes(
     rows: list[Row], record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    # The package offers a function of this name, which hides the module.
-    validation = importlib.import_module("bench.data.corpora.validate")
-    probe = validation.probe
-    monkeypatch.setattr(validation, "probe", lambda p: opened.append(p) or probe(p))
+    real = examination.open_recording
+    monkeypatch.setattr(
+        examination, "open_recording", lambda path: opened.append(path) or real(path)
+    )
     counts: list[tuple[int, int]] = []
     first = validate(listing(rows), CONFIG, lambda done, total: counts.append((done, total)))
     assert counts == [(n, 6) for n in range(1, 7)]
     assert len(opened) == 6
     assert validate(listing(rows), CONFIG) == first
     assert len(opened) == 6
-    assert list((cache_root() / "corpora").glob("made-up-*.json"))
+    assert list((cache_root() / "corpora").glob("made-up-audio-*.json"))
     validate(listing(rows), replace(CONFIG, max_seconds=20))
-    assert len(opened) == 12
+    validate(listing(rows[:4]), CONFIG)
+    assert len(opened) == 6, "other rules, and a part of the corpus, need no new look"
     record(rows[0].audio, seconds=0.4)
     assert validate(listing(rows), CONFIG).digest != first.digest
+    assert opened[6:] == [rows[0].audio]
+    two = [replace(rows[0], id=f"{n}", snippet=Snippet(start_seconds=n / 10)) for n in range(3)]
+    validate(listing(two), CONFIG)
+    assert len(opened) == 8, "once for all snippets"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 1}', b"\xff"])
+def test_a_damaged_cache_costs_time_only(damage: bytes, rows: list[Row]) -> None:
+    first = validate(listing(rows), CONFIG)
+    for path in (cache_root() / "corpora").glob("made-up-audio-*.json"):
+        path.write_bytes(damage)
+    assert validate(listing(rows), CONFIG) == first
+
+
+def test_what_was_decoded_before_an_interruption_is_kept(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(listing(rows), CONFIG, stop)
+    counts: list[int] = []
+    validate(listing(rows), CONFIG, lambda done, total: counts.append(done))
+    assert counts[-1] == 6
+    assert len(counts) < 7

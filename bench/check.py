@@ -1,0 +1,103 @@
+"""Say what a corpus holds, before anybody trains on it."""
+
+from bench.core import cli
+from bench.flags.check import build_parser
+
+if __name__ == "__main__":
+    cli.start("check", build_parser())  # before the imports below: they take seconds
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bench.core.console import STDERR, STDOUT, counting
+from bench.core.errors import UserError
+from bench.core.lookup import look_up
+from bench.data.corpora import CORPORA, CorpusConfig
+from bench.data.corpora.inspection import Inspection, inspect
+from bench.data.corpora.validate import MAX_LISTED, some, survey
+
+EXIT_UNUSABLE = 1
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print counts, what would be left out, what is suspicious, and a few utterances."""
+    if options.corpus is None:
+        raise UserError("a check needs --corpus NAME[:PATH], got none; see bench.ls corpora")
+    config = CorpusConfig.parse(options.corpus, channel=options.channel)
+    spec = look_up(CORPORA, config.name, "corpus")
+    with counting(f"corpus {config.name}") as progress:
+        listing = spec.read(config, progress)
+        findings = survey(listing, config, progress)
+    found = inspect(findings, listing, config)
+    if options.json:
+        cli.print_json(_as_json(found))
+    else:
+        for line in _lines(found, options.corpus):
+            STDOUT.print(line, markup=False)
+    if not found.corpus.utterances:
+        STDERR.print(f"error: no utterance of {options.corpus} can be used", markup=False,
+                     highlight=False, soft_wrap=True)  # fmt: skip
+        sys.exit(EXIT_UNUSABLE)
+
+
+def _as_json(found: Inspection) -> dict[str, Any]:
+    return {
+        "corpus": found.corpus.name,
+        "digest": found.corpus.digest,
+        "splits": {split: asdict(size) for split, size in found.splits.items()},
+        "symbols": found.symbols,
+        "left_out": {reason: len(ids) for reason, ids in found.left_out.items()},
+        "faults": found.faults,
+        "suspicious": found.suspicious,
+        "notes": list(found.corpus.notes),
+        "examples": [
+            {"id": u.id, "split": u.split, "speaker": u.speaker, "seconds": u.seconds,
+             "audio": str(u.audio), "text": u.text, "attributes": dict(u.attributes)}
+            for u in found.examples
+        ],
+    }  # fmt: skip
+
+
+def _lines(found: Inspection, given: str) -> Iterator[str]:
+    yield f"{given}, digest {found.corpus.digest}"
+    yield f"{'split':<8}{'utterances':>12}{'speakers':>10}{'minutes':>10}{'words':>10}"
+    for split, size in found.splits.items():
+        yield (f"{split:<8}{size.utterances:>12,}{size.speakers:>10,}{size.seconds / 60:>10.1f}"
+               f"{size.words:>10,}")  # fmt: skip
+    if found.symbols:
+        counts = ", ".join(f"{symbol!r} {count:,}" for symbol, count in found.symbols.items())
+        yield ""
+        yield (f"symbols outside the alphabet, in {found.num_with_symbols:,} utterances "
+               f"(--text drop leaves them out): {counts}")  # fmt: skip
+    if found.faults:
+        yield ""
+        yield (f"recordings that cannot be used, {len(found.faults):,} utterances "
+               "(--audio drop leaves them out):")  # fmt: skip
+        yield from _faults(found.faults)
+    yield from _reasons("left out", found.left_out)
+    yield from _reasons("suspicious", found.suspicious)
+    if found.corpus.notes:
+        yield ""
+        yield from (f"note: {note}" for note in found.corpus.notes)
+    for utterance in found.examples:
+        yield ""
+        yield (f"{utterance.id} ({utterance.split}, speaker {utterance.speaker}, "
+               f"{utterance.seconds:.2f} s)")  # fmt: skip
+        yield f"    {utterance.text}"
+
+
+def _faults(faults: Mapping[str, str]) -> Iterator[str]:
+    for id, fault in list(faults.items())[:MAX_LISTED]:
+        yield f"  {id}: {fault}"
+    if len(faults) > MAX_LISTED:
+        yield f"  and {len(faults) - MAX_LISTED:,} more"
+
+
+def _reasons(title: str, reasons: Mapping[str, list[str]]) -> Iterator[str]:
+    yield ""
+    yield f"{title}: nothing" if not reasons else f"{title}:"
+    for reason, ids in reasons.items():
+        yield f"  {len(ids):>7,}  {reason}: {some(ids)}"

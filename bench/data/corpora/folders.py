@@ -1,0 +1,93 @@
+"""The folders and archives that corpora are kept in."""
+
+import hashlib
+import lzma
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
+from bench.core.paths import cache_folder, writing_cache
+
+MAX_UNPACKED_BYTES = 2**32
+"""An archive unpacks to so much at most; a few kB of a stranger's could unpack to a full disk."""
+
+_NUM_SHOWN = 12
+
+
+def entries(folder: Path) -> list[Path]:
+    """Files and folders in `folder` in the order of their names, without hidden ones.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"folder {folder} cannot be read ({error.strerror}); correct that first"
+        ) from error
+
+
+def only_folder(folder: Path) -> tuple[Path, ...]:
+    """The folder in `folder`, if there is exactly one, as in what an archive unpacks to."""
+    folders = [entry for entry in entries(folder) if entry.is_dir()]
+    return tuple(folders) if len(folders) == 1 else ()
+
+
+def holds(folder: Path) -> str:
+    """What is in `folder`, for the error of a reader that does not find there what it looks for."""
+    names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
+    more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
+    return f"{folder} holds {', '.join(names[:_NUM_SHOWN]) or 'nothing'}{more}"
+
+
+def unpacked(archives: Sequence[Path]) -> Path:
+    """The folder that the tar `archives`, compressed or not, unpack to: under the cache, once for
+    the same bytes.
+
+    Raises:
+        UserError: no archive, damaged, or with more in it than files and folders of its own.
+    """
+    hashed = hashlib.sha256()
+    for archive in archives:
+        with archive.open("rb") as handle:
+            hashed.update(hashlib.file_digest(handle, "sha256").digest())
+    folder = cache_folder("unpacked") / hashed.hexdigest()[:16]
+    with writing_cache(folder), FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                complete = Path(temporary, "complete")
+                complete.mkdir()
+                for archive in archives:
+                    _extract(archive, complete)
+                complete.rename(folder)
+    return folder
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    num_bytes = 0
+
+    def sound(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+        nonlocal num_bytes
+        num_bytes += member.size
+        if num_bytes > MAX_UNPACKED_BYTES:
+            raise tarfile.FilterError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+        if not (member.isfile() or member.isdir()):
+            raise tarfile.FilterError(f"{member.name!r} is no file and no folder")
+        return tarfile.data_filter(member, path)
+
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter=sound)
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            raise UnwritableError(folder, error) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise UserError(
+            f"archive {archive} cannot be unpacked ({reason}); fetch it again"
+        ) from error

@@ -1,0 +1,209 @@
+"""Rows of a table as utterances: NeMo's columns or Common Voice's, each row as it was meant.
+
+=============== ============== =======================================================
+NeMo            Common Voice
+=============== ============== =======================================================
+audio_filepath  path           the recording; relative to the table's folder, Common
+                               Voice's to ``clips`` in it
+text            sentence       the transcript
+speaker         client_id      the speaker, else ``speaker_id`` or ``client_id``; else
+                               each utterance counts as a speaker of its own
+offset                         a snippet begins here, in seconds (0.0 too); it is
+                               `duration` long, or goes on to the recording's end
+duration                       without `offset`: what the recording's length is claimed
+                               to be
+id                             else the recording's name, and the snippet's begin
+split                          see bench.data.corpora.splits
+=============== ============== =======================================================
+
+Any further column is kept as an attribute.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.paths import exists
+from bench.core.tables import Fields, read_table
+from bench.data.corpora.spec import Row
+from bench.data.ids import AUDIO_SUFFIXES, utterance_id
+from bench.data.utterance import Snippet
+
+_CLIPS = "clips"
+"""Where Common Voice keeps recordings, beside its tables."""
+_SPEAKERS = ("speaker", "speaker_id", "client_id")
+_OTHER_BOUNDS = ("start", "end", "start_time", "end_time", "begin", "begin_time", "stop")
+"""Columns that also cut a recording, elsewhere: to leave them unread would use all of it."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_URL = re.compile(r"[A-Za-z][\w+.-]+://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """What differs between the two."""
+
+    audio: str
+    text: str
+    suffix: str = ""
+    """Of recordings that are named without one."""
+
+
+_NEMO = _Columns(audio="audio_filepath", text="text")
+_COMMON_VOICE = _Columns(audio="path", text="sentence", suffix=".mp3")
+
+
+def read_rows(file: Path) -> Iterator[tuple[str, Row]]:
+    """The utterances of the table `file`, each with ``file:line`` to name it by; `Row.split` is
+    what its column says, in lower case, "" where there is none.
+
+    Raises:
+        UserError: the file cannot be read, or a row is not what it should be; names the line.
+    """
+    clips = file.parent / _CLIPS
+    if not clips.is_dir():
+        clips = file.parent
+    for where, fields in read_table(file, "manifest"):
+        if _NEMO.audio not in fields and {"path", "sentence"} <= fields.keys():
+            yield where, _row(where, fields, _COMMON_VOICE, clips)
+        else:
+            yield where, _row(where, fields, _NEMO, file.parent)
+
+
+def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
+    audio = _text(fields, columns.audio, where)
+    if columns.suffix and Path(audio).suffix.lower() not in AUDIO_SUFFIXES:
+        audio += columns.suffix
+    start, seconds = (
+        optional_seconds(fields, "offset", where),
+        optional_seconds(fields, "duration", where),
+    )
+    for name in _OTHER_BOUNDS:
+        if start is None and fields.get(name) not in (None, ""):
+            raise UserError(
+                f"{where}: a snippet of a recording has 'offset' and 'duration' in seconds, got "
+                f"{name!r}; rename and convert such columns, or remove them"
+            )
+    if seconds == 0:
+        raise UserError(f"{where}: duration must be above 0, got 0; correct or remove the row")
+    id = _name(fields, "id", where) or utterance_id(audio, start)
+    used = {columns.audio, columns.text, *_SPEAKERS, "offset", "duration", "id", "split"}
+    return Row(
+        id=id,
+        audio=recording(audio, folder, f"{where}: {columns.audio}"),
+        text=_text(fields, columns.text, where),
+        speaker=_speaker(fields, where) or unnamed_speaker(id),
+        split=_name(fields, "split", where).casefold(),
+        snippet=None if start is None else Snippet(start_seconds=start, seconds=seconds),
+        claimed_seconds=seconds,
+        attributes={
+            name: text
+            for name, value in fields.items()
+            if name not in used and (text := _plain(value))
+        },
+    )
+
+
+def nameless_speakers(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What a reader of results should know of utterances without a speaker; () if there are
+    none."""
+    count = sum(row.speaker == unnamed_speaker(row.id) for row in rows)
+    note = f"{count} utterances name no speaker: each counts as a speaker of its own"
+    return (note,) if count else ()
+
+
+def unnamed_speaker(id: str) -> str:
+    """The stand-in for the speaker of utterance `id`."""
+    return f"unknown-{id}"
+
+
+def recording(audio: str, folder: Path, what: str) -> Path:
+    """The path of a recording that a corpus gives as `audio`, relative to `folder` or absolute.
+
+    Whether it exists is not checked here: bench.data.corpora.validate names every missing one.
+
+    Raises:
+        UserError: no name of a file, a folder, a Windows path or an address on the net; `what`
+            begins the message, such as ``file:line: audio_filepath``.
+    """
+    named = Path(audio)
+    if not named.stem.strip("."):
+        raise UserError(f"{what} {audio!r} names no file; name the recording")
+    if _WINDOWS_DRIVE.match(audio):
+        raise UserError(f"{what} {audio!r} is a Windows path; give one of this machine")
+    if _URL.match(audio):
+        raise UserError(f"{what} {audio!r} is an address; download it and name the file")
+    try:
+        path = folder / named.expanduser()
+    except (RuntimeError, ValueError) as error:  # no such user; no name of a user
+        raise UserError(f"{what} {audio!r}: {error}; write the whole path") from error
+    if "\\" in audio and not exists(path):
+        forward = audio.replace("\\", "/")
+        raise UserError(f"{what} {audio!r} is a Windows path; write it as {forward!r}")
+    if exists(path) and path.is_dir():
+        raise UserError(f"{what} {audio!r} is a folder; name the recording in it")
+    return path
+
+
+def seconds_of(value: Any, what: str) -> float:
+    """A number of seconds, 0 or more, given as a number or as one in text.
+
+    Raises:
+        UserError: anything else; `what` begins the message, such as ``file:line: duration``.
+    """
+    if isinstance(value, str):
+        is_number = _NUMBER.fullmatch(value.strip()) is not None
+    else:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan
+    if not 0 <= number < math.inf:
+        raise UserError(f"{what} is a number of seconds, 0 or more, got {value!r}; correct it")
+    return number
+
+
+def _text(fields: Fields, key: str, where: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str):
+        have = ", ".join(str(name) for name in fields)
+        raise UserError(
+            f"{where}: a row needs {key!r} as text, got {value!r}; its fields are {have}"
+        )
+    return value
+
+
+def _name(fields: Fields, key: str, where: str) -> str:
+    """A name, "" where there is none; some tools count instead of naming."""
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise UserError(f"{where}: {key} is a name or a number, got {value!r}; correct the row")
+    name = "" if value is None else str(value).strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        raise UserError(
+            f"{where}: {key} {name} is in quotes, which are a part of it here (TSV is not quoted); "
+            "remove them"
+        )
+    return name
+
+
+def _speaker(fields: Fields, where: str) -> str:
+    return next((name for key in _SPEAKERS if (name := _name(fields, key, where))), "")
+
+
+def optional_seconds(fields: Fields, key: str, where: str) -> float | None:
+    """The field `key` as `seconds_of` reads it; None where there is none."""
+    value = fields.get(key)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return seconds_of(value, f"{where}: {key}")
+
+
+def _plain(value: Any) -> str:
+    """A value of a column as an attribute."""
+    if isinstance(value, str):
+        return value.strip()
+    return "" if value is None else json.dumps(value, ensure_ascii=False)

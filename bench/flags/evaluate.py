@@ -1,0 +1,21 @@
+"""The flags of `python -m bench.evaluate`."""
+
+import argparse
+
+from bench.core import cli
+from bench.data.utterance import SPLITS
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.evaluate`."""
+    parser = cli.parser(
+        "evaluate",
+        "Score a checkpoint on a split. The test split of a study is scored by the study itself, "
+        "once per seed; scoring it here to choose between checkpoints would spoil it.",
+        "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
+    )
+    cli.add_checkpoint(parser)
+    cli.add_corpus(parser, default=None)
+    parser.add_argument("--split", choices=SPLITS, default="valid", help="default: valid")
+    cli.add_device(parser)
+    return parser

@@ -1,0 +1,66 @@
+"""The flags of `python -m bench.speed`."""
+
+import argparse
+
+from bench.core import cli
+
+MAX_UTTERANCE_SECONDS = 30.0
+"""As long as a corpus may have them; LibriSpeech's mean is 12."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.speed`."""
+    parser = cli.parser(
+        "speed",
+        "Measure training and recognition on this device. Two other ways to train the same network "
+        "take turns with ours: family (audio read and transformed each epoch, shuffled, packed, "
+        "metrics sent one at a time) and plain (cached features, buckets, torch's cells).",
+        "--variant ds-gru --width 128 --width 512",
+        "--utterance-seconds 12 --set batches.batch_seconds=200",
+        "--json",
+    )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="V",
+        help="may be repeated (default: each cell in each direction of the first family)",
+    )
+    parser.add_argument(
+        "--width",
+        action="append",
+        default=[],
+        type=cli.whole_number("--width", least=1),
+        metavar="W",
+        help="model.width; may be repeated (default: each variant's own)",
+    )
+    cli.add_corpus(parser)
+    parser.add_argument(
+        "--utterance-seconds",
+        type=cli.real_number("--utterance-seconds", above=0, most=MAX_UTTERANCE_SECONDS),
+        metavar="S",
+        help="put utterances end to end until each is so long, since costs depend on length: "
+        "LibriSpeech's mean is 12 (default: as they are)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=cli.real_number("--minutes", above=0),
+        default=60.0,
+        help="training audio used at most, spread over the lengths; valid in proportion. With "
+        "less, the checkpoint at an epoch's end weighs more (default: 60)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=cli.real_number("--seconds", above=0),
+        default=3.0,
+        help="each contender trains for in a round, ours to its next log line (default: 3)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=cli.whole_number("--rounds", least=1),
+        default=5,
+        help="that count; one more warms up (default: 5)",
+    )
+    cli.add_settings(parser)
+    cli.add_device(parser)
+    return parser

@@ -1,0 +1,88 @@
+"""The flags of `python -m bench.sweep`."""
+
+import argparse
+
+from bench.core import cli
+from bench.study.lease import GRACE_SECONDS
+
+DEFAULT_CORPUS = "spoken"
+DEFAULT_BUDGET = "quick"
+MIN_GRACE_SECONDS = 1.0
+"""Shorter than a busy machine's pauses, every worker would count as gone."""
+MAX_WORKERS = 10_000
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.sweep`."""
+    parser = cli.parser(
+        "sweep",
+        "Search each variant's settings under the same budget, retrain the best with fresh "
+        "seeds, score the test set once per seed, and report which variant is better. Run it "
+        "again to resume, or beside a running one, here or on another machine, to help it.",
+        "--variant ds-gru",
+        "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
+        "--study look-ahead",
+    )
+    compared = parser.add_mutually_exclusive_group()
+    compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
+    compared.add_argument("--study", metavar="NAME", help="a question of sweeps/studies")
+    cli.add_corpus(parser, None, f"the study's, or {DEFAULT_CORPUS}")
+    parser.add_argument(
+        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {DEFAULT_BUDGET})"
+    )
+    parser.add_argument(
+        "--match",
+        metavar=cli.MATCH_FORM,
+        help="solve each width for so many parameters (2M), or multiply-adds per second of audio",
+    )
+    cli.add_settings(parser)
+    cli.add_device(parser)
+    _add_workers(parser)
+    cli.add_audio(parser)
+    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
+    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """What starts the workers, how many, and where they find their work."""
+    parser.add_argument(
+        "--workers",
+        type=cli.whole_number("--workers", least=1, most=MAX_WORKERS),
+        help="processes (default: one per core; GPU: one)",
+    )
+    parser.add_argument(
+        "--gpus",
+        metavar="0,1",
+        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
+    )
+    parser.add_argument(
+        "--per-gpu",
+        type=cli.whole_number("--per-gpu", least=1, most=MAX_WORKERS),
+        default=1,
+        metavar="N",
+        help="workers on each of --gpus (default: 1)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of the queue, postgresql://… for several machines (default: a journal file)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=cli.real_number("--grace", least=MIN_GRACE_SECONDS),
+        default=GRACE_SECONDS,
+        metavar="SECONDS",
+        help="without a sign of life before a worker counts as gone "
+        f"(default: {GRACE_SECONDS:.0f})",
+    )

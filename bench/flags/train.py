@@ -1,0 +1,29 @@
+"""The flags of `python -m bench.train`."""
+
+import argparse
+
+from bench.core import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `python -m bench.train`."""
+    parser = cli.parser(
+        "train",
+        "Train one variant once with the default setting of its space, or with a recipe; the same "
+        "command resumes it. The test split is not touched.",
+        "--variant ds-gru --set optim.learning_rate=2e-3",
+        "--recipe an4 --corpus an4:PATH",
+    )
+    parser.add_argument("--variant", metavar="V", help="default: that of the recipe")
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
+    )
+    cli.add_corpus(parser, default=None, otherwise="that of the recipe, or spoken")
+    parser.add_argument(
+        "--budget",
+        default="quick",
+        help="gives epochs and the cap on seconds, as for a confirm run (default: quick)",
+    )
+    cli.add_settings(parser)
+    cli.add_device(parser)
+    return parser

@@ -1,0 +1,78 @@
+"""What a study was to compare, and what of it there is no verdict on."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from bench.study.definition import load
+from bench.study.progress import ProgressReader
+from bench.tracking import read_study
+
+FEW_SEEDS = 3
+"""Below so many an interval is no more than a first look; as in reports.sections.verdict."""
+
+
+def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
+    """One sentence on the systems that no planned comparison can say anything of, as none of their
+    confirm runs was scored; "" if there are none.
+
+    `runs` are those of the study (bench.tracking.reader.COLUMNS).
+    """
+    scored = set(runs.loc[(runs["kind"] == "confirm") & runs["test_wer"].notna(), "variant"])
+    silent = [label for label in labels if label not in scored]
+    if not silent:
+        return ""
+    own = {label: runs[runs["variant"] == label] for label in silent}
+    ends = "; ".join(f"{label}: {_ends(own[label]) or 'no run began'}" for label in silent)
+    return f"no verdict can be given on {', '.join(silent)}: no confirm run was scored ({ends})"
+
+
+def study_cautions(folder: Path) -> tuple[str, ...]:
+    """What keeps a comparison of the study in `folder` from being the whole truth, a sentence each:
+    runs that were not scored, few seeds, utterances that were left out."""
+    definition, tables = load(folder), read_study(folder)
+    confirms = tables.runs[tables.runs["kind"] == "confirm"]
+    planned, found = definition.budget.num_seeds, []
+    seeds = dict.fromkeys(definition.systems, 0)
+    for label in seeds:
+        own = confirms[confirms["variant"] == label]
+        seeds[label] = int(own["run"].isin(tables.utterances["run"]).sum())
+        if seeds[label] != planned:
+            ends = _ends(own) or "none began"
+            found.append(
+                f"{folder.name}/{label}: {seeds[label]} of {planned} confirm runs scored ({ends})"
+            )
+    fewest = min(filter(None, seeds.values()), default=0)
+    if 0 < fewest < FEW_SEEDS:
+        found.append(
+            f"{folder.name}: an interval rests on {fewest} seed{'s' * (fewest > 1)} only; take it "
+            "as a first look"
+        )
+    if definition.excluded:
+        found.append(
+            f"{folder.name}: {len(definition.excluded)} utterances were left out: fewer output "
+            "frames than CTC needs in some system"
+        )
+    return tuple(found)
+
+
+def study_without_verdict(folder: Path) -> str:
+    """The same of the study in `folder`, with what can be done about it; "" if it has a verdict."""
+    definition = load(folder)
+    sentence = without_verdict(definition.systems, read_study(folder).runs)
+    if not sentence:
+        return ""
+    if ProgressReader(folder).read().is_over:
+        return f"study {folder.name} is over, and {sentence}"
+    return f"study {folder.name} is not over, and {sentence}; its sweep's command goes on with it"
+
+
+def _ends(runs: pd.DataFrame) -> str:
+    """How many runs of each kind ended how."""
+    told = []
+    for kind, name in (("trial", "trials"), ("confirm", "confirm runs")):
+        states = Counter(runs.loc[runs["kind"] == kind, "state"])
+        told += [f"{count} of {states.total()} {name} {state}" for state, count in states.items()]
+    return ", ".join(told)

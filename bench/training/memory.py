@@ -1,0 +1,90 @@
+"""What happens when the device's memory runs out.
+
+Every allocator has its own way to say so. What follows is the same: the failed attempt's tensors go
+first, then the same size is tried again where other processes use the GPU too (their peak may have
+passed), and then halves.
+"""
+
+import gc
+import logging
+import math
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+OTHERS_BYTES = 2**30
+"""A GPU on which more than this is taken, beyond what this process has reserved, is shared. Below
+it may be this process's own CUDA context and libraries (0.3 to 0.6 GiB)."""
+
+# torch's own allocators say "out of memory" (CUDA, HIP, MPS) or "can't allocate memory" (CPU), the
+# CUDA runtime "CUDA error: out of memory", its libraries the name of a status such as
+# CUBLAS_STATUS_ALLOC_FAILED or CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+_SAID = re.compile(r"out of memory|can't allocate memory|ALLOC(ATION)?_FAILED", re.IGNORECASE)
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if `error` says that memory ran out, on a device or on its host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _SAID.search(str(error)) is not None
+
+
+def is_shared(device: torch.device) -> bool:
+    """True if other processes hold memory of the GPU `device`."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - torch.cuda.memory_reserved(device) > OTHERS_BYTES
+
+
+def release() -> None:
+    """Give the device what nothing refers to any more.
+
+    Call it outside the ``except`` block: an exception's traceback refers to every tensor of the
+    attempt that failed.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+class Parts:
+    """Computes batches in as many parts as the device's memory demands."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._num_parts = 1
+
+    def __call__(self, compute: Callable[[slice], T], num_rows: int) -> list[T]:
+        """`compute` of all rows of a batch, in order, of which each call gets a part.
+
+        A part that is too large is tried again as it is on a shared GPU, and then in halves; later
+        batches begin with parts as small.
+
+        Raises:
+            torch.OutOfMemoryError: a single row is too large.
+        """
+        done: list[T] = []
+        size, first, is_retry = math.ceil(num_rows / self._num_parts), 0, False
+        while first < num_rows:
+            try:
+                done.append(compute(slice(first, first + size)))
+                first, is_retry = first + size, False
+                continue
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                is_retry = not is_retry and is_shared(self._device)
+                if size == 1 and not is_retry:
+                    raise torch.OutOfMemoryError(str(error)) from error
+            release()
+            if not is_retry:
+                self._num_parts, size = 2 * self._num_parts, math.ceil(size / 2)
+            what = "the same size again" if is_retry else f"{size} utterances at once"
+            _logger.warning("out of memory in an evaluation; trying %s", what)
+        return done

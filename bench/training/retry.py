@@ -1,0 +1,50 @@
+"""How a run goes on after the device's memory ran out in a training step."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from bench.training import checkpoint
+from bench.training.config import RunConfig
+from bench.training.memory import is_shared
+
+_logger = logging.getLogger(__name__)
+
+
+def prepare_retry(
+    directory: Path,
+    config: RunConfig,
+    retried_at: int | None,
+    device: torch.device,
+    reason: str,
+) -> int | None:
+    """Let a run go on from its last checkpoint, if need be with twice the micro-batches.
+
+    Args:
+        directory: the run's own.
+        config: of the run.
+        retried_at: what this function returned the last time, None before.
+        device: whose memory ran out.
+        reason: what its allocator said.
+
+    Returns:
+        The step from which all is tried again as it was: next time, from there, parts are smaller.
+
+    Raises:
+        torch.OutOfMemoryError: both have been tried.
+    """
+    last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
+    content = checkpoint.newest_whole(last, best, torch.device("cpu"))
+    loop = content["loop"] if content else {"step": -1}
+    if is_shared(device) and retried_at != loop["step"]:
+        _logger.warning("out of memory on a shared GPU; trying again from step %d", loop["step"])
+        return int(loop["step"])
+    most = 2 * config.training.num_micro_batches
+    if content is None or loop["num_micro_batches"] >= most:
+        raise torch.OutOfMemoryError(reason)
+    loop["num_micro_batches"] = most
+    checkpoint.write(last, content)
+    message = "out of memory; going on from step %d with %d micro-batches a batch"
+    _logger.warning(message, loop["step"], most)
+    return retried_at
