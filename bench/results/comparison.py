@@ -44,6 +44,8 @@ class Comparison:
     """What else the study's question was about, and what was found."""
     assumptions: tuple[str, ...]
     """What the verdicts rest on, a sentence each."""
+    outcomes: tuple[Outcome, ...]
+    """The runs that were compared."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
@@ -69,6 +71,7 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
         verdict=_verdict(variants, pairs, claims),
         findings=findings,
         assumptions=(*absent, *assumptions(outcomes)),
+        outcomes=tuple(outcomes),
     )
 
 

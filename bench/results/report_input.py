@@ -14,6 +14,7 @@ from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import Comparison, compare
+from bench.results.groups import by_every_group
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
@@ -47,7 +48,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     corpus = load_corpus(definition.corpus)
     speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
     rtf = real_time_factors(definition, speed)
+    known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
+    groups, gains = by_every_group(comparison.outcomes, known)
     report_input = ReportInput(
+        groups=groups,
+        gains=gains,
         study=definition.name,
         verdict=comparison.verdict,
         command=command_of(definition),

@@ -261,6 +261,7 @@ def _scored(path: Path, read: Transcripts) -> ScoredSystem:
         warnings=(*read.warnings, *_unknown_symbols(path, run)),
         file=path,
         unpaired=read.unpaired,
+        attributes={id: text.attributes for id, text in texts.items() if text.attributes},
     )
 
 

@@ -163,14 +163,32 @@ def estimate_systems(
 ) -> SystemEstimates:
     """Systems whose runs made `errors` (one array [..., S, C] each; S may differ) on one test set
     with `words_C` reference words. `rng` draws the bootstrap of fewer than ten clusters."""
-    rates = [own.sum(axis=-1) / words_C.sum() for own in errors]
     means_VC = np.stack([own.mean(axis=-2) for own in errors], axis=-2)
-    parts = [_run_parts(own, words_C) for own in errors]
+    return estimate_linearised(
+        [own.sum(axis=-1) / words_C.sum() for own in errors],
+        [residuals(own, words_C) for own in errors],
+        covariance(means_VC, words_C, rng),
+        words_C.size,
+    )
+
+
+def estimate_linearised(
+    values: Sequence[Floats],
+    residuals_SC: Sequence[Floats],
+    by_clusters: Floats,
+    num_clusters: int,
+) -> SystemEstimates:
+    """Any numbers of runs ([..., S] of each system) that are nearly linear in their clusters, from
+    their residuals [..., S, C] and the covariance [..., V, V] of their means by clusters, known as
+    well as `num_clusters` can tell."""
+    parts = [
+        _run_parts(own, rest, num_clusters) for own, rest in zip(values, residuals_SC, strict=True)
+    ]
     return SystemEstimates(
-        wer=np.stack([rates_S.mean(axis=-1) for rates_S in rates], axis=-1),
-        num_seeds=tuple(own.shape[-2] for own in errors),
-        num_clusters=words_C.size,
-        by_clusters=covariance(means_VC, words_C, rng),
+        wer=np.stack([own.mean(axis=-1) for own in values], axis=-1),
+        num_seeds=tuple(own.shape[-1] for own in values),
+        num_clusters=num_clusters,
+        by_clusters=by_clusters,
         seeds=_stack([seeds for seeds, _ in parts]),
         interaction=_stack([interaction for _, interaction in parts]),
     )
@@ -301,16 +319,18 @@ def probability_of_improvement(errors_a_SC: Floats, errors_b_SC: Floats, words_C
     return float(np.where(known, special.ndtr(z_ST), sure).mean())
 
 
-def _run_parts(errors: Floats, words_C: Floats) -> tuple[Component, Component]:
-    """The variance of the mean rate of one system by its runs, and its part by interaction."""
-    num_runs, num_clusters = errors.shape[-2:]
+def _run_parts(
+    values_S: Floats, residuals_SC: Floats, num_clusters: int
+) -> tuple[Component, Component]:
+    """The variance of the mean over the runs of one system by its runs, and its part by
+    interaction."""
+    num_runs = values_S.shape[-1]
     if num_runs == 1:
-        nan = np.full(errors.shape[:-2], np.nan)
+        nan = np.full(values_S.shape[:-1], np.nan)
         return Component(nan, nan), Component(nan, nan)
-    rates_S = errors.sum(axis=-1) / words_C.sum()
-    seeds = Component.of(rates_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
+    seeds = Component.of(values_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
     # Residuals of each run about the mean run: what its speakers have beyond the run's own rate.
-    rest = residuals(errors - errors.mean(axis=-2, keepdims=True), words_C)
+    rest = residuals_SC - residuals_SC.mean(axis=-2, keepdims=True)
     freedom = (num_runs - 1) * max(1, num_clusters - 1)
     squares = (rest**2).sum(axis=(-2, -1))
     return seeds, Component.of(num_clusters * squares / (num_runs * freedom), freedom)
