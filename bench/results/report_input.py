@@ -15,6 +15,7 @@ from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import Comparison, compare
 from bench.results.groups import by_every_group
+from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
@@ -48,6 +49,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     corpus = load_corpus(definition.corpus)
     speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
     rtf = real_time_factors(definition, speed)
+    openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.outcomes, known)
     report_input = ReportInput(
@@ -88,7 +90,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         design={
             **describe_design(definition),
             "findings": comparison.findings,
-            "assumptions": comparison.assumptions,
+            "assumptions": tuple(filter(None, (*comparison.assumptions, openings))),
         },
     )
     return report_input, comparison
