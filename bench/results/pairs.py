@@ -175,7 +175,9 @@ def compare_pairs(
 def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
     """Three systems or more, ranked by their error rates on each speaker, means over runs."""
     counts = _counts(outcomes)
-    return rank((counts.mean_by_speaker() / counts.words_by_speaker()).T)
+    words_C = counts.words_by_speaker()
+    said = words_C > 0
+    return rank((counts.mean_by_speaker()[:, said] / words_C[said]).T)
 
 
 def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], Floats]:
@@ -309,7 +311,8 @@ def _evidence(
             progress(number, len(firsts))
         slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
-    rates = [errors_SC[0] / words_C for errors_SC in counts.errors_by_speaker()]
+    said = words_C > 0
+    rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]
     found = {}
     for i, j in combinations(range(len(outcomes)), 2):
         segments, sentences = mapsswe(slots[i], slots[j], words_U), mcnemar(right[i], right[j])

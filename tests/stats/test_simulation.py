@@ -42,8 +42,8 @@ def test_a_small_simulation_of_looks() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_errors_of_one_look(name: str, num_seeds: int) -> None:
     """Family-wise, for any and for some true hypotheses; and no verdict contradicts its interval
-    in 10,000 studies a case."""
-    num = 5000
+    in 12,500 studies a case."""
+    num = 2500
     for shifts in (ALL_EQUAL, PAIRS_EQUAL):
         for claims in (NO_CLAIMS, CLAIMS):
             found = now(MODELS[name], num, shifts, num_seeds, claims)
@@ -58,7 +58,7 @@ def test_errors_of_one_look(name: str, num_seeds: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_errors_of_planned_looks(name: str) -> None:
-    num, plan = 3000, Plan()
+    num, plan = 1500, Plan()
     for shifts, claims in (
         (np.zeros(2), NO_CLAIMS[:1]), (ALL_EQUAL, NO_CLAIMS), (ALL_EQUAL, CLAIMS),
         (PAIRS_EQUAL, NO_CLAIMS),
