@@ -44,6 +44,8 @@ class Comparison:
     """What else the study's question was about, and what was found."""
     assumptions: tuple[str, ...]
     """What the verdicts rest on, a sentence each."""
+    outcomes: tuple[Outcome, ...]
+    """The runs that were compared."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
@@ -69,6 +71,7 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
         verdict=_verdict(variants, pairs, claims),
         findings=findings,
         assumptions=(*absent, *assumptions(outcomes)),
+        outcomes=tuple(outcomes),
     )
 
 
@@ -102,10 +105,11 @@ def _outcomes(definition: StudyDefinition, tables: Tables) -> tuple[list[Outcome
     for label in definition.systems:
         own = confirms[confirms["variant"] == label].sort_values("run")
         good = [scored[run] for run in own["run"] if run in scored]
+        if not good:
+            continue  # of a system without a single scored run nothing can be said
         lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        if good or bad:
-            outcomes.append(Outcome(name=label, runs=(*good, *bad)))
+        outcomes.append(Outcome(name=label, runs=(*good, *bad)))
         if bad:
             ends = ", ".join(lost["state"])
             sentences.append(
