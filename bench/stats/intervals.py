@@ -14,8 +14,8 @@ from bench.stats.clusters import (
 )
 
 LEVEL = 0.95
-MOST_FACTOR = 100.0
-"""A rate that may be a hundred times as large or as small is not known."""
+MOST_FACTOR = 1000.0
+"""A rate that may be a thousand times as large or as small is not known."""
 
 
 def log_interval(rate: float, standard_error: float, df: float) -> tuple[float, float]:
