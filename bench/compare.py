@@ -17,8 +17,13 @@ from rich.text import Text
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
+from bench.results.comparability import (
+    check_comparable,
+    leaks,
+    left_out_of_corpora,
+    unknown_facts,
+)
 from bench.results.groups import by_group
-from bench.results.kept import keep
 from bench.results.pairs import (
     Outcome,
     assumptions,
@@ -26,12 +31,7 @@ from bench.results.pairs import (
     rank_over_speakers,
     summarise,
 )
-from bench.results.refusal import (
-    check_comparable,
-    leaks,
-    left_out_of_corpora,
-    unknown_facts,
-)
+from bench.results.saved_comparison import keep
 from bench.results.scored import (
     ScoredSystem,
     aligned,
@@ -81,8 +81,8 @@ def main(options: argparse.Namespace) -> None:
         leakage = leaks(systems, progress)
     if options.save is not None:
         keep(systems, options.save, leakage=leakage, common=options.common)
-    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     warnings = tuple(_warnings(systems))
+    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
         pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)

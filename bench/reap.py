@@ -17,14 +17,14 @@ from pathlib import Path
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT, SINGLE_RUNS
-from bench.study.claim import FILE as CLAIM
-from bench.study.claim import claimed
+from bench.queue.claim import FILE as CLAIM
+from bench.queue.claim import claimed
+from bench.queue.lease import GRACE_SECONDS, LeaseWatch
+from bench.queue.slots import SlotQueue
+from bench.queue.storage import QueueStorage, is_queue_of
+from bench.runs import RunRecord, StudyTracker, flush_unsent
+from bench.runs.record import RUN, SUMMARY
 from bench.study.definition import find_study, load, studies_newest_first
-from bench.study.lease import GRACE_SECONDS, LeaseWatch
-from bench.study.queue import SlotQueue
-from bench.study.storage import QueueStorage, is_queue_of
-from bench.tracking import RunRecord, StudyTracker, flush_unsent
-from bench.tracking.record import RUN, SUMMARY
 
 POLL_SECONDS = 0.5
 Claim = Callable[[], AbstractContextManager[None]]

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from bench.core.console import STDOUT
 from bench.results.search_curves import rank_agreement
+from bench.runs import read_study
 from bench.study.definition import find_study, load
 from bench.study.replay import Method, Recording, contest
 from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import load_budget
-from bench.tracking import read_study
 
 
 def main(options: argparse.Namespace) -> None:

@@ -11,11 +11,11 @@ import argparse
 from bench.core.console import STDOUT
 from bench.core.errors import TemporaryError, UserError
 from bench.core.paths import OUT, SINGLE_RUNS
+from bench.results.progress import ProgressReader
 from bench.results.publish import publish
 from bench.results.report_input import gather
+from bench.runs import StudyTracker, display_uri, flush_unsent
 from bench.study.definition import find_study, load, studies_newest_first
-from bench.study.progress import ProgressReader
-from bench.tracking import StudyTracker, display_uri, flush_unsent
 
 
 def main(options: argparse.Namespace) -> None:

@@ -17,8 +17,8 @@ from rich.text import Text
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.results.progress import ProgressReader, RunProgress, StudyProgress
 from bench.study.definition import find_study, studies_newest_first
-from bench.study.progress import ProgressReader, RunProgress, StudyProgress
 
 EVERY_SECONDS = 1.0
 SILENT_SECONDS = 120.0

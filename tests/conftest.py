@@ -19,8 +19,8 @@ import torch
 
 from bench.data.utterance import Corpus, Utterance
 from bench.results.pairs import Outcome
+from bench.runs import set_mlflow_defaults
 from bench.scoring import score
-from bench.tracking import set_mlflow_defaults
 
 torch.set_num_threads(1)
 set_mlflow_defaults()  # as commands do, before any test imports mlflow
@@ -118,6 +118,38 @@ def little_room() -> Callable[[int], AbstractContextManager[None]]:
     return limit
 
 
+def _become_and_call(function: Callable[..., Any], args: tuple[Any, ...], said: Connection) -> None:
+    os.setgroups([])
+    os.setgid(ANOTHER_USER)
+    os.setuid(ANOTHER_USER)
+    os.umask(0o022)
+    try:
+        said.send(function(*args))
+    except Exception as error:
+        said.send(f"{type(error).__name__}: {error}")
+
+
+@pytest.fixture
+def as_another_user(tmp_path: Path) -> Callable[..., Any]:
+    """Calls a function in a process of another user; returns what it returns, or the error in words."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o055)
+
+    def call(function: Callable[..., Any], *args: Any) -> Any:
+        context = multiprocessing.get_context("fork")  # this interpreter may be closed to others
+        here, there = context.Pipe()
+        process = context.Process(target=_become_and_call, args=(function, args, there))
+        process.start()
+        there.close()
+        said = here.recv()
+        process.join()
+        return said
+
+    return call
+
+
 GOLDEN = Path(__file__).resolve().parent / "golden"
 """The made-up systems a, b and c, whose statistics are known from other tools."""
 
@@ -164,35 +196,3 @@ def slots_of(marks: str) -> np.ndarray:
         else:
             slots += [int(mark != "C"), 0]
     return np.array(slots)
-
-
-def _become_and_call(function: Callable[..., Any], args: tuple[Any, ...], said: Connection) -> None:
-    os.setgroups([])
-    os.setgid(ANOTHER_USER)
-    os.setuid(ANOTHER_USER)
-    os.umask(0o022)
-    try:
-        said.send(function(*args))
-    except Exception as error:
-        said.send(f"{type(error).__name__}: {error}")
-
-
-@pytest.fixture
-def as_another_user(tmp_path: Path) -> Callable[..., Any]:
-    """Calls a function in a process of another user; returns what it returns, or the error in words."""
-    if os.getuid() != 0:
-        pytest.skip("only root can become another user")
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o055)
-
-    def call(function: Callable[..., Any], *args: Any) -> Any:
-        context = multiprocessing.get_context("fork")  # this interpreter may be closed to others
-        here, there = context.Pipe()
-        process = context.Process(target=_become_and_call, args=(function, args, there))
-        process.start()
-        there.close()
-        said = here.recv()
-        process.join()
-        return said
-
-    return call

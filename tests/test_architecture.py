@@ -15,16 +15,18 @@ LAYERS = (
     "decoding",
     "scoring",
     "training",
-    "tracking",
+    "runs",
     "costs",
     "study",
+    "queue",
+    "workers",
     "results",
 )
 ONLY_IN = {
-    "mlflow": "bench/tracking",
-    "matplotlib": "bench/tracking",
-    "optuna": "bench/study",
-    "ray": "bench/study",
+    "mlflow": "bench/runs/mlflow",
+    "matplotlib": "bench/runs/mlflow",
+    "optuna": ("bench/study", "bench/queue", "bench/workers"),
+    "ray": "bench/workers",
     "plotly": "reports",
     "jinja2": ("reports", "bench/deploy.py"),
 }
@@ -95,7 +97,7 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
     """It may jump: a duration comes from a monotonic clock."""
     reads = re.compile(r"time\.time(_ns)?\b|datetime\.now|utcnow|date\.today|localtime|gmtime")
     found = [path.relative_to(ROOT) for path in source_files() if reads.search(path.read_text())]
-    assert found == [Path("bench/tracking/record.py")]
+    assert found == [Path("bench/runs/record.py")]
 
 
 def test_no_command_of_ours_opens_a_server_to_the_network() -> None:

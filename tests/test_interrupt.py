@@ -243,6 +243,8 @@ def interrupt_at(name: str, folder: Path, send: Send, rng: random.Random) -> Non
     """Begin the sweep, send Ctrl-C soon after the moment `name`, and check how the sweep ends."""
     for lost in (folder / LOST[name],) if name in LOST else ():
         shutil.rmtree(lost, ignore_errors=True) if lost.is_dir() else lost.unlink(missing_ok=True)
+    if list(folder.glob(WHEN["report"])) and name != "report":
+        shutil.rmtree(folder / "out")  # it is over: only a study begun anew has such a moment
     (folder / "now").touch()
     since, began = (folder / "now").stat().st_mtime_ns, time.monotonic()
     process = begin(folder, *SWEEP, BENCH_CACHE=str(folder / "cache"))

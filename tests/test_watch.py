@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import watch
 from bench.core import cli
-from bench.study.progress import ProgressReader, RunProgress, StudyProgress
+from bench.results.progress import ProgressReader, RunProgress, StudyProgress
 from bench.watch import curve, draw, duration
 
 

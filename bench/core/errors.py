@@ -68,3 +68,7 @@ class NoVerdictError(Exception):
 class TemporaryError(Exception):
     """Stopped through no fault of the user's or ours: what is done is kept, and the same command
     goes on from there. Commands exit with 75, which supervisors take for "start me again"."""
+
+
+class LeaseLostError(TemporaryError):
+    """The run was given to another worker: nothing may be written to its folder any more."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bench.core import cli
 
+MAX_MARGIN = 99.0
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.compare`."""
@@ -49,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form")
     parser.add_argument(
         "--margin",
-        type=cli.real_number("--margin", above=0, most=100),
+        type=cli.real_number("--margin", above=0, most=MAX_MARGIN),
         metavar="POINTS",
         help="systems closer than this in WER are equivalent (default: as their study says, or 2)",
     )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.runs import confirmed, read_study
 from bench.study.definition import find_study, studies_newest_first
-from bench.tracking import confirmed, read_study
 
 
 def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:

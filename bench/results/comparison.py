@@ -21,11 +21,11 @@ from bench.results.pairs import (
 )
 from bench.results.sentences import UNDECIDED, differ, known, percent, sentence_of
 from bench.results.tradeoffs import pareto_set
+from bench.runs import Tables
 from bench.stats.power_law import fit_power_law
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
-from bench.tracking import Tables
 from variants import VARIANTS
 
 SHARE = "batches.train_share"

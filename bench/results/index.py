@@ -15,9 +15,9 @@ from bench.core.paths import OUT, write_json
 from bench.results.comparison import compare
 from bench.results.report_input import REPORT_FILE
 from bench.results.systems import SCORES
+from bench.runs import read_study
+from bench.runs.record import METRICS, RUN, SUMMARY, read_json
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
-from bench.tracking import read_study
-from bench.tracking.record import METRICS, RUN, SUMMARY, read_json
 from reports import StudyRow, build_index
 
 INDEX = "index.html"

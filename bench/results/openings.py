@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bench.study.run import OPENED
-from bench.tracking.record import RUN, read_json
+from bench.runs.record import RUN, read_json
+from bench.runs.run import OPENED
 
 
 def openings_sentence(results: Path, data_digest: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.results.progress import ProgressReader
+from bench.runs import read_study
 from bench.study.definition import load
-from bench.study.progress import ProgressReader
-from bench.tracking import read_study
 
 FEW_SEEDS = 3
 """Below so many an interval is no more than a first look; as in reports.sections.verdict."""
@@ -18,7 +18,7 @@ def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
     """One sentence on the systems that no planned comparison can say anything of, as none of their
     confirm runs was scored; "" if there are none.
 
-    `runs` are those of the study (bench.tracking.reader.COLUMNS).
+    `runs` are those of the study (bench.runs.reader.COLUMNS).
     """
     scored = set(runs.loc[(runs["kind"] == "confirm") & runs["test_wer"].notna(), "variant"])
     silent = [label for label in labels if label not in scored]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from bench.results.comparison import Comparison
 from bench.results.report_input import REPORT_FILE, command_of
+from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
-from bench.tracking import Findings, StudyTracker
 from reports import ReportInput
 
 

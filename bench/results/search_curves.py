@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+from bench.runs.record import TRAINED
 from bench.stats.clusters import Floats
-from bench.tracking.record import TRAINED
 
 
 def best_so_far(values_N: Floats) -> Floats:

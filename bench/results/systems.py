@@ -13,14 +13,12 @@ from bench.core.config import flatten, to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
-from bench.results.kept import is_kept, read_kept
 from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
+from bench.results.saved_comparison import is_kept, read_kept
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
-from bench.scoring import score
-from bench.study.definition import FILE, StudyDefinition, load
-from bench.tracking.record import (
+from bench.runs.record import (
     ENVIRONMENT,
     RUN,
     SCORED,
@@ -29,6 +27,8 @@ from bench.tracking.record import (
     read_run,
     read_summary,
 )
+from bench.scoring import score
+from bench.study.definition import FILE, StudyDefinition, load
 
 SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
@@ -138,9 +138,8 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    first = systems[0]
-    notes = (*study_cautions(folder), *first.notes)
-    return [replace(first, notes=notes, no_verdict=missing), *systems[1:]]
+    notes = (*study_cautions(folder), *systems[0].notes)
+    return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:

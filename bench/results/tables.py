@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.results.refusal import STAMP
+from bench.results.comparability import STAMP
 from bench.results.sentences import (
     MINUS,
     differ,

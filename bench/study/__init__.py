@@ -1,2 +1,1 @@
-"""A study: spaces and budgets, the queue of slots, workers, the launcher; the only place that
-imports optuna."""
+"""What is compared: definitions, questions, spaces and budgets, sampler and pruner."""

@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bench.data.batches import copied
 from bench.data.text import BLANK
-from variants import kernel
+from variants.ops import kernel
 
 
 def ctc_losses(

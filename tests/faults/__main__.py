@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench.tracking import set_mlflow_defaults
+from bench.runs import set_mlflow_defaults
 
 set_mlflow_defaults()  # before mlflow is imported
 from tests.faults.suite import run  # noqa: E402

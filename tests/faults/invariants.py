@@ -16,15 +16,15 @@ from optuna.storages.journal import JournalFileBackend
 
 from bench.data.corpora import load_corpus
 from bench.decoding import DECODERS
+from bench.queue.lease import FILE as LEASE
+from bench.queue.storage import JOURNAL
 from bench.results.report_input import REPORT_FILE
+from bench.runs.mlflow.mirror import STATUS
+from bench.runs.mlflow.names import metric_name
+from bench.runs.record import METRICS, POINT, RUN, SUMMARY, TRAINED, read_json, read_lines
+from bench.runs.run import datasets
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition, run_folder
-from bench.study.lease import FILE as LEASE
-from bench.study.run import datasets
-from bench.study.storage import JOURNAL
-from bench.tracking.mirror import STATUS
-from bench.tracking.names import metric_name
-from bench.tracking.record import METRICS, POINT, RUN, SUMMARY, TRAINED, read_json, read_lines
 from bench.training.checkpoint import check_sums, load_model
 from bench.training.evaluate import evaluate
 from tests.faults.rounds import Round

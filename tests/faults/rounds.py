@@ -19,9 +19,9 @@ import psutil
 
 from bench.core.cli import EXIT_START_AGAIN, EXIT_USER_ERROR
 from bench.core.paths import OUT
-from bench.study.lease import FILE as LEASE
-from bench.study.lease import this_host
-from bench.study.run import is_recorded
+from bench.queue.lease import FILE as LEASE
+from bench.queue.lease import this_host
+from bench.runs.run import is_recorded
 from tests.faults.services import MlflowServer, Postgres
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import psutil
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.paths import OUT
-from bench.study.lease import FILE as LEASE
-from bench.tracking.record import read_json
+from bench.queue.lease import FILE as LEASE
+from bench.runs.record import read_json
 from tests.faults.rounds import BALLAST, GRACE_SECONDS, Round
 
 Hit = Callable[[Round, random.Random], str | None]

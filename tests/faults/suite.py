@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench.study.progress import ProgressReader
-from bench.tracking.store import connect
+from bench.results.progress import ProgressReader
+from bench.runs.mlflow.store import connect
 from tests.faults.invariants import broken_in, curves
 from tests.faults.rounds import Round, Services
 from tests.faults.saboteur import KINDS, Kind

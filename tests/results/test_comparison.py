@@ -6,10 +6,10 @@ import pytest
 
 from bench.data.corpora import CorpusConfig
 from bench.results.comparison import compare
+from bench.runs import Tables
 from bench.study.definition import StudyDefinition, define
 from bench.study.question import load_study_file
 from bench.study.space import load_budget
-from bench.tracking import Tables
 from reports.input import COLUMNS
 
 SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8

@@ -9,9 +9,9 @@ from bench.data.corpora import CorpusConfig
 from bench.results import index
 from bench.results.comparison import Comparison, compare
 from bench.results.index import write_index
+from bench.runs import RunIdentity, RunRecord, Tables
 from bench.study.definition import FILE, StudyDefinition, begin_or_return, define
 from bench.study.space import load_budget
-from bench.tracking import RunIdentity, RunRecord, Tables
 
 RUN = RunIdentity(study="s", variant="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
 

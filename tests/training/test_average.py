@@ -15,7 +15,7 @@ from bench.training.average import Average, decay_at
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
-from variants.normalization import MaskedBatchNorm
+from variants.ops.normalization import MaskedBatchNorm
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.data.text import NUM_SYMBOLS
 from bench.training.ctc import ctc_losses
-from variants import kernel
+from variants.ops import kernel
 
 
 def example(

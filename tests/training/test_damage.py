@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import UnwritableError, UserError
-from bench.tracking import RunIdentity, RunRecord
+from bench.runs import RunIdentity, RunRecord
 from bench.training import checkpoint
 from bench.training.checkpoint import DamagedCheckpointError
 from bench.training.config import RunConfig, build_model

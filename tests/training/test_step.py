@@ -12,7 +12,7 @@ from bench.training import checkpoint, loop
 from bench.training.evaluate import evaluate
 from bench.training.step import Buffers
 from tests.training.conftest import EXTRAS
-from variants.normalization import MaskedBatchNorm
+from variants.ops.normalization import MaskedBatchNorm
 
 CPU = torch.device("cpu")
 MakeRun = Callable[..., Any]

@@ -1,0 +1,264 @@
+"""Who works on a run: one worker at a time, and how the others see that it is gone.
+
+The holder's name lies in ``lease.json`` in the run's folder, and a thread touches that file every
+few seconds. Others take the holder for gone when
+
+- it ran on this host and the kernel has freed its lock on the file, so at once; or
+- it ran on another host, and the file has not been touched for as long as the holder allowed, by
+  the observer's own monotonic clock (the clocks of two machines are never compared).
+
+A process of this host that is alive keeps its run, also if it stands still: whose it is nobody here
+knows, so that it is named (`LeaseWatch.check_holder`) and never killed. A worker of another host
+that wakes up after its run was given away finds another lease there, and stops.
+"""
+
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from bench.core.config import from_dict
+from bench.core.errors import LeaseLostError, UnwritableError, UserError
+from bench.core.parsing import parse_json
+from bench.core.paths import write_json
+from bench.queue.claim import standing_still, this_process
+
+FILE = "lease.json"
+GRACE_SECONDS = 60.0
+TOUCHES_PER_GRACE = 6
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lease."""
+
+    host: str
+    pid: int
+    name: str
+    """For people: process, user and machine."""
+    token: str
+    """Differs from lease to lease."""
+    grace_seconds: float
+
+
+class Lease:
+    """A run that is ours until we release it, or until others take us for gone."""
+
+    def __init__(
+        self, path: Path, holder: Holder, handle: IO[bytes], on_loss: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._holder = holder
+        self._handle = handle
+        self._on_loss = on_loss
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._touch, name="lease", daemon=True)
+
+    @classmethod
+    def take(
+        cls, folder: Path, *, grace_seconds: float, on_loss: Callable[[], None] = lambda: None
+    ) -> Self:
+        """A lease on the run in `folder`, which nobody holds; the caller has seen to that.
+
+        `on_loss` is called, from a thread, if the run is given to another worker.
+        """
+        holder = Holder(
+            host=this_host(),
+            pid=os.getpid(),
+            name=this_process(),
+            token=uuid.uuid4().hex,
+            grace_seconds=grace_seconds,
+        )
+        path, new = folder / FILE, folder / f".{FILE}.{holder.token}"
+        write_json(new, asdict(holder))
+        handle = new.open("r+b")
+        # Locked before it can be seen; the lock stays with the file when the name changes.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.replace(path)
+        lease = cls(path, holder, handle, on_loss)
+        lease._thread.start()
+        return lease
+
+    def check(self) -> None:
+        """Return if the run is still ours.
+
+        Raises:
+            LeaseLostError: it is not.
+        """
+        if not self._is_ours():
+            raise LeaseLostError(
+                f"{self._path.parent} was given to another worker while this process gave no sign "
+                "of life; nothing more is written there"
+            )
+
+    def release(self) -> None:
+        """Let others have the run."""
+        self._released.set()
+        self._thread.join()
+        if self._is_ours():
+            self._path.unlink(missing_ok=True)
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _is_ours(self) -> bool:
+        found = _read(self._path)
+        return found is not None and found[0].token == self._holder.token
+
+    def _touch(self) -> None:
+        while not self._released.wait(self._holder.grace_seconds / TOUCHES_PER_GRACE):
+            if not self._is_ours():
+                self._on_loss()
+                return
+            try:
+                os.utime(self._path)  # needs no room on a full disk
+            except OSError as error:
+                _logger.warning("%s cannot be touched (%s)", self._path, error)
+
+
+class LeaseWatch:
+    """What one process has seen of the leases of others."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_seen: dict[Path, tuple[tuple[str, int], float]] = {}
+
+    def is_held(self, folder: Path) -> bool:
+        """Whether a worker that is not gone holds the run in `folder`.
+
+        Raises:
+            UserError: the lease is another user's, who keeps it from us.
+        """
+        found = _read(folder / FILE)
+        if found is None:
+            return False
+        silent_seconds = self._silence(folder, *found)
+        holder, _ = found
+        if holder.host == this_host():
+            return not _is_unlocked(folder / FILE)
+        return silent_seconds <= holder.grace_seconds
+
+    def is_standing_still(self, folder: Path) -> bool:
+        """Whether a process of this host holds the run in `folder`, lives, and has given no sign of
+        life for as long as it allowed."""
+        found = _read(folder / FILE)
+        if found is None:
+            return False
+        holder, _ = found
+        silent_seconds = self._silence(folder, *found)
+        here = holder.host == this_host() and not _is_unlocked(folder / FILE)
+        return here and silent_seconds > holder.grace_seconds
+
+    def check_holder(self, folder: Path) -> None:
+        """Return unless the holder of the run in `folder` stands still.
+
+        Raises:
+            TemporaryError: it does; names it.
+        """
+        found = _read(folder / FILE)
+        if found is not None and self.is_standing_still(folder):
+            holder, _ = found
+            raise standing_still(holder.name, folder, holder.grace_seconds)
+
+    def holder_of(self, folder: Path) -> str:
+        """Who holds the run in `folder`, for people."""
+        found = _read(folder / FILE)
+        return "nobody" if found is None else found[0].name
+
+    def take(
+        self, folder: Path, *, grace_seconds: float, on_loss: Callable[[], None] = lambda: None
+    ) -> Lease | None:
+        """A lease on the run in `folder`, or None if it is held; the caller has the claim on it."""
+        if self.is_held(folder):
+            return None
+        self.break_(folder)
+        return Lease.take(folder, grace_seconds=grace_seconds, on_loss=on_loss)
+
+    def break_(self, folder: Path) -> None:
+        """Take the run in `folder` from a holder that is gone.
+
+        Raises:
+            UnwritableError: the lease is another user's, who keeps it from us.
+        """
+        found = _read(folder / FILE)
+        if found is None:
+            return
+        _logger.warning("%s: %s is gone", folder, found[0].name)
+        try:
+            (folder / FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise UnwritableError(folder / FILE, error) from error
+        self._last_seen.pop(folder, None)
+
+    def _silence(self, folder: Path, holder: Holder, touched: int) -> float:
+        """Seconds since the last sign of life that we have seen."""
+        now, state = self._clock(), (holder.token, touched)
+        before, since = self._last_seen.get(folder, (None, now))
+        if state != before:
+            self._last_seen[folder] = (state, now)
+            return 0.0
+        return now - since
+
+
+def this_host() -> str:
+    """The name of this machine, of its start and of its process numbers: two machines may have the
+    same name, two containers share a host."""
+    try:
+        boot = BOOT_ID.read_text(encoding="ascii").strip()
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        boot, processes = "boot", "pid"
+    return f"{socket.gethostname()} {boot} {processes}"
+
+
+def _read(path: Path) -> tuple[Holder, int] | None:
+    """The holder, and when the lease was touched last; None if there is no (readable) lease.
+
+    Raises:
+        UserError: the file is another user's, who keeps it from us.
+    """
+    try:
+        with path.open("rb") as handle:
+            return from_dict(Holder, parse_json(handle.read())), os.fstat(
+                handle.fileno()
+            ).st_mtime_ns
+    except PermissionError as error:
+        raise UserError(
+            f"{path} must be readable for all who work in a folder, got {error.strerror}; work in "
+            "another folder, or share this one (a common group, umask 002)"
+        ) from error
+    except (FileNotFoundError, UserError, ValueError):
+        return None
+
+
+def _is_unlocked(path: Path) -> bool:
+    """True if no living process of this host holds the lock on `path`."""
+    try:
+        with path.open("rb") as handle:
+            # Shared: those who ask do not get into each other's way.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        pass
+    return True

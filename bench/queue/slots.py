@@ -1,0 +1,212 @@
+"""The queue of a study: N slots per system in an Optuna storage, each run exactly once.
+
+A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
+whose worker stopped or died goes back to waiting under its own number, so that the storage never
+holds more trials than the budget has. A worker holds a lease on its run (`bench.queue.lease`),
+which is how a dead worker's trial is told from a slow one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from bench.core.seeding import derive
+from bench.queue.lease import FILE as LEASE
+from bench.queue.lease import Lease, LeaseWatch
+from bench.queue.storage import QueueStorage, patient
+from bench.study.definition import StudyDefinition, run_folder
+from bench.study.search import distribution, make_pruner, make_sampler, rank_last
+from bench.study.space import Value
+
+TakeLease = Callable[[Path], Lease]
+"""Takes the lease on the run in a folder."""
+
+SLOT = "slot"
+STATE = "state"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One trial of the budget, as the storage has it."""
+
+    number: int
+    state: TrialState
+    value: float | None
+    """Best valid WER; of a pruned trial the last one that it reported, infinite if it diverged."""
+    params: Mapping[str, Any]
+    outcome: str | None
+    """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has taken it and not ended it."""
+        return self.state == TrialState.RUNNING
+
+
+class SlotQueue:
+    """The slots of one system.
+
+    Each method bears a database that is gone for a while, and raises TemporaryError if it stays so.
+    """
+
+    def __init__(
+        self, definition: StudyDefinition, system: str, folder: Path, storage: QueueStorage
+    ) -> None:
+        self._definition = definition
+        self._system = system
+        self._folder = folder
+        self._queue = storage
+        self._storage = storage.optuna
+        self._name = f"{definition.name}/{system}"
+        self._loaded: Study | None = None
+
+    @patient
+    def prepare(self) -> None:
+        """Create the study and enqueue the slots that are missing; the launcher calls it before any
+        worker."""
+        with self._queue.claim():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=self._name,
+                direction="minimize",
+                load_if_exists=True,
+            )
+            present = {slot.number for slot in self._slots()}
+            for slot in range(self._definition.budget.num_trials):
+                if slot not in present:
+                    fixed = self._defaults() if slot == 0 else {}
+                    study.enqueue_trial(fixed, user_attrs={SLOT: slot})
+
+    @patient
+    def slots(self) -> list[Slot]:
+        """Every slot, in order."""
+        return self._slots()
+
+    def _slots(self) -> list[Slot]:
+        trials = self._load().get_trials(deepcopy=False)
+        return sorted((_slot(t) for t in trials if SLOT in t.user_attrs), key=lambda s: s.number)
+
+    def folder_of(self, kind: str, slot: int) -> Path:
+        """Where trial ("trial") or confirm run ("confirm") `slot` keeps its record."""
+        return run_folder(self._folder, self._system, kind, slot)
+
+    @patient
+    def reclaim(self, watch: LeaseWatch) -> None:
+        """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
+        with self._queue.claim():
+            held = set()
+            for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
+                if watch.is_held(lease.parent):
+                    held.add(lease.parent)
+                else:
+                    watch.break_(lease.parent)
+            # Only now, since a worker tells the end of its trial before it gives up its lease.
+            for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                slot = trial.user_attrs.get(SLOT)
+                # Taken under the same claim as the lease: without one nobody works on it.
+                if slot is not None and self.folder_of("trial", slot) not in held:
+                    self._give_back(trial.number)
+
+    @patient
+    def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
+        """The next waiting trial with the lease on its run, or None if there is none."""
+        with self._queue.claim():
+            study = self._load(sampled=True)
+            if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                return None
+            trial = study.ask(self._distributions())
+            return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
+
+    @patient
+    def take_confirm(self, slot: int, take_lease: TakeLease) -> Lease | None:
+        """The lease on confirm run `slot`, or None if another worker has it."""
+        folder = self.folder_of("confirm", slot)
+        with self._queue.claim():
+            return None if LeaseWatch().is_held(folder) else take_lease(folder)
+
+    @patient
+    def give_back(self, number: int) -> None:
+        """Let another worker have trial `number`; it keeps its number, settings and reports."""
+        self._give_back(number)
+
+    def _give_back(self, number: int) -> None:
+        study_id = self._storage.get_study_id_from_name(self._name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    @patient
+    def end(self, trial: Trial, outcome: str, value: float | None) -> None:
+        """Record how `trial` ended; `value` is its best valid WER, if it has one."""
+        state = {
+            "finished": TrialState.COMPLETE,
+            "cut": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            # Not failed, which would teach the sampler nothing.
+            "diverged": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+        }[outcome]
+        study = self._load()
+        if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+            return  # told before, when the answer did not come through
+        trial.set_user_attr(STATE, outcome)
+        if outcome == "diverged":
+            rank_last(trial)
+        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+
+    def _load(self, *, sampled: bool = False) -> Study:
+        if not sampled:
+            if self._loaded is None:  # its number and direction are asked for once
+                self._loaded = optuna.load_study(study_name=self._name, storage=self._storage)
+            return self._loaded
+        budget = self._definition.budget
+        # A sampler of the same seed in every worker would propose the same trial to all: derive it
+        # from what is there.
+        study = self._load()
+        seed = derive(self._definition.seed, f"sampler/{self._system}", _num_begun(study))
+        return optuna.load_study(
+            study_name=self._name,
+            storage=self._storage,
+            sampler=make_sampler(budget, seed),
+            pruner=make_pruner(budget),
+        )
+
+    def _defaults(self) -> dict[str, Value]:
+        return {k: d.default for k, d in self._definition.searched(self._system).items()}
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return {k: distribution(d) for k, d in self._definition.searched(self._system).items()}
+
+
+def best_slot(slots: list[Slot]) -> Slot | None:
+    """The slot with the lowest valid WER among those that trained as far as the budget goes; the
+    earlier of equals."""
+    ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
+    return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
+
+
+def is_over(slots: list[Slot]) -> bool:
+    """True once every slot has ended."""
+    return all(slot.state.is_finished() for slot in slots)
+
+
+def _slot(trial: FrozenTrial) -> Slot:
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    if value is None and trial.last_step is not None:
+        value = trial.intermediate_values[trial.last_step]
+    return Slot(
+        number=trial.user_attrs[SLOT],
+        state=trial.state,
+        value=value,
+        params=trial.params,
+        outcome=trial.user_attrs.get(STATE),
+    )
+
+
+def _num_begun(study: Study) -> int:
+    return sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))

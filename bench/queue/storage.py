@@ -1,0 +1,289 @@
+"""Where a study's queue is kept: a journal file, SQLite or PostgreSQL, by Optuna.
+
+A file serves the processes of one machine, PostgreSQL those of many. What must not happen twice at
+the same time (making the tables, taking a trial, writing the report) happens under `claim`, which
+is as wide: a lock on a file, or one of PostgreSQL's own.
+"""
+
+import contextlib
+import functools
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from bench.core.config import digest
+from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.masking import mask
+from bench.core.paths import write_text
+from bench.queue.claim import CLAIM_SECONDS, claimed
+from bench.queue.claim import FILE as CLAIM
+from bench.queue.journal import WholeLinesBackend
+from bench.queue.lease import LeaseWatch
+
+JOURNAL, QUEUE = "optuna.journal", "queue.txt"
+PATIENCE_SECONDS = 120.0
+LONGEST_PAUSE_SECONDS = 8.0
+ALONE_POLL_SECONDS = 0.5
+_REFUSAL = re.compile(
+    r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
+)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_logger = logging.getLogger(__name__)
+
+
+class QueueStorage:
+    """The storage at `url`, or the journal file of the study in `folder`."""
+
+    def __init__(self, url: str | None, folder: Path, *, num_workers: int) -> None:
+        """Open it, and make its tables if it has none.
+
+        Raises:
+            UserError: as `check_shared`; an address that cannot be used, a database that refuses
+                us.
+            TemporaryError: a database that does not answer.
+            UnwritableError: the folder cannot be made.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnwritableError(folder, error) from error
+        self._folder = folder
+        self._engine: sqlalchemy.Engine | None = None
+        if url is None:
+            self.optuna: BaseStorage = JournalStorage(WholeLinesBackend(folder / JOURNAL))
+            return
+        check_shared(url, num_workers)
+        try:
+            url = _with_driver(url)
+            # A connection that the server has closed meanwhile is replaced before it is used.
+            engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
+            if engine.dialect.name == "postgresql":
+                self._engine = engine
+            patience = 0.0 if engine.dialect.name == "sqlite" else PATIENCE_SECONDS
+            self.optuna = patiently(lambda: self._open_tables(url), patience_seconds=patience)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"storage {mask(url)} needs the package {error.name}, which is not installed; "
+                "python -m pip install 'deepspeech-bench[postgresql]' brings it"
+            ) from error
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                mask(f"storage {url} cannot be opened: {reason}; check the URL")
+            ) from error
+
+    def _open_tables(self, url: str) -> BaseStorage:
+        try:
+            with self.claim():
+                return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except OperationalError as error:
+            if not _REFUSAL.search(str(error.orig)):
+                raise
+            # No outage: to wait, or to be started again, would mend nothing.
+            raise UserError(
+                f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
+                "or put the password into PGPASSWORD or ~/.pgpass"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections to a database."""
+        engines = [self._engine, getattr(self.optuna, "engine", None)]
+        for engine in filter(None, engines):
+            engine.dispose()
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Only one process at a time, of all that work on the study, is inside; for moments.
+
+        A database ends the session of one that stands still inside for CLAIM_SECONDS, so that the
+        others go on.
+
+        Raises:
+            TemporaryError: a process of a queue in a file stands still inside; names it.
+            UnwritableError: the lock's file cannot be written.
+        """
+        if self._engine is None:
+            with claimed(self._folder / CLAIM):
+                yield
+            return
+        key = int(digest(self._folder.name)[:15], 16)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # The server ends the session, and frees the lock, of a client that is silent.
+            limit = sqlalchemy.text(f"SET idle_session_timeout = '{CLAIM_SECONDS:.0f}s'")
+            connection.execute(limit)
+            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OperationalError, InterfaceError):
+                    connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(key)))
+                    connection.execute(sqlalchemy.text("RESET idle_session_timeout"))
+
+    @contextmanager
+    def alone(self, *, grace_seconds: float) -> Iterator[None]:
+        """Only one process at a time is inside, for as long as it takes: a lease on the study's
+        folder.
+
+        Raises:
+            TemporaryError: a process of this machine stands still inside; names it.
+            UnwritableError: the lease cannot be written.
+        """
+        watch = LeaseWatch()
+        while True:
+            with self.claim():
+                lease = watch.take(self._folder, grace_seconds=grace_seconds)
+            if lease is not None:
+                break
+            watch.check_holder(self._folder)
+            time.sleep(ALONE_POLL_SECONDS)
+        with lease:
+            yield
+
+
+def check_shared(url: str | None, num_workers: int) -> None:
+    """Refuse a queue that `num_workers` processes cannot share.
+
+    Raises:
+        UserError: SQLite with several (Optuna then runs slots twice), or in memory.
+    """
+    if url is None or not url.startswith("sqlite"):
+        return
+    if num_workers > 1:
+        raise UserError(
+            f"SQLite holds a study of one worker only, got {num_workers}; say --workers 1, leave "
+            "--storage out (a journal file), or use postgresql://"
+        )
+    if url.partition("://")[2] in ("", "/", "/:memory:"):
+        raise UserError(
+            f"the queue must be kept where a worker finds it, got {url}, which is in memory; name "
+            "a file, as in sqlite:///queue.db, or leave --storage out (a journal file)"
+        )
+
+
+def check_queue(folder: Path, url: str | None) -> None:
+    """Note that the study in `folder` has its queue at `url`, or check that it has.
+
+    Two queues would give each slot out twice.
+
+    Raises:
+        UserError: it was begun with another.
+    """
+    begun, name = _queue_of(folder), _queue_name(url)
+    if begun is None:
+        write_text(folder / QUEUE, name + "\n")
+    elif begun != name:
+        raise UserError(
+            f"study {folder.name} has its queue in {begun}, got {name}; all its workers need the "
+            "same: name that --storage (for a journal leave it out), or begin another study with "
+            "--name"
+        )
+
+
+def is_queue_of(folder: Path, url: str | None) -> bool:
+    """Whether the study in `folder` has its queue at `url`."""
+    return _queue_of(folder) == _queue_name(url)
+
+
+def _queue_of(folder: Path) -> str | None:
+    """The name of the queue that the study in `folder` was begun with, or None."""
+    kept = folder / QUEUE
+    return kept.read_text(encoding="utf-8").strip() if kept.exists() else None
+
+
+def _queue_name(url: str | None) -> str:
+    """What tells queues apart and is the same on all machines, which may call the server by
+    different names."""
+    if url is None:
+        return "journal"
+    parsed = _parsed(url)
+    return f"{parsed.get_backend_name()} {parsed.database or ''}".strip()
+
+
+def _with_driver(url: str) -> str:
+    """`url` with the driver that our extra brings; SQLAlchemy 2.0 would look for psycopg2."""
+    parsed = _parsed(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> sqlalchemy.URL:
+    try:
+        return sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise UserError(
+            f"--storage is an address like postgresql://USER@HOST/DATABASE, got {mask(url)}"
+        ) from error
+
+
+def patiently(
+    call: Callable[[], T],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> T:
+    """The result of `call`, tried again with growing pauses while the database does not answer.
+
+    `call` must bear to be repeated after it was done in part.
+
+    Raises:
+        TemporaryError: the database is still gone after `patience_seconds`, or `is_stopped`.
+    """
+    deadline, pause = time.monotonic() + patience_seconds, 0.25
+    while True:
+        try:
+            return call()
+        except (StorageInternalError, OperationalError, InterfaceError) as error:
+            if (stop := stop_behind(error)) is not None:
+                raise stop from None
+            reason = _reason(error)
+            if reason is None:
+                raise
+            if time.monotonic() + pause > deadline or is_stopped():
+                raise TemporaryError(
+                    f"the study's database does not answer ({reason}); what is done is kept, and "
+                    "the same command goes on from there"
+                ) from error
+            _logger.warning("the study's database does not answer (%s); waiting", reason)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def patient(method: Callable[P, T]) -> Callable[P, T]:
+    """`method`, called `patiently`."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return patiently(lambda: method(*args, **kwargs))
+
+    return call
+
+
+def stop_behind(error: BaseException) -> BaseException | None:
+    """The request to stop that met a library in mid-call, which then failed in its own way."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
+        behind = behind.__context__
+    return behind
+
+
+def _reason(error: BaseException) -> str | None:
+    """Why the database does not answer; None if `error` has another cause."""
+    cause = error if isinstance(error, OperationalError | InterfaceError) else error.__cause__
+    if not isinstance(cause, OperationalError | InterfaceError):
+        return None
+    return mask(str(cause.orig or cause).strip().splitlines()[0])

@@ -1,0 +1,210 @@
+"""How far a study has come, read from its records alone: nothing is written and nothing is locked,
+so that it may be asked at any time, from any process."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.runs.reader import OBJECTIVE
+from bench.runs.record import (
+    METRICS,
+    POINT,
+    RUN,
+    SUMMARY,
+    TRAINED,
+    read_json,
+    read_lines,
+    read_run,
+    timestamp,
+)
+from bench.study.definition import StudyDefinition, load, run_folder
+
+WAITING, SECONDS = "waiting", "train/seconds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """A trial or a confirm run."""
+
+    variant: str
+    kind: str
+    """"trial" or "confirm"."""
+    slot: int
+    state: str
+    """One of `bench.runs.record.STATES`, or "waiting"; a killed run will be gone on with."""
+    num_epochs: int
+    """That it may take."""
+    epoch: float = 0.0
+    loss: float | None = None
+    """The last training loss."""
+    valid_wers: tuple[float, ...] = ()
+    """One an evaluation."""
+    seconds: float = 0.0
+    """Wall time of the run, over all resumes, up to its last sign of life."""
+    silent_seconds: float | None = None
+    """Since that, of a run that has no end."""
+
+    @property
+    def has_ended(self) -> bool:
+        """For good: it will not be gone on with."""
+        return self.state not in (WAITING, "running", "killed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyProgress:
+    """A study at one moment."""
+
+    study: str
+    num_ended: int
+    num_planned: int
+    runs: tuple[RunProgress, ...]
+    """Every slot and every confirm run, variant by variant in the order of the study."""
+    seconds_left: float | None
+    """See `estimate_seconds_left`; None before anything was measured."""
+
+    @property
+    def is_over(self) -> bool:
+        """True once every slot and every confirm run has ended."""
+        return self.num_ended == self.num_planned
+
+    def of(self, variant: str, kind: str) -> list[RunProgress]:
+        """The runs of one variant and kind."""
+        return [run for run in self.runs if (run.variant, run.kind) == (variant, kind)]
+
+    @property
+    def running(self) -> list[RunProgress]:
+        """Those that have begun and have no end."""
+        return [run for run in self.runs if run.state == "running"]
+
+    def best(self, variant: str, kind: str) -> float | None:
+        """The lowest valid WER of the runs of `variant` that trained as far as the budget goes."""
+        ended = [run for run in self.of(variant, kind) if run.state in TRAINED]
+        return min((wer for run in ended for wer in run.valid_wers), default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        variants = list(dict.fromkeys(run.variant for run in self.runs))
+        return {
+            **asdict(self),
+            "is_over": self.is_over,
+            "best": {
+                v: {kind: self.best(v, kind) for kind in ("trial", "confirm")} for v in variants
+            },
+        }
+
+
+class ProgressReader:
+    """Reads one study again and again; a run that has ended is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the study in `folder`.
+
+        Raises:
+            UserError: no study is there, or its file is damaged.
+        """
+        self._folder = folder
+        self._definition: StudyDefinition = load(folder)
+        self._ended: dict[Path, RunProgress] = {}
+
+    def read(self, now: datetime | None = None) -> StudyProgress:
+        """The study at this moment; `now` (default: the clock's time) dates signs of life.
+
+        Raises:
+            UserError: a record of a newer version, or a line that is not JSON.
+        """
+        runs = tuple(self._runs(now or datetime.fromisoformat(timestamp())))
+        return StudyProgress(
+            study=self._definition.name,
+            num_ended=sum(run.has_ended for run in runs),
+            num_planned=len(runs),
+            runs=runs,
+            seconds_left=estimate_seconds_left(runs),
+        )
+
+    def _runs(self, now: datetime) -> Iterator[RunProgress]:
+        budget = self._definition.budget
+        for label in self._definition.systems:
+            trials = []
+            for slot in range(budget.num_trials):
+                folder = run_folder(self._folder, label, "trial", slot)
+                trials.append(self._run(folder, label, "trial", slot, budget.search_epochs, now))
+            yield from trials
+            if all(t.has_ended for t in trials) and not any(t.state in TRAINED for t in trials):
+                continue  # nothing to confirm
+            for slot in range(budget.num_seeds):
+                folder = run_folder(self._folder, label, "confirm", slot)
+                yield self._run(folder, label, "confirm", slot, budget.confirm_epochs, now)
+
+    def _run(
+        self, folder: Path, variant: str, kind: str, slot: int, num_epochs: int, now: datetime
+    ) -> RunProgress:
+        if folder in self._ended:
+            return self._ended[folder]
+        read = RunProgress(
+            variant=variant, kind=kind, slot=slot, state=WAITING, num_epochs=num_epochs
+        )
+        if not (folder / RUN).exists():
+            return read
+        # Before the curves: of a run that ends in between they are then complete.
+        summary = read_json(folder / SUMMARY)
+        state = "running" if summary is None else summary["state"]
+        read = replace(read, state=state, **_curves(folder, None if summary else now))
+        if read.has_ended:
+            self._ended[folder] = read
+        return read
+
+
+def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
+    """Wall time until the last run ends, if as many go on at once as do now.
+
+    A run is expected to take what the ended runs of its kind took on average, those of its variant
+    if there are any, and a run in progress what it will take at its own pace; else as many epochs
+    as it has, at the pace of the others. A cap on seconds may end it sooner. None if nothing was
+    measured yet.
+    """
+    todo = [run for run in runs if not run.has_ended]
+    if not todo:
+        return 0.0
+    needed = []
+    for run in todo:
+        expected = _expected_seconds(run, runs)
+        if expected is None:
+            return None
+        needed.append(max(0.0, expected - run.seconds))
+    at_once = max(1, sum(run.state == "running" for run in todo))
+    return max(sum(needed) / at_once, max(needed))
+
+
+def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float | None:
+    if run.state == "running" and run.epoch > 0:
+        return run.seconds * run.num_epochs / run.epoch
+    alike = [r for r in runs if r.kind == run.kind]
+    own = [r for r in alike if r.variant == run.variant]
+    for group in (own, alike):
+        ended = [r.seconds for r in group if r.has_ended and r.seconds > 0]
+        if ended:
+            return sum(ended) / len(ended)
+    paces = [r.seconds / r.epoch for r in runs if r.epoch > 0]
+    return run.num_epochs * sum(paces) / len(paces) if paces else None
+
+
+def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
+    """What metrics.jsonl says; the time since its last line if it may yet grow (`now` is given)."""
+    wers: list[float] = []
+    seen: dict[str, Any] = {}
+    for point in read_lines(folder / METRICS, POINT):
+        if point["key"] == OBJECTIVE:
+            wers.append(point["value"])
+        elif point["key"] == "train/loss":
+            seen["loss"] = point["value"]
+        elif point["key"] == SECONDS:
+            seen["seconds"] = point["value"]
+        seen["epoch"], seen["at_ms"] = point["epoch"], point["timestamp_ms"]
+    at_ms = seen.pop("at_ms", None)
+    if now is not None:
+        opened = datetime.fromisoformat(read_run(folder)["opened_at"])
+        last_ms = max(at_ms or 0, round(opened.timestamp() * 1000))
+        seen["silent_seconds"] = max(0.0, now.timestamp() - last_ms / 1000)
+    return {**seen, "valid_wers": tuple(wers)}

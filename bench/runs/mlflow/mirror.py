@@ -1,0 +1,197 @@
+"""From a run's folder to MLflow. Imports mlflow at once.
+
+`mirror` may be called at any time, by the process that trains and by any later one, as often as
+one likes: it sends what is missing. Points carry the time they were measured at, and MLflow takes a
+point with the same name, step, time and value once; artifacts and tags are replaced. So the copy
+holds each thing once, wherever a kill interrupts the sending.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from bench.core.config import flatten
+from bench.core.paths import write_json
+from bench.runs.mlflow.cursor import Cursor
+from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
+from bench.runs.mlflow.names import metric_name
+from bench.runs.mlflow.store import PARENT_TAG, MlflowStore
+from bench.runs.record import (
+    CONFIG,
+    DIFF,
+    ENVIRONMENT,
+    HEARD,
+    METRICS,
+    ORIGINS,
+    RUN,
+    SCORED,
+    SUMMARY,
+    TRAINED,
+    WATCH,
+    read_json,
+    read_lines,
+    read_run,
+    read_summary,
+    to_milliseconds,
+)
+
+STATUS = {
+    "finished": "FINISHED",
+    "cut": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+"""MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
+
+LOCK, LOCK_SECONDS = ".sending.lock", 60.0
+NUM_DECODES = 20
+SAMPLED_SPLIT = "valid"
+"""Its decodes are shown as a table: every run that trains to its end scores it, trials too."""
+
+
+def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -> None:
+    """Bring `store` up to what `folder` says.
+
+    `parent_run_id` spares looking for the parent of a trial or confirm run.
+
+    Raises:
+        filelock.Timeout: another process has been sending this run for a minute.
+        Exception: of many types; the store does not take it.
+    """
+    # A worker that ends and a launcher that joins may send at once: both would make the run.
+    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+        _mirror(folder, store, parent_run_id)
+
+
+def _mirror(folder: Path, store: MlflowStore, parent_run_id: str | None) -> None:
+    run = read_run(folder)
+    cursor = Cursor.load(folder, store.uri)
+    if cursor.opened != run["opened_at"]:
+        cursor = _send_opening(folder, run, cursor, store, parent_run_id)
+        run = read_run(folder)
+    run_id: str = run["mlflow_run_id"]
+    cursor = _send_metrics(folder, run_id, cursor, store)
+    summary = read_summary(folder)
+    if summary is not None and cursor.closed != summary["ended_at"]:
+        _send_end(folder, run, summary, store)
+        replace(cursor, closed=summary["ended_at"]).save(folder)
+
+
+def _send_opening(
+    folder: Path,
+    run: Mapping[str, Any],
+    cursor: Cursor,
+    store: MlflowStore,
+    parent_run_id: str | None,
+) -> Cursor:
+    """Make the run, or set it running again if the store has it."""
+    experiment = store.experiment(run["study"])
+    tags = _tags(folder, run)
+    if run["kind"] != "train":
+        tags[PARENT_TAG] = parent_run_id or store.parent(run["study"], run["variant"])
+    copy = store.find_run(experiment, {"uid": run["uid"]})
+    if copy is None:
+        started = to_milliseconds(run["started_at"])
+        copy = store.create_run(experiment, run["name"], tags, started)
+    else:
+        store.set_tags(copy.info.run_id, tags)
+        store.client.update_run(copy.info.run_id, status="RUNNING")
+    run_id = copy.info.run_id
+    store.log_params(copy, flatten(read_json(folder / CONFIG)))
+    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF), run_id, store)
+    if run_id != run["mlflow_run_id"]:
+        # This store did not have the run: all points are missing.
+        cursor = replace(cursor, metrics_bytes=0)
+        write_json(folder / RUN, {**run, "mlflow_run_id": run_id})
+    cursor = replace(cursor, opened=run["opened_at"])
+    cursor.save(folder)
+    return cursor
+
+
+def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: MlflowStore) -> Cursor:
+    path = folder / METRICS
+    if not path.exists():
+        return cursor
+    with path.open("rb") as handle:
+        handle.seek(cursor.metrics_bytes)
+        whole = handle.read().rpartition(b"\n")[0]
+    if not whole:
+        return cursor
+    points = map(json.loads, whole.splitlines())
+    store.log_metrics(run_id, ({**p, "key": metric_name(p["key"])} for p in points))
+    cursor = replace(cursor, metrics_bytes=cursor.metrics_bytes + len(whole) + 1)
+    cursor.save(folder)
+    return cursor
+
+
+def _send_end(
+    folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], store: MlflowStore
+) -> None:
+    """Send how the run ended, status first: it shall be true even if artifacts cannot be stored."""
+    run_id, ended = run["mlflow_run_id"], to_milliseconds(summary["ended_at"])
+    state, error = summary["state"], summary["error"] or {}
+    tags = {"state": state, NOTE_TAG: describe_run(run, summary)}
+    store.set_tags(run_id, tags | {f"error.{k}": v for k, v in error.items()})
+    if state != "killed":  # a killed run goes on later: its final values are not known yet
+        at = {"step": 0, "timestamp_ms": ended}
+        finals = summary["metrics"].items()
+        points = [{"key": metric_name(k), "value": v, **at} for k, v in finals]
+        store.log_metrics(run_id, points)
+    store.client.set_terminated(run_id, STATUS[state], end_time=ended)
+    scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
+    _send_files(folder, (SUMMARY, WATCH, "run.log", *scored), run_id, store)
+    store.log_tables(run_id, tables(folder))
+    best = folder / "checkpoints" / "best.pt"
+    # Those of trials stay where they are: a study has many, and only winners are used again.
+    if run["kind"] != "trial" and state in TRAINED and best.exists():
+        store.client.log_artifact(run_id, str(best), "checkpoints")
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """What MLflow shows as tables, by file name: decodes, of the same utterances in every run of a
+    study, and the watch transcripts.
+
+    Its page that sets runs side by side groups by the first column and compares the second.
+    """
+    made = {}
+    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORED))
+    if not scores.empty:
+        step = -(-len(scores) // NUM_DECODES)
+        sample = scores.sort_values("id", kind="stable").iloc[::step]
+        words = sample["substitutions"] + sample["deletions"] + sample["insertions"]
+        shown = sample.assign(
+            utterance=sample["id"] + ": " + sample["ref"],
+            wer=(words / sample["num_ref_words"]).round(4),
+        )
+        made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
+    watched = pd.DataFrame(read_lines(folder / WATCH, HEARD))
+    if not watched.empty:
+        epochs = watched["epoch"].map("{:g}".format)
+        moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]
+        shown = watched.assign(moment=moments)
+        made["watch.json"] = shown[["moment", "hyp", "id", "epoch", "step", "ref"]]
+    return made
+
+
+def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: MlflowStore) -> None:
+    for name in names:
+        if (folder / name).exists():
+            store.client.log_artifact(run_id, str(folder / name))
+
+
+def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    environment = read_json(folder / ENVIRONMENT) or {}
+    named = ("study", "variant", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
+    return {
+        **{key: run[key] for key in named},
+        "state": "running",
+        NOTE_TAG: describe_run(run, None),
+        "git_commit": environment.get("git.commit", "unknown"),
+    }

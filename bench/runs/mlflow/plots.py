@@ -1,0 +1,143 @@
+"""Pictures of a study for MLflow, which shows PNG files among the artifacts of a run.
+
+Imports matplotlib (MLflow requires it) at once.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from bench.runs.reader import OBJECTIVE, Tables
+from bench.runs.record import TRAINED
+
+CONFIRM, TRIAL, WARN = "#0072b2", "#8c8c8c", "#d55e00"  # blue, grey, vermilion of Okabe and Ito
+STYLES: dict[str, dict[str, Any]] = {
+    "confirm": {"color": CONFIRM, "linewidth": 1.4, "zorder": 3},
+    "trial": {"color": TRIAL, "linewidth": 1.0, "linestyle": "--"},
+}
+SIZE_INCHES, DOTS_PER_INCH = (9.0, 3.8), 110
+
+
+def plots(variant: str, tables: Tables, variants: pd.DataFrame) -> dict[str, bytes]:
+    """PNG files by name: learning curves and search of `variant`, and the WER of all `variants`.
+
+    `variants` has the columns ``variant, wer_mean, wer_low, wer_high``. What cannot be drawn yet is
+    left out.
+    """
+    runs = tables.runs[tables.runs["variant"] == variant]
+    drawn: dict[str, Callable[[Figure], bool]] = {
+        "learning_curves.png": lambda figure: _learning_curves(figure, runs, tables.curves),
+        "search.png": lambda figure: _search(figure, runs),
+        "test_wer.png": lambda figure: _test_wer(figure, variant, variants),
+    }
+    made = {}
+    for name, draw in drawn.items():
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        if draw(figure):
+            made[name] = _png(figure)
+    return made
+
+
+def best_so_far(values: pd.Series) -> pd.Series:
+    """The lowest of the values up to each; NaN until there is one."""
+    return values.cummin().ffill()
+
+
+def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame) -> bool:
+    axes = figure.subplots(1, 2)
+    for axis, metric, label in zip(
+        axes,
+        ("train/loss", OBJECTIVE),
+        ("training loss, nats a symbol", "valid WER, %"),
+        strict=True,
+    ):
+        for kind, points in _lines(runs, curves, metric):
+            scale = 100 if metric == OBJECTIVE else 1
+            style = STYLES[kind]
+            axis.plot(points["epoch"], scale * points["value"], **style)
+        _label(axis, "epoch", label)
+    if axes[0].lines:
+        _log_scale(axes[0])
+    axes[1].set_ylim(bottom=0)
+    axes[1].plot([], [], label="fresh seeds", **STYLES["confirm"])
+    axes[1].plot([], [], label="trials of the search", **STYLES["trial"])
+    axes[1].legend(frameon=False)
+    return bool(axes[0].lines)
+
+
+def _log_scale(axis: Axes) -> None:
+    """With ticks such as 70 and 100, where matplotlib's own read 7 x 10^1 and 10^2."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _lines(
+    runs: pd.DataFrame, curves: pd.DataFrame, metric: str
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    kinds = runs.set_index("run")["kind"]
+    of_metric = curves[(curves["metric"] == metric) & curves["run"].isin(kinds.index)]
+    for run, points in of_metric.groupby("run"):
+        yield str(kinds[run]), points.sort_values("step")
+
+
+def _search(figure: Figure, runs: pd.DataFrame) -> bool:
+    trials = runs[runs["kind"] == "trial"].sort_values("slot")
+    if trials["valid_wer"].notna().sum() == 0:
+        return False
+    axis = figure.subplots()
+    ended = trials["state"].isin(TRAINED)
+    for chosen, marker, color, label in (
+        (ended, "o", CONFIRM, "trained to the end"),
+        (~ended, "x", WARN, "pruned, diverged, failed or stopped"),
+    ):
+        some = trials[chosen]
+        axis.scatter(some["slot"], 100 * some["valid_wer"], marker=marker, color=color, label=label)
+    best = best_so_far(trials["valid_wer"].where(ended))
+    axis.step(trials["slot"], 100 * best, where="post", color=CONFIRM, label="best so far")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False)
+    _label(axis, "trial", "valid WER, %")
+    return True
+
+
+def _test_wer(figure: Figure, variant: str, variants: pd.DataFrame) -> bool:
+    known = variants[variants["wer_mean"].notna()].iloc[::-1]  # the first on top
+    if known.empty:
+        return False
+    axis = figure.subplots()
+    mean = 100 * known["wer_mean"].to_numpy(dtype=np.float64)
+    low = 100 * known["wer_low"].to_numpy(dtype=np.float64)
+    high = 100 * known["wer_high"].to_numpy(dtype=np.float64)
+    colors = [CONFIRM if name == variant else TRIAL for name in known["variant"]]
+    rows = np.arange(len(known))
+    axis.hlines(rows, low, high, colors=colors, linewidth=3)
+    axis.scatter(mean, rows, color=colors, s=60, zorder=3)
+    for row, value in zip(rows, mean, strict=True):
+        axis.annotate(f"{value:.1f}", (value, row), (0, 9), textcoords="offset points", ha="center")
+    axis.set_yticks(rows, [name.replace("$", r"\$") for name in known["variant"]])
+    axis.set_ylim(-0.7, len(known) - 0.3)
+    _label(axis, "test WER, % (95 % interval)", "")
+    return True
+
+
+def _label(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(color="#e5e5e5", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without metadata: the same numbers give the same bytes.
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,224 @@
+"""The calls to MLflow that runs, parents and summaries share. Imports mlflow at once."""
+
+import getpass
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+
+from bench.core.config import digest
+from bench.core.errors import UserError
+from bench.core.paths import cache_lock
+from bench.runs.mlflow.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
+from bench.runs.mlflow.views import view_tags
+from bench.runs.record import timestamp, to_milliseconds
+
+T = TypeVar("T")
+
+# Limits of one log_batch call and of one value, as MLflow states them.
+MAX_METRICS, MAX_PARAMS, MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 1000, 100, 6000, 5000
+
+# What MLflow's UI reads: its tree of runs, its tables.
+PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
+
+
+class MlflowStore:
+    """One tracking server or database; what is asked for twice is found, not made twice."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        file = sqlite_file(uri)
+        # MLflow keeps an engine per address as long as a process lives: chdir must not change it.
+        self.client = MlflowClient(f"sqlite:///{file}" if file else uri)
+        self._artifacts = file.parent / "mlartifacts" if file else None
+        self._experiments: dict[str, str] = {}
+        self._parents: dict[tuple[str, str], str] = {}
+
+    def experiment(self, study: str) -> str:
+        """The id of the experiment of `study`, made if there is none, with its saved views.
+
+        Artifacts of a SQLite store lie beside its file, in mlartifacts/.
+        """
+        if study not in self._experiments:
+            with _alone(self.uri):
+                found = self.client.get_experiment_by_name(study)
+                if found is None:
+                    where = str(self._artifacts / study) if self._artifacts else None
+                    made = self.client.create_experiment(study, artifact_location=where)
+                    found = self.client.get_experiment(made)
+                elif found.lifecycle_stage == LifecycleStage.DELETED:
+                    self.client.restore_experiment(found.experiment_id)
+                for key, value in view_tags(found.creation_time or 0).items():
+                    if found.tags.get(key) != value:
+                        self.client.set_experiment_tag(found.experiment_id, key, value)
+                self._experiments[study] = found.experiment_id
+        return self._experiments[study]
+
+    def parent(self, study: str, variant: str) -> str:
+        """The id of the run that holds the runs of one variant's sweep, made if there is none."""
+        if (study, variant) not in self._parents:
+            tags = {"study": study, "variant": variant, "kind": "parent"}
+            experiment = self.experiment(study)
+            with _alone(self.uri):
+                found = self.find_run(experiment, tags)
+                run = found or self.create_run(experiment, variant, {**tags, "state": "running"})
+            self._parents[study, variant] = run.info.run_id
+        return self._parents[study, variant]
+
+    def find_run(self, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+        """The oldest run that has all of `tags` and was not deleted."""
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        order = ["attributes.start_time ASC"]
+        found = self.client.search_runs([experiment_id], wanted, max_results=1, order_by=order)
+        return found[0] if found else None
+
+    def create_run(
+        self,
+        experiment_id: str,
+        name: str,
+        tags: Mapping[str, Any],
+        start_time_ms: int | None = None,
+    ) -> Run:
+        """A new run, with the status RUNNING."""
+        every = {**tags, "mlflow.user": _user()}
+        shortened = {key: _short(value, MAX_TAG_LENGTH) for key, value in every.items()}
+        return self.client.create_run(experiment_id, start_time_ms, shortened, run_name=name)
+
+    def log_params(self, run: Run, params: Mapping[str, Any]) -> None:
+        """Log the `params` that `run` has not; MLflow refuses to change one."""
+        texts = as_params(params)
+        new = [Param(key, text) for key, text in texts.items() if key not in run.data.params]
+        for chunk in _chunks(new, MAX_PARAMS):
+            self.client.log_batch(run.info.run_id, params=chunk)
+
+    def log_metrics(self, run_id: str, points: Iterable[Mapping[str, Any]]) -> None:
+        """Log points ``{key, value, step, timestamp_ms}``; MLflow doubles none that it has."""
+        metrics = [Metric(p["key"], p["value"], p["timestamp_ms"], p["step"]) for p in points]
+        for chunk in _chunks(metrics, MAX_METRICS):
+            self.client.log_batch(run_id, metrics=chunk)
+
+    def run_with_params(
+        self, study: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
+    ) -> Run:
+        """The run with the study, variant and kind of `tags`.
+
+        One that has other `params` is deleted and made anew.
+        """
+        experiment = self.experiment(study)
+        key = {k: tags[k] for k in ("study", "variant", "kind")}
+        run = self.find_run(experiment, key)
+        if run is not None and run.data.params != as_params(params):
+            self.client.delete_run(run.info.run_id)
+            run = None
+        run = run or self.create_run(experiment, name, tags)
+        self.log_params(run, params)
+        return run
+
+    def log_changed_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Log of the finite `metrics` those that `run` has not, or with another value."""
+        now = to_milliseconds(timestamp())
+        known = run.data.metrics
+        new = {k: v for k, v in metrics.items() if math.isfinite(v) and known.get(k) != v}
+        at = {"step": 0, "timestamp_ms": now}
+        self.log_metrics(run.info.run_id, ({"key": k, "value": v, **at} for k, v in new.items()))
+
+    def end(self, run_id: str, tags: Mapping[str, Any], status: str = "FINISHED") -> None:
+        """Set `tags` and the final status of a run."""
+        self.set_tags(run_id, tags)
+        self.client.set_terminated(run_id, status)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+        """Set (or overwrite) `tags`."""
+        made = [RunTag(key, _short(value, MAX_TAG_LENGTH)) for key, value in tags.items()]
+        self.client.log_batch(run_id, tags=made)
+
+    def log_tables(self, run_id: str, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Log `tables` under their file names.
+
+        As MLflow's log_table does, but that one appends to the rows that it finds.
+        """
+        for name, frame in tables.items():
+            self.client.log_text(run_id, frame.to_json(orient="split", index=False), name)
+        listed = [{"path": name, "type": "table"} for name in tables]
+        self.set_tags(run_id, {TABLES_TAG: json.dumps(listed)})
+
+
+def connect(uri: str) -> MlflowStore:
+    """The store at `uri`, its schema created if it is new.
+
+    One process of a host at a time: creating a schema is a race that can ruin the file.
+
+    Raises:
+        UserError: a local store that cannot be opened, or an address of no known kind.
+        Exception: of many types; a server that does not answer.
+    """
+    try:
+        with _alone(uri):
+            if (file := sqlite_file(uri)) and not file.exists():
+                _create(file)
+            store = MlflowStore(uri)
+            store.client.search_experiments(max_results=1)
+            return store
+    except UserError:
+        raise
+    except Exception as error:
+        if is_remote(uri):
+            raise
+        way_out = f"correct it, or unset {VARIABLE} to use a file here"
+        if uri == DEFAULT:
+            way_out = f"see that this folder is writable and has room, or set {VARIABLE}"
+        raise UserError(
+            f"runs are tracked in a store that MLflow can open, {display_uri(uri)} is none "
+            f"({first_line(error)}); {way_out}"
+        ) from error
+
+
+def _create(file: Path) -> None:
+    """Make the SQLite store `file`, whole or not at all.
+
+    MLflow takes seconds for its tables, and can neither use nor complete those that it was stopped
+    in. Of two users, who share no lock, one makes it.
+    """
+    with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            made.rename(file)
+
+
+def as_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """`params` as the text that MLflow keeps of them."""
+    return {key: _short(value, MAX_PARAM_LENGTH) for key, value in params.items()}
+
+
+def _alone(uri: str) -> AbstractContextManager[None]:
+    """Within, no other process of this machine makes something in the store at `uri`."""
+    return cache_lock(f"mlflow-{digest(str(sqlite_file(uri) or uri))}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "unknown"
+
+
+def _short(value: Any, limit: int) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _chunks(items: list[T], size: int) -> Iterable[list[T]]:
+    return (items[at : at + size] for at in range(0, len(items), size))

@@ -1,0 +1,282 @@
+"""A study in MLflow: its experiment, and per variant a parent and a summary run."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pandas as pd
+
+from bench.core.errors import UserError
+from bench.core.paths import OUT
+from bench.runs.mlflow.cursor import is_behind
+from bench.runs.mlflow.defaults import set_mlflow_defaults
+from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, in_markdown
+from bench.runs.mlflow.names import metric_name
+from bench.runs.mlflow.tracker import TrackingTarget
+from bench.runs.mlflow.uri import display_uri, first_line, reason_of_outage, tracking_uri
+from bench.runs.mlflow.views import COLOR_TAG, COLORS
+from bench.runs.provenance import environment
+from bench.runs.reader import Tables, confirmed, read_study
+from bench.runs.record import RUN
+
+if TYPE_CHECKING:
+    from bench.runs.mlflow.store import MlflowStore
+
+T = TypeVar("T")
+
+ASK_AGAIN_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class StudyTracker:
+    """What the launcher of a study tells MLflow. A server that does not answer costs a warning."""
+
+    def __init__(self, study: str, uri: str, data_digest: str) -> None:
+        self._study = study
+        self._uri = uri
+        self._data_digest = data_digest
+        self._store: MlflowStore | None = None
+        self._begun: set[str] = set()
+        self._down_since: float | None = None
+        self.num_unsent = 0
+        """How many things the server did not take."""
+
+    @classmethod
+    def open(cls, study: str, *, data_digest: str = "") -> "StudyTracker":
+        """Create what runs need (schema, experiment) before any worker starts.
+
+        Raises:
+            UserError: the tracking address names no store that can be opened.
+        """
+        set_mlflow_defaults()
+        tracker = cls(study, tracking_uri(), data_digest)
+        tracker._try("experiment", lambda store: store.experiment(study))
+        return tracker
+
+    @property
+    def tracking_uri(self) -> str:
+        """The address, without a password."""
+        return display_uri(self._uri)
+
+    @property
+    def target(self) -> TrackingTarget:
+        """Where a run without a parent goes."""
+        return TrackingTarget(uri=self._uri)
+
+    def parent(self, variant: str) -> TrackingTarget:
+        """Where runs of the sweep of `variant` go: below its parent, found again or made."""
+
+        def begin(store: "MlflowStore") -> str:
+            run_id = store.parent(self._study, variant)
+            self._check_is_ours(store.client.get_run(run_id).data.tags)
+            note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
+            store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
+            store.client.update_run(run_id, status="RUNNING")
+            return run_id
+
+        self._begun.add(variant)
+        return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
+
+    def _check_is_ours(self, tags: Mapping[str, str]) -> None:
+        """Refuse the experiment of another study that has the same name.
+
+        Raises:
+            UserError: its runs heard other data.
+        """
+        theirs = tags.get("data_digest") or self._data_digest
+        if self._data_digest and theirs != self._data_digest:
+            raise UserError(
+                f"experiment {self._study} at {self.tracking_uri} holds a study of other data "
+                f"(digest {theirs}, ours {self._data_digest}; begun on "
+                f"{tags.get('host', 'another machine')}); results are never mixed: begin another "
+                "with --name, or delete that experiment"
+            )
+
+    def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
+        """Close the sweep of each variant: its summary run, its model, its parent's description,
+        report and pictures.
+
+        Args:
+            findings: of the study; of its numbers the finite ones are sent.
+            params: by variant, the flat config of its winner.
+        """
+        tables = read_study(OUT / self._study)
+        for variant, config in params.items():
+            summary = partial(self._send_summary, variant, config, findings, tables)
+            self._try(f"summary of {variant}", summary)
+            # Apart, and last: what does not fit into the store is most likely this.
+            self._try(f"model of {variant}", partial(self._send_model, variant, tables.runs))
+
+    def _send_summary(
+        self,
+        variant: str,
+        params: Mapping[str, Any],
+        findings: Findings,
+        tables: Tables,
+        store: "MlflowStore",
+    ) -> None:
+        color = {COLOR_TAG: COLORS[list(findings.variants["variant"]).index(variant) % len(COLORS)]}
+        tags = self._tags(variant, "summary", "finished") | color
+        tags[NOTE_TAG] = describe_parent(variant, findings, self._links(store, variant, findings))
+        run = store.run_with_params(self._study, f"{variant} summary", tags, params)
+        seeds = tables.runs.query("variant == @variant and kind == 'confirm'")
+        memory = {"peak_memory_bytes": float(seeds["peak_memory_bytes"].max())}
+        metrics = findings.metrics(variant) | memory
+        store.log_changed_metrics(run, {metric_name(k): v for k, v in metrics.items()})
+        store.log_tables(run.info.run_id, {"confirm.json": seeds.drop(columns="params")})
+        store.end(run.info.run_id, tags)
+        for run_id in (store.parent(self._study, variant), *filter(None, seeds["mlflow_run_id"])):
+            store.set_tags(run_id, color)
+        self._send_parent(store, variant, findings, tables)
+
+    def _send_model(self, variant: str, runs: pd.DataFrame, store: "MlflowStore") -> None:
+        """The best of the fresh seeds, for ``mlflow.pyfunc.load_model``."""
+        from bench.runs.mlflow.model import log_model
+
+        for run in confirmed(runs[runs["variant"] == variant]).to_dict("records"):
+            best = OUT / self._study / "runs" / run["run"] / "checkpoints" / "best.pt"
+            if best.exists():
+                log_model(store, run["mlflow_run_id"], variant, best)
+                return
+
+    def _send_parent(
+        self, store: "MlflowStore", variant: str, findings: Findings, tables: Tables
+    ) -> None:
+        from bench.runs.mlflow.plots import plots
+
+        parent = store.parent(self._study, variant)
+        if findings.report.exists():
+            store.client.log_artifact(parent, str(findings.report))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, png in plots(variant, tables, findings.variants).items():
+                (Path(folder) / name).write_bytes(png)
+            store.client.log_artifacts(parent, folder, "plots")
+        note = describe_parent(variant, findings, self._links(store, variant, findings))
+        store.end(parent, {**self._tags(variant, "parent", "finished"), NOTE_TAG: note})
+        self._begun.discard(variant)
+
+    def _links(self, store: "MlflowStore", variant: str, findings: Findings) -> tuple[str, ...]:
+        """Into the pages of MLflow, wherever they are served."""
+        experiment, parent = store.experiment(self._study), store.parent(self._study, variant)
+        files = f"#/experiments/{experiment}/runs/{parent}/artifacts"
+        return (
+            f"[Open the report]({files}/{findings.report.name})",
+            f"[Pictures]({files}/plots/learning_curves.png)",
+            f"[One row a variant](#/experiments/{experiment}/runs?viewStateShareKey=variants)",
+        )
+
+    def stop(self, state: str = "killed") -> None:
+        """Say of the sweeps that were begun and not summarised: "killed" or "failed"."""
+
+        def send(store: "MlflowStore") -> None:
+            for variant in sorted(self._begun):
+                run_id = store.parent(self._study, variant)
+                store.end(run_id, {"state": state}, status=state.upper())
+
+        self._try("end of the study", send)
+
+    def stop_dead(self, variants: Iterable[str]) -> None:
+        """Say of the sweeps of `variants` that still seem to run, and do not: "killed"."""
+
+        def send(store: "MlflowStore") -> None:
+            for variant in variants:
+                run_id = store.parent(self._study, variant)
+                if store.client.get_run(run_id).info.status == "RUNNING":
+                    store.end(run_id, {"state": "killed"}, status="KILLED")
+
+        self._try("end of the study", send)
+
+    def _try(self, what: str, send: Callable[["MlflowStore"], T]) -> T | None:
+        """The result of `send`; None, after a warning, if the server does not take it."""
+        store = self._connected()
+        if store is not None:
+            try:
+                return send(store)
+            except UserError:
+                raise
+            except Exception as error:
+                _logger.warning(
+                    "tracking: %s not sent to %s (%s)", what, self.tracking_uri, first_line(error)
+                )
+        self.num_unsent += 1
+        return None
+
+    def _connected(self) -> "MlflowStore | None":
+        """The store; None, after one warning, if its server does not answer, and then without
+        asking it for a while."""
+        # Here, not at the top: commands that only read records need no mlflow.
+        from bench.runs.mlflow.store import connect
+
+        since = self._down_since
+        if since is not None and time.monotonic() - since < ASK_AGAIN_SECONDS:
+            return None
+        try:
+            self._store = self._store or connect(self._uri)
+        except UserError:
+            raise
+        except Exception as error:
+            _logger.warning(
+                "tracking: %s does not answer (%s); records stay in %s, python -m bench.sync sends "
+                "them later",
+                self.tracking_uri,
+                reason_of_outage(error),
+                OUT / self._study,
+            )
+            self._down_since = time.monotonic()
+        return self._store
+
+    def reaches_store(self) -> bool:
+        """Whether the server answers, as far as is known; where it does not, that is said once."""
+        return self._connected() is not None
+
+    def _tags(self, variant: str, kind: str, state: str) -> dict[str, str]:
+        facts = environment()
+        return {
+            "study": self._study,
+            "variant": variant,
+            "kind": kind,
+            "state": state,
+            "data_digest": self._data_digest,
+            "git_commit": facts.get("git.commit", "unknown"),
+            "host": facts["hostname"],
+        }
+
+
+def flush_unsent(folder: Path) -> int:
+    """Send what MLflow lacks of the ended runs below `folder`; the number of runs still left.
+
+    A warning, no exception, if the server does not take them.
+    """
+    uri = tracking_uri()
+    behind = [run.parent for run in sorted(folder.rglob(RUN)) if is_behind(run.parent, uri)]
+    if not behind:
+        return 0
+    set_mlflow_defaults()
+    from bench.runs.mlflow.mirror import mirror
+    from bench.runs.mlflow.store import connect
+
+    left, reason = len(behind), ""
+    try:
+        for run_folder in behind:
+            # Asks the server each time: one that is gone ends the loop, one bad run does not.
+            store = connect(uri)
+            try:
+                mirror(run_folder, store)
+                left -= 1
+            except Exception as error:
+                reason = first_line(error)
+    except Exception as error:
+        reason = first_line(error)
+    if left:
+        _logger.warning(
+            "tracking: %d runs not sent to %s (%s); the same command tries again",
+            left,
+            display_uri(uri),
+            reason,
+        )
+    return left

@@ -1,0 +1,1 @@
+"""Who computes: the launcher of a study, its worker processes, and what starts them."""

@@ -1,0 +1,254 @@
+"""What starts workers: processes of this machine, or another scheduler that starts the same ones.
+
+An engine knows nothing of slots; the launcher decides what runs, the queue sees to it that nothing
+runs twice.
+"""
+
+import multiprocessing
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from multiprocessing import forkserver, resource_tracker, util
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock, Timeout
+
+from bench.core.cores import num_cores
+from bench.core.errors import UserError
+from bench.core.interrupt import kept_from_children
+from bench.core.paths import cache_folder, writing_cache
+from bench.runs import set_mlflow_defaults
+from bench.workers.worker import Assignment, limit_threads, work
+
+Message = dict[str, Any]
+
+PRELOADED = ("bench.workers.worker", "bench.runs.mlflow.preload", "torch._dynamo")
+"""Imported once, by the server that workers are forked from, which passes over what it does not
+find. The last is what a process's first optimizer imports, for a second."""
+
+
+MAX_SOCKET_FOLDER_BYTES = 70
+"""A socket's path has at most 108 bytes on Linux and 104 on macOS; multiprocessing adds some 30."""
+SOCKET_FOLDERS = (Path("/tmp"), Path("/var/tmp"))
+
+
+class Worker(Protocol):
+    """A worker that was started."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; negative if it died of a signal."""
+
+    def messages(self) -> list[Message]:
+        """What it has said since it was asked last."""
+
+    def stop(self) -> None:
+        """Ask it to stop at its next step."""
+
+    def kill(self) -> None:
+        """Stop it at once."""
+
+    def end_frozen(self) -> None:
+        """End it although it does not react."""
+
+    def close(self) -> None:
+        """Give back what it held; it has ended."""
+
+
+class Engine(Protocol):
+    """Starts workers."""
+
+    num_workers: int
+    """At once."""
+    num_threads: int
+    """Of each."""
+
+    def start(self, assignment: Assignment) -> Worker | None:
+        """A new worker, or None if there is no room for one at present."""
+
+    def wait(self, workers: Iterable[Any], seconds: float) -> None:
+        """Return when one of `workers` has said something or ended, and after `seconds`."""
+
+    def close(self) -> None:
+        """Give back what it held; its workers have ended."""
+
+
+class LocalEngine:
+    """Processes of this machine; the cores are shared out among them.
+
+    With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
+    this machine together, by a lock for each place.
+    """
+
+    def __init__(
+        self, num_workers: int, num_threads: int, *, gpus: Sequence[str] = (), per_gpu: int = 1
+    ) -> None:
+        self.num_workers = num_workers
+        self.num_threads = num_threads
+        self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
+        self._context = multiprocessing.get_context("forkserver")
+        limit_threads(num_threads)
+        set_mlflow_defaults()
+        self._context.set_forkserver_preload(list(PRELOADED))
+        _choose_socket_folder()
+        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        with kept_from_children():
+            forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+
+    def start(self, assignment: Assignment) -> "_Process | None":
+        """A process that does `assignment`."""
+        if not self._places:
+            return _Process(self._context, assignment, None)
+        for gpu, place in self._places:
+            lock = _gpu_lock(gpu, place)
+            try:
+                with writing_cache(Path(lock.lock_file)):
+                    lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return _Process(self._context, assignment.on_gpu(gpu), lock)
+        return None
+
+    def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
+        """Return when a process has said something or ended, and after `seconds`."""
+        ends = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
+        wait(ends, timeout=seconds)
+        # A worker that has closed its end but not ended yet would keep us spinning.
+        time.sleep(0.05)
+
+    def close(self) -> None:
+        """Nothing is held between workers."""
+
+
+class _Process:
+    """A worker in a process of its own."""
+
+    def __init__(self, context: Any, assignment: Assignment, gpu_lock: FileLock | None) -> None:
+        self.connection, there = context.Pipe(duplex=False)
+        self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
+        self.process.start()
+        there.close()
+        self._gpu_lock = gpu_lock
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.exitcode
+
+    def messages(self) -> list[Message]:
+        said = []
+        try:
+            while self.connection.poll():
+                said.append(self.connection.recv())
+        except (EOFError, OSError):
+            pass
+        return said
+
+    def stop(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def end_frozen(self) -> None:
+        self.process.kill()
+
+    def close(self) -> None:
+        self.process.join()
+        self.connection.close()
+        if self._gpu_lock is not None:
+            self._gpu_lock.release()
+
+
+def share_host(
+    num_workers: int | None, device: str, *, gpus: Sequence[str] = (), per_gpu: int = 1
+) -> LocalEngine:
+    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
+    worker on a GPU; `per_gpu` workers on each of `gpus` where these are named.
+
+    Raises:
+        UserError: less than one worker; GPUs that are not there, or together with a number of
+            workers.
+    """
+    cores = num_cores()
+    if gpus and device == "cpu":
+        raise UserError(
+            f"--gpus {','.join(gpus)} needs --device cuda, got cpu; leave --gpus out, or see why "
+            "torch.cuda.is_available() is false"
+        )
+    if gpus and num_workers is not None:
+        raise UserError(
+            f"--gpus starts --per-gpu workers on each, got --workers {num_workers} too; leave it "
+            "out"
+        )
+    if per_gpu < 1 or (per_gpu > 1 and not gpus):
+        raise UserError(
+            f"--per-gpu is how many workers share each of --gpus, at least 1, got {per_gpu}; name "
+            "the GPUs, as in --gpus 0,1"
+        )
+    default = len(gpus) * per_gpu or (cores if device == "cpu" else 1)
+    count = default if num_workers is None else num_workers
+    if count < 1:
+        raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
+    return LocalEngine(count, max(1, cores // count), gpus=_names_of(gpus), per_gpu=per_gpu)
+
+
+def _names_of(gpus: Sequence[str]) -> list[str]:
+    """`gpus`, numbers among those that we may see, as CUDA_VISIBLE_DEVICES names them.
+
+    A scheduler has set it to those that are ours, so that 0 is not always the machine's first.
+
+    Raises:
+        UserError: one is not there, or named twice.
+    """
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = [name.strip() for name in shown.split(",") if name.strip()]
+    visible = visible or [str(number) for number in range(torch.cuda.device_count() if gpus else 0)]
+    names: list[str] = []
+    for gpu in gpus:
+        if gpu.isdecimal() and int(gpu) < len(visible):
+            name = visible[int(gpu)]
+        elif gpu in visible and not gpu.isdecimal():
+            name = gpu
+        else:
+            raise UserError(
+                f"--gpus are numbers from 0 to {len(visible) - 1} on this machine, got {gpu}; "
+                "nvidia-smi lists them, and CUDA_VISIBLE_DEVICES may show fewer"
+            )
+        if name in names:
+            raise UserError(
+                f"--gpus names each GPU once, got {gpu} twice; --per-gpu N has N workers share it"
+            )
+        names.append(name)
+    return names
+
+
+def _choose_socket_folder() -> None:
+    """Let multiprocessing keep its sockets in a folder whose path is short enough for their names:
+    the temporary one, else /tmp.
+
+    Raises:
+        UserError: none can be written.
+    """
+    given = tempfile.gettempdir()
+    if len(os.fsencode(given)) <= MAX_SOCKET_FOLDER_BYTES:
+        return
+    try:
+        tempfile.tempdir = str(next(f for f in SOCKET_FOLDERS if os.access(f, os.W_OK | os.X_OK)))
+        util.get_temp_dir()  # chosen once a process
+    except StopIteration as error:
+        raise UserError(
+            f"TMPDIR must have at most {MAX_SOCKET_FOLDER_BYTES} bytes where /tmp cannot be "
+            f"written, since sockets are named below it, got {given}; set a shorter one"
+        ) from error
+    finally:
+        tempfile.tempdir = given
+
+
+def _gpu_lock(gpu: str, place: int) -> FileLock:
+    return FileLock(cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock")

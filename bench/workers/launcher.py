@@ -1,0 +1,382 @@
+"""The launcher of a study: keep workers busy, stop when every slot has ended.
+
+Several may run at once, in other terminals or on other machines: each starts workers for what
+waits, and each ends when all has ended.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optuna.trial import TrialState
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+
+from bench.core.cli import EXIT_START_AGAIN
+from bench.core.console import progress_bars
+from bench.core.errors import OutOfHostMemoryError, UserError
+from bench.core.memory import address_space_limit, num_killed
+from bench.queue.lease import FILE as LEASE
+from bench.queue.lease import LeaseWatch
+from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
+from bench.queue.storage import QueueStorage
+from bench.runs import RunRecord, TrackingTarget
+from bench.runs.record import RUN
+from bench.runs.run import is_recorded
+from bench.study.definition import StudyDefinition
+from bench.workers.engine import Engine, Worker
+from bench.workers.worker import Assignment
+
+POLL_SECONDS = 1.0
+STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 60.0, 0.05
+MAX_EARLY_DEATHS = 4
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Running:
+    """One worker and what it last said."""
+
+    assignment: Assignment
+    worker: Worker
+    task: TaskID
+    slot: int | None
+    fraction: float = 0.0
+    said: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        slot = "" if self.slot is None else f" {self.slot}"
+        return f"{self.assignment.system} {self.assignment.kind}{slot}"
+
+
+@dataclass(frozen=True)
+class _System:
+    """What was seen of one system."""
+
+    slots: list[Slot]
+    confirmed: frozenset[int]
+    unclaimed_confirms: tuple[int, ...]
+    """That nobody has done, nor works on."""
+    num_confirms: int
+
+    @property
+    def waiting(self) -> set[int]:
+        return {slot.number for slot in self.slots if slot.state == TrialState.WAITING}
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether the search is over and has found a setting."""
+        return is_over(self.slots) and best_slot(self.slots) is not None
+
+    @property
+    def num_planned(self) -> int:
+        hopeless = is_over(self.slots) and best_slot(self.slots) is None
+        return len(self.slots) + (0 if hopeless else self.num_confirms)
+
+    @property
+    def num_ended(self) -> int:
+        return sum(slot.state.is_finished() for slot in self.slots) + len(self.confirmed)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What was seen of all systems at one moment."""
+
+    systems: Mapping[str, _System]
+    seen_at: float
+    """By the monotonic clock."""
+
+    @property
+    def num_planned(self) -> int:
+        return sum(system.num_planned for system in self.systems.values())
+
+    @property
+    def num_ended(self) -> int:
+        return sum(system.num_ended for system in self.systems.values())
+
+
+class Launcher:
+    """Runs the slots of a study with the workers of `engine`, beside other launchers of the same
+    study; `parents` are the tracking targets by system."""
+
+    def __init__(
+        self,
+        folder: Path,
+        definition: StudyDefinition,
+        storage: QueueStorage,
+        engine: Engine,
+        *,
+        storage_url: str | None,
+        grace_seconds: float,
+        parents: Mapping[str, TrackingTarget],
+    ) -> None:
+        self._folder = folder
+        self._definition = definition
+        self._engine = engine
+        self._storage_url = storage_url
+        self._grace_seconds = grace_seconds
+        self._parents = parents
+        self._queues = {s: SlotQueue(definition, s, folder, storage) for s in definition.systems}
+        self._watch = LeaseWatch()
+        self._running: list[_Running] = []
+        self._confirmed: set[Path] = set()
+        """Confirm runs that have ended, which they do once."""
+        self._named: set[Path] = set()
+        """Runs whose holder stands still, and was named."""
+        self._early_deaths = 0
+        self._num_killed = num_killed()
+        self._confirm_slots = range(definition.budget.num_seeds)
+
+    def run(self, check_stop: Callable[[], None] = lambda: None) -> None:
+        """Return once every slot and every confirm run has ended.
+
+        `check_stop` is called every second or so, and raises to stop.
+
+        Any exception, Ctrl-C among them, stops our workers at their next step; what they did is
+        kept.
+
+        Raises:
+            TemporaryError: the database of the queue is gone, or a process that is not ours holds
+                what is left and stands still.
+            UserError: the disk is full, or there is no memory left; the same command goes on.
+        """
+        for queue in self._queues.values():
+            queue.prepare()
+        with progress_bars() as bars, self._stopping_workers():
+            study = self._look()
+            overall = bars.add_task(self._definition.name, total=study.num_planned)
+            while True:
+                check_stop()
+                if self._reap(bars) or time.monotonic() - study.seen_at >= POLL_SECONDS:
+                    study = self._look()
+                self._start_what_waits(study, bars)
+                if not self._running:
+                    if study.num_ended >= study.num_planned:
+                        return
+                    if next(self._waiting(study), None) is None:
+                        self._check_holders()
+                self._listen(bars)
+                done = study.num_ended + sum(r.fraction for r in self._running)
+                bars.update(overall, completed=done, total=study.num_planned)
+
+    def has_company(self) -> bool:
+        """Whether workers of another launcher are at work on the study."""
+        return any(self._watch.is_held(folder) for folder in self._leased())
+
+    def _look(self) -> _Study:
+        """The study at this moment: one read of each system's queue, and a second one only where a
+        worker is gone."""
+        seen_at, leased = time.monotonic(), self._leased()
+        held = {folder for folder in leased if self._watch.is_held(folder)}
+        gone = {folder.parent for folder in leased - held}
+        systems = {}
+        for system, queue in self._queues.items():
+            slots = queue.slots()
+            trials = {queue.folder_of("trial", s.number) for s in slots if s.is_running}
+            if trials - held or queue.folder_of("trial", 0).parent in gone:
+                queue.reclaim(self._watch)
+                slots = queue.slots()
+            confirms = {slot: queue.folder_of("confirm", slot) for slot in self._confirm_slots}
+            self._confirmed |= {f for f in confirms.values() if self._is_confirmed(f)}
+            systems[system] = _System(
+                slots=slots,
+                confirmed=frozenset(s for s, f in confirms.items() if f in self._confirmed),
+                unclaimed_confirms=tuple(
+                    s for s, f in confirms.items() if f not in self._confirmed | held
+                ),
+                num_confirms=len(confirms),
+            )
+        self._end_frozen_workers(held)
+        return _Study(systems=systems, seen_at=seen_at)
+
+    def _leased(self) -> set[Path]:
+        """The runs that somebody has, or had when he died."""
+        return {lease.parent for lease in self._folder.glob(f"runs/*/*/{LEASE}")}
+
+    def _is_confirmed(self, folder: Path) -> bool:
+        return folder in self._confirmed or is_recorded(folder)
+
+    def _end_frozen_workers(self, held: set[Path]) -> None:
+        """End workers of ours that stand still, so that their runs go on; name those of others."""
+        ours = {self._folder_of(running): running for running in self._running}
+        for folder in held:
+            if not self._watch.is_standing_still(folder):
+                self._named.discard(folder)
+            elif (running := ours.get(folder)) is not None:
+                _logger.warning("%s: its worker stands still; ended", running.label)
+                running.worker.end_frozen()
+            elif folder not in self._named:
+                self._named.add(folder)
+                _logger.warning(
+                    "%s waits for %s, which stands still; let it go on (kill -CONT, or fg in its "
+                    "terminal) or end it",
+                    folder,
+                    self._watch.holder_of(folder),
+                )
+
+    def _check_holders(self) -> None:
+        """Return if anybody is at work on what is left.
+
+        Raises:
+            TemporaryError: all of it is held by processes of this machine that stand still.
+        """
+        held = [folder for folder in self._leased() if self._watch.is_held(folder)]
+        if held and all(self._watch.is_standing_still(folder) for folder in held):
+            self._watch.check_holder(held[0])
+
+    def _start_what_waits(self, study: _Study, bars: Bars) -> None:
+        while len(self._running) < self._engine.num_workers:
+            waiting = next(self._waiting(study), None)
+            if waiting is None or not self._start(*waiting, bars):
+                return
+
+    def _waiting(self, study: _Study) -> Iterator[tuple[str, str, int | None]]:
+        """What could start now as (system, kind, slot), the system with the fewest workers
+        first."""
+        by_load = sorted(
+            self._queues, key=lambda s: sum(r.assignment.system == s for r in self._running)
+        )
+        for system in by_load:
+            seen = study.systems[system]
+            begun = [r for r in self._running if r.assignment.system == system]
+            trials = [r.slot for r in begun if r.assignment.kind == "trial"]
+            # Begun and not yet told of, or told of since we looked.
+            claimed = trials.count(None) + len(seen.waiting.intersection(trials))
+            if len(seen.waiting) > claimed:
+                yield system, "trial", None
+            elif seen.is_confirming:
+                busy = {r.slot for r in begun if r.assignment.kind == "confirm"}
+                for slot in seen.unclaimed_confirms:
+                    if slot not in busy:
+                        yield system, "confirm", slot
+
+    def _start(self, system: str, kind: str, slot: int | None, bars: Bars) -> bool:
+        """Start a worker, if there is room for one."""
+        assignment = Assignment(
+            folder=self._folder,
+            system=system,
+            kind=kind,
+            slot=slot,
+            storage_url=self._storage_url,
+            num_workers=self._engine.num_workers,
+            num_threads=self._engine.num_threads,
+            grace_seconds=self._grace_seconds,
+            target=self._parents[system],
+        )
+        worker = self._engine.start(assignment)
+        if worker is None:
+            return False
+        task = bars.add_task(f"  {system} {kind}", total=1.0)
+        self._running.append(_Running(assignment, worker, task, slot))
+        return True
+
+    def _listen(self, bars: Bars) -> None:
+        """Take in what workers say, for at most POLL_SECONDS."""
+        self._engine.wait([running.worker for running in self._running], POLL_SECONDS)
+        for running in self._running:
+            for message in running.worker.messages():
+                self._hear(running, message, bars)
+
+    def _hear(self, running: _Running, message: dict[str, object], bars: Bars) -> None:
+        running.said.update(message)
+        if "exhausted" in message:
+            # Every other worker would meet the full disk, or the lack of memory, too.
+            raise UserError(str(message["exhausted"]))
+        slot, fraction, wer = message.get("slot"), message.get("fraction"), message.get("wer")
+        if isinstance(slot, int):
+            running.slot = slot
+            _logger.info("%s begins", running.label)
+        if isinstance(fraction, float):
+            running.fraction = min(fraction, 1.0)
+        if isinstance(wer, float):
+            _logger.debug("%s epoch %.0f WER %.1f %%", running.label, message["epoch"], 100 * wer)
+            bars.update(running.task, description=f"  {running.label} WER {100 * wer:.1f} %")
+        bars.update(running.task, completed=running.fraction)
+
+    def _folder_of(self, running: _Running) -> Path | None:
+        """The run that a worker has, as far as it has told."""
+        if running.slot is None:
+            return None
+        assignment = running.assignment
+        return self._queues[assignment.system].folder_of(assignment.kind, running.slot)
+
+    def _reap(self, bars: Bars) -> bool:
+        """Take leave of the workers that have ended; whether there were any."""
+        ended = [r for r in self._running if r.worker.exit_code is not None]
+        for running in ended:
+            for message in running.worker.messages():
+                self._hear(running, message, bars)
+            self._running.remove(running)
+            bars.remove_task(running.task)
+            self._tell_end(running)
+            running.worker.close()
+            self._check_memory(running)
+            early = not running.said and running.worker.exit_code not in (0, EXIT_START_AGAIN)
+            self._early_deaths = self._early_deaths + 1 if early else 0
+            if self._early_deaths >= MAX_EARLY_DEATHS:
+                raise RuntimeError(f"{MAX_EARLY_DEATHS} workers in a row died before they began")
+        return bool(ended)
+
+    def _check_memory(self, running: _Running) -> None:
+        """Stop where a worker died under a limit that is the likely reason; its run, if it had
+        begun one, keeps its number of attempts.
+
+        Raises:
+            OutOfHostMemoryError: it died, and the kernel has killed a process for want of memory
+                or ``ulimit -v`` leaves little.
+        """
+        if running.worker.exit_code in (0, EXIT_START_AGAIN):
+            return
+        limit = address_space_limit()
+        if num_killed() > self._num_killed:
+            why = "the kernel killed it"
+        elif limit is not None:
+            why = f"ulimit -v allows {limit // 1024:,} kB"
+        else:
+            return
+        if running.slot is not None:
+            folder = self._queues[running.assignment.system].folder_of(
+                running.assignment.kind, running.slot
+            )
+            if (folder / RUN).exists() and not is_recorded(folder):
+                RunRecord(folder).close("killed", {})
+        raise OutOfHostMemoryError(f"{running.label}: its worker died, {why}")
+
+    def _tell_end(self, running: _Running) -> None:
+        if not running.said and running.worker.exit_code == 0:
+            return  # a worker of another launcher was quicker
+        wer = running.said.get("wer")
+        shown = f"last valid WER {100 * wer:.1f} %" if isinstance(wer, float) else "no WER yet"
+        if "failed" in running.said:
+            _logger.warning("%s failed: %s", running.label, running.said["failed"])
+        elif running.worker.exit_code == 0:
+            _logger.info("%s ended, %s", running.label, shown)
+        else:
+            code = running.worker.exit_code
+            _logger.warning(
+                "%s: its worker ended with %s; it will be tried again", running.label, code
+            )
+
+    @contextmanager
+    def _stopping_workers(self) -> Iterator[None]:
+        """However the block ends, no worker outlives it."""
+        try:
+            yield
+        finally:
+            if self._running:
+                _logger.info("%d workers stop at their next step", len(self._running))
+            for running in self._running:
+                running.worker.stop()
+            deadline = time.monotonic() + STOP_GRACE_SECONDS
+            for running in self._running:
+                while running.worker.exit_code is None and time.monotonic() < deadline:
+                    time.sleep(STOP_POLL_SECONDS)
+                if running.worker.exit_code is None:
+                    running.worker.kill()
+                running.worker.close()
+            self._running.clear()

@@ -1,0 +1,274 @@
+"""Ray Core as what starts workers: on each node of its cluster, the processes that they are here.
+
+Ray finds a node with room, no more: it retries nothing, since the queue does. A worker is a task
+that starts the process on its node, passes on what it says, and ends with its exit code. If node or
+task is lost, the process sees that nobody listens, stops at its next step and gives its slot back.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bench.core.cli import EXIT_BUG, EXIT_START_AGAIN
+from bench.core.errors import UserError
+from bench.queue.storage import stop_behind
+from bench.study.definition import FILE as DEFINITION
+from bench.workers.engine import LocalEngine, Message, Worker
+from bench.workers.ray_cluster import (
+    Node,
+    Share,
+    check_address,
+    check_reach,
+    connect,
+    last_line,
+    nodes_of,
+    share_cluster,
+)
+from bench.workers.worker import Assignment
+
+NODE_POLL_SECONDS = 0.5
+# Less than the launcher waits: a process that hangs is killed on its node.
+STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 45.0, 0.05
+REFRESH_SECONDS = 5.0
+ENVIRONMENT = ("AWS_", "BENCH_", "MLFLOW_", "OMP_", "PG")
+"""How the names of the variables begin that a worker gets from the launcher."""
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _letting_stops_through() -> Iterator[None]:
+    """What a signal raises while Ray's compiled code runs comes out behind a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if (stop := stop_behind(error)) is not None:
+            raise stop from None
+        raise
+
+
+class RayEngine:
+    """The nodes of a Ray cluster, those that join it later among them."""
+
+    def __init__(
+        self,
+        ray: ModuleType,
+        *,
+        num_workers: int | None,
+        device: str,
+        per_gpu: int,
+        storage_url: str | None,
+        held: ExitStack,
+    ) -> None:
+        """Share out the cluster that `ray` is connected to; `close` gives back what is `held`.
+
+        Raises:
+            UserError: as `share_cluster` and `check_reach`.
+        """
+        self._ray = ray
+        self._wanted = num_workers
+        self._device, self._per_gpu, self._storage_url = device, per_gpu, storage_url
+        share = self._share(self._nodes())
+        self.num_workers = share.num_workers
+        self.num_threads = share.num_threads
+        # A worker that died is the queue's business: Ray must not start it a second time.
+        self._work = ray.remote(
+            num_returns="streaming",
+            max_retries=0,
+            num_cpus=share.num_threads,
+            num_gpus=share.num_gpus,
+        )(work_on_node)
+        self._folder = Path.cwd()
+        self._environment = passed_on(os.environ)
+        self._measured = time.monotonic()
+        self._held = held.pop_all()
+
+    @_letting_stops_through()
+    def start(self, assignment: Assignment) -> "_Task":
+        """A task that does `assignment`; it waits in Ray's queue while no node has room."""
+        arguments = (assignment, self._folder, self._environment)
+        return _Task(self._ray, self._work.remote(*arguments))
+
+    @_letting_stops_through()
+    def wait(self, workers: Iterable["_Task"], seconds: float) -> None:
+        """Return when a task has said something or ended, and after `seconds`."""
+        said = [worker.said for worker in workers]
+        if said:
+            self._ray.wait(said, timeout=seconds)
+        else:
+            time.sleep(seconds)
+        if time.monotonic() - self._measured > REFRESH_SECONDS:
+            self._measured = time.monotonic()
+            nodes = self._nodes()
+            with suppress(UserError):  # none lends at present: what waits, waits in Ray's queue
+                self.num_workers = self._share(nodes).num_workers
+
+    def close(self) -> None:
+        """Leave the cluster; one that we started ends."""
+        self._held.close()
+
+    def _nodes(self) -> list[Node]:
+        nodes = nodes_of(self._ray.nodes())
+        check_reach(nodes, self._storage_url)
+        return nodes
+
+    def _share(self, nodes: Sequence[Node]) -> Share:
+        return share_cluster(nodes, self._wanted, self._device, per_gpu=self._per_gpu)
+
+
+class _Task:
+    """A worker on some node."""
+
+    def __init__(self, ray: ModuleType, said: Any) -> None:
+        self._ray = ray
+        self.said = said
+        self._messages: list[Message] = []
+        self._exit_code: int | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        self._listen()
+        return self._exit_code
+
+    def messages(self) -> list[Message]:
+        self._listen()
+        messages, self._messages = self._messages, []
+        return messages
+
+    def stop(self) -> None:
+        self._ray.cancel(self.said, force=False)
+
+    def kill(self) -> None:
+        self._ray.cancel(self.said, force=True)
+
+    def end_frozen(self) -> None:
+        self.stop()  # the task kills what does not react, which is its child and not Ray's
+
+    def close(self) -> None:
+        """Ray frees what it kept for a task that has ended."""
+
+    @_letting_stops_through()
+    def _listen(self) -> None:
+        """Take in what has come.
+
+        Raises:
+            UserError: the node cannot do the work.
+        """
+        while self._exit_code is None and self._ray.wait([self.said], timeout=0)[0]:
+            try:
+                said = self._ray.get(next(self.said))
+            except self._ray.exceptions.TaskCancelledError:
+                self._exit_code = EXIT_START_AGAIN
+            except self._ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise UserError(str(error.cause)) from None
+                _logger.warning("a node cannot start a worker: %s", last_line(error))
+                self._exit_code = EXIT_BUG
+            except (self._ray.exceptions.RayError, StopIteration) as error:
+                _logger.warning("a worker is lost with its node: %s", type(error).__name__)
+                self._exit_code = -signal.SIGKILL
+            else:
+                if isinstance(said, int):
+                    self._exit_code = said
+                else:
+                    self._messages += said
+
+
+def join_cluster(
+    address: str | None,
+    num_workers: int | None,
+    device: str,
+    *,
+    gpus: Sequence[str],
+    per_gpu: int,
+    storage_url: str | None,
+) -> RayEngine:
+    """Connect to the Ray cluster at `address`; without one, start a cluster of this machine alone,
+    which listens on 127.0.0.1 and ends with us.
+
+    Raises:
+        UserError: no package ray, no cluster there, `gpus` (Ray deals them out); as
+            `share_cluster` and `check_reach`.
+    """
+    if gpus:
+        raise UserError(
+            f"--gpus names GPUs of this machine, Ray deals out its nodes', got {','.join(gpus)} "
+            "with --engine ray; leave it out, --per-gpu alone says how many workers share one"
+        )
+    if address not in (None, "auto"):
+        check_address(address)
+    with ExitStack() as held:
+        # Ray prints there when a node dies; stdout is for results.
+        held.enter_context(redirect_stdout(sys.stderr))
+        ray = connect(address)
+        held.callback(ray.shutdown)
+        return RayEngine(
+            ray,
+            num_workers=num_workers,
+            device=device,
+            per_gpu=per_gpu,
+            storage_url=storage_url,
+            held=held,
+        )
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a worker gets of the launcher's environment: addresses, passwords, caches."""
+    return {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
+
+
+def work_on_node(
+    assignment: Assignment, folder: Path, environment: Mapping[str, str]
+) -> Iterator[list[Message] | int]:
+    """The body of a task: do `assignment` in a process of this node, in the launcher's working
+    folder.
+
+    Yields:
+        What the process says, in lists, and its exit code at the end.
+
+    Raises:
+        UserError: the node does not see the launcher's working folder.
+    """
+    os.environ.update(environment)
+    if not (folder / assignment.folder / DEFINITION).is_file():
+        raise UserError(
+            f"each node of the Ray cluster must see the working folder of the launcher, node "
+            f"{os.uname().nodename} does not see {folder / assignment.folder / DEFINITION}; put "
+            "out/ and the data on a folder that all share, under the same path"
+        )
+    os.chdir(folder)
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray has set it for this task
+    # A process that multiprocessing starts runs its parent's script, here Ray's, again.
+    vars(sys.modules["__main__"]).pop("__file__", None)
+    engine = LocalEngine(1, assignment.num_threads)
+    worker = engine.start(assignment.on_gpu(gpu) if gpu else assignment)
+    assert worker is not None, "an engine without GPUs of its own has room"
+    try:
+        while worker.exit_code is None:
+            engine.wait([worker], NODE_POLL_SECONDS)
+            if said := worker.messages():
+                yield said
+        if said := worker.messages():
+            yield said
+        yield worker.exit_code
+    finally:
+        _end(worker)
+
+
+def _end(worker: Worker) -> None:
+    """See to it that `worker` has ended: it was told to stop, or its launcher is gone."""
+    if worker.exit_code is None:
+        worker.stop()
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        while worker.exit_code is None and time.monotonic() < deadline:
+            time.sleep(STOP_POLL_SECONDS)
+        if worker.exit_code is None:
+            worker.kill()
+    worker.close()

@@ -1,0 +1,319 @@
+"""One process, one run: take a slot or a confirm seed, train it, record how it ended.
+
+A crash, a leak or the out-of-memory killer then costs one run. Workers are disposable: what is done
+is in the run folders and in the queue, and starting again is how a study resumes.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from optuna.trial import Trial
+
+from bench.core.cli import EXIT_START_AGAIN
+from bench.core.config import Resolved, Settings, flatten
+from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
+from bench.core.masking import MaskingFormatter
+from bench.core.memory import as_exhausted
+from bench.queue.lease import Lease
+from bench.queue.slots import SlotQueue, best_slot
+from bench.queue.storage import QueueStorage, patiently
+from bench.runs import RunIdentity, TrackingTarget
+from bench.runs.run import (
+    RunPlan,
+    attempts_so_far,
+    give_up,
+    is_recorded,
+    perform,
+    recorded_end,
+)
+from bench.study import definition as definitions
+from bench.study.definition import StudyDefinition
+from bench.training.config import RunConfig
+from bench.training.progress import Progress
+
+MAX_ATTEMPTS = 3
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the launcher asks of a worker; plain values, so that it crosses to another process."""
+
+    folder: Path
+    system: str
+    """Its label."""
+    kind: str
+    """"trial" takes the next waiting slot; "confirm" runs `slot`."""
+    slot: int | None
+    storage_url: str | None = field(repr=False)
+    """May hold a password."""
+    num_workers: int
+    num_threads: int
+    grace_seconds: float
+    """How long its lease may go untouched."""
+    target: TrackingTarget
+    gpu: str | None = None
+    """The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: all."""
+
+    def on_gpu(self, gpu: str) -> "Assignment":
+        """The same on one GPU."""
+        return replace(self, gpu=gpu)
+
+
+class _StopRequest:
+    """Becomes true at SIGTERM, or when nobody listens at the other end any more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        # Ctrl-C reaches the whole terminal's group; only the launcher answers it, by SIGTERM to its
+        # workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._await_hangup, name="hangup", daemon=True).start()
+
+    def _await_hangup(self) -> None:
+        # At once, not with the next message: who started us may be gone with its whole node.
+        hangup = select.poll()
+        hangup.register(self._connection.fileno(), 0)
+        hangup.poll()
+        self.ask()
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask ourselves to stop."""
+        self._asked = True
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            self._asked = True
+
+
+def work(assignment: Assignment, connection: Connection) -> None:
+    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
+    a crash."""
+    if assignment.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
+    stop = _StopRequest(connection)
+    torch.set_num_threads(assignment.num_threads)
+    do = _work_on_trial if assignment.kind == "trial" else _work_on_confirm
+    over = False
+    try:
+        definition = definitions.load(assignment.folder)
+        with closing(
+            QueueStorage(
+                assignment.storage_url, assignment.folder, num_workers=assignment.num_workers
+            )
+        ) as storage:
+            queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
+            over = do(assignment, definition, queue, stop)
+    except (LeaseLostError, TemporaryError) as error:
+        _logger.warning("%s", error)
+    except Exception as error:
+        if (exhausted := as_exhausted(error)) is None:
+            raise
+        stop.tell({"exhausted": str(exhausted)})
+    sys.exit(0 if over else EXIT_START_AGAIN)
+
+
+def _work_on_trial(
+    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+) -> bool:
+    taken = queue.take(_lease_taker(assignment))
+    if taken is None:
+        return True
+    trial, lease = taken
+    with lease:
+        slot = trial.user_attrs["slot"]
+        if (end := recorded_end(queue.folder_of("trial", slot))) is not None:
+            # The worker before us, or the database, was gone before the queue was told.
+            queue.end(trial, *end)
+            return True
+        resolved = definition.trial(assignment.system, slot, trial.params)
+        folder = queue.folder_of("trial", slot)
+        plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
+        stop.tell({"slot": slot})
+        if plan.identity.attempt > MAX_ATTEMPTS:
+            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+            queue.end(trial, "failed", None)
+            return True
+        report = _TrialReport(trial, stop)
+        outcome, value = _perform(plan, stop, report, lease)
+        if report.database_is_gone:
+            return False  # whoever finds the trial without a lease gives it back
+        if outcome == "killed":
+            queue.give_back(trial.number)
+            return False
+        queue.end(trial, outcome, value)
+    return True
+
+
+def _work_on_confirm(
+    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+) -> bool:
+    best = best_slot(queue.slots())
+    assert best is not None, "the launcher confirms only systems that have a finished trial"
+    assert assignment.slot is not None
+    slot = assignment.slot
+    folder = queue.folder_of("confirm", slot)
+    resolved = definition.confirm(assignment.system, slot, best.params)
+    lease = queue.take_confirm(slot, _lease_taker(assignment))
+    if lease is None:
+        return True
+    with lease:
+        if is_recorded(folder):
+            return True  # by a worker of another launcher, while we were starting
+        plan = _plan(assignment, definition, slot, best.params, resolved, folder)
+        if plan.identity.attempt > MAX_ATTEMPTS:
+            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+            return True
+        outcome, _ = _perform(plan, stop, _Report(stop), lease)
+        return outcome != "killed"
+
+
+def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
+    # At once, from the lease's own thread: the main thread may be about to write.
+    leave = partial(os._exit, EXIT_START_AGAIN)
+    return partial(Lease.take, grace_seconds=assignment.grace_seconds, on_loss=leave)
+
+
+class _Report:
+    """Passes a run's progress on; true when the run should stop."""
+
+    def __init__(self, stop: _StopRequest) -> None:
+        self._stop = stop
+        self.pruned = False
+
+    def __call__(self, progress: Progress) -> bool:
+        self._stop.tell(
+            {
+                "fraction": progress.epoch / progress.num_epochs,
+                "epoch": progress.epoch,
+                "wer": progress.metrics.get("valid/wer"),
+            }
+        )
+        return bool(self._stop)
+
+
+class _TrialReport(_Report):
+    """Also tells the pruner about each evaluation, once however often the run is resumed."""
+
+    def __init__(self, trial: Trial, stop: _StopRequest) -> None:
+        super().__init__(stop)
+        self._trial = trial
+        self.database_is_gone = False
+        frozen = patiently(lambda: trial.study.get_trials(deepcopy=False))[trial.number]
+        self._reported = set(frozen.intermediate_values)
+
+    def __call__(self, progress: Progress) -> bool:
+        stop, self.pruned = super().__call__(progress), False
+        if not progress.evaluated:
+            return stop
+        if progress.epoch != round(progress.epoch):
+            return stop  # cut within an epoch: nothing to compare with others at its end
+        step = round(progress.epoch)
+        try:
+            should_prune = patiently(
+                partial(self._tell, step, progress.metrics["valid/wer"]),
+                is_stopped=lambda: bool(self._stop),
+            )
+        except TemporaryError:
+            # Training stops at a checkpoint, as if it were asked to.
+            self.database_is_gone = True
+            self._stop.ask()
+            return True
+        # A trial that ends here by itself is finished or cut, not pruned.
+        self.pruned = should_prune and not progress.is_last
+        return stop or self.pruned
+
+    def _tell(self, step: int, wer: float) -> bool:
+        """Report an evaluation; whether the pruner gives the trial up."""
+        if step not in self._reported:
+            self._trial.report(wer, step)
+            self._reported.add(step)
+        return self._trial.should_prune()
+
+
+def _perform(
+    plan: RunPlan, stop: _StopRequest, report: _Report, lease: Lease
+) -> tuple[str, float | None]:
+    """Run the plan; a failure is recorded, not raised, so that the slot counts as used."""
+    handler = logging.FileHandler(plan.folder / "run.log")
+    handler.setFormatter(MaskingFormatter(LOG_FORMAT))
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(logging.INFO)
+    try:
+        return perform(
+            plan,
+            report,
+            killed=lambda: bool(stop),
+            pruned=lambda: report.pruned,
+            check_lease=lease.check,
+        )
+    except (ExhaustedError, LeaseLostError):
+        raise
+    except UserError as error:
+        _logger.error("%s", error)
+        stop.tell({"failed": str(error)})
+    except Exception as error:
+        _logger.exception("run failed")
+        stop.tell({"failed": f"{type(error).__name__}: {error}"})
+    return "failed", None
+
+
+def _plan(
+    assignment: Assignment,
+    definition: StudyDefinition,
+    slot: int,
+    params: Settings,
+    resolved: Resolved[RunConfig],
+    folder: Path,
+) -> RunPlan:
+    return RunPlan(
+        identity=RunIdentity(
+            study=definition.name,
+            variant=assignment.system,
+            kind=assignment.kind,
+            slot=slot,
+            attempt=attempts_so_far(folder) + 1,
+            seed=resolved.config.seed,
+            params=flatten(dict(params)),
+            data_digest=definition.data_digest,
+        ),
+        resolved=resolved,
+        folder=folder,
+        excluded=frozenset(definition.excluded),
+        device=definition.device,
+        data_digest=definition.data_digest,
+        open_test=assignment.kind == "confirm",
+        target=assignment.target,
+    )
+
+
+def limit_threads(num_threads: int) -> None:
+    """Set what OpenMP reads when a worker starts; passive waiting keeps threads from spinning on a
+    shared core."""
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -1,0 +1,39 @@
+"""Pictures: there where there is something to draw, and the same bytes for the same numbers."""
+
+from typing import Any
+
+import pandas as pd
+
+from bench.runs import read_study
+from bench.runs.mlflow.plots import best_so_far, plots
+
+VARIANTS = pd.DataFrame(
+    {"variant": ["tiny", "$x_"], "wer_mean": [0.25, 0.5], "wer_low": [0.2, 0.4], "wer_high": [0.3, 0.6]}
+)  # fmt: skip
+NOTHING = VARIANTS.assign(wer_mean=float("nan"))
+
+
+def test_a_study_is_drawn_and_again_the_same(lab: Any) -> None:
+    for slot, state in enumerate(("finished", "pruned")):
+        record = lab.record(f"trial-{slot}", slot=slot)
+        record.append(lab.progress(1))
+        record.append(lab.progress(2))
+        record.close(state, {"best/valid/wer": 0.5})
+    tables = read_study(lab.study)
+    made = plots("tiny", tables, VARIANTS)
+    assert list(made) == ["learning_curves.png", "search.png", "test_wer.png"]
+    assert all(png.startswith(b"\x89PNG") for png in made.values())
+    assert plots("tiny", tables, VARIANTS) == made
+
+
+def test_what_is_not_there_is_not_drawn(lab: Any) -> None:
+    assert plots("tiny", read_study(lab.study), NOTHING) == {}
+    lab.record("trial-0", slot=0).close("failed", {}, {"kind": "E", "message": ""})
+    assert plots("tiny", read_study(lab.study), NOTHING) == {}
+
+
+def test_the_best_so_far_passes_over_what_did_not_finish() -> None:
+    nan = float("nan")
+    best = best_so_far(pd.Series([nan, 0.5, nan, 0.75, 0.25]))
+    assert best.isna()[0]
+    assert list(best[1:]) == [0.5, 0.5, 0.5, 0.25]

@@ -1,0 +1,140 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.config import flatten, resolve, updated
+from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
+from bench.data.corpora import CorpusConfig
+from bench.data.utterance import Corpus
+from bench.runs import RunIdentity, TrackingTarget
+from bench.runs.record import CONFIG, ORIGINS, read_json
+from bench.runs.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
+from bench.training.config import default_run_config
+from bench.training.loop import train
+from bench.training.progress import TrainResult
+from bench.workers.worker import MAX_ATTEMPTS
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return RunPlan(
+        identity=RunIdentity(
+            study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
+        ),
+        resolved=resolve(default_run_config("ds-gru", CorpusConfig()), []),
+        folder=tmp_path / "confirm-0",
+        excluded=frozenset(),
+        device="cpu",
+        data_digest="x",
+        open_test=True,
+        target=TrackingTarget(uri="http://127.0.0.1:9"),
+    )
+
+
+def begin(plan: RunPlan) -> None:
+    perform(plan, lambda progress: False, killed=lambda: False, pruned=lambda: False)
+
+
+def failing(error: Exception) -> Callable[[CorpusConfig], None]:
+    def load(_: CorpusConfig) -> None:
+        raise error
+
+    return load
+
+
+def test_what_set_each_value_is_recorded(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(ValueError("enough")))
+    with pytest.raises(ValueError, match="enough"):
+        begin(plan)
+    origins = read_json(plan.folder / ORIGINS)
+    assert origins.keys() == flatten(read_json(plan.folder / CONFIG)).keys()
+    assert origins["seed"] == {"layer": "default", "source": "bench/training/config.py"}
+
+
+def test_a_run_that_meets_a_full_disk_is_to_go_on(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = UnwritableError(plan.folder / "last.pt", OSError(28, "No space left on device"))
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(full))
+    with pytest.raises(UnwritableError, match=r"last\.pt cannot be written \(No space left"):
+        begin(plan)
+    assert not is_recorded(plan.folder)
+    assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …")]
+)  # fmt: skip
+def test_a_run_that_lacks_memory_is_to_go_on(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(error))
+    for _ in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(OutOfHostMemoryError, match="memory ran out"):
+            begin(plan)
+    assert not is_recorded(plan.folder)
+    assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
+
+
+def test_an_error_is_recorded_without_its_password(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(ValueError("a://b:hunter2@c")))
+    with pytest.raises(ValueError, match="hunter2"):
+        begin(plan)
+    assert "hunter2" not in (plan.folder / "summary.json").read_text()
+
+
+def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = UserError("the corpus is gone")
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(gone))
+    with pytest.raises(UserError, match="gone"):
+        begin(plan)
+    assert is_recorded(plan.folder)
+    assert attempts_so_far(plan.folder) == 1
+    summary = read_json(plan.folder / "summary.json")
+    assert summary is not None
+    assert summary["error"] == {"kind": "UserError", "message": "the corpus is gone"}
+
+
+def test_only_train_is_thinned_and_before_anything_is_left_out(tone_corpus: Corpus) -> None:
+    config = default_run_config("ds-gru", CorpusConfig())
+    half = updated(config, {"batches.train_share": 0.5})
+    whole, thin = (datasets(tone_corpus, c, ()) for c in (config, half))
+    sizes = {split: (len(whole[split]), len(thin[split])) for split in whole}
+    assert sizes == {"train": (10, 5), "valid": (4, 4), "test": (4, 4), "watch": (1, 1)}
+    gone = thin["train"].utterances[0].id
+    left = datasets(tone_corpus, half, (gone,))["train"].utterances
+    assert left == thin["train"].utterances[1:], "what is left out is not made up for"
+
+
+@pytest.mark.parametrize(("outcome", "scored"), [("diverged", True), ("pruned", False)])
+def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
+    plan: RunPlan,
+    tone_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+    scored: bool,
+) -> None:
+    small = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 1}
+    config = updated(plan.resolved.config, small)
+    plan = replace(plan, resolved=resolve(config, []), data_digest=tone_corpus.digest)
+    monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: tone_corpus)
+
+    def diverging(*args: Any, **kwargs: Any) -> TrainResult:
+        return replace(train(*args, **kwargs), state=outcome)
+
+    monkeypatch.setattr("bench.runs.run.train", diverging)
+    begin(plan)
+    summary = read_json(plan.folder / "summary.json")
+    assert summary is not None
+    assert summary["state"] == outcome
+    assert ("test/wer" in summary["metrics"]) == scored
+    assert (plan.folder / "utterances-test.jsonl").exists() == scored

@@ -1,0 +1,1 @@
+"""What computes: the compiled CPU kernel with its callers, and torch as reference."""

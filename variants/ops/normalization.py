@@ -1,0 +1,211 @@
+"""Normalisations whose statistics exclude the padding.
+
+Legend: B batch, T frames, C channels; ``lens_B`` int64. A position is a frame, or a bin of a frame
+after 2-D convolutions: R positions of an utterance, N = B R of all.
+"""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from variants.ops import kernel
+from variants.ops.padding import frame_mask
+
+Norm = Literal["batch", "layer", "none"]
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation of the channels of [B, T, …, C], with statistics of valid frames only.
+
+    Otherwise as torch's: the biased variance normalises, the unbiased one enters the running
+    statistics with momentum 0.1. Statistics are float32, under autocast too.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+
+    def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        """Normalise with statistics of the batch in training, with running ones in evaluation."""
+        wide = x.float()
+        with _without_autocast(x.device):
+            if self.training:
+                return self._by_batch_statistics(wide, lens_B).to(x.dtype)
+            return self._by_running_statistics(wide).to(x.dtype)
+
+    def _by_batch_statistics(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        normalized = _KernelBatchNorm if kernel.computes(x) else _TorchBatchNorm
+        x_BRC = x.flatten(1, -2)
+        # Valid positions of each utterance.
+        counts_B = (lens_B * math.prod(x.shape[2:-1])).clamp(max=x_BRC.shape[1])
+        out = normalized.apply(x_BRC, counts_B, self.weight, self.bias, self.eps)
+        y_BRC, mean, var, count = cast(tuple[Tensor, Tensor, Tensor, Tensor], out)
+        with torch.no_grad():
+            unbiased = var * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        return y_BRC.view(x.shape)
+
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
+        gain = self.weight * torch.rsqrt(self.running_var + self.eps)
+        if kernel.computes(x) and not torch.is_grad_enabled():
+            return _normalized(x.contiguous(), self.running_mean, gain, self.bias)
+        return torch.addcmul(self.bias, x - self.running_mean, gain)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Keep statistics float32. The meta device, used to count multiply-adds, has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+class _TorchBatchNorm(torch.autograd.Function):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, and mean, var and count of valid positions.
+
+    x is [B, R, C]. With a custom backward pass, since autograd's takes four times as long on a CPU.
+    Sums over valid positions are products with a mask: a boolean index would synchronise a GPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x_BRC: Tensor,
+        counts_B: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x_NC = x_BRC.flatten(0, 1)
+        mask_N = frame_mask(counts_B, x_BRC.shape[1]).to(x_BRC.dtype).flatten()
+        count = mask_N.sum().clamp(min=1)
+        mean_C = mask_N @ x_NC / count
+        centred_NC = x_NC - mean_C
+        var_C = mask_N @ centred_NC.square() / count
+        inverse_C = torch.rsqrt(var_C + eps)
+        y_NC = torch.addcmul(bias_C, centred_NC, weight_C * inverse_C)
+        ctx.save_for_backward(centred_NC, mask_N, weight_C, inverse_C, count)
+        ctx.mark_non_differentiable(mean_C, var_C, count)
+        return y_NC.view(x_BRC.shape), mean_C, var_C, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_BRC: Tensor, *_: Tensor
+    ) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
+        grad_NC = grad_BRC.flatten(0, 1)
+        sum_C, product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
+        # With x̂ = (x - mean) / σ, dy/dx through mean and variance reaches valid positions only:
+        # x_grad = weight / σ · (grad - mask · (Σ grad + x̂ Σ grad x̂) / count)
+        slope_C = inverse_C.square() * product_C / count
+        shared_NC = torch.addcmul(sum_C / count, centred_NC, slope_C).mul_(mask_N[:, None])
+        x_grad_NC = torch.sub(grad_NC, shared_NC, out=shared_NC).mul_(weight_C * inverse_C)
+        return x_grad_NC.view(grad_BRC.shape), None, product_C * inverse_C, sum_C, None
+
+
+class _KernelBatchNorm(torch.autograd.Function):
+    """_TorchBatchNorm by kernel.c, in about half the time: two passes over x forward, two back."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x_BRC: Tensor,
+        counts_B: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x_BRC = x_BRC.contiguous()
+        num_rows, num_positions, num_channels = x_BRC.shape
+        mean_C, squares_C = x_BRC.new_empty(2, num_channels)
+        kernel.call(
+            "moments",
+            B=num_rows,
+            R=num_positions,
+            C=num_channels,
+            lens=counts_B,
+            x=x_BRC,
+            mean=mean_C,
+            squares=squares_C,
+        )
+        count = counts_B.sum().clamp(min=1)
+        var_C = squares_C / count
+        inverse_C = torch.rsqrt(var_C + eps)
+        gain_C = weight_C * inverse_C
+        y_BRC = _normalized(x_BRC, mean_C, gain_C, bias_C)
+        ctx.save_for_backward(x_BRC, counts_B, mean_C, inverse_C, gain_C, count)
+        ctx.mark_non_differentiable(mean_C, var_C, count)
+        return y_BRC, mean_C, var_C, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_BRC: Tensor, *_: Tensor
+    ) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        x_BRC, counts_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
+        grad_BRC = grad_BRC.contiguous()
+        num_rows, num_positions, num_channels = x_BRC.shape
+        sum_C, product_C = x_BRC.new_empty(2, num_channels)
+        kernel.call(
+            "normalize_sums",
+            N=num_rows * num_positions,
+            C=num_channels,
+            grads=grad_BRC,
+            x=x_BRC,
+            mean=mean_C,
+            sums=sum_C,
+            products=product_C,
+        )
+        shared_C, slope_C = sum_C / count, inverse_C.square() * product_C / count
+        x_grad_BRC = torch.empty_like(x_BRC)
+        kernel.call(
+            "normalize_backward",
+            B=num_rows,
+            R=num_positions,
+            C=num_channels,
+            lens=counts_B,
+            grads=grad_BRC,
+            x=x_BRC,
+            mean=mean_C,
+            shared=shared_C,
+            slope=slope_C,
+            gain=gain_C,
+            x_grads=x_grad_BRC,
+        )
+        return x_grad_BRC, None, product_C * inverse_C, sum_C, None
+
+
+def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:
+    """(x - mean) * gain + bias, by kernel.c, without gradients."""
+    y, num_rows = torch.empty_like(x), math.prod(x.shape[:-1])
+    kernel.call(
+        "normalize", N=num_rows, C=x.shape[-1], x=x, mean=mean_C, gain=gain_C, bias=bias_C, y=y
+    )
+    return y
+
+
+class Normalization(nn.Module):
+    """The normalisation `kind` of the channels of [B, T, …, C]; "none" returns its input."""
+
+    def __init__(self, kind: Norm, num_channels: int) -> None:
+        super().__init__()
+        self.batch = MaskedBatchNorm(num_channels) if kind == "batch" else None
+        self.layer = nn.LayerNorm(num_channels) if kind == "layer" else None
+
+    def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        """Normalise over the frames of the batch ("batch"), or within each position ("layer")."""
+        if self.batch is not None:
+            x = self.batch(x, lens_B)
+        if self.layer is not None:
+            x = self.layer(x)
+        return x

@@ -1,0 +1,186 @@
+"""Recurrences on a CPU: equal to torch's cells up to rounding, faster to train, all by one kernel.
+
+Legend: B batch, T frames, N frames of all rows, C inputs, H width, G gates times H.
+
+On a CPU `torch.nn.GRU` and `torch.nn.RNN` record every frame for autograd and add a full weight
+gradient at each, while `torch.nn.LSTM` has a kernel of oneDNN: a comparison of their costs would
+compare implementations, not cells. Here all cells have the same structure:
+
+    gates = x W_ih + b        one large product over all frames
+    for each frame in C       only what depends on the previous frame: h W_hh and the activations
+    weight gradients          large products over all frames
+
+On CUDA, cuDNN computes all three.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from variants.ops import kernel
+from variants.ops.kernel_signatures import Argument
+
+
+def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
+    """Outputs [B, T, H] of a cell with one layer and direction, from an initial state of zero.
+
+    Equal to ``cell(x_BTC)[0]`` up to rounding; under autocast in its precision. torch computes what
+    the compiled kernel does not support: other devices and precisions, empty batches, and
+    everything if there is no C compiler.
+    """
+    # By name, since cell._flat_weights may be stale within torch.func.functional_call.
+    names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
+    weights = [cast(Tensor, getattr(cell, name)) for name in names]
+    if x_BTC.numel() and kernel.computes(x_BTC):
+        return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
+    kind = x_BTC.device.type
+    if kind == "meta":  # multiply-adds are counted there, by hooks of the cell
+        return cast(Tensor, cell(x_BTC)[0])
+    if not torch.is_autocast_enabled(kind):
+        return _by_torch(cell, x_BTC, weights)
+    precision = torch.get_autocast_dtype(kind)
+    with torch.autocast(kind, enabled=False):
+        converted = _contiguous_weights(weights, precision)
+        return _by_torch(cell, x_BTC.to(precision), converted)
+
+
+def _contiguous_weights(weights: list[Tensor], precision: torch.dtype) -> list[Tensor]:
+    """Weights in `precision` in one block of memory, as cuDNN expects.
+
+    cuDNN's block has space for biases even if the cell has none.
+    """
+    bias_space = [weights[0].new_zeros(2 * len(weights[0]))] if len(weights) == 2 else []
+    block = torch.cat([weight.flatten() for weight in weights + bias_space]).to(precision)
+    parts = torch.split(block, [weight.numel() for weight in weights + bias_space])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=False)]
+
+
+def _by_torch(cell: nn.RNNBase, x_BTC: Tensor, weights: list[Tensor]) -> Tensor:
+    """Outputs computed by torch, in the precision of input and weights."""
+    initial = x_BTC.new_zeros(1, len(x_BTC), cell.hidden_size)
+    # The argument `train` of cuDNN: gradients may be needed in evaluation too.
+    options = (cell.bias, 1, 0.0, torch.is_grad_enabled(), False, True)
+    if cell.mode == "LSTM":
+        return torch.lstm(x_BTC, (initial, initial), weights, *options)[0]
+    runs = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
+    return runs[cell.mode](x_BTC, initial, weights, *options)[0]
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        mode: str,
+        x_BTC: Tensor,
+        weight_ih_GC: Tensor,
+        weight_hh_GH: Tensor,
+        bias_ih_G: Tensor | None = None,
+        bias_hh_G: Tensor | None = None,
+    ) -> Tensor:
+        bias_G = None
+        new_gate_bias_H = weight_hh_GH.new_zeros(weight_hh_GH.shape[1])
+        if bias_ih_G is not None and bias_hh_G is not None:
+            bias_G = bias_ih_G + bias_hh_G
+            # n = tanh(W x + b_in + r * (U h + b_hn)): b_hn is multiplied by the reset gate r, so
+            # for a GRU's new gate it cannot be added to the bias of the inputs.
+            if mode == "GRU":
+                new_gate_bias_H = bias_hh_G[-len(new_gate_bias_H) :].contiguous()
+                bias_G[-len(new_gate_bias_H) :] -= new_gate_bias_H
+        gates_NG = kernel.product(x_BTC.flatten(0, 1), weight_ih_GC.t(), bias_G)
+        gates_BTG = gates_NG.view(*x_BTC.shape[:2], -1)
+        states_BTH, others = _run(mode, gates_BTG, weight_hh_GH, new_gate_bias_H)
+        ctx.save_for_backward(x_BTC, weight_ih_GC, weight_hh_GH, states_BTH, *others)
+        ctx.mode, ctx.biased = mode, bias_ih_G is not None  # type: ignore[attr-defined]
+        return states_BTH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:
+        x_BTC, weight_ih_GC, weight_hh_GH, states_BTH, *others = ctx.saved_tensors
+        grads_BTG, new_grads_BTH = _run_back(
+            ctx.mode, grad_BTH.contiguous(), weight_hh_GH, states_BTH, others
+        )
+        grads_NG, x_NC = grads_BTG.flatten(0, 1), x_BTC.flatten(0, 1)
+        before_NH = F.pad(states_BTH[:, :-1], (0, 0, 1, 0)).flatten(0, 1)
+        if new_grads_BTH is None:
+            sum_G, weight_ih_grad, weight_hh_grad = kernel.weight_grads(grads_NG, x_NC, before_NH)
+            input_sum_G = sum_G
+        else:  # in the new gate, r scales the gradient of U h + b_hn but not that of W x + b_in
+            sum_G, weight_hh_grad, _ = kernel.weight_grads(grads_NG, before_NH)
+            grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
+            input_sum_G, weight_ih_grad, _ = kernel.weight_grads(grads_NG, x_NC)
+        bias_grads = (input_sum_G, sum_G) if ctx.biased else (None, None)
+        x_grad = None
+        if ctx.needs_input_grad[1]:
+            x_grad = kernel.product(grads_NG, weight_ih_GC).view_as(x_BTC)
+        return None, x_grad, weight_ih_grad, weight_hh_grad, *bias_grads
+
+
+def _run(
+    mode: str, gates_BTG: Tensor, weight_hh_GH: Tensor, new_gate_bias_H: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """States [B, T, H] from gate inputs `gates_BTG`, which are overwritten, and the other tensors
+    that `_run_back` needs."""
+    num_rows, num_frames, num_gates = gates_BTG.shape
+    width = weight_hh_GH.shape[1]
+    states_BTH, other_BTH = gates_BTG.new_empty(2, num_rows, num_frames, width)
+    common: dict[str, Argument] = {
+        "B": num_rows,
+        "T": num_frames,
+        "H": width,
+        "weight_hh": kernel.pack(weight_hh_GH.t()),
+        "zeros": gates_BTG.new_zeros(num_gates),
+        "scratch": gates_BTG.new_empty(num_rows, num_gates),
+        "states": states_BTH,
+    }
+    if mode == "GRU":
+        kernel.call(
+            "gru_forward", **common, bias=new_gate_bias_H, gates=gates_BTG, new_gate=other_BTH
+        )
+        return states_BTH, [gates_BTG, other_BTH]
+    if mode == "LSTM":
+        kernel.call("lstm_forward", **common, gates=gates_BTG, cells=other_BTH)
+        return states_BTH, [gates_BTG, other_BTH]
+    kernel.call("rnn_forward", **common, relu=int(mode == "RNN_RELU"), inputs=gates_BTG)
+    return states_BTH, []
+
+
+def _run_back(
+    mode: str, grad_BTH: Tensor, weight_hh_GH: Tensor, states_BTH: Tensor, others: list[Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients [B, T, G] of h W_hh; for a GRU also those of the new gate's argument [B, T, H]."""
+    num_rows, num_frames, width = grad_BTH.shape
+    grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(weight_hh_GH))
+    scratch_BH, carry_BH = grad_BTH.new_empty(2, num_rows, width)
+    common: dict[str, Argument] = {
+        "B": num_rows,
+        "T": num_frames,
+        "H": width,
+        "weight_hh": kernel.pack(weight_hh_GH),
+        "zeros": grad_BTH.new_zeros(width),
+        "out_grads": grad_BTH,
+        "scratch": scratch_BH,
+        "grads": grads_BTG,
+    }
+    if mode == "GRU":
+        gates_BTG, new_gate_BTH = others
+        new_gate_grads_BTH = torch.empty_like(new_gate_BTH)
+        kernel.call(
+            "gru_backward",
+            **common,
+            carry=carry_BH,
+            states=states_BTH,
+            gates=gates_BTG,
+            new_gate=new_gate_BTH,
+            new_gate_grads=new_gate_grads_BTH,
+        )
+        return grads_BTG, new_gate_grads_BTH
+    if mode == "LSTM":
+        gates_BTG, cells_BTH = others
+        kernel.call("lstm_backward", **common, carry=carry_BH, cells=cells_BTH, gates=gates_BTG)
+        return grads_BTG, None
+    kernel.call("rnn_backward", **common, relu=int(mode == "RNN_RELU"), states=states_BTH)
+    return grads_BTG, None
