@@ -81,8 +81,8 @@ def main(options: argparse.Namespace) -> None:
         leakage = leaks(systems, progress)
     if options.save is not None:
         keep(systems, options.save, leakage=leakage, common=options.common)
-    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     warnings = tuple(_warnings(systems))
+    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
         pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)

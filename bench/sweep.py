@@ -203,8 +203,8 @@ def _number(value: float) -> float | None:
 
 def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    for caution in result["cautions"]:
-        STDOUT.print(caution, markup=False)
+    for sentence in (*result["cautions"], *comparison.assumptions):
+        STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
     if comparison.variants["num_seeds"].any():

@@ -138,9 +138,8 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    first = systems[0]
-    notes = (*study_cautions(folder), *first.notes)
-    return [replace(first, notes=notes, no_verdict=missing), *systems[1:]]
+    notes = (*study_cautions(folder), *systems[0].notes)
+    return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:

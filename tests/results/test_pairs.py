@@ -179,9 +179,8 @@ def test_more_runs_of_a_system_are_pooled() -> None:
     assert found["num_seeds"] == 2
     assert found["num_ref_words"] == 2 * 120 * WORDS
     assert found["wer"] == pytest.approx(found["errors"] / found["num_ref_words"])
-    # Two seeds so far apart say little about a third.
-    assert found["low"] > 0
-    assert found["high"] > 1
+    # Two seeds so far apart say nothing about a third.
+    assert np.isnan([found["low"], found["high"]]).all()
 
 
 def test_a_single_speaker_is_resampled_by_utterance_and_it_is_said() -> None:
