@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.core.paths import OUT, write_json
+from bench.core.files import write_json
+from bench.core.paths import OUT
 from bench.costs.measure import Costs
 
 FILE = "speed.json"

@@ -27,6 +27,7 @@ from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.store import build_store
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, Tracker, TrackingTarget
+from bench.runs.state import State
 from bench.training.clocks import COMPUTED
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
@@ -199,7 +200,7 @@ def _contest(
             before_save=tracker.sync,
         )
     finally:
-        tracker.close("killed")
+        tracker.close(State.KILLED)
     if not contest.is_over:
         raise UserError(
             f"each round needs {effort.turn_seconds:g} s of training, but {config.variant} "

@@ -27,9 +27,8 @@ from typing import IO, Self
 
 from bench.core.config import from_dict
 from bench.core.errors import LeaseLostError, UnwritableError, UserError
+from bench.core.files import standing_still, this_process, write_json
 from bench.core.parsing import parse_json
-from bench.core.paths import write_json
-from bench.queue.claim import standing_still, this_process
 
 FILE = "lease.json"
 GRACE_SECONDS = 60.0

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from bench.core.seeding import derive
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import Lease, LeaseWatch
-from bench.queue.storage import QueueStorage, patient
+from bench.queue.storage import QueueStorage, retried
+from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.search import distribution, make_pruner, make_sampler, rank_last
 from bench.study.space import Value
@@ -29,6 +30,16 @@ TakeLease = Callable[[Path], Lease]
 
 SLOT = "slot"
 STATE = "state"
+
+TRIAL_STATES: Mapping[State, TrialState] = {
+    State.FINISHED: TrialState.COMPLETE,
+    State.CUT: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    # Not FAIL, which would teach the sampler nothing.
+    State.DIVERGED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""What Optuna is told of how a run ended; the run's own state goes beside it, under STATE."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,11 @@ class SlotQueue:
         self._name = f"{definition.name}/{system}"
         self._loaded: Study | None = None
 
-    @patient
+    @retried
     def prepare(self) -> None:
         """Create the study and enqueue the slots that are missing; the launcher calls it before any
         worker."""
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=self._name,
@@ -83,7 +94,7 @@ class SlotQueue:
                     fixed = self._defaults() if slot == 0 else {}
                     study.enqueue_trial(fixed, user_attrs={SLOT: slot})
 
-    @patient
+    @retried
     def slots(self) -> list[Slot]:
         """Every slot, in order."""
         return self._slots()
@@ -96,10 +107,10 @@ class SlotQueue:
         """Where trial ("trial") or confirm run ("confirm") `slot` keeps its record."""
         return run_folder(self._folder, self._system, kind, slot)
 
-    @patient
+    @retried
     def reclaim(self, watch: LeaseWatch) -> None:
         """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             held = set()
             for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
                 if watch.is_held(lease.parent):
@@ -113,24 +124,24 @@ class SlotQueue:
                 if slot is not None and self.folder_of("trial", slot) not in held:
                     self._give_back(trial.number)
 
-    @patient
+    @retried
     def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
         """The next waiting trial with the lease on its run, or None if there is none."""
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None
             trial = study.ask(self._distributions())
             return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
 
-    @patient
+    @retried
     def take_confirm(self, slot: int, take_lease: TakeLease) -> Lease | None:
         """The lease on confirm run `slot`, or None if another worker has it."""
         folder = self.folder_of("confirm", slot)
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             return None if LeaseWatch().is_held(folder) else take_lease(folder)
 
-    @patient
+    @retried
     def give_back(self, number: int) -> None:
         """Let another worker have trial `number`; it keeps its number, settings and reports."""
         self._give_back(number)
@@ -140,24 +151,17 @@ class SlotQueue:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
-    @patient
-    def end(self, trial: Trial, outcome: str, value: float | None) -> None:
-        """Record how `trial` ended; `value` is its best valid WER, if it has one."""
-        state = {
-            "finished": TrialState.COMPLETE,
-            "cut": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            # Not failed, which would teach the sampler nothing.
-            "diverged": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-        }[outcome]
+    @retried
+    def end(self, trial: Trial, end: RunEnd) -> None:
+        """Copy to the queue how the run of `trial` ended."""
+        state = TRIAL_STATES[end.state]
         study = self._load()
         if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-            return  # told before, when the answer did not come through
-        trial.set_user_attr(STATE, outcome)
-        if outcome == "diverged":
+            return  # told before, and the answer was lost
+        trial.set_user_attr(STATE, end.state.value)
+        if end.state == State.DIVERGED:
             rank_last(trial)
-        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        study.tell(trial, end.valid_wer if state == TrialState.COMPLETE else None, state=state)
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:

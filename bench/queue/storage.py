@@ -23,17 +23,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bench.core.config import digest
 from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.files import LOCK_SECONDS, exclusive_lock, write_text
 from bench.core.masking import mask
-from bench.core.paths import write_text
-from bench.queue.claim import CLAIM_SECONDS, claimed
-from bench.queue.claim import FILE as CLAIM
 from bench.queue.journal import WholeLinesBackend
 from bench.queue.lease import LeaseWatch
 
 JOURNAL, QUEUE = "optuna.journal", "queue.txt"
+LOCK = ".claim.lock"
+"""In a folder of runs: the lock under which runs are given out."""
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
-ALONE_POLL_SECONDS = 0.5
+LEASE_POLL_SECONDS = 0.5
 _REFUSAL = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
 )
@@ -74,7 +74,9 @@ class QueueStorage:
             if engine.dialect.name == "postgresql":
                 self._engine = engine
             patience = 0.0 if engine.dialect.name == "sqlite" else PATIENCE_SECONDS
-            self.optuna = patiently(lambda: self._open_tables(url), patience_seconds=patience)
+            self.optuna = retry_until_available(
+                lambda: self._open_tables(url), patience_seconds=patience
+            )
         except ModuleNotFoundError as error:
             raise UserError(
                 f"storage {mask(url)} needs the package {error.name}, which is not installed; "
@@ -88,7 +90,7 @@ class QueueStorage:
 
     def _open_tables(self, url: str) -> BaseStorage:
         try:
-            with self.claim():
+            with self.exclusive_lock():
                 return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except OperationalError as error:
             if not _REFUSAL.search(str(error.orig)):
@@ -106,10 +108,10 @@ class QueueStorage:
             engine.dispose()
 
     @contextmanager
-    def claim(self) -> Iterator[None]:
+    def exclusive_lock(self) -> Iterator[None]:
         """Only one process at a time, of all that work on the study, is inside; for moments.
 
-        A database ends the session of one that stands still inside for CLAIM_SECONDS, so that the
+        A database ends the session of one that stands still inside for LOCK_SECONDS, so that the
         others go on.
 
         Raises:
@@ -117,13 +119,13 @@ class QueueStorage:
             UnwritableError: the lock's file cannot be written.
         """
         if self._engine is None:
-            with claimed(self._folder / CLAIM):
+            with exclusive_lock(self._folder / LOCK, patience_seconds=LOCK_SECONDS):
                 yield
             return
         key = int(digest(self._folder.name)[:15], 16)
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             # The server ends the session, and frees the lock, of a client that is silent.
-            limit = sqlalchemy.text(f"SET idle_session_timeout = '{CLAIM_SECONDS:.0f}s'")
+            limit = sqlalchemy.text(f"SET idle_session_timeout = '{LOCK_SECONDS:.0f}s'")
             connection.execute(limit)
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
             try:
@@ -134,7 +136,7 @@ class QueueStorage:
                     connection.execute(sqlalchemy.text("RESET idle_session_timeout"))
 
     @contextmanager
-    def alone(self, *, grace_seconds: float) -> Iterator[None]:
+    def exclusive_lease(self, *, grace_seconds: float) -> Iterator[None]:
         """Only one process at a time is inside, for as long as it takes: a lease on the study's
         folder.
 
@@ -144,12 +146,12 @@ class QueueStorage:
         """
         watch = LeaseWatch()
         while True:
-            with self.claim():
+            with self.exclusive_lock():
                 lease = watch.take(self._folder, grace_seconds=grace_seconds)
             if lease is not None:
                 break
             watch.check_holder(self._folder)
-            time.sleep(ALONE_POLL_SECONDS)
+            time.sleep(LEASE_POLL_SECONDS)
         with lease:
             yield
 
@@ -230,7 +232,7 @@ def _parsed(url: str) -> sqlalchemy.URL:
         ) from error
 
 
-def patiently(
+def retry_until_available(
     call: Callable[[], T],
     *,
     patience_seconds: float = PATIENCE_SECONDS,
@@ -263,12 +265,12 @@ def patiently(
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def patient(method: Callable[P, T]) -> Callable[P, T]:
-    """`method`, called `patiently`."""
+def retried(method: Callable[P, T]) -> Callable[P, T]:
+    """`method`, called by `retry_until_available`."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return patiently(lambda: method(*args, **kwargs))
+        return retry_until_available(lambda: method(*args, **kwargs))
 
     return call
 

@@ -24,8 +24,7 @@ from bench.queue.lease import LeaseWatch
 from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
 from bench.runs import RunRecord, TrackingTarget
-from bench.runs.record import RUN
-from bench.runs.run import is_recorded
+from bench.runs.state import State, has_ended, read_state
 from bench.study.definition import StudyDefinition
 from bench.workers.engine import Engine, Worker
 from bench.workers.worker import Assignment
@@ -199,7 +198,7 @@ class Launcher:
         return {lease.parent for lease in self._folder.glob(f"runs/*/*/{LEASE}")}
 
     def _is_confirmed(self, folder: Path) -> bool:
-        return folder in self._confirmed or is_recorded(folder)
+        return folder in self._confirmed or has_ended(folder)
 
     def _end_frozen_workers(self, held: set[Path]) -> None:
         """End workers of ours that stand still, so that their runs go on; name those of others."""
@@ -343,8 +342,8 @@ class Launcher:
             folder = self._queues[running.assignment.system].folder_of(
                 running.assignment.kind, running.slot
             )
-            if (folder / RUN).exists() and not is_recorded(folder):
-                RunRecord(folder).close("killed", {})
+            if read_state(folder) == State.RUNNING:
+                RunRecord(folder).close(State.KILLED, {})
         raise OutOfHostMemoryError(f"{running.label}: its worker died, {why}")
 
     def _tell_end(self, running: _Running) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.config import from_dict
-from bench.core.paths import write_json
+from bench.core.files import write_json
+from bench.runs.layout import read_json
 from bench.runs.mlflow.uri import display_uri
-from bench.runs.record import read_json, read_summary
+from bench.runs.state import read_summary
 
 FILE = "sent.json"
 

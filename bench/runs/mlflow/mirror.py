@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 from bench.core.config import flatten
-from bench.core.paths import write_json
-from bench.runs.mlflow.cursor import Cursor
-from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
-from bench.runs.mlflow.names import metric_name
-from bench.runs.mlflow.store import PARENT_TAG, MlflowStore
-from bench.runs.record import (
+from bench.core.files import exclusive_lock, write_json
+from bench.runs.layout import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
@@ -30,14 +25,17 @@ from bench.runs.record import (
     RUN,
     SCORED,
     SUMMARY,
-    TRAINED,
     WATCH,
     read_json,
     read_lines,
     read_run,
-    read_summary,
-    to_milliseconds,
 )
+from bench.runs.mlflow.cursor import Cursor
+from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
+from bench.runs.mlflow.names import metric_name
+from bench.runs.mlflow.store import PARENT_TAG, MlflowStore
+from bench.runs.record import to_milliseconds
+from bench.runs.state import TRAINED, read_summary
 
 STATUS = {
     "finished": "FINISHED",
@@ -49,7 +47,7 @@ STATUS = {
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
-LOCK, LOCK_SECONDS = ".sending.lock", 60.0
+LOCK = ".sending.lock"
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
 """Its decodes are shown as a table: every run that trains to its end scores it, trials too."""
@@ -61,11 +59,11 @@ def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -
     `parent_run_id` spares looking for the parent of a trial or confirm run.
 
     Raises:
-        filelock.Timeout: another process has been sending this run for a minute.
+        TemporaryError: another process has been sending this run for a minute.
         Exception: of many types; the store does not take it.
     """
     # A worker that ends and a launcher that joins may send at once: both would make the run.
-    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+    with exclusive_lock(folder / LOCK):
         _mirror(folder, store, parent_run_id)
 
 

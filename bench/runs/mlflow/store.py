@@ -48,7 +48,7 @@ class MlflowStore:
         Artifacts of a SQLite store lie beside its file, in mlartifacts/.
         """
         if study not in self._experiments:
-            with _alone(self.uri):
+            with _exclusive_lock(self.uri):
                 found = self.client.get_experiment_by_name(study)
                 if found is None:
                     where = str(self._artifacts / study) if self._artifacts else None
@@ -67,7 +67,7 @@ class MlflowStore:
         if (study, variant) not in self._parents:
             tags = {"study": study, "variant": variant, "kind": "parent"}
             experiment = self.experiment(study)
-            with _alone(self.uri):
+            with _exclusive_lock(self.uri):
                 found = self.find_run(experiment, tags)
                 run = found or self.create_run(experiment, variant, {**tags, "state": "running"})
             self._parents[study, variant] = run.info.run_id
@@ -161,7 +161,7 @@ def connect(uri: str) -> MlflowStore:
         Exception: of many types; a server that does not answer.
     """
     try:
-        with _alone(uri):
+        with _exclusive_lock(uri):
             if (file := sqlite_file(uri)) and not file.exists():
                 _create(file)
             store = MlflowStore(uri)
@@ -203,7 +203,7 @@ def as_params(params: Mapping[str, Any]) -> dict[str, str]:
     return {key: _short(value, MAX_PARAM_LENGTH) for key, value in params.items()}
 
 
-def _alone(uri: str) -> AbstractContextManager[None]:
+def _exclusive_lock(uri: str) -> AbstractContextManager[None]:
     """Within, no other process of this machine makes something in the store at `uri`."""
     return cache_lock(f"mlflow-{digest(str(sqlite_file(uri) or uri))}")
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
+from bench.runs.layout import RUN
 from bench.runs.mlflow.cursor import is_behind
 from bench.runs.mlflow.defaults import set_mlflow_defaults
 from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, in_markdown
@@ -21,7 +22,6 @@ from bench.runs.mlflow.uri import display_uri, first_line, reason_of_outage, tra
 from bench.runs.mlflow.views import COLOR_TAG, COLORS
 from bench.runs.provenance import environment
 from bench.runs.reader import Tables, confirmed, read_study
-from bench.runs.record import RUN
 
 if TYPE_CHECKING:
     from bench.runs.mlflow.store import MlflowStore

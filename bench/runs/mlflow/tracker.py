@@ -12,6 +12,7 @@ from bench.runs.mlflow.defaults import set_mlflow_defaults
 from bench.runs.mlflow.uri import display_uri, first_line
 from bench.runs.provenance import environment, git_diff
 from bench.runs.record import RunIdentity, RunRecord
+from bench.runs.state import State
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
@@ -80,7 +81,7 @@ class Tracker:
 
     def close(
         self,
-        state: str,
+        state: State,
         metrics: Mapping[str, float] | None = None,
         *,
         error_kind: str | None = None,
