@@ -56,14 +56,35 @@ def rivals(setting: Setting, model: AcousticModel) -> Iterator[Mapping[str, Cont
         yield {name: partial(contend, name) for name in ("family", "plain")}
 
 
+class DirectLog:
+    """A run in MLflow, to which metrics are sent one at a time while training waits: how most
+    training scripts do it, and what `bench.runs.Tracker` avoids."""
+
+    def __init__(self, uri: str, name: str) -> None:
+        """Create the run `name`.
+
+        Raises:
+            UserError: a store that cannot be opened.
+        """
+        # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
+        from bench.runs.mlflow.store import connect
+
+        store = connect(uri)
+        self._client = store.client
+        self._run_id = store.create_run(store.experiment("direct"), name, {}).info.run_id
+
+    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send each of `metrics`, and wait for each."""
+        for key, value in metrics.items():
+            self._client.log_metric(self._run_id, key, value, step=step)
+
+
 _baselines: dict[str, Baseline] = {}
 """Of this process, which is the one begun by `rivals`."""
 
 
 def _prepare(setting: Setting) -> None:
-    # Here, not at the top: mlflow takes 1.5 s to import, and --help shall not wait for it.
     set_mlflow_defaults()
-    from bench.runs.mlflow.direct import DirectLog
 
     torch.set_num_threads(1)
     config, device = setting.config, resolve_device(setting.device)

@@ -2,8 +2,18 @@
 
 A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
 whose worker stopped or died goes back to waiting under its own number, so that the storage never
-holds more trials than the budget has. A worker holds a lease on its run (`bench.queue.lease`),
-which is how a dead worker's trial is told from a slow one.
+holds more trials than the budget has.
+
+    Optuna's trial      run folder                  lease       what it means
+    WAITING             waiting, running, killed    no          free; `take` gives it out
+    WAITING             an end                      no          the next worker copies the end
+    RUNNING             any                         held        a worker has it
+    RUNNING             any                         gone        `reclaim` makes it WAITING
+    COMPLETE, PRUNED,   an end                      any         over; TRIAL_STATES says which
+    FAIL
+
+So Optuna's state decides who may run a slot, and never how a run ended: that is read off the folder
+(`bench.runs.state`) and copied by `end`, as often as needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,7 +73,7 @@ class Slot:
 class SlotQueue:
     """The slots of one system.
 
-    Each method bears a database that is gone for a while, and raises TemporaryError if it stays so.
+    Each method waits out a short outage of the database; TemporaryError after a long one.
     """
 
     def __init__(
@@ -109,7 +119,8 @@ class SlotQueue:
 
     @retried
     def reclaim(self, watch: LeaseWatch) -> None:
-        """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
+        """Break the leases of workers that are gone, by what `watch` has seen; their trials wait
+        again."""
         with self._queue.exclusive_lock():
             held = set()
             for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
@@ -117,7 +128,8 @@ class SlotQueue:
                     held.add(lease.parent)
                 else:
                     watch.break_(lease.parent)
-            # Only now, since a worker tells the end of its trial before it gives up its lease.
+            # Read after the leases: a worker tells the queue the end before it releases its lease,
+            # so a trial without one that still runs has not been ended.
             for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 slot = trial.user_attrs.get(SLOT)
                 # Taken under the same claim as the lease: without one nobody works on it.

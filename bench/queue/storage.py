@@ -1,8 +1,17 @@
 """Where a study's queue is kept: a journal file, SQLite or PostgreSQL, by Optuna.
 
-A file serves the processes of one machine, PostgreSQL those of many. What must not happen twice at
-the same time (making the tables, taking a trial, writing the report) happens under `claim`, which
-is as wide: a lock on a file, or one of PostgreSQL's own.
+    queue        serves                        its lock (`QueueStorage.exclusive_lock`)
+    journal      processes of one machine      flock on .claim.lock in the study's folder
+    SQLite       one process                   the same
+    PostgreSQL   machines                      pg_advisory_lock, of a session that the server ends
+                                               when its client is silent
+
+Optuna makes each call atomic, not two calls: between "is a trial waiting?" and "it is mine" another
+worker may take it, and two processes that create the tables ruin them. Such pairs happen under the
+lock, for moments. What takes longer (writing the report) happens under a lease on the study's
+folder, which has a heartbeat.
+
+The queue says who may run what. How a run ended is copied into it from the run's folder.
 """
 
 import contextlib
@@ -95,7 +104,7 @@ class QueueStorage:
         except OperationalError as error:
             if not _REFUSAL.search(str(error.orig)):
                 raise
-            # No outage: to wait, or to be started again, would mend nothing.
+            # Not an outage: waiting or starting again would not help.
             raise UserError(
                 f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
                 "or put the password into PGPASSWORD or ~/.pgpass"
@@ -109,10 +118,9 @@ class QueueStorage:
 
     @contextmanager
     def exclusive_lock(self) -> Iterator[None]:
-        """Only one process at a time, of all that work on the study, is inside; for moments.
+        """A lock among all processes that work on the study, to be held for moments.
 
-        A database ends the session of one that stands still inside for LOCK_SECONDS, so that the
-        others go on.
+        A database ends the session of a holder that is silent for LOCK_SECONDS.
 
         Raises:
             TemporaryError: a process of a queue in a file stands still inside; names it.
@@ -124,7 +132,8 @@ class QueueStorage:
             return
         key = int(digest(self._folder.name)[:15], 16)
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            # The server ends the session, and frees the lock, of a client that is silent.
+            # A client that stands still (Ctrl-Z) would keep the lock for ever: the server ends its
+            # session, which frees the lock.
             limit = sqlalchemy.text(f"SET idle_session_timeout = '{LOCK_SECONDS:.0f}s'")
             connection.execute(limit)
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
@@ -137,8 +146,7 @@ class QueueStorage:
 
     @contextmanager
     def exclusive_lease(self, *, grace_seconds: float) -> Iterator[None]:
-        """Only one process at a time is inside, for as long as it takes: a lease on the study's
-        folder.
+        """A lease on the study's folder, to be held for as long as it takes.
 
         Raises:
             TemporaryError: a process of this machine stands still inside; names it.
@@ -240,7 +248,7 @@ def retry_until_available(
 ) -> T:
     """The result of `call`, tried again with growing pauses while the database does not answer.
 
-    `call` must bear to be repeated after it was done in part.
+    `call` must be safe to repeat after it was done in part.
 
     Raises:
         TemporaryError: the database is still gone after `patience_seconds`, or `is_stopped`.
@@ -276,7 +284,8 @@ def retried(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def stop_behind(error: BaseException) -> BaseException | None:
-    """The request to stop that met a library in mid-call, which then failed in its own way."""
+    """The request to stop that interrupted a library call, if `error` is what the library made of
+    it."""
     behind = error.__context__
     while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
         behind = behind.__context__

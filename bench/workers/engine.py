@@ -29,9 +29,13 @@ from bench.workers.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
 
-PRELOADED = ("bench.workers.worker", "bench.runs.mlflow.preload", "torch._dynamo")
-"""Imported once, by the server that workers are forked from, which passes over what it does not
-find. The last is what a process's first optimizer imports, for a second."""
+PRELOADED = (
+    "bench.workers.worker",
+    "bench.runs.mlflow.store",
+    "mlflow.store.tracking.sqlalchemy_store",  # else at the first connection, 0.6 s
+    "torch._dynamo",  # else at a process's first optimizer, 1 s
+)
+"""Imported once, by the server that workers are forked from, which skips what it does not find."""
 
 
 MAX_SOCKET_FOLDER_BYTES = 70

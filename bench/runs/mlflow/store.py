@@ -17,17 +17,14 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.paths import cache_lock
+from bench.runs.mlflow.pages import TABLES_TAG, view_tags
 from bench.runs.mlflow.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
-from bench.runs.mlflow.views import view_tags
 from bench.runs.record import timestamp, to_milliseconds
 
 T = TypeVar("T")
 
 # Limits of one log_batch call and of one value, as MLflow states them.
 MAX_METRICS, MAX_PARAMS, MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 1000, 100, 6000, 5000
-
-# What MLflow's UI reads: its tree of runs, its tables.
-PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
 
 
 class MlflowStore:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.masking import mask
-from bench.runs.mlflow.defaults import set_mlflow_defaults
-from bench.runs.mlflow.uri import display_uri, first_line
+from bench.runs.mlflow.mirror import mirror
+from bench.runs.mlflow.uri import display_uri, first_line, set_mlflow_defaults
 from bench.runs.provenance import environment, git_diff
 from bench.runs.record import RunIdentity, RunRecord
 from bench.runs.state import State
@@ -102,7 +102,6 @@ class Tracker:
             is_last = self._closing.wait(pause)
             try:
                 # Here, not at the top: training goes on while mlflow is imported.
-                from bench.runs.mlflow.mirror import mirror
                 from bench.runs.mlflow.store import connect
 
                 store = store or connect(self._target.uri)

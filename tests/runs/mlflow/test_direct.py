@@ -1,6 +1,6 @@
 """Metrics sent one at a time."""
 
-from bench.runs.mlflow.direct import DirectLog
+from bench.costs.rivals import DirectLog
 from tests.runs.conftest import STORE, Lab
 
 

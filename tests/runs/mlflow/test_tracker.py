@@ -12,8 +12,7 @@ from bench.core.errors import UserError
 from bench.runs import TrackingTarget, flush_unsent
 from bench.runs.layout import METRICS, RUN
 from bench.runs.mlflow import mirror, store
-from bench.runs.mlflow.cursor import FILE as CURSOR
-from bench.runs.mlflow.cursor import is_behind
+from bench.runs.mlflow.mirror import CURSOR, is_behind
 from bench.runs.mlflow.mirror import mirror as copy
 from bench.runs.mlflow.store import connect
 
