@@ -132,7 +132,7 @@ class SlotQueue:
             # so a trial without one that still runs has not been ended.
             for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 slot = trial.user_attrs.get(SLOT)
-                # Taken under the same claim as the lease: without one nobody works on it.
+                # Taken under the same lock as the lease: without a lease nobody works on it.
                 if slot is not None and self.folder_of("trial", slot) not in held:
                     self._give_back(trial.number)
 

@@ -117,7 +117,7 @@ class Tracker:
     def _say_down(self, error: Exception) -> None:
         if not self._is_down:
             _logger.warning(
-                "tracking: %s takes nothing at present (%s); %s keeps it for later",
+                "MLflow at %s is unreachable (%s); records stay in %s and are uploaded later",
                 display_uri(self._target.uri),
                 first_line(error),
                 self._record.folder,
@@ -127,5 +127,5 @@ class Tracker:
 
     def _say_up(self) -> None:
         if self._is_down:
-            _logger.info("tracking: %s takes everything again", display_uri(self._target.uri))
+            _logger.info("MLflow at %s is reachable again", display_uri(self._target.uri))
         self._is_down = False
