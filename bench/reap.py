@@ -16,18 +16,18 @@ from pathlib import Path
 
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
+from bench.core.files import exclusive_lock
 from bench.core.paths import OUT, SINGLE_RUNS
-from bench.queue.claim import FILE as CLAIM
-from bench.queue.claim import claimed
 from bench.queue.lease import GRACE_SECONDS, LeaseWatch
 from bench.queue.slots import SlotQueue
-from bench.queue.storage import QueueStorage, is_queue_of
+from bench.queue.storage import LOCK, QueueStorage, is_queue_of
 from bench.runs import RunRecord, StudyTracker, flush_unsent
-from bench.runs.record import RUN, SUMMARY
+from bench.runs.layout import RUN
+from bench.runs.state import State, read_state
 from bench.study.definition import find_study, load, studies_newest_first
 
 POLL_SECONDS = 0.5
-Claim = Callable[[], AbstractContextManager[None]]
+Lock = Callable[[], AbstractContextManager[None]]
 
 _logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
@@ -42,16 +42,16 @@ def main(options: argparse.Namespace) -> None:
     watch = LeaseWatch()
     closed: list[Path] = []
     if not options.study:
-        closed += _close(SINGLE_RUNS, watch, partial(claimed, SINGLE_RUNS / CLAIM))
+        closed += _close(SINGLE_RUNS, watch, partial(exclusive_lock, SINGLE_RUNS / LOCK))
         flush_unsent(SINGLE_RUNS)
     deadline = time.monotonic() + options.wait
     for folder in folders:
         with _queue_of(folder, options.storage) as storage:
-            claim = storage.claim if storage else partial(claimed, folder / CLAIM)
-            closed += _close(folder, watch, claim)
+            lock = storage.exclusive_lock if storage else partial(exclusive_lock, folder / LOCK)
+            closed += _close(folder, watch, lock)
             while _held(folder, watch) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-                closed += _close(folder, watch, claim)
+                closed += _close(folder, watch, lock)
             if not _held(folder, watch):
                 _free(folder, storage, watch)
         flush_unsent(folder)
@@ -75,7 +75,7 @@ def main(options: argparse.Namespace) -> None:
 def _open(folder: Path) -> list[Path]:
     """The runs below `folder` that have begun and not ended."""
     runs = [path.parent for path in sorted(folder.rglob(RUN))]
-    return [run for run in runs if not (run / SUMMARY).exists()]
+    return [run for run in runs if read_state(run) == State.RUNNING]
 
 
 def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
@@ -83,16 +83,16 @@ def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
     return [run for run in _open(folder) if watch.is_held(run)]
 
 
-def _close(folder: Path, watch: LeaseWatch, claim: Claim) -> Iterator[Path]:
+def _close(folder: Path, watch: LeaseWatch, lock: Lock) -> Iterator[Path]:
     """Record of each dead run that it was killed; a sweep goes on with it all the same."""
     for run in _open(folder):
-        with claim():
+        with lock():
             lease = watch.take(run, grace_seconds=GRACE_SECONDS)
         if lease is None:
             continue
         with lease:  # so that no worker begins with it meanwhile
-            if not (run / SUMMARY).exists():
-                RunRecord(run).close("killed", {})
+            if read_state(run) == State.RUNNING:
+                RunRecord(run).close(State.KILLED, {})
                 yield run
 
 

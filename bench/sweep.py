@@ -51,7 +51,7 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 def main(options: argparse.Namespace) -> None:
     """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
     verdict."""
-    stop = _StopRequest()
+    stop = _StopSignal()
     _warn_of_password(options.storage)
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
@@ -79,12 +79,12 @@ def _sweep(
     definition: StudyDefinition,
     storage: QueueStorage,
     engine: Engine,
-    stop: "_StopRequest",
+    stop: "_StopSignal",
 ) -> tuple[Comparison, ReportInput, dict[str, Any]]:
     """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
     prints."""
     folder = OUT / definition.name
-    with storage.alone(grace_seconds=options.grace):
+    with storage.exclusive_lease(grace_seconds=options.grace):
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
@@ -108,7 +108,7 @@ def _sweep(
             tracker.stop("killed" if is_stop else "failed")
         raise
 
-    with storage.alone(grace_seconds=options.grace):
+    with storage.exclusive_lease(grace_seconds=options.grace):
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
@@ -238,7 +238,7 @@ def _warn_of_password(storage_url: str | None) -> None:
         )
 
 
-class _StopRequest:
+class _StopSignal:
     """SIGTERM stops the program where it is; where a library takes the exception for a failure of
     its own (a database's driver, an HTTP client), the launcher's next look does."""
 

@@ -21,13 +21,14 @@ from rich.progress import TaskID
 from bench.core.config import Resolved, digest
 from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
+from bench.core.files import exclusive_lock
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import load_corpus, require_splits
-from bench.queue.claim import FILE as CLAIM
-from bench.queue.claim import claimed
 from bench.queue.lease import GRACE_SECONDS, Lease, LeaseWatch
+from bench.queue.storage import LOCK
 from bench.runs import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
-from bench.runs.run import RunPlan, attempts_so_far, datasets, perform
+from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run
+from bench.runs.state import State
 from bench.study.request import single_run_of
 from bench.training.config import RunConfig, check_training_memory
 from bench.training.device import resolve_device
@@ -37,8 +38,8 @@ _logger = logging.getLogger("bench.train")  # run with -m, __name__ is "__main__
 
 
 class _Watcher:
-    """Shows truth and prediction of the watch utterances at each evaluation; true once the user
-    wants to stop."""
+    """Shows truth and prediction of the watch utterances at each evaluation; returns KILLED once
+    the user wants to stop."""
 
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self._bars = bars
@@ -57,14 +58,14 @@ class _Watcher:
         self.stopped_by = signum
         _logger.warning("stopping after this step; run the same command again to go on")
 
-    def __call__(self, progress: Progress) -> bool:
+    def __call__(self, progress: Progress) -> State | None:
         self._bars.update(self._task, completed=progress.epoch, total=progress.num_epochs)
         if progress.evaluated:
             _logger.info("epoch %.0f: %s", progress.epoch, _told(progress.metrics))
             for transcript in progress.watch[:1]:
                 _logger.info("  truth:      %s", transcript.ref)
                 _logger.info("  prediction: %s", transcript.hyp)
-        return self.stopped_by is not None
+        return None if self.stopped_by is None else State.KILLED
 
 
 def _told(metrics: Mapping[str, float]) -> str:
@@ -95,27 +96,22 @@ def main(options: argparse.Namespace) -> None:
         plan = _plan(folder, resolved, corpus.digest, device, tracker.target)
         with progress_bars() as bars:
             watcher = _Watcher(bars, bars.add_task(name, total=None))
-            outcome, wer = perform(
-                plan,
-                watcher,
-                killed=lambda: watcher.stopped_by is not None,
-                pruned=lambda: False,
-                check_lease=lease.check,
-            )
-    if outcome == "killed":
+            end = execute_run(plan, watcher, check_lease=lease.check)
+    if end.state == State.KILLED:
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
         raise KeyboardInterrupt
     best = folder / "checkpoints" / "best.pt"
     checkpoint = str(best) if best.exists() else None
-    result = {"state": outcome, "valid_wer": wer, "checkpoint": checkpoint}
+    wer = end.valid_wer
+    result = {"state": end.state, "valid_wer": wer, "checkpoint": checkpoint}
     if options.json:
         cli.print_json({**result, "tracking_uri": tracker.tracking_uri})
     else:
         shown = "no WER" if wer is None else f"best valid WER {100 * wer:.2f} %"
         named = shlex.quote(checkpoint) if checkpoint else "no checkpoint"
-        STDOUT.print(f"{outcome}: {shown}\n{named}", markup=False)
-    if outcome == "diverged":
+        STDOUT.print(f"{end.state}: {shown}\n{named}", markup=False)
+    if end.state == State.DIVERGED:
         raise NoVerdictError(
             f"the run diverged: its loss was not finite for too long; {folder} keeps its record, "
             "and a lower --set optim.learning_rate=… may help"
@@ -129,7 +125,7 @@ def _lease_on(folder: Path) -> Lease:
         UserError: another process has it.
     """
     watch = LeaseWatch()
-    with claimed(SINGLE_RUNS / CLAIM):
+    with exclusive_lock(SINGLE_RUNS / LOCK):
         lease = watch.take(folder, grace_seconds=GRACE_SECONDS)
     if lease is None:
         raise UserError(

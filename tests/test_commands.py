@@ -18,8 +18,10 @@ from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
 from bench.results.report_input import command_of
 from bench.runs.run import RunPlan
+from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition
 from bench.study.request import definition_of
+from bench.training.progress import Progress
 from variants import VARIANTS
 
 VERBS = (
@@ -175,13 +177,16 @@ def test_train_that_is_stopped_says_whether_to_start_it_again(
     run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch,
     sent: list[signal.Signals], code: int,
 ) -> None:  # fmt: skip
-    def perform(*_: object, killed: Callable[[], bool], **__: object) -> tuple[str, None]:
+    def execute_run(_: RunPlan, report: Callable[[Progress], State | None], **__: object) -> RunEnd:
         for one in sent:
             signal.raise_signal(one)
-        assert killed()
-        return "killed", None
+        state = report(
+            Progress(step=1, epoch=0.5, num_epochs=1, seconds=1.0, metrics={}, evaluated=False)
+        )
+        assert state == State.KILLED
+        return RunEnd(state, None)
 
-    monkeypatch.setattr(train, "perform", perform)
+    monkeypatch.setattr(train, "execute_run", execute_run)
     ended = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
     assert ended[0] == code, ended[2]
     assert not list(tmp_path.glob("out/train/*/lease.json"))
@@ -200,7 +205,7 @@ def same_signals() -> Iterator[None]:
 def test_train_that_diverged_ends_with_1(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: list[str]
 ) -> None:
-    monkeypatch.setattr(train, "perform", lambda *arguments, **more: ("diverged", None))
+    monkeypatch.setattr(train, "execute_run", lambda *_, **__: RunEnd(State.DIVERGED, None))
     corpus = manifest(tmp_path, good)
     code, out, err = run("train", "--variant", "ds-gru", "--corpus", corpus, "--json")
     assert code == 1, err
@@ -240,7 +245,7 @@ def test_train_looks_at_a_run_only_once_it_has_it(
         return 0
 
     monkeypatch.setattr(train, "attempts_so_far", attempts)
-    monkeypatch.setattr(train, "perform", lambda *_, **__: ("finished", None))
+    monkeypatch.setattr(train, "execute_run", lambda *_, **__: RunEnd(State.FINISHED, None))
     code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
     assert (code, held) == (0, [True]), err
 
@@ -251,11 +256,11 @@ def test_train_refuses_a_run_that_another_has_and_names_that(
     arguments = ["--variant", "ds-gru", "--corpus", manifest(tmp_path, good)]
     ended: list[tuple[int, str, str]] = []
 
-    def perform(*_: object, **__: object) -> tuple[str, None]:
+    def execute_run(*_: object, **__: object) -> RunEnd:
         ended.append(run("train", *arguments))
-        return "finished", None
+        return RunEnd(State.FINISHED, None)
 
-    monkeypatch.setattr(train, "perform", perform)
+    monkeypatch.setattr(train, "execute_run", execute_run)
     assert run("train", *arguments)[0] == 0
     ((code, _, err),) = ended
     assert (code, err.count("\n")) == (2, 1)
@@ -265,11 +270,13 @@ def test_train_refuses_a_run_that_another_has_and_names_that(
 def test_a_train_whose_run_was_given_away_says_so_in_a_line(
     run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perform(plan: RunPlan, *_: object, check_lease: Callable[[], None], **__: object) -> None:
+    def execute_run(
+        plan: RunPlan, *_: object, check_lease: Callable[[], None], **__: object
+    ) -> None:
         with Lease.take(plan.folder, grace_seconds=60.0):
             check_lease()
 
-    monkeypatch.setattr(train, "perform", perform)
+    monkeypatch.setattr(train, "execute_run", execute_run)
     code, _, err = run("train", "--variant", "ds-gru", "--corpus", manifest(tmp_path, good))
     assert (code, err.count("\n")) == (75, 1), err
     assert "was given to another worker while this process gave no sign of life" in err

@@ -16,7 +16,7 @@ import pytest
 from bench import compare
 from bench.core import cli
 from bench.core.config import to_dict
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.systems import read_systems
 from bench.study.definition import FILE, define

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from bench.core.config import to_dict, updated
 from bench.core.errors import UserError
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.corpora.an4 import AN4
 from bench.data.corpora.commonvoice import COMMON_VOICE

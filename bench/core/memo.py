@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.core.errors import UserError
+from bench.core.files import write_json
 from bench.core.parsing import parse_json
-from bench.core.paths import cache_root, write_json
+from bench.core.paths import cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("variants/**/*.py", "bench/**/*.py", "sweeps/**/*.toml")

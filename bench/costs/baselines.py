@@ -98,10 +98,7 @@ _trainers: dict[str, "BaselineTrainer"] = {}
 
 
 def _build_trainers(setting: BaselineSetting) -> None:
-    # Imported here because mlflow takes 1.5 s to import, which --help would wait for.
     set_mlflow_defaults()
-    from bench.runs.mlflow.direct import DirectLog
-
     torch.set_num_threads(1)
     config, device = setting.config, resolve_device(setting.device)
     model, data = network_and_excerpt(config, setting.corpus, setting.minutes)
@@ -128,6 +125,29 @@ def _run_slice(name: str, seconds: float) -> Slice:
 
 Log = Callable[[Mapping[str, float], int], None]
 """``log(metrics, step)``; steps count from 1."""
+
+
+class DirectLog:
+    """A run in MLflow to which each metric is sent at once while training waits, as most training
+    scripts do (`bench.runs.Tracker` avoids that)."""
+
+    def __init__(self, uri: str, name: str) -> None:
+        """Create the run `name`.
+
+        Raises:
+            UserError: a store that cannot be opened.
+        """
+        # Imported here because mlflow takes 1.5 s to import, which --help would wait for.
+        from bench.runs.mlflow.store import connect
+
+        store = connect(uri)
+        self._client = store.client
+        self._run_id = store.create_run(store.experiment("direct"), name, {}).info.run_id
+
+    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send each of `metrics` and wait for it."""
+        for key, value in metrics.items():
+            self._client.log_metric(self._run_id, key, value, step=step)
 
 
 class PackedLayer(nn.Module):

@@ -25,6 +25,7 @@ from bench.costs.timings import (
 from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, Tracker, TrackingTarget
+from bench.runs.state import State
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
 from reports.input import BaselineSpeed, SpeedRow
@@ -229,7 +230,7 @@ def _run_benchmark(
             before_save=tracker.sync,
         )
     finally:
-        tracker.close("killed")
+        tracker.close(State.KILLED)
     if not benchmark.is_over:
         raise UserError(
             f"each round needs {effort.slice_seconds:g} s of training, but {config.variant} "

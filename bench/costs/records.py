@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.core.config import from_dict
 from bench.core.errors import UserError
-from bench.core.paths import OUT, write_json
+from bench.core.files import write_json
+from bench.core.paths import OUT
 from reports.input import SpeedRow
 
 FILE = "speed.json"

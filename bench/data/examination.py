@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from bench.core.config import digest
-from bench.core.paths import write_text
+from bench.core.files import write_text
 from bench.core.threads import ordered_map
 from bench.data.recording import (
     AudioError,

@@ -9,6 +9,7 @@ cache all the same, but pages that were read never count as memory of the traini
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import weakref
@@ -21,13 +22,13 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.core.paths import CACHE_VARIABLE, cache_root, write_json, writing_cache
+from bench.core.files import exclusive_lock, write_json
+from bench.core.paths import CACHE_VARIABLE, cache_root, writing_cache
 from bench.core.threads import ordered_map
 from bench.data.audio import read_utterance
 from bench.data.features import (
@@ -129,7 +130,8 @@ def open_store(
         return store
     with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.with_suffix(".lock")):
+        lock = folder.with_suffix(".lock")
+        with exclusive_lock(lock, patience_seconds=math.inf, on_wait=_say_waiting):
             # The process that held the lock before may have built it meanwhile.
             if (store := _open(folder, corpus)) is None:
                 if folder.exists():
@@ -153,17 +155,8 @@ def _open(folder: Path, corpus: Corpus) -> FeatureStore | None:
     return store
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; the system frees it when its process dies."""
-    lock = FileLock(path)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is computing these features; waiting for it")
-        held = lock.acquire()
-    with held:
-        yield
+def _say_waiting() -> None:
+    log.info("another process is computing these features; waiting for it")
 
 
 def build_store(

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 
 from bench.core.errors import UnwritableError
-from bench.core.paths import append_whole, cut_torn_line
+from bench.core.files import append_whole, truncate_incomplete_line
 
 LOCK_GRACE_SECONDS = 30
 """How long Optuna lets nothing be written before it takes a lock for one that a killed process
@@ -47,7 +47,7 @@ class WholeLinesBackend(BaseJournalBackend):
             self._lock.acquire()
             try:
                 with self._path.open("r+b", buffering=0) as handle:
-                    cut_torn_line(handle)
+                    truncate_incomplete_line(handle)
                     append_whole(handle, lines.encode())
             finally:
                 self._lock.release()

@@ -1,15 +1,22 @@
-"""Who works on a run: one worker at a time, and how the others see that it is gone.
+"""An exclusive claim on a run folder, held by one worker at a time, which others can see expire.
 
-The holder's name lies in ``lease.json`` in the run's folder, and a thread touches that file every
-few seconds. Others take the holder for gone when
+    lease.json   {host, pid, name, token, grace_seconds}     who
+                 the kernel's lock on the file               alive, as this host sees it
+                 the file's time of modification             alive, as other hosts see it
 
-- it ran on this host and the kernel has freed its lock on the file, so at once; or
-- it ran on another host, and the file has not been touched for as long as the holder allowed, by
-  the observer's own monotonic clock (the clocks of two machines are never compared).
+A thread of the holder touches the file six times per `grace_seconds`. Others take the holder for
+gone when
 
-A process of this host that is alive keeps its run, also if it stands still: whose it is nobody here
-knows, so that it is named (`LeaseWatch.check_holder`) and never killed. A worker of another host
-that wakes up after its run was given away finds another lease there, and stops.
+- it ran on this host and the kernel has freed its lock: at once, however it died; or
+- it ran on another host and the file has not been touched for `grace_seconds`, by the observer's
+  own monotonic clock. The file's time is only compared with itself: clocks of machines differ.
+
+A process of this host that is alive keeps its run even if it stands still, since it may be another
+user's: it is named (`LeaseWatch.check_holder`) and never killed. A worker of another host that
+wakes up after its run was given away finds another `token` in the file, and stops.
+
+A lease protects the folder; `bench.queue.storage.LOCK` protects the decision who gets it. Taking
+and breaking a lease happen under that lock, which is held for moments.
 """
 
 import fcntl
@@ -27,9 +34,8 @@ from typing import IO, Self
 
 from bench.core.config import from_dict
 from bench.core.errors import LeaseLostError, UnwritableError, UserError
+from bench.core.files import standing_still, this_process, write_json
 from bench.core.parsing import parse_json
-from bench.core.paths import write_json
-from bench.queue.claim import standing_still, this_process
 
 FILE = "lease.json"
 GRACE_SECONDS = 60.0
@@ -53,7 +59,7 @@ class Holder:
 
 
 class Lease:
-    """A run that is ours until we release it, or until others take us for gone."""
+    """An exclusive claim on a run folder, held until released or until its heartbeat expires."""
 
     def __init__(
         self, path: Path, holder: Holder, handle: IO[bytes], on_loss: Callable[[], None]
@@ -69,7 +75,7 @@ class Lease:
     def take(
         cls, folder: Path, *, grace_seconds: float, on_loss: Callable[[], None] = lambda: None
     ) -> Self:
-        """A lease on the run in `folder`, which nobody holds; the caller has seen to that.
+        """A lease on the run in `folder`; the caller has the lock, and knows of no other lease.
 
         `on_loss` is called, from a thread, if the run is given to another worker.
         """
@@ -83,7 +89,8 @@ class Lease:
         path, new = folder / FILE, folder / f".{FILE}.{holder.token}"
         write_json(new, asdict(holder))
         handle = new.open("r+b")
-        # Locked before it can be seen; the lock stays with the file when the name changes.
+        # Locked under a name that nobody looks for, then renamed. The lock belongs to the inode, so
+        # no observer ever sees a lease.json whose holder lives and which is not locked.
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         new.replace(path)
         lease = cls(path, holder, handle, on_loss)
@@ -91,7 +98,7 @@ class Lease:
         return lease
 
     def check(self) -> None:
-        """Return if the run is still ours.
+        """Return if this process still holds the run.
 
         Raises:
             LeaseLostError: it is not.
@@ -103,7 +110,7 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let others have the run."""
+        """Give up the claim."""
         self._released.set()
         self._thread.join()
         if self._is_ours():
@@ -188,7 +195,7 @@ class LeaseWatch:
     def take(
         self, folder: Path, *, grace_seconds: float, on_loss: Callable[[], None] = lambda: None
     ) -> Lease | None:
-        """A lease on the run in `folder`, or None if it is held; the caller has the claim on it."""
+        """A lease on the run in `folder`, or None if it is held; the caller holds the lock."""
         if self.is_held(folder):
             return None
         self.break_(folder)
@@ -211,7 +218,8 @@ class LeaseWatch:
         self._last_seen.pop(folder, None)
 
     def _silence(self, folder: Path, holder: Holder, touched: int) -> float:
-        """Seconds since the last sign of life that we have seen."""
+        """Seconds since this process first saw this token and time of modification, which is all
+        that it knows of the last heartbeat; 0 the first time it looks."""
         now, state = self._clock(), (holder.token, touched)
         before, since = self._last_seen.get(folder, (None, now))
         if state != before:
@@ -255,7 +263,7 @@ def _is_unlocked(path: Path) -> bool:
     """True if no living process of this host holds the lock on `path`."""
     try:
         with path.open("rb") as handle:
-            # Shared: those who ask do not get into each other's way.
+            # Shared, so that two observers who test at once do not take each other for the holder.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

@@ -2,8 +2,18 @@
 
 A slot is an Optuna trial that the launcher has enqueued. Workers take waiting trials, and a trial
 whose worker stopped or died goes back to waiting under its own number, so that the storage never
-holds more trials than the budget has. A worker holds a lease on its run (`bench.queue.lease`),
-which is how a dead worker's trial is told from a slow one.
+holds more trials than the budget has.
+
+    Optuna's trial      run folder                  lease       what it means
+    WAITING             waiting, running, killed    no          free; `take` gives it out
+    WAITING             an end                      no          the next worker copies the end
+    RUNNING             any                         held        a worker has it
+    RUNNING             any                         gone        `reclaim` makes it WAITING
+    COMPLETE, PRUNED,   an end                      any         over; TRIAL_STATES says which
+    FAIL
+
+So Optuna's state decides who may run a slot, and never how a run ended: that is read off the folder
+(`bench.runs.state`) and copied by `end`, as often as needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +29,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from bench.core.seeding import derive
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import Lease, LeaseWatch
-from bench.queue.storage import QueueStorage, patient
+from bench.queue.storage import QueueStorage, retried
+from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.search import distribution, make_pruner, make_sampler, rank_last
 from bench.study.space import Value
@@ -29,6 +40,16 @@ TakeLease = Callable[[Path], Lease]
 
 SLOT = "slot"
 STATE = "state"
+
+TRIAL_STATES: Mapping[State, TrialState] = {
+    State.FINISHED: TrialState.COMPLETE,
+    State.CUT: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    # Not FAIL, which would teach the sampler nothing.
+    State.DIVERGED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""What Optuna is told of how a run ended; the run's own state goes beside it, under STATE."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class Slot:
 class SlotQueue:
     """The slots of one system.
 
-    Each method bears a database that is gone for a while, and raises TemporaryError if it stays so.
+    Each method waits out a short outage of the database; TemporaryError after a long one.
     """
 
     def __init__(
@@ -66,11 +87,11 @@ class SlotQueue:
         self._name = f"{definition.name}/{system}"
         self._loaded: Study | None = None
 
-    @patient
+    @retried
     def prepare(self) -> None:
         """Create the study and enqueue the slots that are missing; the launcher calls it before any
         worker."""
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=self._name,
@@ -83,7 +104,7 @@ class SlotQueue:
                     fixed = self._defaults() if slot == 0 else {}
                     study.enqueue_trial(fixed, user_attrs={SLOT: slot})
 
-    @patient
+    @retried
     def slots(self) -> list[Slot]:
         """Every slot, in order."""
         return self._slots()
@@ -96,41 +117,43 @@ class SlotQueue:
         """Where trial ("trial") or confirm run ("confirm") `slot` keeps its record."""
         return run_folder(self._folder, self._system, kind, slot)
 
-    @patient
+    @retried
     def reclaim(self, watch: LeaseWatch) -> None:
-        """Free the runs whose worker is gone, by what `watch` has seen; trials wait again."""
-        with self._queue.claim():
+        """Break the leases of workers that are gone, by what `watch` has seen; their trials wait
+        again."""
+        with self._queue.exclusive_lock():
             held = set()
             for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
                 if watch.is_held(lease.parent):
                     held.add(lease.parent)
                 else:
                     watch.break_(lease.parent)
-            # Only now, since a worker tells the end of its trial before it gives up its lease.
+            # Read after the leases: a worker tells the queue the end before it releases its lease,
+            # so a trial without one that still runs has not been ended.
             for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 slot = trial.user_attrs.get(SLOT)
-                # Taken under the same claim as the lease: without one nobody works on it.
+                # Taken under the same lock as the lease: without a lease nobody works on it.
                 if slot is not None and self.folder_of("trial", slot) not in held:
                     self._give_back(trial.number)
 
-    @patient
+    @retried
     def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
         """The next waiting trial with the lease on its run, or None if there is none."""
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None
             trial = study.ask(self._distributions())
             return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
 
-    @patient
+    @retried
     def take_confirm(self, slot: int, take_lease: TakeLease) -> Lease | None:
         """The lease on confirm run `slot`, or None if another worker has it."""
         folder = self.folder_of("confirm", slot)
-        with self._queue.claim():
+        with self._queue.exclusive_lock():
             return None if LeaseWatch().is_held(folder) else take_lease(folder)
 
-    @patient
+    @retried
     def give_back(self, number: int) -> None:
         """Let another worker have trial `number`; it keeps its number, settings and reports."""
         self._give_back(number)
@@ -140,24 +163,17 @@ class SlotQueue:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
-    @patient
-    def end(self, trial: Trial, outcome: str, value: float | None) -> None:
-        """Record how `trial` ended; `value` is its best valid WER, if it has one."""
-        state = {
-            "finished": TrialState.COMPLETE,
-            "cut": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            # Not failed, which would teach the sampler nothing.
-            "diverged": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-        }[outcome]
+    @retried
+    def end(self, trial: Trial, end: RunEnd) -> None:
+        """Copy to the queue how the run of `trial` ended."""
+        state = TRIAL_STATES[end.state]
         study = self._load()
         if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-            return  # told before, when the answer did not come through
-        trial.set_user_attr(STATE, outcome)
-        if outcome == "diverged":
+            return  # told before, and the answer was lost
+        trial.set_user_attr(STATE, end.state.value)
+        if end.state == State.DIVERGED:
             rank_last(trial)
-        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        study.tell(trial, end.valid_wer if state == TrialState.COMPLETE else None, state=state)
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:

@@ -1,8 +1,17 @@
 """Where a study's queue is kept: a journal file, SQLite or PostgreSQL, by Optuna.
 
-A file serves the processes of one machine, PostgreSQL those of many. What must not happen twice at
-the same time (making the tables, taking a trial, writing the report) happens under `claim`, which
-is as wide: a lock on a file, or one of PostgreSQL's own.
+    queue        serves                        its lock (`QueueStorage.exclusive_lock`)
+    journal      processes of one machine      flock on .claim.lock in the study's folder
+    SQLite       one process                   the same
+    PostgreSQL   machines                      pg_advisory_lock, of a session that the server ends
+                                               when its client is silent
+
+Optuna makes each call atomic, not two calls: between "is a trial waiting?" and "it is mine" another
+worker may take it, and two processes that create the tables ruin them. Such pairs happen under the
+lock, for moments. What takes longer (writing the report) happens under a lease on the study's
+folder, which has a heartbeat.
+
+The queue says who may run what. How a run ended is copied into it from the run's folder.
 """
 
 import contextlib
@@ -23,17 +32,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bench.core.config import digest
 from bench.core.errors import TemporaryError, UnwritableError, UserError
+from bench.core.files import LOCK_SECONDS, exclusive_lock, write_text
 from bench.core.masking import mask
-from bench.core.paths import write_text
-from bench.queue.claim import CLAIM_SECONDS, claimed
-from bench.queue.claim import FILE as CLAIM
 from bench.queue.journal import WholeLinesBackend
 from bench.queue.lease import LeaseWatch
 
 JOURNAL, QUEUE = "optuna.journal", "queue.txt"
+LOCK = ".claim.lock"
+"""In a folder of runs: the lock under which runs are given out."""
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
-ALONE_POLL_SECONDS = 0.5
+LEASE_POLL_SECONDS = 0.5
 _REFUSAL = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
 )
@@ -74,7 +83,9 @@ class QueueStorage:
             if engine.dialect.name == "postgresql":
                 self._engine = engine
             patience = 0.0 if engine.dialect.name == "sqlite" else PATIENCE_SECONDS
-            self.optuna = patiently(lambda: self._open_tables(url), patience_seconds=patience)
+            self.optuna = retry_until_available(
+                lambda: self._open_tables(url), patience_seconds=patience
+            )
         except ModuleNotFoundError as error:
             raise UserError(
                 f"storage {mask(url)} needs the package {error.name}, which is not installed; "
@@ -88,12 +99,12 @@ class QueueStorage:
 
     def _open_tables(self, url: str) -> BaseStorage:
         try:
-            with self.claim():
+            with self.exclusive_lock():
                 return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except OperationalError as error:
             if not _REFUSAL.search(str(error.orig)):
                 raise
-            # No outage: to wait, or to be started again, would mend nothing.
+            # Not an outage: waiting or starting again would not help.
             raise UserError(
                 f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
                 "or put the password into PGPASSWORD or ~/.pgpass"
@@ -106,24 +117,24 @@ class QueueStorage:
             engine.dispose()
 
     @contextmanager
-    def claim(self) -> Iterator[None]:
-        """Only one process at a time, of all that work on the study, is inside; for moments.
+    def exclusive_lock(self) -> Iterator[None]:
+        """A lock among all processes that work on the study, to be held for moments.
 
-        A database ends the session of one that stands still inside for CLAIM_SECONDS, so that the
-        others go on.
+        A database ends the session of a holder that is silent for LOCK_SECONDS.
 
         Raises:
             TemporaryError: a process of a queue in a file stands still inside; names it.
             UnwritableError: the lock's file cannot be written.
         """
         if self._engine is None:
-            with claimed(self._folder / CLAIM):
+            with exclusive_lock(self._folder / LOCK, patience_seconds=LOCK_SECONDS):
                 yield
             return
         key = int(digest(self._folder.name)[:15], 16)
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            # The server ends the session, and frees the lock, of a client that is silent.
-            limit = sqlalchemy.text(f"SET idle_session_timeout = '{CLAIM_SECONDS:.0f}s'")
+            # A client that stands still (Ctrl-Z) would keep the lock for ever: the server ends its
+            # session, which frees the lock.
+            limit = sqlalchemy.text(f"SET idle_session_timeout = '{LOCK_SECONDS:.0f}s'")
             connection.execute(limit)
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
             try:
@@ -134,9 +145,8 @@ class QueueStorage:
                     connection.execute(sqlalchemy.text("RESET idle_session_timeout"))
 
     @contextmanager
-    def alone(self, *, grace_seconds: float) -> Iterator[None]:
-        """Only one process at a time is inside, for as long as it takes: a lease on the study's
-        folder.
+    def exclusive_lease(self, *, grace_seconds: float) -> Iterator[None]:
+        """A lease on the study's folder, to be held for as long as it takes.
 
         Raises:
             TemporaryError: a process of this machine stands still inside; names it.
@@ -144,12 +154,12 @@ class QueueStorage:
         """
         watch = LeaseWatch()
         while True:
-            with self.claim():
+            with self.exclusive_lock():
                 lease = watch.take(self._folder, grace_seconds=grace_seconds)
             if lease is not None:
                 break
             watch.check_holder(self._folder)
-            time.sleep(ALONE_POLL_SECONDS)
+            time.sleep(LEASE_POLL_SECONDS)
         with lease:
             yield
 
@@ -230,7 +240,7 @@ def _parsed(url: str) -> sqlalchemy.URL:
         ) from error
 
 
-def patiently(
+def retry_until_available(
     call: Callable[[], T],
     *,
     patience_seconds: float = PATIENCE_SECONDS,
@@ -238,7 +248,7 @@ def patiently(
 ) -> T:
     """The result of `call`, tried again with growing pauses while the database does not answer.
 
-    `call` must bear to be repeated after it was done in part.
+    `call` must be safe to repeat after it was done in part.
 
     Raises:
         TemporaryError: the database is still gone after `patience_seconds`, or `is_stopped`.
@@ -263,18 +273,19 @@ def patiently(
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def patient(method: Callable[P, T]) -> Callable[P, T]:
-    """`method`, called `patiently`."""
+def retried(method: Callable[P, T]) -> Callable[P, T]:
+    """`method`, called by `retry_until_available`."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return patiently(lambda: method(*args, **kwargs))
+        return retry_until_available(lambda: method(*args, **kwargs))
 
     return call
 
 
 def stop_behind(error: BaseException) -> BaseException | None:
-    """The request to stop that met a library in mid-call, which then failed in its own way."""
+    """The request to stop that interrupted a library call, if `error` is what the library made of
+    it."""
     behind = error.__context__
     while behind is not None and not isinstance(behind, KeyboardInterrupt | TemporaryError):
         behind = behind.__context__

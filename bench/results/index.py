@@ -11,12 +11,13 @@ import pandas as pd
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.errors import UnwritableError, UserError
-from bench.core.paths import OUT, write_json
+from bench.core.files import write_json
+from bench.core.paths import OUT
 from bench.results.comparison import compare
 from bench.results.report_input import REPORT_FILE
 from bench.results.systems import SCORES
 from bench.runs import read_study
-from bench.runs.record import METRICS, RUN, SUMMARY, read_json
+from bench.runs.layout import METRICS, RUN, SUMMARY, read_json
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
 from reports import StudyRow, build_index
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.runs.record import RUN, read_json
+from bench.runs.layout import RUN, read_json
 from bench.runs.run import OPENED
 
 

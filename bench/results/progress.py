@@ -7,21 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.runs.layout import METRICS, POINT, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
-from bench.runs.record import (
-    METRICS,
-    POINT,
-    RUN,
-    SUMMARY,
-    TRAINED,
-    read_json,
-    read_lines,
-    read_run,
-    timestamp,
-)
+from bench.runs.record import timestamp
+from bench.runs.state import ENDS, TRAINED, State, read_state
 from bench.study.definition import StudyDefinition, load, run_folder
 
-WAITING, SECONDS = "waiting", "train/seconds"
+SECONDS = "train/seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +24,7 @@ class RunProgress:
     kind: str
     """"trial" or "confirm"."""
     slot: int
-    state: str
-    """One of `bench.runs.record.STATES`, or "waiting"; a killed run will be gone on with."""
+    state: State
     num_epochs: int
     """That it may take."""
     epoch: float = 0.0
@@ -49,7 +40,7 @@ class RunProgress:
     @property
     def has_ended(self) -> bool:
         """For good: it will not be gone on with."""
-        return self.state not in (WAITING, "running", "killed")
+        return self.state in ENDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +67,7 @@ class StudyProgress:
     @property
     def running(self) -> list[RunProgress]:
         """Those that have begun and have no end."""
-        return [run for run in self.runs if run.state == "running"]
+        return [run for run in self.runs if run.state == State.RUNNING]
 
     def best(self, variant: str, kind: str) -> float | None:
         """The lowest valid WER of the runs of `variant` that trained as far as the budget goes."""
@@ -143,14 +134,14 @@ class ProgressReader:
         if folder in self._ended:
             return self._ended[folder]
         read = RunProgress(
-            variant=variant, kind=kind, slot=slot, state=WAITING, num_epochs=num_epochs
+            variant=variant, kind=kind, slot=slot, state=State.WAITING, num_epochs=num_epochs
         )
-        if not (folder / RUN).exists():
-            return read
         # Before the curves: of a run that ends in between they are then complete.
-        summary = read_json(folder / SUMMARY)
-        state = "running" if summary is None else summary["state"]
-        read = replace(read, state=state, **_curves(folder, None if summary else now))
+        state = read_state(folder)
+        if state == State.WAITING:
+            return read
+        is_open = state == State.RUNNING
+        read = replace(read, state=state, **_curves(folder, now if is_open else None))
         if read.has_ended:
             self._ended[folder] = read
         return read
@@ -173,12 +164,12 @@ def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
         if expected is None:
             return None
         needed.append(max(0.0, expected - run.seconds))
-    at_once = max(1, sum(run.state == "running" for run in todo))
+    at_once = max(1, sum(run.state == State.RUNNING for run in todo))
     return max(sum(needed) / at_once, max(needed))
 
 
 def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float | None:
-    if run.state == "running" and run.epoch > 0:
+    if run.state == State.RUNNING and run.epoch > 0:
         return run.seconds * run.num_epochs / run.epoch
     alike = [r for r in runs if r.kind == run.kind]
     own = [r for r in alike if r.variant == run.variant]

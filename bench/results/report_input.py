@@ -20,7 +20,8 @@ from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.runs import display_uri, read_study
-from bench.runs.record import DIFF, ENVIRONMENT, TRAINED, read_json
+from bench.runs.layout import DIFF, ENVIRONMENT, read_json
+from bench.runs.state import TRAINED
 from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL

@@ -21,7 +21,7 @@ from bench.data.batches import min_frames
 from bench.data.features import compute
 from bench.data.text import BLANK, decode, encode
 from bench.data.utterance import Corpus, Utterance
-from bench.runs.record import TRAINED
+from bench.runs.state import TRAINED
 from bench.training.checkpoint import load_model, load_stats
 from reports.input import Letter, Sample
 from variants.spec import AcousticModel

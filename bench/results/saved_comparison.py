@@ -16,8 +16,8 @@ import pandas as pd
 
 from bench.core.config import from_dict
 from bench.core.errors import UserError
+from bench.core.files import write_text
 from bench.core.parsing import parse_json
-from bench.core.paths import write_text
 from bench.results.pairs import Outcome
 from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
 from bench.scoring import score

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from bench.runs.record import TRAINED
+from bench.runs.state import TRAINED
 from bench.stats.clusters import Floats
 
 

@@ -18,15 +18,8 @@ from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_kept, read_kept
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
-from bench.runs.record import (
-    ENVIRONMENT,
-    RUN,
-    SCORED,
-    read_json,
-    read_lines,
-    read_run,
-    read_summary,
-)
+from bench.runs.layout import ENVIRONMENT, RUN, SCORED, read_json, read_lines, read_run
+from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
 
@@ -145,7 +138,7 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
     """`system` with a run of 100 % for each confirm run that ended and left nothing to score."""
     ends = [
-        (read_summary(path) or {"state": "running"})["state"]
+        read_state(path)
         for path in sorted(folder.glob("confirm-*"))
         if not (path / SCORES).is_file()
     ]

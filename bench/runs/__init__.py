@@ -4,15 +4,14 @@ The run folder is the truth: it is written as training goes, without a server. M
 it, from a thread while the run lasts and from `flush_unsent` afterwards, by the same function
 (`bench.runs.mlflow.mirror`). Sending twice changes nothing.
 
-Only `store`, `mirror`, `model` and `direct` import mlflow (1.5 s), and `plots` matplotlib; the
-other modules import these when needed.
+Only `store`, `model` and `transcriber` import mlflow (1.5 s), and `plots` matplotlib; the other
+modules import these when needed.
 """
 
-from bench.runs.mlflow.defaults import set_mlflow_defaults
 from bench.runs.mlflow.descriptions import Findings
 from bench.runs.mlflow.study import StudyTracker, flush_unsent
 from bench.runs.mlflow.tracker import Tracker, TrackingTarget
-from bench.runs.mlflow.uri import display_uri, tracking_uri
+from bench.runs.mlflow.uri import display_uri, set_mlflow_defaults, tracking_uri
 from bench.runs.reader import Tables, confirmed, read_study
 from bench.runs.record import RunIdentity, RunRecord
 

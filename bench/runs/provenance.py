@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DEPENDENCIES = (
     "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
-    "pandas", "scipy", "plotly", "jinja2", "rich", "filelock",
+    "pandas", "scipy", "plotly", "jinja2", "rich",
     "rapidfuzz", "psutil", "sqlalchemy",
     "espeakng-loader",
 )  # fmt: skip

@@ -7,19 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from bench.runs.record import (
+from bench.runs.layout import (
     HEARD,
     METRICS,
     POINT,
     RUN,
     SCORED,
-    TRAINED,
     WATCH,
     Keys,
     read_lines,
     read_run,
-    read_summary,
 )
+from bench.runs.state import TRAINED, State, read_summary
 
 OBJECTIVE = "valid/wer"
 
@@ -99,7 +98,7 @@ def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
-    summary = read_summary(folder) or {"state": "running", "metrics": {}, "error": None}
+    summary = read_summary(folder) or {"state": State.RUNNING.value, "metrics": {}, "error": None}
     metrics, error = summary["metrics"], summary["error"] or {}
     row = {
         **run,

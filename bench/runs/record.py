@@ -1,12 +1,11 @@
-"""A run's folder: who the run is, what it was given, what it measured, how it ended.
+"""Writes a run's folder: what the run was given, what it measured, how it ended.
 
-    run.json  config.json  environment.json  git.diff        written when the run is opened
-    metrics.jsonl  watch.jsonl                               appended to at each log point
-    utterances-<split>.jsonl  summary.json                   written whole
+`bench.runs.layout` lists the files. A resumed run truncates an incomplete last line, left by a kill
+while writing. It starts at a checkpoint older than its last log point, so points that the files
+already hold are not written again:
 
-A kill may tear the last line of an appended file; readers ignore it and a resumed run cuts it off.
-A resumed run begins at a checkpoint older than its last log point: points that are already there
-are not written again.
+    metrics.jsonl   step 10  20  30  40 | killed at 43
+    last.pt                       30    | resumed here: 40 is computed again, and not logged again
 """
 
 import dataclasses
@@ -14,53 +13,30 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
-from bench.core.errors import UserError
-from bench.core.parsing import parse_json
-from bench.core.paths import append_text, cut_torn_line, sync, write_json, write_text
+from bench.core.files import append_text, sync, truncate_incomplete_line, write_json, write_text
+from bench.runs.layout import (
+    CONFIG,
+    DIFF,
+    ENVIRONMENT,
+    HEARD,
+    METRICS,
+    POINT,
+    RUN,
+    SCHEMA_VERSION,
+    SUMMARY,
+    WATCH,
+    read_lines,
+    read_run,
+)
+from bench.runs.state import State, check_transition, read_state
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
-
-SCHEMA_VERSION = 1
-STATES = ("running", "finished", "cut", "pruned", "diverged", "failed", "killed")
-TRAINED = ("finished", "cut")
-"""Trained as far as the budget goes, and scored: to the last epoch (or until nothing improved), or
-until the cap on training seconds."""
-
-RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
-ORIGINS = "origins.json"
-"""What set each value of the config."""
-METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
-
-Keys = Mapping[str, type | UnionType]
-"""What a reader counts on in an object of JSON: keys, and the types of their values."""
-
-_SUMMARY_KEYS: Keys = {"state": str, "metrics": dict, "error": dict | None, "ended_at": str}
-_RUN_KEYS: Keys = {
-    "study": str, "variant": str, "kind": str, "slot": int, "attempt": int, "seed": int,
-    "name": str, "params": dict, "data_digest": str, "uid": str, "started_at": str,
-    "opened_at": str, "mlflow_run_id": str | None,
-}  # fmt: skip
-# What each line of a JSON-lines file has, those that matter to readers.
-POINT: Keys = {
-    "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
-}  # fmt: skip
-HEARD: Keys = {
-    "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
-}  # fmt: skip
-SCORED: Keys = {
-    **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
-    "seconds": int | float,
-    **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
-    **dict.fromkeys(("char_substitutions", "char_deletions", "char_insertions"), int),
-    "num_ref_chars": int,
-}
 
 NONFINITE = "num_nonfinite_values"
 """Our own curve: how many values so far were no finite number, and so are in no other curve."""
@@ -117,10 +93,13 @@ class RunRecord:
 
         Raises:
             UserError: the folder was written by a newer version.
+            IllegalTransitionError: the run has ended, and is one of a study.
         """
+        is_single = identity.kind == "train"
+        check_transition(read_state(folder), State.RUNNING, is_single=is_single)
         before = read_run(folder) if (folder / RUN).exists() else {}
-        _cut_torn_line(folder / METRICS)
-        _cut_torn_line(folder / WATCH)
+        _truncate_incomplete_line(folder / METRICS)
+        _truncate_incomplete_line(folder / WATCH)
         now = timestamp()
         fixed = {
             "uid": uuid.uuid4().hex,
@@ -188,10 +167,14 @@ class RunRecord:
         write_text(self.folder / f"utterances-{split}.jsonl", "".join(rows))
 
     def close(
-        self, state: str, metrics: Mapping[str, float], error: Mapping[str, str] | None = None
+        self, state: State, metrics: Mapping[str, float], error: Mapping[str, str] | None = None
     ) -> None:
-        """Write how the run ended; of `metrics` the finite ones are kept."""
-        assert state in STATES[1:], state
+        """Write how the run ended; of `metrics` the finite ones are kept.
+
+        Raises:
+            IllegalTransitionError: the run is not running.
+        """
+        check_transition(read_state(self.folder), state)
         summary = {
             "state": state,
             "metrics": {k: float(v) for k, v in metrics.items() if math.isfinite(v)},
@@ -199,98 +182,6 @@ class RunRecord:
             "ended_at": timestamp(),
         }
         write_json(self.folder / SUMMARY, summary)
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """What run.json holds.
-
-    Raises:
-        UserError: it was written by a newer version, is damaged, or there is none.
-    """
-    run = read_json(folder / RUN)
-    if run is None:
-        raise UserError(f"{folder} holds no run, it has no {RUN}; name another folder")
-    if not isinstance(run.get("schema_version"), int):
-        raise _damaged(folder / RUN, "schema_version is no number")
-    if run["schema_version"] > SCHEMA_VERSION:
-        raise UserError(
-            f"records up to version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
-            f"{run['schema_version']}; use the program that wrote it, or a newer one"
-        )
-    _check(folder / RUN, run, _RUN_KEYS)
-    return run
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`; None if there is no such file.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        value = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(value, dict):
-        raise _damaged(path, "it holds no JSON object")
-    return value
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What summary.json holds; None while the run has not ended.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    path = folder / SUMMARY
-    summary = read_json(path)
-    if summary is None:
-        return None
-    _check(path, summary, _SUMMARY_KEYS)
-    _check(path, summary["metrics"], dict.fromkeys(summary["metrics"], int | float))
-    if summary["state"] not in STATES:
-        raise _damaged(path, f"state is {summary['state']!r}")
-    return summary
-
-
-def _check(path: Path, row: Mapping[str, Any], keys: Keys) -> None:
-    for key, kind in keys.items():
-        if key not in row or not isinstance(row[key], kind):
-            raise _damaged(path, f"{key} is {row.get(key)!r}")
-
-
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} is damaged ({reason}); move the run's folder away, and the same command makes it "
-        "again"
-    )
-
-
-def read_lines(path: Path, keys: Keys) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
-
-    Each must have `keys` with values of these types: POINT, HEARD or SCORED.
-
-    Raises:
-        UserError: a whole line that is no such object.
-    """
-    if not path.exists():
-        return
-    whole, _, _torn = path.read_bytes().rpartition(b"\n")
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            row = parse_json(line)
-            for key, kind in keys.items():
-                if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                    raise ValueError(f"it has no {key}")
-            yield row
-        except ValueError as error:
-            raise UserError(
-                f"each line of {path} is a JSON object, line {number} is not ({error}); "
-                "delete that line"
-            ) from error
 
 
 def timestamp() -> str:
@@ -309,8 +200,8 @@ def _append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         append_text(path, text, durable=False)
 
 
-def _cut_torn_line(path: Path) -> None:
+def _truncate_incomplete_line(path: Path) -> None:
     if not path.exists():
         return
     with path.open("r+b", buffering=0) as handle:
-        cut_torn_line(handle)
+        truncate_incomplete_line(handle)

@@ -1,6 +1,6 @@
 """One run from its config to its record: data, model, training, scores, tracking.
 
-Trials and confirm runs of a study and single runs of `bench.train` all pass through `perform`.
+Trials and confirm runs of a study and single runs of `bench.train` all pass through `execute_run`.
 """
 
 import traceback
@@ -14,15 +14,16 @@ import torch
 from bench.core.config import Resolved, to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import LeaseLostError, UserError
+from bench.core.files import append_text, write_json
 from bench.core.memory import as_exhausted
-from bench.core.paths import append_text, write_json
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.record import ORIGINS, TRAINED, read_json
+from bench.runs.layout import ORIGINS, RUN, read_json
+from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -69,35 +70,39 @@ class RunPlan:
         return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
 
 
-def perform(
+def execute_run(
     plan: RunPlan,
-    report: Callable[[Progress], bool],
+    report: Callable[[Progress], State | None],
     *,
-    killed: Callable[[], bool],
-    pruned: Callable[[], bool],
     check_lease: Callable[[], None] = lambda: None,
-) -> tuple[str, float | None]:
-    """Train (or go on training) the plan's run and record it.
+) -> RunEnd:
+    """Train (or resume) the plan's run and record it.
 
-    `check_lease` is called before each log point, and before the end is written.
+    Args:
+        plan: the run.
+        report: called with the progress after each step; returns KILLED or PRUNED to end the run so
+            at its next checkpoint, None to continue.
+        check_lease: called before each log point, and before the end is written.
 
     Returns:
-        How it ended ("finished", "cut", "pruned", "diverged", "killed"), and its best valid WER if
-        it has one.
+        Its end: finished, cut, pruned, diverged or killed.
 
     Raises:
-        ExhaustedError: the disk is full, or there is no memory left; the run goes on when it is
-            performed again.
+        ExhaustedError: the disk is full, or there is no memory left; the run is resumed by the next
+            call.
         LeaseLostError: another worker has the run; nothing more is written.
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
     tracker = plan.open_record()
+    stopped: State | None = None
 
     def log_and_report(progress: Progress) -> bool:
+        nonlocal stopped
         check_lease()
         tracker.log(progress)
-        return report(progress)
+        stopped = report(progress)
+        return stopped is not None
 
     # From here on every end is recorded: a run without a record would be begun again and again.
     try:
@@ -115,12 +120,11 @@ def perform(
             report=log_and_report,
             before_save=tracker.sync,
         )
-        stopped = "killed" if killed() else "pruned" if pruned() else None
-        outcome = stopped or result.state
+        state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         # A run that diverged counts too, with what it could do before.
         has_best = (plan.folder / BEST).exists()
-        if outcome in TRAINED or (outcome == "diverged" and plan.open_test and has_best):
+        if state in TRAINED or (state == State.DIVERGED and plan.open_test and has_best):
             metrics |= _score(plan, sets, device, tracker)
         check_lease()
     except LeaseLostError:
@@ -129,19 +133,21 @@ def perform(
         if (exhausted := as_exhausted(error)) is not None:
             # No end of the run: it goes on from its last checkpoint once there is room.
             traceback.clear_frames(error.__traceback__)  # they hold the tensors
-            tracker.close("killed")
+            tracker.close(State.KILLED)
             raise exhausted from None
         check_lease()
-        tracker.close("failed", error_kind=type(error).__name__, error_message=str(error))
+        error_kind = type(error).__name__
+        tracker.close(State.FAILED, error_kind=error_kind, error_message=str(error))
         raise
-    tracker.close(outcome, metrics=metrics)
-    return outcome, result.best.get("valid/wer")
+    tracker.close(state, metrics=metrics)
+    return RunEnd(state, result.best.get("valid/wer"))
 
 
-def give_up(plan: RunPlan, reason: str) -> None:
+def give_up(plan: RunPlan, reason: str) -> RunEnd:
     """Record a run that will not be tried again."""
     tracker = plan.open_record()
-    tracker.close("failed", error_kind="crashed", error_message=reason)
+    tracker.close(State.FAILED, error_kind="crashed", error_message=reason)
+    return RunEnd(State.FAILED, None)
 
 
 def datasets(
@@ -168,24 +174,12 @@ def datasets(
 
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
-    run, summary = _read(folder / "run.json"), _read(folder / "summary.json")
+    try:
+        run = read_json(folder / RUN) or {}
+    except UserError:  # damaged: the run is done again
+        return 0
     attempts: int = run.get("attempt", 0)
-    return attempts - 1 if summary.get("state") == "killed" else attempts
-
-
-def is_recorded(folder: Path) -> bool:
-    """True once the run in `folder` has ended for good."""
-    return recorded_end(folder) is not None
-
-
-def recorded_end(folder: Path) -> tuple[str, float | None] | None:
-    """How the run in `folder` ended for good, and its best valid WER if it has one; None before
-    that."""
-    summary = _read(folder / "summary.json")
-    state = summary.get("state")
-    if state in (None, "killed", "running"):
-        return None
-    return state, summary.get("metrics", {}).get("best/valid/wer")
+    return attempts - 1 if read_state(folder) == State.KILLED else attempts
 
 
 def _unchanged_corpus(plan: RunPlan) -> Corpus:
@@ -262,10 +256,3 @@ def _costs(model: AcousticModel, config: RunConfig) -> dict[str, float]:
             model, features.num_bins, features.frames_per_second
         ),
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path) or {}
-    except UserError:  # damaged: the run is done again
-        return {}

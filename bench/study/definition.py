@@ -17,9 +17,10 @@ from bench.core.config import (
     updated,
 )
 from bench.core.errors import UserError
+from bench.core.files import write_json
 from bench.core.names import check_name
 from bench.core.parsing import parse_json
-from bench.core.paths import OUT, SINGLE_RUNS, write_json
+from bench.core.paths import OUT, SINGLE_RUNS
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
-from bench.core.paths import write_text
+from bench.core.files import write_text
 from bench.core.seeding import derive
 from bench.study.search import distribution, make_pruner, make_sampler
 from bench.study.space import Budget, Dimension

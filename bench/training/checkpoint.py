@@ -13,7 +13,6 @@ weights and buffers; `model` is what it trains).
 
 import errno
 import logging
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,6 +23,7 @@ import torch
 
 from bench.core.config import flatten, from_dict, to_dict
 from bench.core.errors import UnwritableError, UserError
+from bench.core.files import atomic_write
 from bench.data.features import CorpusStats
 from bench.data.text import text_digest
 from bench.training.config import RunConfig, build_model, run_config_from_dict
@@ -83,24 +83,15 @@ def write(path: Path, content: dict[str, Any], *, keep_before: bool = False) -> 
 
     With `keep_before` the file at `path` is kept too: a rename, not a second write.
     """
-    # One process works on a run, so one name will do; what a killed one left is written over.
-    temporary = path.with_name(f".{path.name}.tmp")
+    kept = before(path) if keep_before else None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
+        with atomic_write(path, is_shared=False, keep_before=kept) as handle:
             torch.save(content, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if keep_before and path.exists():
-            path.replace(before(path))
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        # torch closes its zip even so, finds that something is missing, and says only that.
-        reason = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(reason, OSError):
+    except RuntimeError as error:
+        # After a failed write torch closes its zip, finds it incomplete, and reports only that.
+        if not isinstance(error.__context__, OSError):
             raise
-        raise UnwritableError(path, reason) from error
+        raise UnwritableError(path, error.__context__) from error
 
 
 def before(path: Path) -> Path:

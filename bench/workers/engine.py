@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 
 from bench.core.cores import num_cores
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UserError
+from bench.core.files import exclusive_lock
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
@@ -28,9 +29,13 @@ from bench.workers.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
 
-PRELOADED = ("bench.workers.worker", "bench.runs.mlflow.preload", "torch._dynamo")
-"""Imported once, by the server that workers are forked from, which passes over what it does not
-find. The last is what a process's first optimizer imports, for a second."""
+PRELOADED = (
+    "bench.workers.worker",
+    "bench.runs.mlflow.store",
+    "mlflow.store.tracking.sqlalchemy_store",  # else at the first connection, 0.6 s
+    "torch._dynamo",  # else at a process's first optimizer, 1 s
+)
+"""Imported once, by the server that workers are forked from, which skips what it does not find."""
 
 
 MAX_SOCKET_FOLDER_BYTES = 70
@@ -104,15 +109,15 @@ class LocalEngine:
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""
         if not self._places:
-            return _Process(self._context, assignment, None)
+            return _Process(self._context, assignment, ExitStack())
         for gpu, place in self._places:
-            lock = _gpu_lock(gpu, place)
+            held, path = ExitStack(), _gpu_lock(gpu, place)
             try:
-                with writing_cache(Path(lock.lock_file)):
-                    lock.acquire(timeout=0)
-            except Timeout:
+                with writing_cache(path):
+                    held.enter_context(exclusive_lock(path, patience_seconds=0))
+            except TemporaryError:
                 continue
-            return _Process(self._context, assignment.on_gpu(gpu), lock)
+            return _Process(self._context, assignment.on_gpu(gpu), held)
         return None
 
     def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
@@ -129,7 +134,7 @@ class LocalEngine:
 class _Process:
     """A worker in a process of its own."""
 
-    def __init__(self, context: Any, assignment: Assignment, gpu_lock: FileLock | None) -> None:
+    def __init__(self, context: Any, assignment: Assignment, gpu_lock: ExitStack) -> None:
         self.connection, there = context.Pipe(duplex=False)
         self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
         self.process.start()
@@ -161,8 +166,7 @@ class _Process:
     def close(self) -> None:
         self.process.join()
         self.connection.close()
-        if self._gpu_lock is not None:
-            self._gpu_lock.release()
+        self._gpu_lock.close()
 
 
 def share_host(
@@ -250,5 +254,5 @@ def _choose_socket_folder() -> None:
         tempfile.tempdir = given
 
 
-def _gpu_lock(gpu: str, place: int) -> FileLock:
-    return FileLock(cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock")
+def _gpu_lock(gpu: str, place: int) -> Path:
+    return cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock"

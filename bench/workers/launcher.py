@@ -24,8 +24,7 @@ from bench.queue.lease import LeaseWatch
 from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
 from bench.runs import RunRecord, TrackingTarget
-from bench.runs.record import RUN
-from bench.runs.run import is_recorded
+from bench.runs.state import State, has_ended, read_state
 from bench.study.definition import StudyDefinition
 from bench.workers.engine import Engine, Worker
 from bench.workers.worker import Assignment
@@ -39,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class _Running:
-    """One worker and what it last said."""
+    """One worker and what it last reported."""
 
     assignment: Assignment
     worker: Worker
@@ -56,12 +55,12 @@ class _Running:
 
 @dataclass(frozen=True)
 class _System:
-    """What was seen of one system."""
+    """One system at the moment it was looked at."""
 
     slots: list[Slot]
     confirmed: frozenset[int]
     unclaimed_confirms: tuple[int, ...]
-    """That nobody has done, nor works on."""
+    """Confirm runs that have not ended and that no worker has."""
     num_confirms: int
 
     @property
@@ -85,7 +84,7 @@ class _System:
 
 @dataclass(frozen=True)
 class _Study:
-    """What was seen of all systems at one moment."""
+    """All systems at the moment they were looked at."""
 
     systems: Mapping[str, _System]
     seen_at: float
@@ -195,14 +194,14 @@ class Launcher:
         return _Study(systems=systems, seen_at=seen_at)
 
     def _leased(self) -> set[Path]:
-        """The runs that somebody has, or had when he died."""
+        """The runs with a lease, of a living worker or a dead one."""
         return {lease.parent for lease in self._folder.glob(f"runs/*/*/{LEASE}")}
 
     def _is_confirmed(self, folder: Path) -> bool:
-        return folder in self._confirmed or is_recorded(folder)
+        return folder in self._confirmed or has_ended(folder)
 
     def _end_frozen_workers(self, held: set[Path]) -> None:
-        """End workers of ours that stand still, so that their runs go on; name those of others."""
+        """Kill own workers that stand still, so that their runs are resumed; name others."""
         ours = {self._folder_of(running): running for running in self._running}
         for folder in held:
             if not self._watch.is_standing_still(folder):
@@ -276,7 +275,7 @@ class Launcher:
         return True
 
     def _listen(self, bars: Bars) -> None:
-        """Take in what workers say, for at most POLL_SECONDS."""
+        """Receive what workers report, for at most POLL_SECONDS."""
         self._engine.wait([running.worker for running in self._running], POLL_SECONDS)
         for running in self._running:
             for message in running.worker.messages():
@@ -306,7 +305,7 @@ class Launcher:
         return self._queues[assignment.system].folder_of(assignment.kind, running.slot)
 
     def _reap(self, bars: Bars) -> bool:
-        """Take leave of the workers that have ended; whether there were any."""
+        """Remove the workers that have ended; True if there were any."""
         ended = [r for r in self._running if r.worker.exit_code is not None]
         for running in ended:
             for message in running.worker.messages():
@@ -343,8 +342,8 @@ class Launcher:
             folder = self._queues[running.assignment.system].folder_of(
                 running.assignment.kind, running.slot
             )
-            if (folder / RUN).exists() and not is_recorded(folder):
-                RunRecord(folder).close("killed", {})
+            if read_state(folder) == State.RUNNING:
+                RunRecord(folder).close(State.KILLED, {})
         raise OutOfHostMemoryError(f"{running.label}: its worker died, {why}")
 
     def _tell_end(self, running: _Running) -> None:
@@ -364,7 +363,7 @@ class Launcher:
 
     @contextmanager
     def _stopping_workers(self) -> Iterator[None]:
-        """However the block ends, no worker outlives it."""
+        """Stop all workers when the block ends, also by an error."""
         try:
             yield
         finally:

@@ -29,16 +29,10 @@ from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
 from bench.queue.lease import Lease
 from bench.queue.slots import SlotQueue, best_slot
-from bench.queue.storage import QueueStorage, patiently
+from bench.queue.storage import QueueStorage, retry_until_available
 from bench.runs import RunIdentity, TrackingTarget
-from bench.runs.run import (
-    RunPlan,
-    attempts_so_far,
-    give_up,
-    is_recorded,
-    perform,
-    recorded_end,
-)
+from bench.runs.run import RunPlan, attempts_so_far, execute_run, give_up
+from bench.runs.state import RunEnd, State, has_ended, read_end
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.training.config import RunConfig
@@ -75,8 +69,9 @@ class Assignment:
         return replace(self, gpu=gpu)
 
 
-class _StopRequest:
-    """Becomes true at SIGTERM, or when nobody listens at the other end any more."""
+class _LauncherLink:
+    """The connection to the launcher: takes messages, and is true once the worker shall stop, which
+    SIGTERM says, or the launcher's end of it being closed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -116,7 +111,7 @@ def work(assignment: Assignment, connection: Connection) -> None:
     a crash."""
     if assignment.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
-    stop = _StopRequest(connection)
+    launcher = _LauncherLink(connection)
     torch.set_num_threads(assignment.num_threads)
     do = _work_on_trial if assignment.kind == "trial" else _work_on_confirm
     over = False
@@ -128,18 +123,21 @@ def work(assignment: Assignment, connection: Connection) -> None:
             )
         ) as storage:
             queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
-            over = do(assignment, definition, queue, stop)
+            over = do(assignment, definition, queue, launcher)
     except (LeaseLostError, TemporaryError) as error:
         _logger.warning("%s", error)
     except Exception as error:
         if (exhausted := as_exhausted(error)) is None:
             raise
-        stop.tell({"exhausted": str(exhausted)})
+        launcher.tell({"exhausted": str(exhausted)})
     sys.exit(0 if over else EXIT_START_AGAIN)
 
 
 def _work_on_trial(
-    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+    assignment: Assignment,
+    definition: StudyDefinition,
+    queue: SlotQueue,
+    launcher: _LauncherLink,
 ) -> bool:
     taken = queue.take(_lease_taker(assignment))
     if taken is None:
@@ -147,31 +145,29 @@ def _work_on_trial(
     trial, lease = taken
     with lease:
         slot = trial.user_attrs["slot"]
-        if (end := recorded_end(queue.folder_of("trial", slot))) is not None:
-            # The worker before us, or the database, was gone before the queue was told.
-            queue.end(trial, *end)
-            return True
-        resolved = definition.trial(assignment.system, slot, trial.params)
         folder = queue.folder_of("trial", slot)
-        plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
-        stop.tell({"slot": slot})
-        if plan.identity.attempt > MAX_ATTEMPTS:
-            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
-            queue.end(trial, "failed", None)
-            return True
-        report = _TrialReport(trial, stop)
-        outcome, value = _perform(plan, stop, report, lease)
-        if report.database_is_gone:
-            return False  # whoever finds the trial without a lease gives it back
-        if outcome == "killed":
+        # A dead worker or a database outage may have left the queue behind the folder.
+        end = read_end(folder)
+        if end is None:
+            resolved = definition.trial(assignment.system, slot, trial.params)
+            plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
+            launcher.tell({"slot": slot})
+            report = _TrialReport(trial, launcher)
+            end = _execute(plan, launcher, report, lease)
+            if report.database_is_gone:
+                return False  # whoever finds the trial without a lease gives it back
+        if end.state == State.KILLED:
             queue.give_back(trial.number)
             return False
-        queue.end(trial, outcome, value)
+        queue.end(trial, end)
     return True
 
 
 def _work_on_confirm(
-    assignment: Assignment, definition: StudyDefinition, queue: SlotQueue, stop: _StopRequest
+    assignment: Assignment,
+    definition: StudyDefinition,
+    queue: SlotQueue,
+    launcher: _LauncherLink,
 ) -> bool:
     best = best_slot(queue.slots())
     assert best is not None, "the launcher confirms only systems that have a finished trial"
@@ -183,14 +179,11 @@ def _work_on_confirm(
     if lease is None:
         return True
     with lease:
-        if is_recorded(folder):
-            return True  # by a worker of another launcher, while we were starting
+        if has_ended(folder):
+            return True  # by a worker of another launcher, while this one was starting
         plan = _plan(assignment, definition, slot, best.params, resolved, folder)
-        if plan.identity.attempt > MAX_ATTEMPTS:
-            give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
-            return True
-        outcome, _ = _perform(plan, stop, _Report(stop), lease)
-        return outcome != "killed"
+        end = _execute(plan, launcher, _Report(launcher), lease)
+        return end.state != State.KILLED
 
 
 def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
@@ -200,53 +193,52 @@ def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
 
 
 class _Report:
-    """Passes a run's progress on; true when the run should stop."""
+    """Passes a run's progress on; returns the state in which the run shall stop, if it shall."""
 
-    def __init__(self, stop: _StopRequest) -> None:
-        self._stop = stop
-        self.pruned = False
+    def __init__(self, launcher: _LauncherLink) -> None:
+        self._launcher = launcher
 
-    def __call__(self, progress: Progress) -> bool:
-        self._stop.tell(
+    def __call__(self, progress: Progress) -> State | None:
+        self._launcher.tell(
             {
                 "fraction": progress.epoch / progress.num_epochs,
                 "epoch": progress.epoch,
                 "wer": progress.metrics.get("valid/wer"),
             }
         )
-        return bool(self._stop)
+        return State.KILLED if self._launcher else None
 
 
 class _TrialReport(_Report):
     """Also tells the pruner about each evaluation, once however often the run is resumed."""
 
-    def __init__(self, trial: Trial, stop: _StopRequest) -> None:
-        super().__init__(stop)
+    def __init__(self, trial: Trial, launcher: _LauncherLink) -> None:
+        super().__init__(launcher)
         self._trial = trial
         self.database_is_gone = False
-        frozen = patiently(lambda: trial.study.get_trials(deepcopy=False))[trial.number]
+        frozen = retry_until_available(lambda: trial.study.get_trials(deepcopy=False))[trial.number]
         self._reported = set(frozen.intermediate_values)
 
-    def __call__(self, progress: Progress) -> bool:
-        stop, self.pruned = super().__call__(progress), False
+    def __call__(self, progress: Progress) -> State | None:
+        stop = super().__call__(progress)
         if not progress.evaluated:
             return stop
         if progress.epoch != round(progress.epoch):
             return stop  # cut within an epoch: nothing to compare with others at its end
         step = round(progress.epoch)
         try:
-            should_prune = patiently(
+            should_prune = retry_until_available(
                 partial(self._tell, step, progress.metrics["valid/wer"]),
-                is_stopped=lambda: bool(self._stop),
+                is_stopped=lambda: bool(self._launcher),
             )
         except TemporaryError:
             # Training stops at a checkpoint, as if it were asked to.
             self.database_is_gone = True
-            self._stop.ask()
-            return True
+            self._launcher.ask()
+            return State.KILLED
         # A trial that ends here by itself is finished or cut, not pruned.
-        self.pruned = should_prune and not progress.is_last
-        return stop or self.pruned
+        is_pruned = should_prune and not progress.is_last
+        return stop or (State.PRUNED if is_pruned else None)
 
     def _tell(self, step: int, wer: float) -> bool:
         """Report an evaluation; whether the pruner gives the trial up."""
@@ -256,31 +248,26 @@ class _TrialReport(_Report):
         return self._trial.should_prune()
 
 
-def _perform(
-    plan: RunPlan, stop: _StopRequest, report: _Report, lease: Lease
-) -> tuple[str, float | None]:
-    """Run the plan; a failure is recorded, not raised, so that the slot counts as used."""
+def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lease) -> RunEnd:
+    """Run the plan, or give it up where that was tried too often; a failure is recorded, not
+    raised, so that the slot counts as used."""
+    if plan.identity.attempt > MAX_ATTEMPTS:
+        return give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
     handler = logging.FileHandler(plan.folder / "run.log")
     handler.setFormatter(MaskingFormatter(LOG_FORMAT))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.INFO)
     try:
-        return perform(
-            plan,
-            report,
-            killed=lambda: bool(stop),
-            pruned=lambda: report.pruned,
-            check_lease=lease.check,
-        )
+        return execute_run(plan, report, check_lease=lease.check)
     except (ExhaustedError, LeaseLostError):
         raise
     except UserError as error:
         _logger.error("%s", error)
-        stop.tell({"failed": str(error)})
+        launcher.tell({"failed": str(error)})
     except Exception as error:
         _logger.exception("run failed")
-        stop.tell({"failed": f"{type(error).__name__}: {error}"})
-    return "failed", None
+        launcher.tell({"failed": f"{type(error).__name__}: {error}"})
+    return RunEnd(State.FAILED, None)
 
 
 def _plan(

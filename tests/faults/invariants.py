@@ -19,10 +19,11 @@ from bench.decoding import DECODERS
 from bench.queue.lease import FILE as LEASE
 from bench.queue.storage import JOURNAL
 from bench.results.report_input import REPORT_FILE
+from bench.runs.layout import METRICS, POINT, RUN, SUMMARY, read_json, read_lines
 from bench.runs.mlflow.mirror import STATUS
-from bench.runs.mlflow.names import metric_name
-from bench.runs.record import METRICS, POINT, RUN, SUMMARY, TRAINED, read_json, read_lines
+from bench.runs.mlflow.pages import metric_name
 from bench.runs.run import datasets
+from bench.runs.state import TRAINED
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition, run_folder
 from bench.training.checkpoint import check_sums, load_model

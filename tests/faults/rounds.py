@@ -21,7 +21,7 @@ from bench.core.cli import EXIT_START_AGAIN, EXIT_USER_ERROR
 from bench.core.paths import OUT
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import this_host
-from bench.runs.run import is_recorded
+from bench.runs.state import has_ended
 from tests.faults.services import MlflowServer, Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,7 @@ class Round:
     def watch_ends(self) -> None:
         """Note runs that ended for good, and those that ended again."""
         for path in self.study.glob("runs/*/*/summary.json"):
-            if not is_recorded(path.parent):
+            if not has_ended(path.parent):
                 continue
             try:
                 ended = json.loads(path.read_text())["ended_at"]

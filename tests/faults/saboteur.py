@@ -14,7 +14,7 @@ import psutil
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.paths import OUT
 from bench.queue.lease import FILE as LEASE
-from bench.runs.record import read_json
+from bench.runs.layout import read_json
 from tests.faults.rounds import BALLAST, GRACE_SECONDS, Round
 
 Hit = Callable[[Round, random.Random], str | None]

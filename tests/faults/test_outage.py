@@ -12,9 +12,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from bench.runs.layout import METRICS, POINT, read_lines
 from bench.runs.mlflow.mirror import STATUS
-from bench.runs.mlflow.names import metric_name
-from bench.runs.record import METRICS, POINT, read_lines
+from bench.runs.mlflow.pages import metric_name
 from tests.faults.services import MlflowServer, until
 
 NUM_RUNS = 25

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.core.errors import LeaseLostError, TemporaryError
-from bench.queue.claim import claimed
+from bench.core.files import exclusive_lock
 from bench.queue.lease import FILE, Lease, LeaseWatch, this_host
 
 
@@ -124,7 +124,7 @@ def test_one_of_two_that_take_a_run_at_once_has_it(tmp_path: Path) -> None:
 
     def take() -> None:
         begin.wait()
-        with claimed(tmp_path / "claim"):
+        with exclusive_lock(tmp_path / "claim"):
             taken.append(LeaseWatch().take(tmp_path / "run", grace_seconds=60.0))
 
     threads = [threading.Thread(target=take) for _ in range(8)]

@@ -18,6 +18,7 @@ from bench.data.corpora import CorpusConfig
 from bench.queue.lease import Lease, LeaseWatch
 from bench.queue.slots import SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
+from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, define
 from bench.study.space import load_budget
 
@@ -66,7 +67,7 @@ def test_each_outcome_is_told_to_the_storage(tmp_path: Path, definition: StudyDe
         trial, lease = taken
         if outcome == "pruned":
             trial.report(0.1, 1)
-        queue.end(trial, outcome, value)
+        queue.end(trial, RunEnd(State(outcome), value))
         lease.release()
     slots = queue.slots()
     assert [slot.outcome for slot in slots] == ["finished", "finished", "pruned", "diverged", "failed", None]  # fmt: skip
@@ -129,7 +130,7 @@ def _drain(folder: Path, definition: StudyDefinition, results: Connection) -> No
     queue, done = queue_in(folder, definition), []
     while (taken := queue.take(take_lease)) is not None:
         trial, lease = taken
-        queue.end(trial, "finished", 0.5)
+        queue.end(trial, RunEnd(State.FINISHED, 0.5))
         done.append(trial.number)
         lease.release()
     results.send(done)
@@ -173,8 +174,10 @@ def test_an_end_that_was_told_before_is_not_told_again(
     taken = queue.take(take_lease)
     assert taken is not None
     trial, lease = taken
-    queue.end(trial, "finished", 0.4)
-    queue.end(trial, "finished", 0.4)  # the answer to the first was lost with the connection
+    queue.end(trial, RunEnd(State.FINISHED, 0.4))
+    queue.end(
+        trial, RunEnd(State.FINISHED, 0.4)
+    )  # the answer to the first was lost with the connection
     lease.release()
     assert [slot.value for slot in queue.slots()[:2]] == [0.4, None]
 
@@ -193,7 +196,7 @@ def test_a_trial_that_ends_while_we_look_stays_ended(
     def end_meanwhile(study: Study, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
         monkeypatch.setattr(Study, "get_trials", get_trials)
         found = study.get_trials(*args, **kwargs)
-        queue.end(trial, "finished", 0.5)
+        queue.end(trial, RunEnd(State.FINISHED, 0.5))
         lease.release()
         return found
 
@@ -210,7 +213,7 @@ def _drain_after(begin: Event, folder: Path, definition: StudyDefinition, path: 
         with lease:
             with path.open("a") as done:  # one write: whole among those of others
                 done.write(f"{trial.user_attrs['slot']}\n")
-            queue.end(trial, "finished", 0.5)
+            queue.end(trial, RunEnd(State.FINISHED, 0.5))
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
 from bench.core.errors import TemporaryError, UserError
-from bench.queue import claim as claims
 from bench.queue import lease as leases
 from bench.queue import storage as storages
 from bench.queue.storage import (
@@ -26,7 +25,7 @@ from bench.queue.storage import (
     check_queue,
     check_shared,
     is_queue_of,
-    patiently,
+    retry_until_available,
 )
 from tests.postgresql import PostgreSQL
 
@@ -42,8 +41,8 @@ def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
         yield server.url
 
 
-def _claim_and_hang(url: str | None, folder: Path, ready: Connection) -> None:
-    with QueueStorage(url, folder, num_workers=2).claim():
+def _lock_and_hang(url: str | None, folder: Path, ready: Connection) -> None:
+    with QueueStorage(url, folder, num_workers=2).exclusive_lock():
         ready.send(True)
         signal.pause()
 
@@ -58,12 +57,11 @@ def opened(url: str | None, folder: Path) -> Iterator[QueueStorage]:
 def frozen(
     tmp_path: Path, url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BaseProcess]:
-    """A process that stands still inside a claim; the patience of others is a second."""
+    """A process that stands still inside a lock; the patience of others is a second."""
     context = multiprocessing.get_context("fork")
-    monkeypatch.setattr(storages, "CLAIM_SECONDS", 1.0)
-    monkeypatch.setattr(claims, "CLAIM_SECONDS", 1.0)
+    monkeypatch.setattr("bench.queue.storage.LOCK_SECONDS", 1.0)
     here, there = context.Pipe()
-    holder = context.Process(target=_claim_and_hang, args=(url, tmp_path, there), daemon=True)
+    holder = context.Process(target=_lock_and_hang, args=(url, tmp_path, there), daemon=True)
     holder.start()
     assert here.recv()
     assert holder.pid is not None
@@ -75,53 +73,53 @@ def frozen(
 
 
 @pytest.mark.parametrize("url", [None])
-def test_who_stands_still_inside_a_claim_is_named_and_lives(
+def test_who_stands_still_inside_a_lock_is_named_and_lives(
     tmp_path: Path, url: None, frozen: BaseProcess
 ) -> None:
     with opened(url, tmp_path) as storage:
-        with pytest.raises(TemporaryError) as caught, storage.claim():
+        with pytest.raises(TemporaryError) as caught, storage.exclusive_lock():
             pytest.fail("two are inside")
         named = f".claim.lock is held by process {frozen.pid} of {getpass.getuser()} on "
         assert named in str(caught.value)
         assert "kill -CONT" in str(caught.value)
 
 
-def test_a_claim_is_free_once_its_holder_is_killed(tmp_path: Path) -> None:
+def test_a_lock_is_free_once_its_holder_is_killed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    holder = context.Process(target=_claim_and_hang, args=(None, tmp_path, there), daemon=True)
+    holder = context.Process(target=_lock_and_hang, args=(None, tmp_path, there), daemon=True)
     holder.start()
     assert here.recv()
     holder.kill()
-    with opened(None, tmp_path) as storage, storage.claim():
+    with opened(None, tmp_path) as storage, storage.exclusive_lock():
         pass
     holder.join()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_database_ends_the_session_of_who_stands_still_inside_a_claim(
+def test_a_database_ends_the_session_of_who_stands_still_inside_a_lock(
     tmp_path: Path, url: str, frozen: BaseProcess
 ) -> None:
     inside = threading.Event()
 
-    def claim() -> None:
-        with opened(url, tmp_path) as storage, storage.claim():
+    def hold() -> None:
+        with opened(url, tmp_path) as storage, storage.exclusive_lock():
             inside.set()
 
-    thread = threading.Thread(target=claim)
+    thread = threading.Thread(target=hold)
     thread.start()
     assert not inside.wait(0.3)
     thread.join(20)
     assert inside.is_set()
 
 
-def test_who_stands_still_while_alone_is_named(
+def test_who_stands_still_with_a_lease_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storages, "ALONE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(storages, "LEASE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(leases, "TOUCHES_PER_GRACE", 1e-9)  # it gives no sign of life
-    with opened(None, tmp_path) as storage, storage.alone(grace_seconds=0.05):
-        second = storage.alone(grace_seconds=0.05)
+    with opened(None, tmp_path) as storage, storage.exclusive_lease(grace_seconds=0.05):
+        second = storage.exclusive_lease(grace_seconds=0.05)
         with pytest.raises(TemporaryError, match=f"held by process {os.getpid()} of"), second:
             pytest.fail("two are alone")
 
@@ -130,7 +128,7 @@ def test_one_at_a_time_is_alone(tmp_path: Path, url: str | None) -> None:
     seen: list[str] = []
 
     def enter(name: str) -> None:
-        with opened(url, tmp_path) as storage, storage.alone(grace_seconds=60.0):
+        with opened(url, tmp_path) as storage, storage.exclusive_lease(grace_seconds=60.0):
             seen.append(f"{name} in")
             time.sleep(0.2)
             seen.append(f"{name} out")
@@ -155,7 +153,7 @@ def test_a_call_is_repeated_while_the_database_is_gone() -> None:
             raise StorageInternalError("in the commit") from GONE
         return "done"
 
-    assert patiently(call, patience_seconds=30.0) == "done"
+    assert retry_until_available(call, patience_seconds=30.0) == "done"
     assert len(calls) == 3
 
 
@@ -164,9 +162,9 @@ def test_patience_ends() -> None:
         raise GONE
 
     with pytest.raises(TemporaryError, match=r"does not answer \(connection refused"):
-        patiently(call, patience_seconds=0.0)
+        retry_until_available(call, patience_seconds=0.0)
     with pytest.raises(TemporaryError):
-        patiently(call, patience_seconds=1e9, is_stopped=lambda: True)
+        retry_until_available(call, patience_seconds=1e9, is_stopped=lambda: True)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), TemporaryError("stopped by SIGTERM")])
@@ -183,7 +181,7 @@ def test_a_request_to_stop_is_no_outage(stop: BaseException) -> None:
             raise OperationalError("rollback", {}, error) from error
 
     with pytest.raises(type(stop)) as caught:
-        patiently(call, patience_seconds=30.0)
+        retry_until_available(call, patience_seconds=30.0)
     assert caught.value is stop
 
 
@@ -195,7 +193,7 @@ def test_what_is_no_outage_is_not_repeated() -> None:
         raise StorageInternalError("too long") from ValueError("too long")
 
     with pytest.raises(StorageInternalError):
-        patiently(call)
+        retry_until_available(call)
     assert len(calls) == 1
 
 
@@ -260,7 +258,7 @@ def test_an_outage_is_survived_by_an_open_storage(tmp_path: Path) -> None:
     with PostgreSQL() as server, opened(server.url, tmp_path) as storage:
         server.stop()
         threading.Timer(1.0, server.start).start()
-        names = patiently(storage.optuna.get_all_studies)
+        names = retry_until_available(storage.optuna.get_all_studies)
         assert names == []
 
 

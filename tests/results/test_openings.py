@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.results.openings import openings_sentence
 
 

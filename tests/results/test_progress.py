@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.config import to_dict
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.progress import ProgressReader, RunProgress, estimate_seconds_left
 from bench.runs import RunIdentity, RunRecord

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.config import to_dict
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.report_input import (
     command_of,
@@ -15,7 +15,8 @@ from bench.results.report_input import (
     real_time_factors,
     recorded_diffs,
 )
-from bench.runs.record import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION, RunIdentity
+from bench.runs.layout import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION
+from bench.runs.record import RunIdentity
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file

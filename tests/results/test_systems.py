@@ -11,7 +11,7 @@ import pytest
 
 from bench.core.config import to_dict
 from bench.core.errors import NoVerdictError, UserError
-from bench.core.paths import write_json
+from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out

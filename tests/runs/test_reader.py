@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 from bench.runs import read_study
+from bench.runs.layout import METRICS
 from bench.runs.reader import COLUMNS
-from bench.runs.record import METRICS
 from reports.input import COLUMNS as SHOWN
 
 

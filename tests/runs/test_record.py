@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from bench.core.errors import UserError
-from bench.runs.record import (
+from bench.runs.layout import (
     HEARD,
     METRICS,
-    NONFINITE,
     POINT,
     RUN,
     SUMMARY,
@@ -19,6 +18,7 @@ from bench.runs.record import (
     read_lines,
     read_run,
 )
+from bench.runs.record import NONFINITE
 
 
 def points(lab: Any, key: str) -> list[tuple[int, float]]:

@@ -10,8 +10,9 @@ from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, TrackingTarget
-from bench.runs.record import CONFIG, ORIGINS, read_json
-from bench.runs.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
+from bench.runs.layout import CONFIG, ORIGINS, read_json
+from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run
+from bench.runs.state import has_ended
 from bench.training.config import default_run_config
 from bench.training.loop import train
 from bench.training.progress import TrainResult
@@ -37,7 +38,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
 
 
 def begin(plan: RunPlan) -> None:
-    perform(plan, lambda progress: False, killed=lambda: False, pruned=lambda: False)
+    execute_run(plan, lambda progress: None)
 
 
 def failing(error: Exception) -> Callable[[CorpusConfig], None]:
@@ -63,7 +64,7 @@ def test_a_run_that_meets_a_full_disk_is_to_go_on(
     monkeypatch.setattr("bench.runs.run.load_corpus", failing(full))
     with pytest.raises(UnwritableError, match=r"last\.pt cannot be written \(No space left"):
         begin(plan)
-    assert not is_recorded(plan.folder)
+    assert not has_ended(plan.folder)
     assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
 
 
@@ -77,7 +78,7 @@ def test_a_run_that_lacks_memory_is_to_go_on(
     for _ in range(MAX_ATTEMPTS + 1):
         with pytest.raises(OutOfHostMemoryError, match="memory ran out"):
             begin(plan)
-    assert not is_recorded(plan.folder)
+    assert not has_ended(plan.folder)
     assert attempts_so_far(plan.folder) == 0, "as if it had not been tried"
 
 
@@ -97,7 +98,7 @@ def test_a_run_that_fails_before_training_is_recorded_and_not_begun_again(
     monkeypatch.setattr("bench.runs.run.load_corpus", failing(gone))
     with pytest.raises(UserError, match="gone"):
         begin(plan)
-    assert is_recorded(plan.folder)
+    assert has_ended(plan.folder)
     assert attempts_so_far(plan.folder) == 1
     summary = read_json(plan.folder / "summary.json")
     assert summary is not None

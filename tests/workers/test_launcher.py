@@ -27,6 +27,7 @@ from bench.queue.lease import Lease
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker, TrackingTarget
+from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.space import load_budget
 from bench.workers import launcher as launchers
@@ -315,7 +316,7 @@ def test_a_worker_of_ours_that_stands_still_is_ended_and_one_of_others_is_named(
 
                 monkeypatch.setattr(worker, "end_frozen", die, raising=False)
             else:
-                queue.end(trial, "failed", None)
+                queue.end(trial, RunEnd(State.FAILED, None))
                 lease.release()
                 worker.exit_code = 0
             return worker

@@ -14,7 +14,7 @@ from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker
-from bench.runs.record import METRICS, POINT, read_lines
+from bench.runs.layout import METRICS, POINT, read_lines
 from bench.runs.run import datasets
 from bench.study.definition import begin_or_return, define
 from bench.study.space import load_budget

@@ -26,7 +26,7 @@ from bench.data.utterance import Corpus
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
 from bench.runs import TrackingTarget
-from bench.runs.run import is_recorded
+from bench.runs.state import has_ended
 from bench.study.definition import StudyDefinition
 from bench.study.definition import load as load_definition
 from bench.workers.ray_cluster import Node, Share, check_reach, nodes_of, share_cluster
@@ -323,7 +323,7 @@ def check_invariants(folder: Path, *, attempts: int) -> None:
     assert len(runs) == 2 * NUM_SLOTS
     tried = 0
     for run in runs:
-        assert is_recorded(run), run
+        assert has_ended(run), run
         assert not (run / "lease.json").exists()
         tried += json.loads((run / "run.json").read_text())["attempt"]
         points = [(row["key"], row["step"]) for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())]  # fmt: skip
@@ -364,7 +364,7 @@ def test_a_node_killed_in_mid_trial(
     lease = (trial / "lease.json").read_text()
     cluster.kill(raylet, spare_trials=spare_trials)
     wait_until(lambda: read(trial / "lease.json") != lease, 60)
-    assert not is_recorded(trial)
+    assert not has_ended(trial)
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert "a worker is lost with its node" in err

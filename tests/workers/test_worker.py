@@ -17,14 +17,15 @@ from bench.queue.lease import Lease
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
 from bench.runs import RunIdentity, RunRecord, TrackingTarget
-from bench.runs.run import attempts_so_far, is_recorded
+from bench.runs.run import attempts_so_far
+from bench.runs.state import RunEnd, State, has_ended
 from bench.study.definition import StudyDefinition, define
 from bench.study.space import load_budget
 from bench.training.progress import Progress
 from bench.workers import launcher as launchers
 from bench.workers import worker
 from bench.workers.engine import LocalEngine
-from bench.workers.worker import Assignment, _StopRequest, _TrialReport
+from bench.workers.worker import Assignment, _LauncherLink, _TrialReport
 
 STOP = SimpleNamespace(tell=lambda _: None)
 
@@ -49,7 +50,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("trained again")
 
-    monkeypatch.setattr(worker, "_perform", refuse)
+    monkeypatch.setattr(worker, "execute_run", refuse)
 
 
 def take_lease(folder: Path) -> Lease:
@@ -111,7 +112,7 @@ def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
         assert worker._work_on_trial(assignment(tmp_path, kind, None), definition, queue, STOP)
         assert (queue.slots()[0].outcome, queue.slots()[0].state) == ("failed", TrialState.FAIL)
     else:
-        queue.end(trial, "finished", 0.4)
+        queue.end(trial, RunEnd(State.FINISHED, 0.4))
         assert worker._work_on_confirm(assignment(tmp_path, kind, 0), definition, queue, STOP)
     summary = json.loads((folder / "summary.json").read_text())
     died = {"kind": "crashed", "message": "its worker died 3 times"}
@@ -124,7 +125,7 @@ def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
     taken = queue.take(take_lease)
     assert taken is not None
     trial, lease = taken
-    queue.end(trial, "finished", 0.4)
+    queue.end(trial, RunEnd(State.FINISHED, 0.4))
     lease.release()
     folder = queue.folder_of("confirm", 0)
     before = record(folder, definition, state="finished", wer=0.4)
@@ -133,7 +134,7 @@ def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
     assert not (folder / "lease.json").exists()
 
 
-class NotAsked(_StopRequest):
+class NotAsked(_LauncherLink):
     def __init__(self) -> None:
         self._asked = False
 
@@ -158,10 +159,8 @@ def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
     trial, lease = taken
     monkeypatch.setattr(trial, "should_prune", lambda: True)
     report = _TrialReport(trial, NotAsked())
-    assert report(evaluated(1, 0.9)), "the pruner is heard"
-    assert report.pruned
-    assert not report(evaluated(epoch, 0.9, is_last=True))
-    assert not report.pruned
+    assert report(evaluated(1, 0.9)) == State.PRUNED, "the pruner is heard"
+    assert report(evaluated(epoch, 0.9, is_last=True)) is None
     lease.release()
     frozen = trial.study.get_trials()[trial.number]
     assert set(frozen.intermediate_values) == ({1, 2} if epoch == 2 else {1})
@@ -177,7 +176,7 @@ def test_a_worker_without_memory_says_so_and_leaves_its_slot(
 
     said: list[dict[str, object]] = []
     stop = SimpleNamespace(tell=said.append)
-    monkeypatch.setattr(worker, "_StopRequest", lambda _: stop)
+    monkeypatch.setattr(worker, "_LauncherLink", lambda _: stop)
     monkeypatch.setattr(worker, "_work_on_trial", refuse)
     monkeypatch.setattr(worker.definitions, "load", lambda _: definition)
     with pytest.raises(SystemExit) as end:
@@ -215,7 +214,7 @@ def test_a_run_whose_worker_died_for_want_of_memory_keeps_its_attempts(
     with pytest.raises(OutOfHostMemoryError, match=why):
         launcher._check_memory(running)
     assert attempts_so_far(folder) == 2
-    assert not is_recorded(folder)
+    assert not has_ended(folder)
     monkeypatch.undo()
     running.worker.exit_code = 0  # type: ignore[misc]
     launcher._check_memory(running)

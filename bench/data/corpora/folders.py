@@ -2,15 +2,14 @@
 
 import hashlib
 import lzma
+import math
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
+from bench.core.files import atomic_folder, exclusive_lock
 from bench.core.paths import cache_folder, writing_cache
 
 MAX_UNPACKED_BYTES = 2**32
@@ -58,14 +57,12 @@ def unpacked(archives: Sequence[Path]) -> Path:
         with archive.open("rb") as handle:
             hashed.update(hashlib.file_digest(handle, "sha256").digest())
     folder = cache_folder("unpacked") / hashed.hexdigest()[:16]
-    with writing_cache(folder), FileLock(folder.with_suffix(".lock")):
+    lock = folder.with_suffix(".lock")
+    with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                complete = Path(temporary, "complete")
-                complete.mkdir()
+            with atomic_folder(folder) as complete:
                 for archive in archives:
                     _extract(archive, complete)
-                complete.rename(folder)
     return folder
 
 

@@ -7,12 +7,12 @@ corpus is made once and never goes stale.
 
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import soundfile
-from filelock import FileLock
 
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import OutOfHostMemoryError, UserError
+from bench.core.files import atomic_folder, exclusive_lock
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root, writing_cache
 from bench.core.seeding import derive
@@ -195,14 +195,12 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
         return folder  # from a cache that cannot be written, too
     with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{folder.name}.lock"):
+        lock = folder.parent / f"{folder.name}.lock"
+        with exclusive_lock(lock, patience_seconds=math.inf):
             if not (folder / COMPLETED_FILE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
-                with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                    made = Path(temporary) / name
-                    made.mkdir()
+                with atomic_folder(folder) as made:
                     _speak(lines, made, progress)
-                    made.rename(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""From a run's folder to MLflow. Imports mlflow at once.
+"""From a run's folder to MLflow. Does not import mlflow: the store that it is given has.
 
 `mirror` may be called at any time, by the process that trains and by any later one, as often as
 one likes: it sends what is missing. Points carry the time they were measured at, and MLflow takes a
@@ -6,22 +6,18 @@ point with the same name, step, time and value once; artifacts and tags are repl
 holds each thing once, wherever a kill interrupts the sending.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from filelock import FileLock
 
-from bench.core.config import flatten
-from bench.core.paths import write_json
-from bench.runs.mlflow.cursor import Cursor
-from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
-from bench.runs.mlflow.names import metric_name
-from bench.runs.mlflow.store import PARENT_TAG, MlflowStore
-from bench.runs.record import (
+from bench.core.config import flatten, from_dict
+from bench.core.files import exclusive_lock, write_json
+from bench.runs.layout import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
@@ -31,14 +27,19 @@ from bench.runs.record import (
     RUN,
     SCORED,
     SUMMARY,
-    TRAINED,
     WATCH,
     read_json,
     read_lines,
     read_run,
-    read_summary,
-    to_milliseconds,
 )
+from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
+from bench.runs.mlflow.pages import PARENT_TAG, metric_name
+from bench.runs.mlflow.uri import display_uri
+from bench.runs.record import to_milliseconds
+from bench.runs.state import TRAINED, read_summary
+
+if TYPE_CHECKING:
+    from bench.runs.mlflow.store import MlflowStore
 
 STATUS = {
     "finished": "FINISHED",
@@ -50,27 +51,68 @@ STATUS = {
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
-LOCK, LOCK_SECONDS = ".sending.lock", 60.0
+LOCK, CURSOR = ".sending.lock", "sent.json"
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
 """Its decodes are shown as a table: every run that trains to its end scores it, trials too."""
 
 
-def mirror(folder: Path, store: MlflowStore, parent_run_id: str | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """How much of a run the store at `uri` has: sent.json in the run's folder.
+
+    Derived, and safe to lose: a kill between sending and saving means that a part is sent again.
+
+        metrics.jsonl   ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇░░░░
+                        └── metrics_bytes ───┘└ the thread sends this next
+    """
+
+    uri: str
+    """As shown, without a password. Another store has nothing of the run yet."""
+    opened: str = ""
+    """`opened_at` of the newest opening that was sent."""
+    metrics_bytes: int = 0
+    """Length of the part of metrics.jsonl that was sent; ends at the end of a line."""
+    closed: str = ""
+    """`ended_at` of the newest end that was sent completely."""
+
+    @classmethod
+    def load(cls, folder: Path, uri: str) -> "Cursor":
+        """The cursor of the run in `folder` for the store at `uri`.
+
+        Raises:
+            UserError: its file is damaged.
+        """
+        saved = read_json(folder / CURSOR) or {}
+        shown = display_uri(uri)
+        return from_dict(cls, saved) if saved.get("uri") == shown else cls(uri=shown)
+
+    def save(self, folder: Path) -> None:
+        """Replace the cursor in `folder`."""
+        write_json(folder / CURSOR, dataclasses.asdict(self))
+
+
+def is_behind(folder: Path, uri: str) -> bool:
+    """Whether the run in `folder` has ended and the store at `uri` does not know all of it."""
+    summary = read_summary(folder)
+    return summary is not None and Cursor.load(folder, uri).closed != summary["ended_at"]
+
+
+def mirror(folder: Path, store: "MlflowStore", parent_run_id: str | None = None) -> None:
     """Bring `store` up to what `folder` says.
 
     `parent_run_id` spares looking for the parent of a trial or confirm run.
 
     Raises:
-        filelock.Timeout: another process has been sending this run for a minute.
+        TemporaryError: another process has been sending this run for a minute.
         Exception: of many types; the store does not take it.
     """
     # A worker that ends and a launcher that joins may send at once: both would make the run.
-    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+    with exclusive_lock(folder / LOCK):
         _mirror(folder, store, parent_run_id)
 
 
-def _mirror(folder: Path, store: MlflowStore, parent_run_id: str | None) -> None:
+def _mirror(folder: Path, store: "MlflowStore", parent_run_id: str | None) -> None:
     run = read_run(folder)
     cursor = Cursor.load(folder, store.uri)
     if cursor.opened != run["opened_at"]:
@@ -88,7 +130,7 @@ def _send_opening(
     folder: Path,
     run: Mapping[str, Any],
     cursor: Cursor,
-    store: MlflowStore,
+    store: "MlflowStore",
     parent_run_id: str | None,
 ) -> Cursor:
     """Make the run, or set it running again if the store has it."""
@@ -115,7 +157,7 @@ def _send_opening(
     return cursor
 
 
-def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: MlflowStore) -> Cursor:
+def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: "MlflowStore") -> Cursor:
     path = folder / METRICS
     if not path.exists():
         return cursor
@@ -132,7 +174,7 @@ def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: MlflowStore)
 
 
 def _send_end(
-    folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], store: MlflowStore
+    folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], store: "MlflowStore"
 ) -> None:
     """Send how the run ended, status first: it shall be true even if artifacts cannot be stored."""
     run_id, ended = run["mlflow_run_id"], to_milliseconds(summary["ended_at"])
@@ -180,7 +222,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     return made
 
 
-def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: MlflowStore) -> None:
+def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "MlflowStore") -> None:
     for name in names:
         if (folder / name).exists():
             store.client.log_artifact(run_id, str(folder / name))

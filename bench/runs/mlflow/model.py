@@ -23,7 +23,7 @@ SOURCES = ("bench", "variants")
 """Stored with the model, which so needs no checkout of the project."""
 
 REQUIREMENTS = (
-    "mlflow", "torch", "torchaudio", "soundfile", "numpy", "jiwer", "pandas", "rich", "filelock",
+    "mlflow", "torch", "torchaudio", "soundfile", "numpy", "jiwer", "pandas", "rich",
 )  # fmt: skip
 """What the script's imports need; MLflow would find out by importing for minutes."""
 

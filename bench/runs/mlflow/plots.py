@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from bench.runs.reader import OBJECTIVE, Tables
-from bench.runs.record import TRAINED
+from bench.runs.state import TRAINED
 
 CONFIRM, TRIAL, WARN = "#0072b2", "#8c8c8c", "#d55e00"  # blue, grey, vermilion of Okabe and Ito
 STYLES: dict[str, dict[str, Any]] = {

@@ -17,17 +17,14 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.paths import cache_lock
+from bench.runs.mlflow.pages import TABLES_TAG, view_tags
 from bench.runs.mlflow.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
-from bench.runs.mlflow.views import view_tags
 from bench.runs.record import timestamp, to_milliseconds
 
 T = TypeVar("T")
 
 # Limits of one log_batch call and of one value, as MLflow states them.
 MAX_METRICS, MAX_PARAMS, MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 1000, 100, 6000, 5000
-
-# What MLflow's UI reads: its tree of runs, its tables.
-PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
 
 
 class MlflowStore:
@@ -48,7 +45,7 @@ class MlflowStore:
         Artifacts of a SQLite store lie beside its file, in mlartifacts/.
         """
         if study not in self._experiments:
-            with _alone(self.uri):
+            with _exclusive_lock(self.uri):
                 found = self.client.get_experiment_by_name(study)
                 if found is None:
                     where = str(self._artifacts / study) if self._artifacts else None
@@ -67,7 +64,7 @@ class MlflowStore:
         if (study, variant) not in self._parents:
             tags = {"study": study, "variant": variant, "kind": "parent"}
             experiment = self.experiment(study)
-            with _alone(self.uri):
+            with _exclusive_lock(self.uri):
                 found = self.find_run(experiment, tags)
                 run = found or self.create_run(experiment, variant, {**tags, "state": "running"})
             self._parents[study, variant] = run.info.run_id
@@ -161,7 +158,7 @@ def connect(uri: str) -> MlflowStore:
         Exception: of many types; a server that does not answer.
     """
     try:
-        with _alone(uri):
+        with _exclusive_lock(uri):
             if (file := sqlite_file(uri)) and not file.exists():
                 _create(file)
             store = MlflowStore(uri)
@@ -203,7 +200,7 @@ def as_params(params: Mapping[str, Any]) -> dict[str, str]:
     return {key: _short(value, MAX_PARAM_LENGTH) for key, value in params.items()}
 
 
-def _alone(uri: str) -> AbstractContextManager[None]:
+def _exclusive_lock(uri: str) -> AbstractContextManager[None]:
     """Within, no other process of this machine makes something in the store at `uri`."""
     return cache_lock(f"mlflow-{digest(str(sqlite_file(uri) or uri))}")
 

@@ -12,16 +12,20 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
-from bench.runs.mlflow.cursor import is_behind
-from bench.runs.mlflow.defaults import set_mlflow_defaults
+from bench.runs.layout import RUN
 from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, in_markdown
-from bench.runs.mlflow.names import metric_name
+from bench.runs.mlflow.mirror import is_behind, mirror
+from bench.runs.mlflow.pages import COLOR_TAG, COLORS, metric_name
 from bench.runs.mlflow.tracker import TrackingTarget
-from bench.runs.mlflow.uri import display_uri, first_line, reason_of_outage, tracking_uri
-from bench.runs.mlflow.views import COLOR_TAG, COLORS
+from bench.runs.mlflow.uri import (
+    display_uri,
+    first_line,
+    reason_of_outage,
+    set_mlflow_defaults,
+    tracking_uri,
+)
 from bench.runs.provenance import environment
 from bench.runs.reader import Tables, confirmed, read_study
-from bench.runs.record import RUN
 
 if TYPE_CHECKING:
     from bench.runs.mlflow.store import MlflowStore
@@ -257,7 +261,6 @@ def flush_unsent(folder: Path) -> int:
     if not behind:
         return 0
     set_mlflow_defaults()
-    from bench.runs.mlflow.mirror import mirror
     from bench.runs.mlflow.store import connect
 
     left, reason = len(behind), ""

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.masking import mask
-from bench.runs.mlflow.defaults import set_mlflow_defaults
-from bench.runs.mlflow.uri import display_uri, first_line
+from bench.runs.mlflow.mirror import mirror
+from bench.runs.mlflow.uri import display_uri, first_line, set_mlflow_defaults
 from bench.runs.provenance import environment, git_diff
 from bench.runs.record import RunIdentity, RunRecord
+from bench.runs.state import State
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
@@ -80,7 +81,7 @@ class Tracker:
 
     def close(
         self,
-        state: str,
+        state: State,
         metrics: Mapping[str, float] | None = None,
         *,
         error_kind: str | None = None,
@@ -101,7 +102,6 @@ class Tracker:
             is_last = self._closing.wait(pause)
             try:
                 # Here, not at the top: training goes on while mlflow is imported.
-                from bench.runs.mlflow.mirror import mirror
                 from bench.runs.mlflow.store import connect
 
                 store = store or connect(self._target.uri)
@@ -117,7 +117,7 @@ class Tracker:
     def _say_down(self, error: Exception) -> None:
         if not self._is_down:
             _logger.warning(
-                "tracking: %s takes nothing at present (%s); %s keeps it for later",
+                "MLflow at %s is unreachable (%s); records stay in %s and are uploaded later",
                 display_uri(self._target.uri),
                 first_line(error),
                 self._record.folder,
@@ -127,5 +127,5 @@ class Tracker:
 
     def _say_up(self) -> None:
         if self._is_down:
-            _logger.info("tracking: %s takes everything again", display_uri(self._target.uri))
+            _logger.info("MLflow at %s is reachable again", display_uri(self._target.uri))
         self._is_down = False

@@ -1,4 +1,7 @@
-"""Which tracking server is meant, and how its address is shown."""
+"""The address of the tracking server, how it is shown, and the environment that MLflow reads.
+
+Does not import mlflow, which reads DEFAULT_ENVIRONMENT when it is imported.
+"""
 
 import os
 import re
@@ -13,6 +16,26 @@ _REMOTE_SCHEMES = ("http", "https", "postgresql", "mysql", "mssql", "databricks"
 _SCHEMES = (*_REMOTE_SCHEMES, "sqlite", "file", "databricks-uc", "uc")
 _HOST_AND_PORT = re.compile(r"[\w.-]{2,}:\d+(/.*)?")
 _SERVER = re.compile(r"([^@\s]+@)?([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/\S*)?")
+
+DEFAULT_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",  # its log goes where ours goes, at the level of ours
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for results
+    "GIT_PYTHON_REFRESH": "quiet",  # no warning where git is missing
+    # Given up within a minute (mlflow: 7 tries of 120 s); the thread comes back later.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+
+
+def set_mlflow_defaults() -> None:
+    """Set what the user has not set of DEFAULT_ENVIRONMENT, for this process and its children.
+
+    Called by what sends to MLflow, before mlflow is imported.
+    """
+    for name, value in DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def tracking_uri() -> str:

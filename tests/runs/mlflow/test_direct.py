@@ -1,8 +1,8 @@
 """Metrics sent one at a time."""
 
-from tests.tracking.conftest import STORE, Lab
+from bench.costs.rivals import DirectLog
 
-from bench.runs.mlflow.direct import DirectLog
+from tests.runs.conftest import STORE, Lab
 
 
 def test_each_metric_of_each_step_arrives_at_once(lab: Lab) -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.runs import TrackingTarget, flush_unsent
+from bench.runs.layout import METRICS, RUN
 from bench.runs.mlflow import mirror, store
-from bench.runs.mlflow.cursor import FILE as CURSOR
-from bench.runs.mlflow.cursor import is_behind
+from bench.runs.mlflow.mirror import CURSOR, is_behind
 from bench.runs.mlflow.mirror import mirror as copy
 from bench.runs.mlflow.store import connect
-from bench.runs.record import METRICS, RUN
 
 URI = "sqlite:///mlflow.db"
 
@@ -193,7 +192,7 @@ def test_a_dead_server_stops_nothing_and_gets_everything_later(
     assert flush_unsent(lab.study) == 1
     warnings = [r.getMessage() for r in caplog.records if r.name == "bench.runs.mlflow.tracker"]
     assert len(warnings) == 1
-    assert "takes nothing at present" in warnings[0]
+    assert "is unreachable" in warnings[0]
     assert "hunter2" not in caplog.text
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")

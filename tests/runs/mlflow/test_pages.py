@@ -1,10 +1,12 @@
-"""Saved views in the envelope that MLflow 3.17 reads."""
+"""Names of metrics, and saved views in the envelope that MLflow 3.17 reads."""
 
 import json
 from typing import Any
 
+import pytest
+
 from bench.runs import StudyTracker
-from bench.runs.mlflow.views import SUMMARY_COLUMNS, view_tags
+from bench.runs.mlflow.pages import SUMMARY_COLUMNS, metric_name, view_tags
 
 
 def test_a_view_is_an_envelope_around_a_state() -> None:
@@ -22,3 +24,22 @@ def test_an_experiment_gets_its_views_and_an_old_one_too(lab: Any) -> None:
         tags = lab.client.get_experiment_by_name(study).tags
         assert tags["mlflow.experimentKind"] == "custom_model_development"
         assert {"mlflow.sharedViewState.variants", "mlflow.sharedViewState.confirm"} <= set(tags)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("train/loss", "train/loss"),
+        ("valid/wer", "valid/wer"),
+        ("best/valid/wer", "best/valid_wer"),
+        ("best/epoch", "best/epoch"),
+        ("epoch", "train/epoch"),
+        ("num_parameters", "cost/num_parameters"),
+        ("wer_mean", "test/wer_mean"),
+        ("cer_mean", "test/cer_mean"),
+        ("num_steps", "run/num_steps"),
+    ],
+)
+def test_every_metric_has_one_group(recorded: str, shown: str) -> None:
+    assert metric_name(recorded) == shown
+    assert shown.count("/") == 1

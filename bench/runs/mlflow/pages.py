@@ -1,11 +1,19 @@
-"""Saved views of a study in MLflow's UI, under "Views" on its page: filter, order and columns.
+"""What MLflow's pages read: the names of metrics, the saved views of a study, tags and colours.
 
-MLflow 3.17 keeps a view as a tag of the experiment, whose value is an envelope around the state of
-the page; an older one shows all runs.
+A page groups charts by what stands before a metric's last slash. There are six groups: ``train/``
+and ``valid/`` are curves; ``best/``, ``test/``, ``cost/`` and ``run/`` (with ``final/``) are one
+value a run. Records keep their own names.
+
+A view (filter, order and columns, under "Views" on a study's page) is in MLflow 3.17 a tag of the
+experiment, whose value is JSON around the state of the page, itself JSON; an older one shows all
+runs. Does not import mlflow.
 """
 
 import json
 from collections.abc import Sequence
+
+# Of a run: the run above it in the tree, and which artifacts are tables.
+PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow guesses, and may show the pages for language models."""
@@ -26,6 +34,33 @@ SUMMARY_COLUMNS = (
     "cost/audio_seconds_per_second",
 )
 """As many as a page shows without scrolling: MLflow sorts them by name, the WERs come last."""
+
+
+COSTS = frozenset(
+    {
+        "num_parameters",
+        "macs_per_second_of_audio",
+        "audio_seconds_per_second",
+        "peak_memory_bytes",
+        "train_seconds",
+        "search_seconds",
+    }
+)
+
+
+def metric_name(name: str) -> str:
+    """The name in MLflow of the metric that a record or a comparison calls `name`.
+
+    ``best/valid/wer`` becomes ``best/valid_wer``: else ``best/valid`` would be a group of its own.
+    """
+    group, separator, rest = name.partition("/")
+    if separator:
+        return f"{group}/{rest.replace('/', '_')}"
+    if name in COSTS:
+        return f"cost/{name}"
+    if name.startswith(("wer_", "cer_")):
+        return f"test/{name}"  # rates of a comparison are of the test split
+    return f"train/{name}" if name == "epoch" else f"run/{name}"
 
 
 def view_tags(made_at_ms: int) -> dict[str, str]:

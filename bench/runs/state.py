@@ -1,0 +1,136 @@
+"""The state of a run, of which its folder is the only owner.
+
+                     ┌──────┐ its process died without a word
+                     ▼      │
+    waiting ──────► running ┘ ──────► finished  cut  pruned  diverged  failed     (ends)
+                     ▲    │                                │
+          tried again│    │stopped, or no memory or disk   │ bench.train, on a single run
+                     │    ▼                                ▼
+                     killed                              running
+
+    waiting    no run.json
+    running    run.json, no summary.json; whether its process lives, the lease says
+    others     `state` in summary.json
+
+Everything else is derived from it: Optuna's trial state and user attribute `state` (what the
+samplers learn), MLflow's status and tag (`bench.runs.mlflow.mirror`), the tables of the report. A
+process that dies between the folder and a copy leaves the copy behind; whoever comes next reads the
+folder and brings the copy up to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.runs.layout import RUN, SUMMARY, Keys, check_keys, damaged, read_json
+
+_SUMMARY_KEYS: Keys = {"state": str, "metrics": dict, "error": dict | None, "ended_at": str}
+
+
+class State(StrEnum):
+    """What a run is doing, or how it ended."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    """Trained to its last epoch, or until nothing improved, and scored."""
+    CUT = "cut"
+    """Trained until the cap on training seconds, and scored."""
+    PRUNED = "pruned"
+    """Given up by the search's pruner."""
+    DIVERGED = "diverged"
+    """Its loss was not finite for too long."""
+    FAILED = "failed"
+    """An error, or its process died too often."""
+    KILLED = "killed"
+    """Stopped from outside; it will be resumed."""
+
+
+TRAINED = (State.FINISHED, State.CUT)
+"""Trained as far as the budget goes, and scored."""
+ENDS = frozenset({*TRAINED, State.PRUNED, State.DIVERGED, State.FAILED})
+"""Final: a study never runs such a run again."""
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.WAITING: frozenset({State.RUNNING}),
+    State.RUNNING: frozenset({State.RUNNING, State.KILLED}) | ENDS,
+    State.KILLED: frozenset({State.RUNNING}),
+    **dict.fromkeys(ENDS, frozenset()),
+}
+"""To what a run of a study may go from each state."""
+
+
+class IllegalTransitionError(Exception):
+    """A bug: some code moved a run along an edge that the state machine does not have."""
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a call that ran a run ended it, or how it had ended before."""
+
+    state: State
+    valid_wer: float | None
+    """Its best, if it was ever evaluated."""
+
+
+def check_transition(before: State, after: State, *, is_single: bool = False) -> None:
+    """Return if a run may go from `before` to `after`.
+
+    A single run (`is_single`, of bench.train) may also be begun again after its end: a person has
+    asked for that run by name, after correcting what made it fail.
+
+    Raises:
+        IllegalTransitionError: it may not.
+    """
+    if after in TRANSITIONS[before]:
+        return
+    if is_single and before in ENDS and after == State.RUNNING:
+        return
+    raise IllegalTransitionError(f"a run that is {before} cannot become {after}")
+
+
+def read_state(folder: Path) -> State:
+    """The state of the run in `folder`. A damaged end counts as none: the run is resumed."""
+    if (summary := _undamaged_summary(folder)) is not None:
+        return State(summary["state"])
+    return State.RUNNING if (folder / RUN).exists() else State.WAITING
+
+
+def read_end(folder: Path) -> RunEnd | None:
+    """How the run in `folder` ended, or None if it has not, or will be resumed."""
+    summary = _undamaged_summary(folder)
+    if summary is None or summary["state"] not in ENDS:
+        return None
+    return RunEnd(State(summary["state"]), summary["metrics"].get("best/valid/wer"))
+
+
+def has_ended(folder: Path) -> bool:
+    """True once the run in `folder` has ended for good."""
+    return read_state(folder) in ENDS
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What summary.json holds; None while the run has not ended.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / SUMMARY
+    summary = read_json(path)
+    if summary is None:
+        return None
+    check_keys(path, summary, _SUMMARY_KEYS)
+    check_keys(path, summary["metrics"], dict.fromkeys(summary["metrics"], int | float))
+    if summary["state"] not in ENDS | {State.KILLED}:
+        raise damaged(path, f"state is {summary['state']!r}")
+    return summary
+
+
+def _undamaged_summary(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_summary(folder)
+    except UserError:
+        return None
