@@ -24,13 +24,13 @@ from bench.results.comparability import (
     unknown_facts,
 )
 from bench.results.pairs import (
-    Outcome,
+    SystemRuns,
     assumptions,
     compare_pairs,
     rank_over_speakers,
     summarise,
 )
-from bench.results.saved_comparison import keep
+from bench.results.saved_comparison import save_comparison
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import read_systems
 from bench.results.tables import (
@@ -66,19 +66,19 @@ def main(options: argparse.Namespace) -> None:
             f"a comparison needs two systems, got {len(systems)} ({systems[0].name}); name another"
         )
     differing = check_comparable(systems, force=options.force)
-    outcomes = aligned(systems, common=options.common)
+    system_runs = aligned(systems, common=options.common)
     rng = numpy_generator(options.seed, "bootstrap")
     with counting("corpus") as progress:
         leakage = leaks(systems, progress)
     if options.save is not None:
-        keep(systems, options.save, leakage=leakage, common=options.common)
+        save_comparison(systems, options.save, leakage=leakage, common=options.common)
     warnings = tuple(_warnings(systems))
     margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
-        pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)
+        pairs = compare_pairs(system_runs, rng, claims_among(systems), margin, progress)
     comparison = Comparison(
-        systems=summarise(outcomes, rng),
+        systems=summarise(system_runs, rng),
         pairs=pairs,
         not_comparable=differing,
         leakage=leakage,
@@ -86,9 +86,9 @@ def main(options: argparse.Namespace) -> None:
             *warnings,
             *left_out_of_corpora(systems),
             *notes,
-            *assumptions(outcomes),
+            *assumptions(system_runs),
             *unknown_facts(systems),
-            *_ranks(outcomes),
+            *_ranks(system_runs),
         ),
     )
     _show(comparison, warnings, options)
@@ -116,13 +116,13 @@ def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Nam
         _print(comparison)
 
 
-def _ranks(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _ranks(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
     """Three systems or more as speakers see them, in a sentence; fewer have no such ranks."""
-    num_speakers = outcomes[0].runs[0]["speaker"].nunique()
-    if len(outcomes) < 3 or num_speakers < 2:
+    num_speakers = system_runs[0].runs[0]["speaker"].nunique()
+    if len(system_runs) < 3 or num_speakers < 2:
         return
-    found = rank_over_speakers(outcomes)
-    ranks = zip(found.average_ranks, (outcome.name for outcome in outcomes), strict=True)
+    found = rank_over_speakers(system_runs)
+    ranks = zip(found.average_ranks, (system.name for system in system_runs), strict=True)
     shown = ", ".join(f"{name} {average:.2f}" for average, name in sorted(ranks))
     yield (
         f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g} for these "

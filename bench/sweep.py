@@ -29,7 +29,7 @@ from bench.data.batches import feasible_subset
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.queue.storage import QueueStorage, check_queue, check_shared
-from bench.results.comparison import Comparison
+from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
@@ -83,7 +83,7 @@ def _sweep(
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopRequest",
-) -> tuple[Comparison, ReportInput, dict[str, Any]]:
+) -> tuple[StudyComparison, ReportInput, dict[str, Any]]:
     """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
     prints."""
     folder = OUT / definition.name
@@ -205,7 +205,7 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
 
 
 def _as_json(
-    definition: StudyDefinition, comparison: Comparison, report: Path, uri: str
+    definition: StudyDefinition, comparison: StudyComparison, report: Path, uri: str
 ) -> dict[str, Any]:
     variants = [
         {
@@ -234,7 +234,7 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
+def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for caution in result["cautions"]:
         STDOUT.print(caution, markup=False)

@@ -80,7 +80,7 @@ def draw_lengths(
     uniform_B = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64)
     tempo_B = 1 + config.tempo_change * (2 * uniform_B - 1)
     drawn_B = (batch.feat_lens_B / tempo_B).round().long().clamp(min=1)
-    enough_B = output_lengths(drawn_B) >= batch.needed_frames_B
+    enough_B = output_lengths(drawn_B) >= batch.min_ctc_frames_B
     return torch.where(enough_B, drawn_B, batch.feat_lens_B)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.core.seeding import derive, numpy_generator
 from bench.data.store import FeatureStore
 from bench.data.text import encode
-from bench.data.utterance import LeftOut, Utterance
+from bench.data.utterance import ExcludedUtterance, Utterance
 
 IntArray = npt.NDArray[np.int64]
 
@@ -59,8 +59,8 @@ class Batch:
     targets: Tensor
     """int64 [B, S]; 0 beyond an utterance's labels."""
     target_lens_B: Tensor
-    needed_frames_B: Tensor
-    """Output frames that CTC needs for each text, see `min_frames`."""
+    min_ctc_frames_B: Tensor
+    """Output frames that CTC needs for each text, see `min_ctc_frames`."""
     ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Batch":
@@ -70,7 +70,7 @@ class Batch:
             feat_lens_B=copied(self.feat_lens_B, device),
             targets=copied(self.targets, device),
             target_lens_B=copied(self.target_lens_B, device),
-            needed_frames_B=copied(self.needed_frames_B, device),
+            min_ctc_frames_B=copied(self.min_ctc_frames_B, device),
             ids=self.ids,
         )
 
@@ -84,7 +84,7 @@ class Batch:
             feat_lens_B=feat_lens_B,
             targets=self.targets[rows, : int(target_lens_B.max())].contiguous(),
             target_lens_B=target_lens_B,
-            needed_frames_B=self.needed_frames_B[rows],
+            min_ctc_frames_B=self.min_ctc_frames_B[rows],
             ids=self.ids[rows],
         )
 
@@ -97,7 +97,7 @@ class Batch:
             feat_lens_B=self.feat_lens_B.repeat_interleave(count),
             targets=self.targets.repeat_interleave(count, dim=0),
             target_lens_B=self.target_lens_B.repeat_interleave(count),
-            needed_frames_B=self.needed_frames_B.repeat_interleave(count),
+            min_ctc_frames_B=self.min_ctc_frames_B.repeat_interleave(count),
             ids=tuple(id for id in self.ids for _ in range(count)),
         )
 
@@ -146,7 +146,7 @@ class Dataset:
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.from_numpy(target_lens),
-            needed_frames_B=torch.tensor([min_frames(text) for text in texts]),
+            min_ctc_frames_B=torch.tensor([min_ctc_frames(text) for text in texts]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
 
@@ -218,7 +218,7 @@ def padding_share(order: list[list[int]], num_frames: IntArray) -> float:
     return 1 - int(sum(num_frames[batch].sum() for batch in order)) / padded
 
 
-def min_frames(text: str) -> int:
+def min_ctc_frames(text: str) -> int:
     """The fewest output frames in which CTC can spell `text`; at least 1.
 
     One per label, and one for the blank between two equal labels (Graves et al. 2006, section 3).
@@ -229,7 +229,7 @@ def min_frames(text: str) -> int:
 
 def feasible_subset(
     dataset: Dataset, output_lengths: Callable[[Tensor], Tensor]
-) -> tuple[Dataset, list[LeftOut]]:
+) -> tuple[Dataset, list[ExcludedUtterance]]:
     """The utterances that a network can spell, and those it cannot, with the reason.
 
     `output_lengths` gives the network's output frames for numbers of input frames (int64).
@@ -237,12 +237,12 @@ def feasible_subset(
     kept, left_out = [], []
     num_output_frames = output_lengths(torch.from_numpy(dataset.num_frames)).tolist()
     for utterance, available in zip(dataset.utterances, num_output_frames, strict=True):
-        needed = min_frames(utterance.text)
+        needed = min_ctc_frames(utterance.text)
         if available >= needed:
             kept.append(utterance)
             continue
         reason = f"its text needs {needed} output frames and its audio gives {available}"
-        left_out.append(LeftOut(id=utterance.id, split=utterance.split, reason=reason))
+        left_out.append(ExcludedUtterance(id=utterance.id, split=utterance.split, reason=reason))
     return Dataset(kept, dataset.store), left_out
 
 

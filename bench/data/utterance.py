@@ -45,7 +45,7 @@ class Utterance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class ExcludedUtterance:
     """An utterance that a reader refused, and why."""
 
     id: str
@@ -59,7 +59,7 @@ class Corpus:
 
     name: str
     utterances: tuple[Utterance, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[ExcludedUtterance, ...] = ()
     leakage: dict[str, int] = field(default_factory=dict)
     """How much two splits share: ``{"train/test same text": 26, …}``; only counts above zero."""
     notes: tuple[str, ...] = ()

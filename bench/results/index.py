@@ -21,11 +21,11 @@ from bench.study.definition import FILE, StudyDefinition, load, studies_newest_f
 from reports import StudyRow, build_index
 
 INDEX = "index.html"
-KEPT = "index-row.json"
+CACHED_ROW = "index-row.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _KeptRow:
+class _CachedRow:
     """A row, and what it was made from."""
 
     key: str
@@ -41,7 +41,7 @@ def _row(folder: Path) -> StudyRow:
     report = folder / REPORT_FILE
     link = quote(report.relative_to(OUT).as_posix()) if report.exists() else ""
     try:
-        return replace(_kept_or_read(folder), report=link)
+        return replace(_cached_or_read(folder), report=link)
     except UserError as error:
         return StudyRow(
             name=folder.name, asked="", corpus="", budget="", state="cannot be read",
@@ -49,19 +49,19 @@ def _row(folder: Path) -> StudyRow:
         )  # fmt: skip
 
 
-def _kept_or_read(folder: Path) -> StudyRow:
+def _cached_or_read(folder: Path) -> StudyRow:
     """The row of the study in `folder` without a link; kept beside its records, as comparing them
     takes long, and used for as long as neither records nor code have changed."""
     key = digest({"code": _code_digest(), "records": _records_digest(folder)})
     try:
-        kept = from_dict(_KeptRow, read_json(folder / KEPT) or {})
-        if kept.key == key:
-            return kept.row
+        cached = from_dict(_CachedRow, read_json(folder / CACHED_ROW) or {})
+        if cached.key == key:
+            return cached.row
     except (UserError, ValueError):
         pass  # nobody has written one, or it is damaged
     row = _read(folder)
     with suppress(UnwritableError):  # somebody else's study
-        write_json(folder / KEPT, to_dict(_KeptRow(key=key, row=row)))
+        write_json(folder / CACHED_ROW, to_dict(_CachedRow(key=key, row=row)))
     return row
 
 

@@ -56,7 +56,7 @@ PAIR_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SystemRuns:
     """What one system (a variant, or a system from elsewhere) did on the common utterances."""
 
     name: str
@@ -79,7 +79,7 @@ Claims = Collection[tuple[str, str]]
 """Pairs of names: the first was claimed, before the study, to have the lower WER."""
 
 
-def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataFrame:
+def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd.DataFrame:
     """One row a system, with SYSTEM_COLUMNS. Rates are fractions.
 
     `wer` is the mean over runs, `errors` and `num_ref_words` are sums over them. `se_utterances`
@@ -92,16 +92,16 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
     Raises:
         UserError: fewer than two utterances.
     """
-    if not outcomes:
+    if not system_runs:
         return pd.DataFrame(columns=list(SYSTEM_COLUMNS))
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     systems = counts.estimates(rng)
     split = rates(systems)
     means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
     by_utterance = standard_errors(means_VU, counts.words_U, rng)
     by_speaker = standard_errors(counts.mean_by_speaker(), counts.words_by_speaker(), rng)
     rows = []
-    for i, outcome in enumerate(outcomes):
+    for i, system in enumerate(system_runs):
         wer, variance = float(systems.wer[i]), split.total[i]
         low, high = np.nan, np.nan
         if wer == 0:
@@ -111,16 +111,16 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
             low, high = log_interval(wer, float(np.sqrt(variance.variance)), df)
         parts = (split.by_seeds, split.by_test_set, split.by_interaction)
         row = (
-            outcome.name, wer, int(counts.errors[i].sum()),
-            int(counts.words_U.sum()) * len(outcome.runs), by_utterance[i], by_speaker[i],
-            low, high, len(outcome.runs), *(float(np.sqrt(part[i])) for part in parts),
+            system.name, wer, int(counts.errors[i].sum()),
+            int(counts.words_U.sum()) * len(system.runs), by_utterance[i], by_speaker[i],
+            low, high, len(system.runs), *(float(np.sqrt(part[i])) for part in parts),
         )  # fmt: skip
         rows.append(dict(zip(SYSTEM_COLUMNS, row, strict=True)))
     return pd.DataFrame(rows, columns=list(SYSTEM_COLUMNS))
 
 
 def compare_pairs(
-    outcomes: Sequence[Outcome],
+    system_runs: Sequence[SystemRuns],
     rng: np.random.Generator,
     claims: Claims = (),
     margin: float = MARGIN,
@@ -145,23 +145,23 @@ def compare_pairs(
     Raises:
         UserError: fewer than two utterances.
     """
-    if len(outcomes) < 2:
+    if len(system_runs) < 2:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     systems = counts.estimates(rng)
-    claims_P = _claimed([outcome.name for outcome in outcomes], claims)
+    claims_P = _claimed([system.name for system in system_runs], claims)
     found = judge(systems, claims_P, margin)
     plain = _plain_intervals(counts, rng)
-    evidence = _evidence(outcomes, counts, progress)
+    evidence = _evidence(system_runs, counts, progress)
     by_speaker, words_C = counts.errors_by_speaker(), counts.words_by_speaker()
     rows = []
-    for place, (i, j) in enumerate(combinations(range(len(outcomes)), 2)):
+    for place, (i, j) in enumerate(combinations(range(len(system_runs)), 2)):
         improvement = probability_of_improvement(by_speaker[i], by_speaker[j], words_C)
-        judged = _judged(found, place, outcomes[i], outcomes[j], systems, margin)
+        judged = _judged(found, place, system_runs[i], system_runs[j], systems, margin)
         rows.append(
             {
-                "a": outcomes[i].name,
-                "b": outcomes[j].name,
+                "a": system_runs[i].name,
+                "b": system_runs[j].name,
                 "claim": bool(claims_P[place]),
                 "margin": margin,
                 "probability_of_improvement": improvement,
@@ -174,29 +174,29 @@ def compare_pairs(
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
-def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
+def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
     """Three systems or more, ranked by their error rates on each speaker, means over runs."""
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     return rank((counts.mean_by_speaker() / counts.words_by_speaker()).T)
 
 
-def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], Floats]:
+def counts_by_speaker(system_runs: Sequence[SystemRuns]) -> tuple[tuple[Floats, ...], Floats]:
     """Word errors [S, C] of each system, and the reference words [C] of each speaker."""
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     return counts.errors_by_speaker(), counts.words_by_speaker()
 
 
-def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def assumptions(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
     """What the verdicts on these systems rest on, a sentence each."""
-    if len(outcomes) < 2 or len(outcomes[0].runs[0]) < 2:
+    if len(system_runs) < 2 or len(system_runs[0].runs[0]) < 2:
         return
-    if outcomes[0].runs[0]["speaker"].nunique() == 1:
+    if system_runs[0].runs[0]["speaker"].nunique() == 1:
         yield (
             "all utterances are of one speaker: intervals are over utterances and hold for this "
             "speaker only"
         )
-    single = [outcome.name for outcome in outcomes if len(outcome.runs) == 1]
-    if len(single) == len(outcomes):
+    single = [system.name for system in system_runs if len(system.runs) == 1]
+    if len(single) == len(system_runs):
         yield (
             "every system is a single run: verdicts are about these checkpoints; whether the "
             "recipes differ is unknown"
@@ -206,12 +206,12 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"{', '.join(single)}: a single run, so the variance between its seeds is unknown; "
             "the variance pooled over the other systems is used"
         )
-    systems = _counts(outcomes).estimates(np.random.default_rng(0))
+    systems = _counts(system_runs).estimates(np.random.default_rng(0))
     pool = pooled_variance(systems)
     repeated = [
-        (o, calm) for o, calm in zip(outcomes, pool.is_calm, strict=True) if len(o.runs) > 1
+        (o, calm) for o, calm in zip(system_runs, pool.is_calm, strict=True) if len(o.runs) > 1
     ]
-    wild = [outcome.name for outcome, calm in repeated if not calm]
+    wild = [system.name for system, calm in repeated if not calm]
     if wild:
         yield (
             f"seeds scatter unequally (Cochran's test, p {p_value(float(pool.p_equal))}): "
@@ -231,7 +231,12 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _judged(
-    found: Verdicts, place: int, a: Outcome, b: Outcome, systems: SystemEstimates, margin: float
+    found: Verdicts,
+    place: int,
+    a: SystemRuns,
+    b: SystemRuns,
+    systems: SystemEstimates,
+    margin: float,
 ) -> dict[str, Any]:
     delta, half = float(found.estimate.value[place]), float(found.half_width[place])
     splits = [split.at(place) for split in found.splits]
@@ -301,20 +306,20 @@ class _Counts:
         return estimate_systems(self.errors_by_speaker(), self.words_by_speaker(), rng)
 
 
-def _counts(outcomes: Sequence[Outcome]) -> _Counts:
-    first = outcomes[0].runs[0]
+def _counts(system_runs: Sequence[SystemRuns]) -> _Counts:
+    first = system_runs[0].runs[0]
     if len(first) < 2:
         raise UserError(
             f"a comparison needs two utterances or more that all systems read, got {len(first)}; "
             "check that their ids are the same"
         )
-    for outcome in outcomes:
-        for run in outcome.runs:
-            assert run["id"].tolist() == first["id"].tolist(), f"{outcome.name}: other utterances"
+    for system in system_runs:
+        for run in system.runs:
+            assert run["id"].tolist() == first["id"].tolist(), f"{system.name}: other utterances"
     speakers = first["speaker"].to_numpy(dtype=np.str_)
     alone = len(set(speakers)) == 1
     return _Counts(
-        errors=tuple(np.stack([_errors(run) for run in o.runs]) for o in outcomes),
+        errors=tuple(np.stack([_errors(run) for run in o.runs]) for o in system_runs),
         words_U=first["num_ref_words"].to_numpy(dtype=np.float64),
         clusters=first["id"].to_numpy(dtype=np.str_) if alone else speakers,
     )
@@ -346,11 +351,11 @@ def _plain_intervals(
 
 
 def _evidence(
-    outcomes: Sequence[Outcome], counts: _Counts, progress: ProgressCallback | None
+    system_runs: Sequence[SystemRuns], counts: _Counts, progress: ProgressCallback | None
 ) -> Mapping[tuple[int, int], dict[str, Any]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
-    firsts = [outcome.runs[0] for outcome in outcomes]
+    firsts = [system.runs[0] for system in system_runs]
     slots = []
     for number, run in enumerate(firsts):
         if progress is not None:
@@ -359,7 +364,7 @@ def _evidence(
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
     rates = [errors_SC[0] / words_C for errors_SC in counts.errors_by_speaker()]
     found = {}
-    for i, j in combinations(range(len(outcomes)), 2):
+    for i, j in combinations(range(len(system_runs)), 2):
         segments, sentences = mapsswe(slots[i], slots[j], words_U), mcnemar(right[i], right[j])
         found[i, j] = {
             "mapsswe_segments": segments.segments,

@@ -10,7 +10,7 @@ from typing import Any
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import (
     METRICS,
-    POINT,
+    METRICS_SCHEMA,
     RUN,
     SUMMARY,
     TRAINED,
@@ -194,7 +194,7 @@ def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
     """What metrics.jsonl says; the time since its last line if it may yet grow (`now` is given)."""
     wers: list[float] = []
     seen: dict[str, Any] = {}
-    for point in read_lines(folder / METRICS, POINT):
+    for point in read_lines(folder / METRICS, METRICS_SCHEMA):
         if point["key"] == OBJECTIVE:
             wers.append(point["value"])
         elif point["key"] == "train/loss":

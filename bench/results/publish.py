@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.results.comparison import Comparison
+from bench.results.comparison import StudyComparison
 from bench.results.report_input import REPORT_FILE, command_of
 from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
@@ -10,7 +10,7 @@ from reports import ReportInput
 
 
 def publish(
-    tracker: StudyTracker, folder: Path, report_input: ReportInput, comparison: Comparison
+    tracker: StudyTracker, folder: Path, report_input: ReportInput, comparison: StudyComparison
 ) -> None:
     """One summary run a system, so that comparing k systems in the MLflow UI takes k runs; told
     again, it changes nothing."""

@@ -13,7 +13,7 @@ from bench.core.config import digest, flatten, to_dict
 from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
-from bench.results.comparison import Comparison, compare
+from bench.results.comparison import StudyComparison, compare
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
@@ -33,7 +33,7 @@ from reports import ReportInput
 REPORT_FILE = "report.html"
 
 
-def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison]:
+def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyComparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
 
     `audio` lets a few test utterances be heard in the page.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.data.audio import read_utterance
-from bench.data.batches import min_frames
+from bench.data.batches import min_ctc_frames
 from bench.data.features import compute
 from bench.data.text import BLANK, decode, encode
 from bench.data.utterance import Corpus, Utterance
@@ -131,7 +131,7 @@ def emissions(
     log_probs_BUV, out_lens_B = model(feats_TF[None], torch.tensor([len(feats_TF)]))
     num_frames = int(out_lens_B[0])
     targets = encode(text)
-    if min_frames(text) > num_frames:
+    if min_ctc_frames(text) > num_frames:
         raise UserError(f"the text that was scored needs more than {num_frames} output frames")
     log_probs_BUV = log_probs_BUV[:, :num_frames].float()
     path_BU, values_BU = torchaudio.functional.forced_align(

@@ -18,7 +18,7 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.core.paths import write_text
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
 from bench.scoring import score
 from bench.stats.verdict import MARGIN
@@ -56,7 +56,7 @@ class _Row:
     """By system, one a run."""
 
 
-def keep(
+def save_comparison(
     systems: Sequence[ScoredSystem],
     path: Path,
     *,
@@ -68,7 +68,7 @@ def keep(
     Raises:
         UserError: they were not scored on the same utterances, and `common` does not allow it.
     """
-    outcomes = aligned(systems, common=common)
+    system_runs = aligned(systems, common=common)
     codes: dict[str, int] = {}
     number = count()
 
@@ -89,23 +89,23 @@ def keep(
         "margin": min(system.margin for system in systems),
     }
     lines = [head]
-    utterances = outcomes[0].runs[0]
+    utterances = system_runs[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
         zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)
     ):
-        hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in outcomes}
+        hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in system_runs}
         lines.append({"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps})
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def is_kept(path: Path) -> bool:
-    """Whether `keep` wrote the file."""
+def is_saved_comparison(path: Path) -> bool:
+    """Whether `save_comparison` wrote the file."""
     with path.open(encoding="utf-8", errors="replace") as handle:
         return FORMAT in handle.read(len(FORMAT) + 20)
 
 
-def read_kept(path: Path) -> list[ScoredSystem]:
-    """The systems that `keep` wrote, scored anew.
+def read_saved_comparison(path: Path) -> list[ScoredSystem]:
+    """The systems that `save_comparison` wrote, scored anew.
 
     Raises:
         UserError: the file is damaged.
@@ -118,7 +118,7 @@ def read_kept(path: Path) -> list[ScoredSystem]:
             raise ValueError("its format is another, no system is there, or an utterance twice")
         return [
             ScoredSystem(
-                outcome=Outcome(name=system.name, runs=_runs(rows, system.name)),
+                scored=SystemRuns(name=system.name, runs=_runs(rows, system.name)),
                 facts=system.facts,
                 notes=system.notes,
                 leakage=head.leakage,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
 
@@ -22,9 +22,9 @@ _WRONG_WORD = "*"
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSystem:
-    """An outcome, and what is known of how it came about."""
+    """The scored runs of a system, and what is known of how they came about."""
 
-    outcome: Outcome
+    scored: SystemRuns
     """A speaker is "" where the file names none; `aligned` finds one."""
     facts: Mapping[str, str]
     """By key, such as ``data`` or ``budget.num_trials``; what nobody recorded has no key."""
@@ -50,7 +50,7 @@ class ScoredSystem:
     @property
     def name(self) -> str:
         """As tables show it."""
-        return self.outcome.name
+        return self.scored.name
 
 
 def frame_of(scores: Sequence[UtteranceScore]) -> pd.DataFrame:
@@ -65,8 +65,8 @@ def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem
     Raises:
         UserError: two utterances of one run would be called alike.
     """
-    runs = tuple(run.assign(id=run["id"].map(rename)) for run in system.outcome.runs)
-    for before, after in zip(system.outcome.runs, runs, strict=True):
+    runs = tuple(run.assign(id=run["id"].map(rename)) for run in system.scored.runs)
+    for before, after in zip(system.scored.runs, runs, strict=True):
         if (again := after["id"].duplicated()).any():
             id = after["id"][again].iloc[0]
             alike = sorted(before["id"][after["id"] == id])
@@ -75,11 +75,12 @@ def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem
                 f"{alike[1]!r}, both named {id!r}; leave --match-by out, or rename one"
             )
     unpaired = frozenset(map(rename, system.unpaired))
-    return replace(system, outcome=replace(system.outcome, runs=runs), unpaired=unpaired)
+    return replace(system, scored=replace(system.scored, runs=runs), unpaired=unpaired)
 
 
-def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
-    """The outcomes, with the same utterances, references and speakers in every run, ids sorted.
+def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns]:
+    """The runs of each system on the same utterances, sorted by id, with one reference and one
+    speaker for each utterance.
 
     Args:
         systems: at least one.
@@ -94,22 +95,22 @@ def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
     named = _agreed(systems, ids, "speaker")
     # An utterance without a speaker is a cluster of its own.
     speakers = [named.get(id, id) for id in ids]
-    outcomes = []
+    system_runs = []
     for system in systems:
-        runs = (run.set_index("id").loc[ids].reset_index() for run in system.outcome.runs)
+        runs = (run.set_index("id").loc[ids].reset_index() for run in system.scored.runs)
         ordered = tuple(run.assign(speaker=speakers) for run in runs)
-        outcomes.append(replace(system.outcome, runs=ordered))
-    if not outcomes[0].runs[0]["num_ref_words"].any():
+        system_runs.append(replace(system.scored, runs=ordered))
+    if not system_runs[0].runs[0]["num_ref_words"].any():
         raise UserError(
             f"error rates need a reference word, the {len(ids)} references have none; name other "
             "files"
         )
-    return _with_one_reference(outcomes)
+    return _with_one_reference(system_runs)
 
 
 def left_out(systems: Sequence[ScoredSystem]) -> str:
     """How many utterances `aligned` leaves out with `common`, and of what; "" if none."""
-    runs = [(system, set(run["id"])) for system in systems for run in system.outcome.runs]
+    runs = [(system, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in runs))
     every = set.union(*(ids | system.unpaired for system, ids in runs))
     if every == shared:
@@ -119,20 +120,20 @@ def left_out(systems: Sequence[ScoredSystem]) -> str:
     return f"--common left out {len(every - shared)} of {len(every)} utterances: {shown}"
 
 
-def _with_one_reference(outcomes: list[Outcome]) -> list[Outcome]:
+def _with_one_reference(system_runs: list[SystemRuns]) -> list[SystemRuns]:
     """One reference for every run, where alternatives were chosen that differ: the longest.
 
     All are divided by its words. A run that came closest to another one keeps its number of errors;
     their places are unknown, so they stand at the utterance's begin.
     """
-    runs = [run for outcome in outcomes for run in outcome.runs]
+    runs = [run for system in system_runs for run in system.runs]
     if not any(WRITTEN in run for run in runs):
-        return outcomes
+        return system_runs
     refs = pd.DataFrame({place: run["ref"] for place, run in enumerate(runs)})
     longest = [max(row, key=lambda ref: len(ref.split())) for row in refs.to_numpy()]
     return [
-        replace(outcome, runs=tuple(_read_as(run, longest) for run in outcome.runs))
-        for outcome in outcomes
+        replace(system, runs=tuple(_read_as(run, longest) for run in system.runs))
+        for system in system_runs
     ]
 
 
@@ -147,7 +148,7 @@ def _read_as(run: pd.DataFrame, refs: Sequence[str]) -> pd.DataFrame:
 
 
 def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
-    found = [(system.name, set(run["id"])) for system in systems for run in system.outcome.runs]
+    found = [(system.name, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in found))
     if not shared:
         examples = ", ".join(f"{min(ids)!r} of {name}" for name, ids in dict(found).items())
@@ -171,7 +172,7 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
     said: dict[str, tuple[str, str]] = {}
     wanted = set(ids)
     for system in systems:
-        for run in system.outcome.runs:
+        for run in system.scored.runs:
             values = run[WRITTEN] if column == "ref" and WRITTEN in run else run[column]
             for id, value in zip(run["id"], values, strict=True):
                 # No speaker is an unknown one; an empty reference says that nobody spoke.

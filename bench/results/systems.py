@@ -13,15 +13,15 @@ from bench.core.config import flatten, to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
-from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
+from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
-from bench.results.saved_comparison import is_kept, read_kept
+from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.runs.record import (
     ENVIRONMENT,
     RUN,
-    SCORED,
+    SCORES_SCHEMA,
     read_json,
     read_lines,
     read_run,
@@ -85,7 +85,7 @@ def _told_apart(systems: Sequence[ScoredSystem]) -> Iterator[ScoredSystem]:
             name = f"{system.study}/{name}"
         elif len(alike) > 1 and system.file is not None:
             name = _shortest_end(system.file, alike)
-        yield replace(system, outcome=replace(system.outcome, name=name))
+        yield replace(system, scored=replace(system.scored, name=name))
 
 
 def _shortest_end(file: Path, among: Sequence[Path]) -> str:
@@ -108,8 +108,8 @@ def _of_name(name: str) -> list[ScoredSystem]:
     run = path.parent if path.name == SCORES else path
     if (run / RUN).is_file():
         return [_of_run(run)]
-    if path.is_file() and is_kept(path):
-        return read_kept(path)
+    if path.is_file() and is_saved_comparison(path):
+        return read_saved_comparison(path)
     if path.suffix.lower() == ".trn" and path.is_file():
         raise UserError(
             f"{path} is a trn file, which needs the reference: add --ref REF.trn (then every "
@@ -152,14 +152,14 @@ def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
     lost = [end for end in ends if end in ENDED_BADLY]
     if not lost:
         return system
-    runs = system.outcome.runs
+    runs = system.scored.runs
     more = tuple(nothing_recognised(runs[0]) for _ in lost)
     note = (
         f"{system.name}: confirm runs without a checkpoint to score ({', '.join(lost)}) count with "
         "a WER of 100 %"
     )
     return replace(
-        system, outcome=replace(system.outcome, runs=(*runs, *more)), notes=(*system.notes, note)
+        system, scored=replace(system.scored, runs=(*runs, *more)), notes=(*system.notes, note)
     )
 
 
@@ -180,9 +180,9 @@ def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
     """Runs of ours, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
+    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
     system = ScoredSystem(
-        outcome=Outcome(name=name, runs=frames),
+        scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
         study=study,
         corpus=None if definition is None else definition.corpus,
@@ -254,7 +254,7 @@ def _scored(path: Path, read: Transcripts) -> ScoredSystem:
     if any(text.written != text.ref for text in texts.values()):
         run[WRITTEN] = [text.written for text in texts.values()]
     return ScoredSystem(
-        outcome=Outcome(name=path.stem, runs=(run,)),
+        scored=SystemRuns(name=path.stem, runs=(run,)),
         facts={"text": text_digest(), "metric": f"jiwer {version('jiwer')}"},
         notes=tuple(notes),
         warnings=(*read.warnings, *_unknown_symbols(path, run)),

@@ -46,13 +46,13 @@ _RUN_KEYS: Keys = {
     "opened_at": str, "mlflow_run_id": str | None,
 }  # fmt: skip
 # What each line of a JSON-lines file has, those that matter to readers.
-POINT: Keys = {
+METRICS_SCHEMA: Keys = {
     "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
 }  # fmt: skip
-HEARD: Keys = {
+WATCH_SCHEMA: Keys = {
     "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
 }  # fmt: skip
-SCORED: Keys = {
+SCORES_SCHEMA: Keys = {
     **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
     "seconds": int | float,
     **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
@@ -95,11 +95,11 @@ class RunRecord:
         self._last_step: dict[str, int] = {}
         self._last_watched: dict[str, int] = {}
         self._num_nonfinite = 0
-        for point in read_lines(folder / METRICS, POINT):
+        for point in read_lines(folder / METRICS, METRICS_SCHEMA):
             self._last_step[point["key"]] = point["step"]
             if point["key"] == NONFINITE:
                 self._num_nonfinite = round(point["value"])
-        for line in read_lines(folder / WATCH, HEARD):
+        for line in read_lines(folder / WATCH, WATCH_SCHEMA):
             self._last_watched[line["id"]] = line["step"]
 
     @classmethod
@@ -269,7 +269,7 @@ def _damaged(path: Path, reason: str) -> UserError:
 def read_lines(path: Path, keys: Keys) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
 
-    Each must have `keys` with values of these types: POINT, HEARD or SCORED.
+    Each must have `keys` with values of these types: METRICS_SCHEMA, WATCH_SCHEMA or SCORES_SCHEMA.
 
     Raises:
         UserError: a whole line that is no such object.

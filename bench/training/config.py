@@ -50,7 +50,7 @@ class TrainingConfig:
     average_decay: float = 0.0
     """Above 0, evaluated and kept as the best are not the weights themselves but their exponential
     moving average, which forgets in about 1 / (1 - decay) steps (Polyak and Juditsky 1992; see
-    bench.training.average). Training goes on with the weights. 0: off."""
+    bench.training.model_ema). Training goes on with the weights. 0: off."""
     consistency_weight: float = 0.0
     """Above 0, each batch is heard twice at once, with masks, warp and dropout of their own, and
     beside CTC the two views shall agree: CR-CTC, whose authors weigh the term with 0.2 and hide 2.5

@@ -106,7 +106,7 @@ def _hear(
     frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
     inside_BU = frame_U < out_lens_B.to(device)[:, None]
     num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
-    feasible_B = (out_lens_B >= host.needed_frames_B).to(losses_B.device)
+    feasible_B = (out_lens_B >= host.min_ctc_frames_B).to(losses_B.device)
     return losses_B[feasible_B], num_blanks, decoder(log_probs_BUV, out_lens_B)
 
 

@@ -34,7 +34,6 @@ from bench.data.batches import (
     micro_batches,
 )
 from bench.training import checkpoint
-from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
@@ -49,6 +48,7 @@ from bench.training.device import (
 )
 from bench.training.evaluate import evaluate
 from bench.training.memory import is_out_of_memory, release
+from bench.training.model_ema import ModelEma
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -151,7 +151,7 @@ def _train(
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    average = Average(model, settings.average_decay)
+    average = ModelEma(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
     buffers = Buffers(model)
     clocks = Clocks(state.seconds, device)
@@ -287,7 +287,7 @@ def _resume(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
-    average: Average,
+    average: ModelEma,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
@@ -311,7 +311,7 @@ def _save_last(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
-    average: Average,
+    average: ModelEma,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
 ) -> None:

@@ -151,5 +151,5 @@ def test_family_hears_each_utterance_once_an_epoch_with_the_features_of_the_stor
     for heard in epoch:
         cached = data.train.collate([indices[id] for id in heard.batch.ids])
         torch.testing.assert_close(heard.batch.feats_BTF, cached.feats_BTF, atol=2e-3, rtol=2e-3)
-        for name in ("feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
+        for name in ("feat_lens_B", "targets", "target_lens_B", "min_ctc_frames_B"):
             assert torch.equal(getattr(heard.batch, name), getattr(cached, name)), name

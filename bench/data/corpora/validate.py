@@ -19,7 +19,7 @@ from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
 from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Part, examine
 from bench.data.text import normalize, unknown_symbols
-from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
+from bench.data.utterance import SPLITS, Corpus, ExcludedUtterance, Utterance
 
 MAX_LISTED = 20
 """So many faults are written out in one error."""
@@ -118,7 +118,7 @@ def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConf
         name=config.name,
         utterances=utterances,
         left_out=tuple(
-            LeftOut(id=f.row.id, split=f.row.split, reason=f.left_out)
+            ExcludedUtterance(id=f.row.id, split=f.row.split, reason=f.left_out)
             for f in findings
             if f.left_out
         ),

@@ -26,7 +26,7 @@ def decay_at(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-class Average:
+class ModelEma:
     """A network and the moving average of its weights and running statistics, on its device."""
 
     model: AcousticModel
