@@ -354,7 +354,7 @@ def test_compose_gives_all_gpus_to_one_container(render: Render) -> None:
         (["slurm", *SERVER, "--", "--variant", "ds-gruu", *STORAGE], "unknown variant 'ds-gruu'; did you mean ds-gru"),
         (["slurm", *SERVER, "--", *STORAGE], "a sweep needs --variant V or --study NAME"),
         (["slurm", *SERVER, "--", *SWEEP, "--name", "\udcff"], "an argument must be UTF-8"),
-        (["slurm", *SERVER, "--", *SWEEP, "--name", "../x"], "a study is called by letters, digits"),
+        (["slurm", *SERVER, "--", *SWEEP, "--name", "../x"], "the name of a study begins with a letter or digit"),
         (["slurm", *SERVER, "--", *SWEEP, "--workers", "0"], "--workers must be at least 1, got 0"),
         (["slurm", *SERVER, "--", *SWEEP, "--grace", "nan"], "--grace must be finite, got nan"),
         (["slurm", *SERVER, "--", *SWEEP, "--corpus", ""], "--corpus has an empty value"),
