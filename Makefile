@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: sweep test slow
+.PHONY: sweep test slow docs
 
 sweep: .venv/.installed
 	$(BIN)/python -m bench.sweep --variant ds-gru
@@ -18,6 +18,10 @@ test: .venv/.installed-dev
 slow: .venv/.installed-dev
 	$(BIN)/pytest -m slow
 
+# The pages of docs/ as a site; a dead link is an error.
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir out/site
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -27,4 +31,8 @@ slow: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[spoken,dev]'
+	touch $@
+
+.venv/.installed-docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@

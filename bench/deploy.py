@@ -16,12 +16,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench import sweep
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.masking import mask
 from bench.flags import sweep as sweep_flags
 from bench.runs.mlflow.uri import is_remote, tracking_uri
+from bench.study.request import definition_of
 
 TEMPLATES = {
     "slurm": "slurm.sh.j2",
@@ -60,7 +60,7 @@ def _values(options: argparse.Namespace) -> dict[str, object]:
     arguments: Sequence[str] = options.sweep
     _check_text([*arguments, _server(options)])
     asked = cli.parse(sweep_flags.build_parser(), arguments)
-    sweep.definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
+    definition_of(asked, "cpu")  # so that a misspelt variant is found here, not in a queue
     _check_gpus(options, asked)
     uri = _tracking_uri(options, asked)
     if options.kind == "compose":

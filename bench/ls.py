@@ -1,4 +1,4 @@
-"""List what there is: variants, corpora, budgets, questions, studies."""
+"""List what there is: variants, corpora, budgets, questions, studies, the values of a config."""
 
 from bench.core import cli
 from bench.flags.ls import build_parser
@@ -7,19 +7,26 @@ if __name__ == "__main__":
     cli.start("ls", build_parser())  # before the imports below: they take seconds
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from bench.core.config import as_setting
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
+from bench.core.lookup import near_names
 from bench.core.memo import remembered
 from bench.core.paths import OUT
 
 # Each list imports what it lists: torch takes seconds, and sizes that were counted once need none.
 if TYPE_CHECKING:
+    from bench.study.definition import StudyDefinition
+    from bench.study.layers import Explained
     from bench.training.config import RunConfig
 
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
+MAX_VALUE_WIDTH = 12
+"""Of the column; a longer value moves what stands behind it."""
 
 
 def variants() -> Rows:
@@ -43,6 +50,7 @@ def matched_variants(asked: str) -> Rows:
     """
     from bench.core.config import updated
     from bench.data.corpora import CorpusConfig
+    from bench.study.layers import resolve_run
     from bench.study.match import WIDTH, Match, solve_width
     from bench.study.space import load_space
     from bench.training.config import default_run_config
@@ -51,8 +59,8 @@ def matched_variants(asked: str) -> Rows:
     match = Match.parse(asked)
     rows: Rows = []
     for name in VARIANTS:
-        config = default_run_config(name, CorpusConfig())
-        config = updated(config, load_space(name, config).fixed)
+        space = load_space(name, default_run_config(name, CorpusConfig()))
+        config = resolve_run(name, space.fixed_layers()).config
         try:
             width = solve_width(config, match, name)
         except UserError as error:
@@ -125,6 +133,65 @@ def studies() -> Rows:
     return rows
 
 
+def config(options: argparse.Namespace) -> dict[str, "tuple[Explained, ...]"]:
+    """By system, each value of its config, what set it, and what is searched.
+
+    Raises:
+        UserError: nothing is named; an unknown name, key or value.
+    """
+    from bench.study.layers import explained
+    from bench.study.request import single_run_of
+
+    if options.recipe:
+        if options.match is not None:
+            raise UserError(
+                f"a recipe has a width, got --match {options.match}; leave one of the two out"
+            )
+        run = single_run_of(options)
+        return {run.config.variant: explained(run, {})}
+    definition = _definition(options)
+    labels = [
+        label
+        for label, system in definition.systems.items()
+        if options.variant in (None, label, system.variant)
+    ]
+    if not labels:
+        known = near_names(options.variant, definition.systems)
+        raise UserError(f"no system of {definition.name} is called {options.variant!r}; {known}")
+    return {
+        label: explained(definition.first(label), definition.searched(label)) for label in labels
+    }
+
+
+def _definition(options: argparse.Namespace) -> "StudyDefinition":
+    """Of the study that has been begun under this name, or that the flags ask for."""
+    from bench.study.definition import FILE, load
+    from bench.study.request import definition_of
+
+    if not (options.variant or options.study):
+        raise UserError("a config is that of --variant V, --study NAME or --recipe NAME; give one")
+    folder = OUT / (options.study or "")
+    if options.study and (folder / FILE).exists():
+        if changed := _given(options, {"variant", "study"}):
+            raise UserError(
+                f"{options.study} has been begun, so nothing in it can change, got "
+                f"{changed}; leave that out"
+            )
+        return load(folder)
+    variants = [options.variant] if options.variant and not options.study else []
+    asked = argparse.Namespace(**{**vars(options), "variant": variants, "name": None})
+    return definition_of(asked, "cpu")
+
+
+def _given(options: argparse.Namespace, but: Collection[str] = ()) -> str:
+    """The flags that shape a config and were given, but for those named."""
+    parser = build_parser()
+    usual = ("what", "verbose", "quiet", "json")
+    names = [name for name in vars(options) if name not in (*usual, *but)]
+    given = [name for name in names if getattr(options, name) != parser.get_default(name)]
+    return " ".join("--set" if name == "settings" else f"--{name}" for name in given)
+
+
 _LISTS: dict[str, Callable[[], Rows]] = {
     "variants": lambda: remembered("variants", variants),
     "corpora": corpora,
@@ -136,8 +203,13 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 
 def main(options: argparse.Namespace) -> None:
     """Print the list that was asked for."""
-    if options.match is not None and options.what != "variants":
-        raise UserError(f"--match goes with variants, got {options.what}; leave it out")
+    if options.what == "config":
+        _print_config(config(options), as_json=options.json)
+        return
+    also = {"match"} if options.what == "variants" else set()
+    if given := _given(options, also):
+        fits = "config or variants" if given == "--match" else "config"
+        raise UserError(f"{given} goes with {fits}, got {options.what}; leave it out")
     rows = _LISTS[options.what]() if options.match is None else matched_variants(options.match)
     if options.json:
         cli.print_json(rows)
@@ -146,6 +218,23 @@ def main(options: argparse.Namespace) -> None:
         STDOUT.print(f"no {options.what} in {OUT}/ yet")
         return
     _print(rows)
+
+
+def _print_config(systems: "dict[str, tuple[Explained, ...]]", *, as_json: bool) -> None:
+    if as_json:
+        every = ((label, value) for label, values in systems.items() for value in values)
+        cli.print_json([{"system": label, **asdict(value)} for label, value in every])
+        return
+    for label, values in systems.items():
+        STDOUT.print(label, markup=False, style="bold")
+        keys = max(len(value.key) for value in values)
+        width = min(MAX_VALUE_WIDTH, max(len(as_setting(value.value)) for value in values))
+        for value in values:
+            told = f"{value.origin.layer}: {value.origin.source}"
+            if value.searched is not None:
+                told += f" (searched: {value.searched})"
+            line = f"  {value.key:{keys}}  {as_setting(value.value):{width}}  {told}"
+            STDOUT.print(line, markup=False)
 
 
 def _print(rows: Rows) -> None:
@@ -168,7 +257,7 @@ def _print(rows: Rows) -> None:
                 STDOUT.print(f"    {shown}", markup=False)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

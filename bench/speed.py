@@ -1,4 +1,4 @@
-"""Measure what training and recognition cost here, against two ways in which others train."""
+"""Measure the cost of training and recognition on this machine, against two baselines."""
 
 from bench.core import cli
 from bench.flags.speed import build_parser
@@ -15,27 +15,29 @@ from tempfile import TemporaryDirectory
 from rich.measure import Measurement
 from rich.table import Table
 
-from bench.core.config import parse_settings, updated
+from bench.core.config import Layer, Origin, parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.paths import OUT
-from bench.costs.joined import joined
-from bench.costs.ledger import keep
-from bench.costs.measure import Costs, Effort, measure
+from bench.costs import records
+from bench.costs.data import concatenated_utterances
+from bench.costs.measure import Effort, measure
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
+from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
+from reports.input import BaselineSpeed, SpeedRow
 from variants import VARIANTS
 
 NUM_EPOCHS = 2000
-"""More than any run takes: the rounds end it."""
+"""More than a measurement takes; it ends after its last round."""
 
 _logger = logging.getLogger("bench.speed")  # run with -m, __name__ is "__main__"
 
 
 def default_variants() -> list[str]:
-    """Of the first family the first variant of each cell in each direction."""
+    """The first variant of each cell and direction in the first family."""
     first = type(next(iter(VARIANTS.values())).config)
     names: dict[tuple[str, str], str] = {}
     for name, spec in VARIANTS.items():
@@ -47,7 +49,7 @@ def default_variants() -> list[str]:
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
     effort = Effort(
-        minutes=options.minutes, turn_seconds=options.seconds, num_rounds=options.rounds
+        minutes=options.minutes, slice_seconds=options.seconds, num_rounds=options.rounds
     )
     corpus_config = CorpusConfig.parse(
         options.corpus, text=options.text, audio=options.audio, channel=options.channel
@@ -61,10 +63,12 @@ def main(options: argparse.Namespace) -> None:
     require_splits(corpus, ("train",), "a measurement of speed")
     rows = []
     OUT.mkdir(exist_ok=True)
-    # Checkpoints go to the disk where those of a study go, and what they cost depends on it.
+    # On the same disk as a study's runs, since the time of a checkpoint depends on the disk.
     with TemporaryDirectory(prefix=".speed-", dir=OUT) as folder:
         if options.utterance_seconds is not None:
-            corpus = joined(corpus, options.utterance_seconds, Path(folder) / "joined")
+            corpus = concatenated_utterances(
+                corpus, options.utterance_seconds, Path(folder) / "concatenated"
+            )
         for features in {config.features for config in configs}:
             with counting("features") as progress:
                 open_store(corpus, features, progress=progress)
@@ -81,7 +85,7 @@ def main(options: argparse.Namespace) -> None:
                 )
             _logger.info("%s: %.1f s/s", name, row.audio_seconds_per_second)
             rows.append(row)
-            keep([row])
+            records.save(row)
     if options.json:
         cli.print_json([asdict(row) for row in rows])
         return
@@ -91,21 +95,29 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:
-    """Each variant at each width in its space's default setting, all checked before anything is
-    measured."""
-    chosen = parse_settings(options.settings)
+    """Each variant at each width with the default values of its search space.
+
+    All are built, and so checked, before the first measurement.
+    """
     widths = [{"model.width": width} for width in options.width] or [{}]
+    epochs = Layer(Origin("budget", "bench/speed.py"), {"training.num_epochs": NUM_EPOCHS})
+    shared = (
+        *corpus_layers(corpus, "--corpus"),
+        epochs,
+        set_layer(parse_settings(options.settings)),
+        seed_layer(options.seed, "--seed"),
+    )
     configs = []
     for variant in options.variant or default_variants():
-        base = default_run_config(variant, corpus)
-        space = load_space(variant, base)
-        usual = {**space.fixed, **space.defaults(), "training.num_epochs": NUM_EPOCHS}
-        base = updated(base, usual | chosen | {"seed": options.seed})
-        configs += [updated(base, width) for width in widths]
+        space = load_space(variant, default_run_config(variant, corpus))
+        usual = (*shared, *space.fixed_layers(), *space.default_layers())
+        for width in widths:
+            chosen = Layer(Origin("flag", "--width"), width)
+            configs.append(resolve_run(variant, (*usual, chosen)).config)
     return configs
 
 
-def _speed_cells(row: Costs) -> dict[str, str]:
+def _speed_cells(row: SpeedRow) -> dict[str, str]:
     def shown(value: float | None, form: str, scale: float = 1.0) -> str:
         return "–" if value is None else format(value * scale, form)
 
@@ -115,8 +127,8 @@ def _speed_cells(row: Costs) -> dict[str, str]:
         "utterance s": f"{row.utterance_seconds:.1f}",
         "batch s": f"{row.batch_seconds:g}",
         "audio s/s": shown(row.audio_seconds_per_second, ".1f"),
-        "× family": shown(row.ratio, ".1f"),
-        "× plain": shown(row.plain_ratio, ".2f"),
+        "× family": shown(_ratio(row.family), ".1f"),
+        "× torch": shown(_ratio(row.torch_baseline), ".2f"),
         "% of peak": shown(row.fraction_of_matmul_peak, ".0f", 100),
         "recurrent": shown(row.recurrent_fraction_of_matmul_peak, ".0f", 100),
         "padding %": shown(row.padding_share, ".1f", 100),
@@ -128,7 +140,11 @@ def _speed_cells(row: Costs) -> dict[str, str]:
     }
 
 
-def _share_cells(row: Costs) -> dict[str, str]:
+def _ratio(baseline: BaselineSpeed | None) -> float | None:
+    return baseline.ratio if baseline else None
+
+
+def _share_cells(row: SpeedRow) -> dict[str, str]:
     shares = {phase: f"{100 * share:.1f}" for phase, share in row.shares.items()}
     overhead = f"{100 * row.overhead_share:.1f}"
     return {
@@ -146,6 +162,6 @@ def _print_table(rows: list[dict[str, str]]) -> None:
         table.add_column(key, justify="left" if key == "variant" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(row.get(key, "–") for key in columns))
-    # Whole, even where it is wider than the terminal, or than the 80 columns of a pipe.
+    # Never cut or wrapped, though it may be wider than the terminal or the 80 columns of a pipe.
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)

@@ -1,7 +1,7 @@
 """Search, confirm and compare variants, or the systems of a study, under one budget."""
 
 from bench.core import cli
-from bench.flags.sweep import DEFAULT_BUDGET, DEFAULT_CORPUS, build_parser
+from bench.flags.sweep import build_parser
 
 if __name__ == "__main__":
     cli.start("sweep", build_parser())  # before the imports below: they take seconds
@@ -20,13 +20,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
-from bench.data.corpora import CorpusConfig, load_corpus, require_splits
+from bench.data.corpora import load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.queue.storage import QueueStorage, check_queue, check_shared
 from bench.results.comparison import StudyComparison
@@ -37,10 +36,8 @@ from bench.results.report_input import REPORT_FILE, gather
 from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
-from bench.study.definition import StudyDefinition, begin_or_return, define
-from bench.study.match import Match
-from bench.study.question import load_study_file
-from bench.study.space import load_budget
+from bench.study.definition import StudyDefinition, begin_or_return
+from bench.study.request import definition_of
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
 from bench.workers.engine import Engine, share_host
@@ -153,36 +150,6 @@ def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
     require_splits(corpus, ("train", "valid", "test"), "a study")
     excluded = _common_subset(corpus, definition)
     return corpus, replace(definition, data_digest=corpus.digest, excluded=excluded)
-
-
-def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
-    """The study that the command line asks for; what it names overrides the study's file.
-
-    Raises:
-        UserError: nothing to compare; as `load_study_file` and `define`.
-    """
-    if not (options.variant or options.study):
-        raise UserError("a sweep needs --variant V or --study NAME, got neither; see bench.ls")
-    study = None if options.study is None else load_study_file(options.study)
-    corpus, budget = options.corpus, options.budget
-    if corpus is None:
-        corpus = study.corpus if study else DEFAULT_CORPUS
-    if budget is None:
-        budget = study.budget if study else DEFAULT_BUDGET
-    match = study.match if study else None
-    if options.match is not None:
-        match = Match.parse(options.match)
-    return define(
-        study.systems if study else options.variant,
-        CorpusConfig.parse(corpus, text=options.text, audio=options.audio, channel=options.channel),
-        load_budget(budget),
-        seed=options.seed,
-        device=device,
-        settings=parse_settings(options.settings),
-        match=match,
-        question=study.question if study else None,
-        name=options.name,
-    )
 
 
 def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ...]:

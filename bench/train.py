@@ -12,26 +12,24 @@ import math
 import shlex
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from bench.core.config import digest, parse_settings, updated
+from bench.core.config import Resolved, digest
 from bench.core.console import STDOUT, counting, progress_bars
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.paths import SINGLE_RUNS
-from bench.data.corpora import CorpusConfig, load_corpus, require_splits
+from bench.data.corpora import load_corpus, require_splits
 from bench.queue.claim import FILE as CLAIM
 from bench.queue.claim import claimed
 from bench.queue.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.runs import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
 from bench.runs.run import RunPlan, attempts_so_far, datasets, perform
-from bench.study.recipe import load_recipe
-from bench.study.space import load_budget, load_space
-from bench.training.config import RunConfig, check_training_memory, default_run_config
+from bench.study.request import single_run_of
+from bench.training.config import RunConfig, check_training_memory
 from bench.training.device import resolve_device
 from bench.training.progress import Progress
 
@@ -78,7 +76,8 @@ def _told(metrics: Mapping[str, float]) -> str:
 
 def main(options: argparse.Namespace) -> None:
     """Train the run that `options` describe, or go on with it."""
-    config = _config(options)
+    resolved = single_run_of(options)
+    config = resolved.config
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     check_training_memory(config, device)
@@ -93,7 +92,7 @@ def main(options: argparse.Namespace) -> None:
         tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
         if tracker.reaches_store():
             flush_unsent(SINGLE_RUNS)
-        plan = _plan(folder, config, corpus.digest, device, tracker.target)
+        plan = _plan(folder, resolved, corpus.digest, device, tracker.target)
         with progress_bars() as bars:
             watcher = _Watcher(bars, bars.add_task(name, total=None))
             outcome, wer = perform(
@@ -141,20 +140,24 @@ def _lease_on(folder: Path) -> Lease:
 
 
 def _plan(
-    folder: Path, config: RunConfig, data_digest: str, device: str, target: TrackingTarget
+    folder: Path,
+    resolved: Resolved[RunConfig],
+    data_digest: str,
+    device: str,
+    target: TrackingTarget,
 ) -> RunPlan:
     return RunPlan(
         identity=RunIdentity(
             study=SINGLE_RUNS.name,
-            variant=config.variant,
+            variant=resolved.config.variant,
             kind="train",
             slot=0,
             attempt=attempts_so_far(folder) + 1,
-            seed=config.seed,
+            seed=resolved.config.seed,
             params={},
             data_digest=data_digest,
         ),
-        config=config,
+        resolved=resolved,
         folder=folder,
         excluded=frozenset(),
         device=device,
@@ -162,30 +165,3 @@ def _plan(
         open_test=False,
         target=target,
     )
-
-
-def _config(options: argparse.Namespace) -> RunConfig:
-    """Of the default setting, what a recipe changes of it, and what the user changes of that."""
-    recipe = load_recipe(options.recipe) if options.recipe else None
-    if not recipe and not options.variant:
-        raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
-    variant: str = options.variant or (recipe.variant if recipe else "")
-    place = options.corpus
-    if place is None:
-        place = recipe.corpus if recipe else "spoken"
-    corpus = CorpusConfig.parse(
-        place, text=options.text, audio=options.audio, channel=options.channel
-    )
-    base = default_run_config(variant, corpus)
-    space = load_space(variant, base)
-    given = parse_settings(options.settings)
-    if "seed" in given:
-        raise UserError(f"--seed sets the seed, got --set seed={given['seed']}; use that")
-    settings = {
-        **space.fixed,
-        **space.defaults(),
-        **load_budget(options.budget).confirm_settings(),
-        **(recipe.set if recipe else {}),
-        **given,
-    }
-    return replace(updated(base, settings), seed=options.seed)

@@ -2,7 +2,7 @@
 
 from reports.build import build
 from reports.index import StudyRow, build_index
-from reports.input import ReportInput
+from reports.input import ConfigValue, ReportInput
 from reports.sections.verdict import cautions
 
-__all__ = ["ReportInput", "StudyRow", "build", "build_index", "cautions"]
+__all__ = ["ConfigValue", "ReportInput", "StudyRow", "build", "build_index", "cautions"]

@@ -52,15 +52,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     # One row a watch utterance and evaluation of a run.
     "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
-    # One row a measurement of bench.speed; `shares`: of a run's time, a dict by phase. Rates are in
-    # seconds of audio per second; `ratio` is to the family's way of training, `plain_ratio` to the
-    # plain way; None or NaN where there is no such baseline.
-    "speed": (
-        "variant", "width", "device", "utterance_seconds", "batch_seconds",
-        "audio_seconds_per_second", "ratio", "plain_ratio", "fraction_of_matmul_peak",
-        "recurrent_fraction_of_matmul_peak", "padding_share", "peak_memory_bytes",
-        "latency_seconds", "real_time_factor", "workers_ratio", "shares",
-    ),
     # One row an ended trial of a variant, in the order they ended: training seconds spent by then,
     # and the lowest valid WER of those that trained as far as the budget goes.
     "budget_curves": ("variant", "num_trials", "train_seconds", "best_valid_wer"),
@@ -107,6 +98,99 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfigValue:
+    """A value of a system's config, and what set it."""
+
+    key: str
+    value: str
+    """As ``--set`` reads it."""
+    layer: str
+    """What kind of thing set it: "default", "space", "budget", …"""
+    source: str
+    """Which file or flag."""
+    searched: str
+    """The range or the choices of a key that was searched, in words, else ""."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSpeed:
+    """The rate of a baseline that trained alternately with the training loop."""
+
+    audio_seconds_per_second: float
+    """Median over the rounds."""
+    ratio: float
+    """The loop's rate divided by the baseline's within a round: median over the rounds."""
+    ratio_low: float
+    """Minimum over the rounds."""
+    ratio_high: float
+    """Maximum over the rounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedRow:
+    """One measurement of `python -m bench.speed`: a variant at one width on one device.
+
+    Rates are seconds of audio per second. None where there is no baseline or only one worker.
+    """
+
+    variant: str
+    width: int
+    device: str
+    """A torch device type."""
+    utterance_seconds: float
+    """Mean duration of the training utterances."""
+    batch_seconds: float
+    """Maximum audio in a batch, including padding."""
+    audio_seconds_per_second: float
+    """Training steps and logging, on a CPU with one thread. Evaluations and checkpoints are in
+    `overhead_share` instead, since the baselines have none."""
+    family: BaselineSpeed | None
+    """The DeepSpeech repositories' way of training, see bench.costs.baselines."""
+    torch_baseline: BaselineSpeed | None
+    """A short script with torch's own layers, see bench.costs.baselines."""
+    macs_per_second_of_audio: float
+    """Multiply-adds of the forward pass."""
+    training_macs_per_second_of_audio: float
+    """Multiply-adds of forward and backward pass, for all views of an utterance."""
+    matmul_flops_per_second: float
+    """The peak: the fastest matrix product in the same run."""
+    fraction_of_matmul_peak: float
+    """FLOP of training (two per multiply-add, without padding) per second, divided by the peak."""
+    recurrent_fraction_of_matmul_peak: float | None
+    """Of the recurrent layers alone, forward and backward, on a batch of median shape; None if the
+    network has no RecurrentLayer."""
+    shares: Mapping[str, float]
+    """Of the time of whole epochs, by phase (bench.training.clocks, with "logging" for "report").
+    Checkpoints have a larger share than in a run on the whole corpus, whose epochs are longer."""
+    data_wait_share: float
+    overhead_share: float
+    """Evaluation, logging and checkpoints together."""
+    padding_share: float
+    """Of the frames trained on."""
+    peak_memory_bytes: int
+    """Of a process that trains only this network, with one thread; on a GPU as torch allocates."""
+    latency_seconds: float
+    """Median time to recognise one utterance."""
+    real_time_factor: float
+    """Seconds of recognition per second of audio, one utterance at a time."""
+    num_workers: int
+    """One per core; on a GPU several that share it."""
+    workers_audio_seconds_per_second: float | None
+    """All workers together, each with one thread."""
+    one_worker_audio_seconds_per_second: float | None
+    """One worker with all cores as threads, or alone on the GPU."""
+    workers_ratio: float | None
+    """All workers together divided by one worker."""
+    features_audio_seconds_per_second: float
+    """Reading, transforming and storing the features, on all cores."""
+
+    @property
+    def conditions(self) -> tuple[str, float, float]:
+        """Rows are comparable across variants and widths if their conditions are equal."""
+        return self.device, self.utterance_seconds, self.batch_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
 
@@ -135,9 +219,13 @@ class ReportInput:
     `findings`, pairs of a matter and what was found about it; `assumptions`, what the verdicts rest
     on, a sentence each; per row of the study `systems:
     {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
-    speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
+    speed: tuple[SpeedRow, ...] = ()
+    """Measurements of the variants, in the order of `variants`."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The flat config of each variant's confirm runs, or of its base before there is one."""
+    """The flat config of each variant's confirm runs; before there is one, with the first trial's
+    setting."""
+    values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
+    """Of each variant, the values of `configs` with what set them."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
     hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,

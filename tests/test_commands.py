@@ -19,6 +19,7 @@ from bench.queue.lease import Lease, LeaseWatch
 from bench.results.report_input import command_of
 from bench.runs.run import RunPlan
 from bench.study.definition import StudyDefinition
+from bench.study.request import definition_of
 from variants import VARIANTS
 
 VERBS = (
@@ -379,7 +380,7 @@ def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(
     assert "2,000,627" in out
     code, _, err = run("ls", "corpora", "--match", "params=2M")
     assert code == 2
-    assert "--match goes with variants, got corpora" in err
+    assert "--match goes with config or variants, got corpora" in err
 
 
 def test_ls_shows_names_whole_and_long_texts_below(
@@ -409,14 +410,14 @@ def test_a_study_names_its_corpus_and_budget_unless_the_command_line_does() -> N
 
     def definition(*arguments: str) -> StudyDefinition:
         options = sweep.build_parser().parse_args(["--study", "look-ahead", *arguments])
-        return sweep.definition_of(options, "cpu")
+        return definition_of(options, "cpu")
 
     own = definition()
     assert (own.corpus.name, own.budget.name, str(own.match)) == ("spoken", "standard", "params=1500k")  # fmt: skip
     other = definition("--corpus", "spoken-tiny", "--budget", "smoke", "--match", "params=1M")
     assert (other.corpus.name, other.budget.name, str(other.match)) == ("spoken-tiny", "smoke", "params=1M")  # fmt: skip
     again = command_of(other).removeprefix("python -m bench.sweep ").split()
-    assert sweep.definition_of(sweep.build_parser().parse_args(again), "cpu") == other
+    assert definition_of(sweep.build_parser().parse_args(again), "cpu") == other
 
 
 @pytest.mark.parametrize("what", ["corpora", "budgets", "questions", "studies", "variants"])

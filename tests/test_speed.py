@@ -1,8 +1,9 @@
-"""The command that measures: its rows, its tables, its refusals."""
+"""The command that measures: its rows, its tables, its errors."""
 
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from bench import speed
 from bench.core import cli
 from bench.costs import measure
-from bench.costs.workers import Job, Workers
+from bench.costs.concurrency import ConcurrentTraining, TrainingJob
 from bench.data.utterance import Corpus
+from reports.input import SpeedRow
 from variants import VARIANTS
 
 TINY = [
@@ -29,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run the command in a folder of its own; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-    monkeypatch.setattr("bench.costs.arithmetic.PEAK_SIZES", {"cpu": (64,)})
+    monkeypatch.setattr("bench.costs.timings.PEAK_SIZES", {"cpu": (64,)})
 
     def run_speed(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["speed", *arguments])
@@ -45,15 +47,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Job, int]]:
-    """The jobs that were given to workers, none of which is started."""
-    given: list[tuple[Job, int]] = []
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainingJob, int]]:
+    """The jobs given to workers, with their number; none is started."""
+    given: list[tuple[TrainingJob, int]] = []
 
-    def train_at_once(job: Job, count: int) -> Workers:
+    def train_concurrently(job: TrainingJob, count: int) -> ConcurrentTraining:
         given.append((job, count))
-        return Workers(audio_seconds_per_second=30.0 * count, peak_memory_bytes=10**9)
+        return ConcurrentTraining(audio_seconds_per_second=30.0 * count, peak_memory_bytes=10**9)
 
-    monkeypatch.setattr(measure, "train_at_once", train_at_once)
+    monkeypatch.setattr(measure, "train_concurrently", train_concurrently)
     monkeypatch.setattr(measure, "num_cores", lambda: 2)
     return given
 
@@ -69,22 +71,18 @@ def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
     return f"manifest:{path}"
 
 
-PROMISED = """variant device audio_seconds_per_second family_audio_seconds_per_second ratio
-plain_audio_seconds_per_second plain_ratio fraction_of_matmul_peak data_wait_share overhead_share
-padding_share peak_memory_bytes real_time_factor"""
-
-
-def test_a_row_holds_what_was_promised(
-    run: Run, corpus: str, jobs: list[tuple[Job, int]], tmp_path: Path
+def test_a_row_holds_every_field_of_the_schema(
+    run: Run, corpus: str, jobs: list[tuple[TrainingJob, int]], tmp_path: Path
 ) -> None:
     code, out, err = run("--variant", "ds-bigru", "--corpus", corpus, *TINY, "--json")
     assert code == 0, err
     (row,) = json.loads(out)
-    assert set(PROMISED.split()) <= set(row)
+    assert list(row) == [field.name for field in fields(SpeedRow)]
     assert (row["variant"], row["width"], row["device"]) == ("ds-bigru", 16, "cpu")
     assert all(value is not None for value in row.values())
-    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
-    assert row["plain_ratio_low"] <= row["plain_ratio"] <= row["plain_ratio_high"]
+    for baseline in (row["family"], row["torch_baseline"]):
+        assert baseline["ratio_low"] <= baseline["ratio"] <= baseline["ratio_high"]
+        assert baseline["audio_seconds_per_second"] > 0
     assert set(row["shares"]) == {
         "data", "augment", "forward", "loss", "backward", "optimizer", "device",
         "evaluation", "logging", "checkpoint",
@@ -103,8 +101,8 @@ def test_a_row_holds_what_was_promised(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["speed.json"]
 
 
-def test_a_recurrence_of_its_own_is_measured_without_baselines(
-    run: Run, corpus: str, jobs: list[tuple[Job, int]]
+def test_a_network_without_torch_s_cells_is_measured_without_baselines(
+    run: Run, corpus: str, jobs: list[tuple[TrainingJob, int]]
 ) -> None:
     small = ["--set", "model.channels=16", "--set", "model.num_layers=1", "--width", "16"]
     effort = ["--seconds", "0.01", "--rounds", "1", "--minutes", "1"]
@@ -116,8 +114,8 @@ def test_a_recurrence_of_its_own_is_measured_without_baselines(
     assert "overhead" in shares
 
 
-def test_utterances_can_be_joined(
-    run: Run, corpus: str, jobs: list[tuple[Job, int]], tmp_path: Path
+def test_utterances_can_be_concatenated(
+    run: Run, corpus: str, jobs: list[tuple[TrainingJob, int]], tmp_path: Path
 ) -> None:
     arguments = ["--variant", "ds-gru", "--corpus", corpus, *TINY, "--utterance-seconds", "1.5"]
     code, _, err = run(*arguments)
@@ -165,7 +163,7 @@ def test_bad_arguments(run: Run, arguments: list[str], message: str) -> None:
     assert out == ""
 
 
-def test_a_run_that_ends_before_the_last_round_is_refused(run: Run, corpus: str) -> None:
+def test_a_run_that_ends_before_the_last_round_is_an_error(run: Run, corpus: str) -> None:
     code, out, err = run(
         "--variant", "ds-gru", "--corpus", corpus, *TINY, "--set", "training.num_epochs=1"
     )

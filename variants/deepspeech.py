@@ -1,9 +1,9 @@
 """The ds-* family: small DeepSpeech models, one difference apart, sized for a laptop CPU.
 
-The architecture of Kur's speech.yml (see kur.py) made smaller and configurable: convolutions over
-the spectrogram, recurrent layers each followed by normalisation, letters. Log-mel features and a
-time stride of 3 (33 output frames a second) keep it fast; a larger stride would leave fast speech
-fewer frames than CTC needs.
+Source: the architecture of Kur's speech.yml (see kur.py), smaller and configurable: convolutions
+over the spectrogram, recurrent layers each followed by normalisation, a linear output layer.
+Log-mel features and a stride of 3 frames (33 output frames per second) keep it fast; with a larger
+stride fast speech would have fewer output frames than CTC needs.
 
 Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
@@ -33,25 +33,25 @@ class DeepSpeechConfig:
     """Front end, recurrent layers, look-ahead, dense layers, output."""
 
     convs: tuple[tuple[int, ...], ...] = ((256, 21, 3),)
-    """The front end, one row a convolution: (channels, kernel frames, stride frames) for 1-D ones
-    over all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) for 2-D."""
+    """The front end, one row per convolution: (channels, kernel frames, stride frames) if 1-D over
+    all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) if 2-D."""
     cell: Literal["rnn", "gru", "lstm"] = "gru"
-    """`rnn` is the plain tanh recurrence."""
+    """`rnn` is the tanh RNN."""
     num_layers: int = 3
     width: int = 256
-    """Units of each recurrent layer, of each direction."""
+    """Units of each direction of a recurrent layer."""
     directions: Directions = "forward"
-    """Only forward, or both ways with their outputs summed or concatenated."""
+    """Forward only, or bidirectional with outputs summed or concatenated."""
     norm: Norm = "batch"
     """After each convolution and each recurrent layer."""
     lookahead_frames: int = 0
-    """Output frames of future that a row convolution above the last recurrent layer sees."""
+    """Future output frames read by a row convolution after the last recurrent layer; 0: none."""
     dense_widths: tuple[int, ...] = ()
-    """Clipped-ReLU layers between the recurrent ones and the output."""
+    """Widths of clipped-ReLU layers between the recurrent layers and the output."""
     dropout: float = 0.1
-    """Share of the outputs of each recurrent and dense layer dropped in training."""
+    """Probability, at the outputs of each recurrent and dense layer."""
     relu_clip: float = 20.0
-    """Where the ReLU of convolutions and dense layers saturates."""
+    """Upper limit of the ReLU of convolutions and dense layers."""
 
     def __post_init__(self) -> None:
         shapes = {len(row) for row in self.convs}
@@ -72,8 +72,15 @@ class DeepSpeechConfig:
         check_relu_clip(self)
 
 
+def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:
+    shape = (num_bins, config.convs, config.norm, config.relu_clip)
+    if len(config.convs[0]) == 3:
+        return ConvStack1d(*shape, norm_first=False)
+    return ConvStack2d(*shape, bias=True, norm_first=False)
+
+
 class DeepSpeech(AcousticModel):
-    """The network of a DeepSpeechConfig."""
+    """The network of a DeepSpeechConfig: [B, T, F] to log-probabilities [B, U, V]."""
 
     def __init__(self, config: DeepSpeechConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -98,7 +105,7 @@ class DeepSpeech(AcousticModel):
         self.output = nn.Linear(num_inputs, num_symbols)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Those of the front end."""
+        """Output frames of the front end."""
         return self.front_end.output_lengths(feat_lens_B)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,13 +117,6 @@ class DeepSpeech(AcousticModel):
             x_BUH = self.lookahead(x_BUH, lens_B)
         logits_BUV = self.output(self.dense(x_BUH))
         return logits_BUV.float().log_softmax(dim=-1), lens_B
-
-
-def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:
-    shape = (num_bins, config.convs, config.norm, config.relu_clip)
-    if len(config.convs[0]) == 3:
-        return ConvStack1d(*shape, norm_first=False)
-    return ConvStack2d(*shape, bias=True, norm_first=False)
 
 
 def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) -> VariantSpec:
@@ -133,7 +133,7 @@ def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) ->
 GRU = DeepSpeechConfig()
 RNN = replace(GRU, cell="rnn")
 LSTM = replace(GRU, cell="lstm")
-# Two directions of 192 have about as many weights as one of 256 (2 · 192² to 256²).
+# Two directions of 192 units have about as many recurrent weights as one of 256: 2 · 192² ≈ 256².
 BIGRU = replace(GRU, directions="sum", width=192)
 BIRNN = replace(BIGRU, cell="rnn")
 BILSTM = replace(BIGRU, cell="lstm")

@@ -1,8 +1,8 @@
-"""Deep Speech, the first one: dense layers over a window of frames and a single recurrent layer.
+"""Deep Speech 1: dense layers over a window of frames and a single recurrent layer.
 
-Source: "Deep Speech: Scaling up end-to-end speech recognition", https://arxiv.org/abs/1412.5567;
-the network is that of torchaudio.models.DeepSpeech, whose weights can be copied over (the test
-does). torchaudio's has no lengths: its backward direction reads the padding, ours does not.
+Source: "Deep Speech: Scaling up end-to-end speech recognition", https://arxiv.org/abs/1412.5567.
+The network is that of torchaudio.models.DeepSpeech: with its weights a test gets the same outputs.
+torchaudio's takes no lengths, so its backward direction reads the padding; this one does not.
 
 Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
@@ -26,21 +26,21 @@ from variants.spec import (
 
 @dataclass(frozen=True, kw_only=True)
 class DeepSpeech1Config:
-    """Three dense layers, a recurrent one, a dense one, the output."""
+    """Three dense layers, a recurrent layer, a dense layer, the output."""
 
     context_frames: int = 9
-    """Frames on either side that the first layer sees (the paper: 5, 7 or 9)."""
+    """Frames on either side in the input of the first layer (paper: 5, 7 or 9)."""
     stride_frames: int = 1
-    """Every how many frames the network takes a step. The paper saves time with 2, torchaudio has
-    1: the default is the network that can be checked against an independent one."""
+    """Input frames per output frame. The paper uses 2 to save time, torchaudio 1. The default is 1,
+    for which an independent implementation exists."""
     width: int = 2048
     """Units of every hidden layer."""
     cell: Literal["relu_rnn", "lstm"] = "relu_rnn"
     directions: Literal["forward", "sum"] = "sum"
     dropout: float = 0.05
-    """On the dense layers only (the paper: 5 to 10 %)."""
+    """Probability, on the dense layers only (paper: 5 to 10 %)."""
     relu_clip: float = 20.0
-    """Where the ReLU of the dense layers saturates."""
+    """Upper limit of the ReLU of the dense layers."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 0, "context_frames")
@@ -52,7 +52,7 @@ class DeepSpeech1Config:
 
 
 class DeepSpeech1(AcousticModel):
-    """The network of a DeepSpeech1Config."""
+    """The network of a DeepSpeech1Config: [B, T, F] to log-probabilities [B, U, V]."""
 
     def __init__(self, config: DeepSpeech1Config, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -65,13 +65,14 @@ class DeepSpeech1(AcousticModel):
         self.fc4 = nn.Linear(width, width)
         self.output = nn.Linear(width, num_symbols)
         self.finish = nn.Sequential(nn.Hardtanh(0.0, config.relu_clip), Dropout(config.dropout))
-        # As Mozilla's train.py: torch's default shrinks the signal at each ReLU, without a norm.
+        # As Mozilla's train.py. There is no normalisation here, and with torch's default weights
+        # the activations would shrink at each ReLU.
         for dense in (self.fc1, self.fc2, self.fc3, self.fc4, self.output):
             nn.init.xavier_uniform_(dense.weight)
             nn.init.zeros_(dense.bias)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """One output frame for every `stride_frames` frames, the first included."""
+        """One output frame for every `stride_frames` input frames, starting with the first."""
         return conv_lengths(feat_lens_B, kernel=1, stride=self.stride_frames, padding=0)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Deep Speech 2: vanilla recurrent layers with clipped ReLU and sequence-wise batch normalisation.
+"""Deep Speech 2: plain recurrent layers with clipped ReLU and sequence-wise batch normalisation.
 
 Source: "Deep Speech 2: End-to-end speech recognition in English and Mandarin",
 https://arxiv.org/abs/1512.02595. `deepspeech2` is the deepest row of its table 1: one 1-D
@@ -29,7 +29,7 @@ from variants.spec import (
 
 @dataclass(frozen=True, kw_only=True)
 class DeepSpeech2Config:
-    """One convolution, recurrent layers, a dense layer, the output."""
+    """A convolution, recurrent layers, a dense layer, the output."""
 
     channels: int = 1280
     kernel_frames: int = 11
@@ -39,7 +39,7 @@ class DeepSpeech2Config:
     """Units of each direction of a recurrent layer, and of the dense layer."""
     directions: Literal["forward", "sum"] = "sum"
     lookahead_frames: int = 0
-    """Output frames of future that a row convolution above the last recurrent layer sees."""
+    """Future output frames read by a row convolution after the last recurrent layer; 0: none."""
     relu_clip: float = 20.0
 
     def __post_init__(self) -> None:
@@ -51,26 +51,27 @@ class DeepSpeech2Config:
 
 
 class ClippedRecurrence(nn.Module):
-    """h_t = f(BN(W x_t) + U h_(t-1)), where f clips to 0..relu_clip; [B, T, C] to [B, T, H].
+    """h_t = f(BN(W x_t) + U h_(t-1)), f clipping to 0..relu_clip; [B, T, C] to [B, T, H].
 
     Equations 9 and 10 of the paper: both directions share W and its normalisation, each has its own
-    U, and their outputs are summed. Torch has no such cell: W x is computed for all frames at once,
-    and the loop over time does one batched product for both directions together.
+    U, and their outputs are summed. torch has no such cell.
     """
 
     def __init__(self, num_inputs: int, width: int, num_directions: int, relu_clip: float) -> None:
         super().__init__()
-        self.input = nn.Linear(num_inputs, width, bias=False)  # the norm has a bias
+        self.input = nn.Linear(num_inputs, width, bias=False)  # the norm has one
         self.norm = MaskedBatchNorm(width)
         self.hidden_DHH = nn.Parameter(torch.empty(num_directions, width, width))
         self.relu_clip = relu_clip
         nn.init.uniform_(self.hidden_DHH, -(width**-0.5), width**-0.5)  # as nn.RNN
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """Run both directions, the backward one on a copy reversed by length, and add them."""
+        """Sum of the directions; the backward one runs on input reversed by length."""
         inputs = [self.norm(self.input(x_BTC), lens_B)]
         if len(self.hidden_DHH) == 2:
             inputs.append(reverse_by_length(inputs[0], lens_B))
+        # W x is computed for all frames at once, so that a step of the loop is a single batched
+        # product for both directions.
         inputs_DBTH = torch.stack(inputs)
         state_DBH = torch.zeros_like(inputs_DBTH[:, :, 0])
         states = []
@@ -86,7 +87,7 @@ class ClippedRecurrence(nn.Module):
 
 
 class DeepSpeech2(AcousticModel):
-    """The network of a DeepSpeech2Config."""
+    """The network of a DeepSpeech2Config: [B, T, F] to log-probabilities [B, U, V]."""
 
     def __init__(self, config: DeepSpeech2Config, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class DeepSpeech2(AcousticModel):
         self.output = nn.Linear(config.width, num_symbols)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Those of the convolution."""
+        """Output frames of the convolution."""
         return self.front_end.output_lengths(feat_lens_B)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,9 +134,9 @@ SPECS = (
     ),
     VariantSpec(
         name="deepspeech2-online",
-        # The paper prints no size for it: the width makes it as large as deepspeech2.
-        summary="deepspeech2 forward only with a row convolution over 19 frames; width ours (38 M)",
-        source="https://arxiv.org/abs/1512.02595, section 3.7; it prints no parameter count",
+        # The paper gives no size; this width gives the number of parameters of deepspeech2.
+        summary="deepspeech2 forward, row convolution over 19 frames; width unpublished (38 M)",
+        source="https://arxiv.org/abs/1512.02595, section 3.7, which gives no parameter count",
         config=replace(BASE, directions="forward", lookahead_frames=19, width=1560),
         build=DeepSpeech2,
         features=FEATURES,

@@ -1,4 +1,4 @@
-"""The models of deepspeech.pytorch, the best-known PyTorch implementation of Deep Speech 2.
+"""deepspeech.pytorch, the best-known PyTorch implementation of Deep Speech 2, in two versions.
 
 Source: https://github.com/SeanNaren/deepspeech.pytorch (Sean Naren). Two 2-D convolutions, five
 bidirectional layers whose directions are summed, batch normalisation on the input of every layer
@@ -33,14 +33,15 @@ class DeepSpeechPytorchConfig:
     convs: tuple[tuple[int, ...], ...] = ((32, 41, 11, 2, 2), (32, 21, 11, 2, 1))
     """Rows of (channels, kernel bins, kernel frames, stride bins, stride frames)."""
     paddings: tuple[tuple[int, ...], ...] = ((20, 5), (10, 5))
-    """For each convolution the zeros (bins, frames) at both of its ends."""
+    """Zero padding (bins, frames) at both ends, for each convolution."""
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
     num_layers: int = 5
     width: int = 1024
     """Units of each direction."""
     bias: bool = True
-    """Whether the cells have biases."""
+    """Of the recurrent cells."""
     relu_clip: float = 20.0
+    """Upper limit of the ReLU of the convolutions."""
 
     def __post_init__(self) -> None:
         if {len(row) for row in self.convs} != {5} or min(min(row) for row in self.convs) < 1:
@@ -61,7 +62,7 @@ class DeepSpeechPytorchConfig:
 
 
 class DeepSpeechPytorch(AcousticModel):
-    """The network of a DeepSpeechPytorchConfig."""
+    """The network of a DeepSpeechPytorchConfig: [B, T, F] to log-probabilities [B, U, V]."""
 
     def __init__(self, config: DeepSpeechPytorchConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -73,12 +74,12 @@ class DeepSpeechPytorch(AcousticModel):
             RecurrentLayer(config.cell, num_inputs, config.width, "sum", bias=config.bias)
             for num_inputs in inputs
         )
-        # One after each layer: the input of the next one, the last one's the input of the output.
+        # Published as norms of the inputs of every layer but the first, and of the output.
         self.norms = nn.ModuleList(MaskedBatchNorm(config.width) for _ in inputs)
         self.output = nn.Linear(config.width, num_symbols, bias=False)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Those of the convolutions."""
+        """Output frames of the convolutions."""
         return self.front_end.output_lengths(feat_lens_B)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:

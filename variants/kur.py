@@ -1,11 +1,11 @@
 """Kur's speech model, as Deepgram's post on training Baidu's DeepSpeech ran it.
 
 Source: https://github.com/deepgram/kur, examples/speech.yml: one 1-D convolution without padding,
-ReLU, batch normalisation; three recurrent layers of 1000, each followed by batch normalisation;
-letters.
+ReLU, batch normalisation; three recurrent layers of 1000 units, each followed by batch
+normalisation; a linear output layer.
 
-Keras counts 19,818,029 trainable parameters; torch's GRU holds a second bias, 9,000 more. Kur's GRU
-used ReLU where torch's fast one keeps tanh.
+Keras counts 19,818,029 trainable parameters; torch's GRU has a second bias, 9,000 more. Kur's GRU
+has ReLU as its activation; torch's fast GRU has tanh, which is used here.
 
 Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
@@ -36,7 +36,10 @@ class KurConfig:
 
 
 class Kur(AcousticModel):
-    """The network of a KurConfig. Unlike the others' here, its ReLU comes before the norm."""
+    """The network of a KurConfig: [B, T, F] to log-probabilities [B, U, V].
+
+    In its front end ReLU comes before the norm, unlike in Deep Speech 2.
+    """
 
     def __init__(self, config: KurConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class Kur(AcousticModel):
         self.output = nn.Linear(num_inputs, num_symbols)
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Those of the convolution."""
+        """Output frames of the convolution."""
         return self.conv.output_lengths(feat_lens_B)
 
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:

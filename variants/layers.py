@@ -1,9 +1,13 @@
-"""Layers that the families share; padding never reaches the frames that count.
+"""Layers shared by the families; valid frames never depend on the padding.
 
 Legend: B batch, T frames, F feature bins, C channels, H width, U output frames; ``lens_B`` int64.
-An utterance lies at the start of its row, padding after it. Batches are padded and masked, never
-packed (packing is 5 to 31 times slower on a CPU). Forward recurrences may run on into the padding,
-for it comes last; convolutions, backward recurrences and batch statistics may not see it.
+Each utterance starts at the first frame of its row and is followed by padding:
+
+    lens_B = [5, 3]     x_BT = [[a b c d e], [f g h · ·]]
+
+Batches are padded and masked, never packed (packing is 5 to 31 times slower on a CPU). Forward
+recurrences may continue into the padding, since it comes last. Convolutions, backward recurrences
+and batch statistics must not read it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +25,7 @@ from variants.ops.recurrence import recur
 
 Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
 Directions = Literal["forward", "sum", "concat"]
-"""One direction, or two whose outputs are added or laid side by side."""
+"""Forward only, or two directions whose outputs are summed or concatenated."""
 
 CELLS: Mapping[Cell, Callable[..., nn.RNNBase]] = {
     "rnn": nn.RNN,
@@ -32,14 +36,14 @@ CELLS: Mapping[Cell, Callable[..., nn.RNNBase]] = {
 
 
 def conv_lengths(lens_B: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """floor((T + 2 padding - kernel) / stride) + 1, and 0 where the kernel finds no place."""
+    """floor((T + 2 padding - kernel) / stride) + 1; 0 for inputs shorter than the kernel."""
     return ((lens_B + 2 * padding - kernel) // stride + 1).clamp(min=0)
 
 
 def stack_context(x_BTF: Tensor, lens_B: Tensor, context: int) -> Tensor:
     """Each frame with `context` frames on either side, oldest first: [B, T, (2 context + 1) F].
 
-    Beyond both ends of the utterance there are zeros.
+    Zeros stand for frames before the first and after the last of an utterance.
     """
     padded = F.pad(zero_padding(x_BTF, lens_B), (0, 0, context, context))
     return padded.unfold(1, 2 * context + 1, 1).transpose(2, 3).flatten(2)
@@ -57,12 +61,12 @@ class MaskedConv1d(nn.Module):
         self.stride, self.padding = stride, padding
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Frames out for frames in."""
+        """Output frames for numbers of input frames."""
         return conv_lengths(lens_B, self.kernel, self.stride, self.padding)
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, with zeros in the padding."""
-        x_BTC = _at_least(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
+        """Convolve, with the padding set to zero first."""
+        x_BTC = _padded_to(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
         return convolve(self.conv, x_BTC), self.output_lengths(lens_B)
 
 
@@ -82,28 +86,28 @@ class MaskedConv2d(nn.Module):
         bias: bool,
     ) -> None:
         super().__init__()
-        self.conv = _FramesFirst(num_inputs, channels, kernel, stride, padding, bias=bias)
+        self.conv = _Conv2dFramesFirst(num_inputs, channels, kernel, stride, padding, bias=bias)
         self.channels, self.kernel = channels, kernel
         self.stride, self.padding = stride, padding
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Frames out for frames in."""
+        """Output frames for numbers of input frames."""
         return conv_lengths(lens_B, self.kernel[1], self.stride[1], self.padding[1])
 
     def forward(self, x_BTFC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, with zeros in the padding."""
+        """Convolve, with the padding set to zero first."""
         mask_BT = frame_mask(lens_B, x_BTFC.shape[1])
         x_BTFC = x_BTFC.masked_fill(~mask_BT[..., None, None], 0.0)
-        x_BTFC = _at_least(x_BTFC, self.kernel[1] - 2 * self.padding[1])
+        x_BTFC = _padded_to(x_BTFC, self.kernel[1] - 2 * self.padding[1])
         y_BCUF = self.conv(x_BTFC.permute(0, 3, 1, 2))
         return y_BCUF.permute(0, 2, 3, 1), self.output_lengths(lens_B)
 
 
-class _FramesFirst(nn.Conv2d):
-    """Weights over (bins, frames), as published; input and output [B, C, frames, bins].
+class _Conv2dFramesFirst(nn.Conv2d):
+    """Weights [C', C, bins, frames], as published; input and output [B, C, frames, bins].
 
-    So the maps of a position may stay side by side in memory (torch's "channels last"), as layers
-    hand them on; the other order would copy all of it several times.
+    A permuted [B, T, F, C] is then in torch's "channels last" memory format, which convolutions
+    read and write without a copy; [B, C, bins, frames] would be copied several times.
     """
 
     def forward(self, x_BCTF: Tensor) -> Tensor:
@@ -114,16 +118,17 @@ class _FramesFirst(nn.Conv2d):
 _Pair = tuple[int, int]
 
 
-def _at_least(x_BTx: Tensor, num_frames: int) -> Tensor:
-    """`x` with zeros up to `num_frames`: torch refuses a kernel longer than its input."""
+def _padded_to(x_BTx: Tensor, num_frames: int) -> Tensor:
+    """`x` with zeros appended up to `num_frames`: torch rejects inputs shorter than the kernel."""
     lacking = max(0, num_frames - x_BTx.shape[1])
     return F.pad(x_BTx, (*(0, 0) * (x_BTx.dim() - 2), 0, lacking)) if lacking else x_BTx
 
 
 class ConvStack(nn.Module):
-    """Convolutions, each normalised and clipped; `num_outputs` channels (times bins) a frame.
+    """Convolutions, each with a norm and a clipped ReLU; `num_outputs` values per output frame.
 
-    `norm_first` is Deep Speech 2's order; Kur clips first, so what comes next has mean 0.
+    With `norm_first` the norm comes before the ReLU, as in Deep Speech 2; otherwise after it, as in
+    Kur, so that the input of the next layer has mean 0.
     """
 
     num_outputs: int
@@ -143,7 +148,7 @@ class ConvStack(nn.Module):
         self.activation = nn.Hardtanh(0.0, relu_clip)
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Frames out for frames in."""
+        """Output frames for numbers of input frames."""
         for conv in self.convs:
             lens_B = cast(MaskedConv1d | MaskedConv2d, conv).output_lengths(lens_B)
         return lens_B
@@ -160,9 +165,9 @@ class ConvStack(nn.Module):
 
 
 class ConvStack1d(ConvStack):
-    """Convolutions over time. A row of `convs` is (channels, kernel, stride) in frames.
+    """Convolutions over time. A row of `convs` is (channels, kernel frames, stride frames).
 
-    The padding is half the kernel.
+    The padding is half of the kernel.
     """
 
     def __init__(
@@ -176,7 +181,7 @@ class ConvStack1d(ConvStack):
     ) -> None:
         layers, num_inputs = [], num_bins
         for channels, kernel, stride in convs:
-            # A norm that comes at once has a bias of its own.
+            # A norm directly after the convolution has a bias itself.
             padding, bias = kernel // 2, norm == "none" or not norm_first
             layers.append(MaskedConv1d(num_inputs, channels, kernel, stride, padding, bias))
             num_inputs = channels
@@ -187,11 +192,11 @@ class ConvStack1d(ConvStack):
 class ConvStack2d(ConvStack):
     """Convolutions over bins and time.
 
-    A row of `convs` is (channels, kernel bins, kernel frames, stride bins, stride frames), one of
-    `paddings` (bins, frames); by default half of each kernel.
+    A row of `convs` is (channels, kernel bins, kernel frames, stride bins, stride frames). A row of
+    `paddings` is (bins, frames); the default is half of each kernel.
 
     Raises:
-        ValueError: the convolutions leave nothing of so few bins.
+        ValueError: `num_bins` is too small for the kernels.
     """
 
     def __init__(
@@ -217,22 +222,23 @@ class ConvStack2d(ConvStack):
             bins_left = (bins_left + 2 * pad_bins - kernel[0]) // stride[0] + 1
             if bins_left < 1:
                 raise ValueError(
-                    f"the convolutions leave nothing of num_bins = {num_bins}; take more bins"
+                    f"num_bins must be large enough for the convolutions, got {num_bins}; "
+                    "raise it, or choose smaller kernels or strides in bins"
                 )
         super().__init__(layers, norm, relu_clip, norm_first=norm_first)
         self.num_outputs = num_maps * bins_left
 
     def forward(self, x: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (y [B, U, num_outputs], out_lens_B) for x [B, T, F]; one map after another."""
+        """Return (y [B, U, num_outputs], out_lens_B) for x [B, T, F]; y is channel by channel."""
         y_BUFC, out_lens_B = super().forward(x[..., None], lens_B)
         return y_BUFC.transpose(2, 3).flatten(2), out_lens_B
 
 
 class RecurrentLayer(nn.Module):
-    """One recurrent layer, [B, T, C] to [B, T, num_outputs]; each direction is a cell of its own.
+    """One recurrent layer, [B, T, C] to [B, T, num_outputs], with one cell per direction.
 
-    The backward one runs on a copy reversed by length, so it starts at the last frame of each
-    utterance and not in the padding.
+    The backward cell runs on input reversed by length, so it starts at the last frame of each
+    utterance, not in the padding.
     """
 
     def __init__(
@@ -244,23 +250,23 @@ class RecurrentLayer(nn.Module):
         self.backward_cell = None
         if directions != "forward":
             self.backward_cell = make(num_inputs, width, bias=bias, batch_first=True)
-        self.joined = directions
+        self.directions = directions
         self.num_outputs = 2 * width if directions == "concat" else width
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """Run the directions and join them."""
-        ahead_BTH = recur(self.forward_cell, x_BTC)
+        """Run each direction, and combine their outputs."""
+        forward_BTH = recur(self.forward_cell, x_BTC)
         if self.backward_cell is None:
-            return ahead_BTH
-        back_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
-        back_BTH = reverse_by_length(back_BTH, lens_B)
-        if self.joined == "concat":
-            return torch.cat((ahead_BTH, back_BTH), dim=-1)
-        return ahead_BTH + back_BTH
+            return forward_BTH
+        backward_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
+        backward_BTH = reverse_by_length(backward_BTH, lens_B)
+        if self.directions == "concat":
+            return torch.cat((forward_BTH, backward_BTH), dim=-1)
+        return forward_BTH + backward_BTH
 
 
 class LookAhead(nn.Module):
-    """Row convolution: each channel sees its own next `num_frames` frames, zeros past the end.
+    """Row convolution: each channel reads its own next `num_frames` frames, zeros past the end.
 
     Section 3.7 of Deep Speech 2, https://arxiv.org/abs/1512.02595.
     """

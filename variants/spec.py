@@ -1,4 +1,4 @@
-"""What a variant is: a name, a frozen config of plain values, and how to build its network."""
+"""The definition of a variant: a name, a frozen config of plain values, a network builder."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 BLANK = 0
-"""The index of CTC's blank among the output symbols."""
+"""Index of CTC's blank among the output symbols."""
 
 
 class AcousticModel(nn.Module):
-    """Features in, log-probabilities out; every variant's network is one.
+    """The interface of every network: features in, log-probabilities out.
 
     Shapes: B batch, T input frames, F feature bins, U output frames, V symbols (blank is 0).
     """
@@ -19,13 +19,13 @@ class AcousticModel(nn.Module):
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return (log_probs_BUV float32, out_lens_B int64 frames).
 
-        What the padding holds never changes a valid frame. Output frames past an utterance's length
-        hold nothing of use, but are finite.
+        Valid output frames do not depend on the padding. Output frames past an utterance's length
+        are unspecified, but finite.
         """
         raise NotImplementedError
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Output frames for each number of input frames (int64), without running the network."""
+        """Output frames for numbers of input frames (int64), without running the network."""
         raise NotImplementedError
 
 
@@ -37,18 +37,18 @@ class VariantSpec:
     summary: str
     """One line for `bench.ls`."""
     source: str
-    """Paper, repository or file that the variant comes from."""
+    """Paper, repository or file that describes the variant."""
     config: Any
     """A frozen dataclass of plain values; a variant is a base config plus its difference."""
     build: Callable[[Any, int, int], AcousticModel]
     """``build(config, num_bins, num_symbols)``: the network, initialised from torch's global
-    generator. Raises ValueError where the config cannot take that many bins."""
+    generator. Raises ValueError if the config needs more bins."""
     features: Mapping[str, Any] = field(default_factory=dict)
-    """Feature settings that the variant expects, as differences from the default ones."""
+    """Feature settings that differ from the defaults."""
 
 
 MAX_LAYERS = 1_000
-"""Each is built one after another; nobody means more."""
+"""Far above any useful depth; catches typing errors before the network is built."""
 
 
 def check_at_least(config: object, minimum: int, *names: str) -> None:
@@ -75,7 +75,7 @@ def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
 
 
 def check_dropout(config: Any) -> None:
-    """Raise ValueError unless ``config.dropout`` is a share below 1."""
+    """Raise ValueError unless ``config.dropout`` is a probability below 1."""
     if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}")
 

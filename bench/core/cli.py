@@ -35,6 +35,8 @@ EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h, after which supervisors start the command again."""
 
+DEFAULT_CORPUS = "spoken"
+DEFAULT_BUDGET = "quick"
 MATCH_FORM = "params=N|macs=N"
 """The form of the value of ``--match``."""
 
@@ -57,7 +59,7 @@ def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
 
 def add_corpus(
     command: argparse.ArgumentParser,
-    default: str | None = "spoken",
+    default: str | None = DEFAULT_CORPUS,
     otherwise: str = "the one it was trained on",
 ) -> None:
     """Add ``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` describes the corpus

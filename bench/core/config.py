@@ -1,4 +1,7 @@
-"""Frozen dataclasses as configuration: JSON round trip, dotted settings, digests.
+"""Frozen dataclasses as configuration: JSON round trip, dotted settings, digests, layers.
+
+`resolve` puts a config together from layers of settings, the later over the earlier, and says which
+layer set each value, in which file or by which flag.
 
 A config holds plain values only (bool, int, float, str, None, tuples of these, and other configs),
 so that it can be stored, logged, compared and diffed. Each component owns its config class and
@@ -13,8 +16,9 @@ import sys
 import types
 import typing
 from collections import abc
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
@@ -22,6 +26,88 @@ from bench.core.parsing import parse_json
 
 C = TypeVar("C")
 Scalar = bool | int | float | str | None
+Setting = Scalar | Sequence[object]
+"""A config's value as TOML, JSON or a flag gives it."""
+Settings = Mapping[str, Setting]
+"""Values by dotted config key."""
+
+DEFAULT = "default"
+"""The layer of what nothing has set but the config class itself."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What set a value of a config."""
+
+    layer: str
+    """The kind of thing: "default", "space", "budget", …"""
+    source: str
+    """Its file, with the table where it holds several, or the flag."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one origin."""
+
+    origin: Origin
+    settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved(Generic[C]):
+    """A config, and what set each of its values."""
+
+    config: C
+    origins: Mapping[str, Origin]
+    """By dotted key, of every value."""
+
+
+def resolve(defaults: C, layers: Iterable[Layer]) -> Resolved[C]:
+    """`defaults` with the settings of `layers` in their place, a later layer over an earlier one.
+
+    Only the result has to be valid: a layer may correct what an earlier one would not allow.
+
+    Raises:
+        UserError: as `updated`, after the source of the setting that is refused.
+    """
+    settings: dict[str, Setting] = {}
+    origins = dict(_default_origins(defaults, ""))
+    given = tuple(layers)
+    for layer in given:
+        settings |= layer.settings
+        origins |= dict.fromkeys(layer.settings, layer.origin)
+    try:
+        return Resolved(config=updated(defaults, settings), origins=origins)
+    except UserError as error:
+        source, reason = _refused(defaults, given, error)
+        raise UserError(f"{source}: {reason}") from error
+
+
+def _default_origins(config: Any, prefix: str) -> Iterator[tuple[str, Origin]]:
+    source = type(config).__module__.replace(".", "/") + ".py"
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _default_origins(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, Origin(DEFAULT, source)
+
+
+def _refused(defaults: Any, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
+    """The source of the layer to blame for `error`, and what is wrong with its settings.
+
+    It is the first layer from which on no further layer makes the config valid again.
+    """
+    source = layers[-1].origin.source
+    for count in range(len(layers) - 1, -1, -1):
+        settings = {k: v for layer in layers[:count] for k, v in layer.settings.items()}
+        try:
+            updated(defaults, settings)
+        except UserError as earlier:
+            source, error = layers[count - 1].origin.source, earlier
+        else:
+            break
+    return source, error
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -31,7 +117,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
-def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
+def from_dict(cls: type[C], values: object, where: str = "") -> C:
     """Build `cls` from nested mappings, defaults for the keys that are missing.
 
     Raises:
@@ -49,7 +135,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     return _construct(cls, built, where)
 
 
-def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
+def updated(config: C, values: Mapping[str, object], where: str = "") -> C:
     """`config` with the (possibly nested, possibly dotted) `values` put in its place.
 
     Raises:
@@ -59,7 +145,7 @@ def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
     assert not isinstance(config, type)
     nested = _nest(values)
     hints = typing.get_type_hints(type(config))
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     for key, value in nested.items():
         if key not in hints:
             raise UserError(f"unknown config key {where + key!r}; {near_names(key, hints)}")
@@ -72,14 +158,14 @@ def updated(config: C, values: Mapping[str, Any], where: str = "") -> C:
     return _construct(type(config), current_values | changes, where)
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     """``["optim.learning_rate=3e-4", …]`` as ``{"optim.learning_rate": 0.0003, …}``; values are
     JSON, else text.
 
     Raises:
         UserError: an item without "=", or without a value.
     """
-    parsed: dict[str, Any] = {}
+    parsed: dict[str, object] = {}
     for item in settings:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -96,7 +182,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return dotted(parsed)
 
 
-def flatten(config: Any) -> dict[str, Scalar]:
+def as_setting(value: Setting) -> str:
+    """`value` as ``--set key=…`` reads it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def flatten(config: object) -> dict[str, Scalar]:
     """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
     flat: dict[str, Scalar] = {}
 
@@ -113,16 +204,30 @@ def flatten(config: Any) -> dict[str, Scalar]:
     return flat
 
 
-def digest(value: Any) -> str:
-    """16 hex digits that name `value` (a config, or anything JSON can hold) by its content."""
-    plain = to_dict(value) if dataclasses.is_dataclass(value) else value
+def identity(value: object) -> Any:
+    """`value` as `to_dict` has it, without the fields that take no part in equality: those say
+    where a value came from, and two configs of equal values are the same config."""
+    if dataclasses.is_dataclass(value):
+        compared = (field.name for field in dataclasses.fields(value) if field.compare)
+        return {name: identity(getattr(value, name)) for name in compared}
+    if isinstance(value, Mapping):
+        return {key: identity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [identity(item) for item in value]
+    return value
+
+
+def digest(value: object) -> str:
+    """16 hex digits that name `value` (a config, or anything JSON can hold) by its content; of a
+    config, its `identity`."""
+    plain = identity(value) if dataclasses.is_dataclass(value) else value
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(values: Mapping[str, Any]) -> dict[str, Setting]:
     """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; no config value is a mapping."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, Setting] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{inner}": deeper for inner, deeper in dotted(value).items()}
@@ -131,7 +236,7 @@ def dotted(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nest(values: Mapping[str, object]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in values.items():
         *parents, leaf = key.split(".")
@@ -149,7 +254,7 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
     try:
         return cls(**values)
     except ValueError as error:
@@ -160,7 +265,7 @@ def _construct(cls: type[C], values: Mapping[str, Any], where: str) -> C:
         ) from error
 
 
-def _convert(hint: Any, value: Any, key: str) -> Any:
+def _convert(hint: Any, value: object, key: str) -> Any:
     """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
     options = (
         typing.get_args(hint)
@@ -175,6 +280,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             return value
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
             return from_dict(typing.cast(type[Any], option), value, f"{key}.")
+        if origin is abc.Sequence and isinstance(value, (list, tuple)):
+            return value
         if origin is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_convert(inner, item, key) for item in value)
@@ -198,7 +305,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     raise UserError(f"config key {key!r} takes {_describe(hint)}, got {value!r}")
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: object) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     return getattr(hint, "__name__", None) or str(hint)

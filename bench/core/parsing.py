@@ -1,4 +1,4 @@
-"""Parsing of text, JSON and TOML from users' files; invalid input raises ValueError, nothing else."""
+"""Parsing of text, JSON and TOML from users' files; invalid input raises ValueError only."""
 
 import codecs
 import gzip

@@ -1,1 +1,1 @@
-"""What training and recognition cost here, and what they cost as others do it; see bench.speed."""
+"""The cost of training and recognition, measured by `python -m bench.speed`."""

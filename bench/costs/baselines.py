@@ -1,18 +1,23 @@
-"""What our training loop is measured against: the same network, trained in two usual ways.
+"""The baselines of the training loop: the same network, trained in two common ways.
 
-*Plain* is what a careful engineer writes in an afternoon: cached features, batches of like length,
-torch's own cells, convolutions and loss on padded input. *Family* is how the DeepSpeech
-repositories train: audio is read and transformed whenever it is heard, in a DataLoader; batches are
-shuffled; sequences are packed; metrics are sent to MLflow one at a time. Both start from the
-weights that ours starts from and hide the same share of the features. What makes family slow is
-only that: its features come from our own transforms, and its normalisation and dropout are ours.
+*family*: as the DeepSpeech repositories train. Audio is read and transformed in every epoch by a
+DataLoader; batches are shuffled; sequences are packed; metrics are sent to MLflow one at a time.
+*torch_baseline*: a careful short script. Cached features, batches of similar length, torch's own
+cells, convolutions and loss on padded input.
+
+Both start from the same weights as the training loop and mask the same share of the features. The
+family baseline uses this project's feature transforms, normalisation and dropout, so that it is
+slower only for the reasons above.
 
 Legend: B utterances, T frames, F feature bins, C inputs, H width, U output frames, V symbols.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import cast
 
@@ -24,63 +29,144 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from bench.core.cores import num_cores
 from bench.core.seeding import derive, generator
-from bench.costs.excerpt import audio_seconds
+from bench.costs.concurrency import child_processes
+from bench.costs.data import audio_seconds, network_and_excerpt
+from bench.costs.interleaved import Baseline, Slice, run_slice
+from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
-from bench.data.utterance import Utterance
+from bench.data.utterance import Corpus, Utterance
+from bench.runs import set_mlflow_defaults
 from bench.training.config import RunConfig
-from bench.training.device import autocast, default_precision, exact_float32
+from bench.training.device import autocast, default_precision, exact_float32, resolve_device
 from variants.layers import Directions, RecurrentLayer
 from variants.ops import kernel
 from variants.spec import AcousticModel
 
+FAMILY, TORCH_BASELINE = "family", "torch_baseline"
+BASELINES = (FAMILY, TORCH_BASELINE)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSetting:
+    """What the baselines train, and where; can be pickled."""
+
+    config: RunConfig
+    corpus: Corpus
+    minutes: float
+    """Training audio, see `excerpt`."""
+    device: str
+    """A torch device type."""
+    tracking_uri: str
+    """The store to which the family baseline logs."""
+
+
+@contextmanager
+def baselines(setting: BaselineSetting, model: AcousticModel) -> Iterator[Mapping[str, Baseline]]:
+    """The baselines of `model`, the network of `setting`, by name.
+
+    They train in a child process. This process keeps the memory that it frees (see
+    bench.training.device), a setting of malloc for the whole process, which would make
+    *torch_baseline* 15 % faster than in a script of its own.
+
+    Empty for a network without a RecurrentLayer: torch has no equivalent of its recurrence.
+    """
+    if packed_copy(model) is None:
+        _logger.warning(
+            "%s is measured without baselines: torch has no cell for its recurrence",
+            setting.config.variant,
+        )
+        yield {}
+        return
+    with child_processes(1, _build_trainers, setting) as submit:
+
+        def train_for(name: str, seconds: float) -> Slice:
+            return submit(_run_slice, name, seconds).result()
+
+        yield {name: partial(train_for, name) for name in BASELINES}
+
+
+_trainers: dict[str, "BaselineTrainer"] = {}
+"""By name; filled only in the child process of `baselines`."""
+
+
+def _build_trainers(setting: BaselineSetting) -> None:
+    # Imported here because mlflow takes 1.5 s to import, which --help would wait for.
+    set_mlflow_defaults()
+    from bench.runs.mlflow.direct import DirectLog
+
+    torch.set_num_threads(1)
+    config, device = setting.config, resolve_device(setting.device)
+    model, data = network_and_excerpt(config, setting.corpus, setting.minutes)
+    packed = packed_copy(model)
+    assert packed is not None
+    # On a CPU each system has one core, since a sweep gives the other cores to other runs.
+    num_workers = num_cores() if device.type == "cuda" else 0
+    _trainers[FAMILY] = BaselineTrainer(
+        config,
+        packed,
+        family_batches(data.train, config, num_workers),
+        device,
+        DirectLog(setting.tracking_uri, config.variant),
+    )
+    _trainers[TORCH_BASELINE] = BaselineTrainer(
+        config, model, torch_baseline_batches(data.train, config), device
+    )
+
+
+def _run_slice(name: str, seconds: float) -> Slice:
+    trainer = _trainers[name]
+    return run_slice(trainer.step, seconds, synchronize=synchronizer(trainer.device))
+
+
 Log = Callable[[Mapping[str, float], int], None]
-"""``log(metrics, step)``."""
+"""``log(metrics, step)``; steps count from 1."""
 
 
 class PackedLayer(nn.Module):
-    """A RecurrentLayer as one torch cell of one or two directions, on packed input."""
+    """A RecurrentLayer computed by one torch cell of one or two directions on packed input."""
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
-        ahead, back = layer.forward_cell, layer.backward_cell
-        kind = {"nonlinearity": ahead.nonlinearity} if isinstance(ahead, nn.RNN) else {}
-        make = cast(Callable[..., nn.RNNBase], type(ahead))
+        forward_cell, backward_cell = layer.forward_cell, layer.backward_cell
+        is_rnn = isinstance(forward_cell, nn.RNN)
+        kind = {"nonlinearity": forward_cell.nonlinearity} if is_rnn else {}
+        make = cast(Callable[..., nn.RNNBase], type(forward_cell))
         self.cell = make(
-            ahead.input_size,
-            ahead.hidden_size,
-            bias=ahead.bias,
+            forward_cell.input_size,
+            forward_cell.hidden_size,
+            bias=forward_cell.bias,
             batch_first=True,
-            bidirectional=back is not None,
+            bidirectional=backward_cell is not None,
             **kind,
         )
-        weights = dict(ahead.named_parameters())
-        if back is not None:
-            weights |= {f"{name}_reverse": weight for name, weight in back.named_parameters()}
+        weights = dict(forward_cell.named_parameters())
+        if backward_cell is not None:
+            weights |= {f"{name}_reverse": w for name, w in backward_cell.named_parameters()}
         self.cell.load_state_dict(weights)
-        self.joined: Directions = layer.joined
+        self.directions: Directions = layer.directions
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """[B, T, C] to [B, T, num_outputs]; zeros past each length."""
+        """[B, T, C] to [B, T, num_outputs]; zero in the padding."""
         packed = pack_padded_sequence(x_BTC, lens_B.cpu(), batch_first=True, enforce_sorted=False)
         out_BTH, _ = pad_packed_sequence(
             self.cell(packed)[0], batch_first=True, total_length=x_BTC.shape[1]
         )
-        if self.joined != "sum":
+        if self.directions != "sum":
             return out_BTH
-        ahead_BTH, back_BTH = out_BTH.chunk(2, dim=-1)
-        return ahead_BTH + back_BTH
+        forward_BTH, backward_BTH = out_BTH.chunk(2, dim=-1)
+        return forward_BTH + backward_BTH
 
 
 def packed_copy(model: AcousticModel) -> AcousticModel | None:
-    """A copy of `model` with each RecurrentLayer as a PackedLayer.
-
-    None if it has none: then its recurrence is its own, and no other code computes it.
-    """
+    """A copy of `model` with each RecurrentLayer replaced by a PackedLayer; None if it has none."""
     copy = deepcopy(model)
     places = [
         (parent, name, child)
@@ -94,25 +180,26 @@ def packed_copy(model: AcousticModel) -> AcousticModel | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeardBatch:
-    """A batch on the CPU, and its audio without padding."""
+class TimedBatch:
+    """A batch on the CPU, with its duration."""
 
     batch: Batch
     audio_seconds: float
+    """Without padding."""
 
 
-class Baseline:
-    """A network trained on one batch after another, as a short script would, all by torch."""
+class BaselineTrainer:
+    """The training step of a short script, computed by torch alone."""
 
     def __init__(
         self,
         config: RunConfig,
         model: AcousticModel,
-        batches: Iterator[HeardBatch],
+        batches: Iterator[TimedBatch],
         device: torch.device,
         log: Log | None = None,
     ) -> None:
-        """Train `model` on `batches`, which never end; `log` gets the metrics of each step."""
+        """`batches` is endless; `log` gets the metrics of each step."""
         self._config, self._batches, self.device, self._log = config, batches, device, log
         self._model = model.to(device).train()
         self._optimizer = torch.optim.AdamW(
@@ -122,14 +209,14 @@ class Baseline:
         )
         self._num_steps = 0
         self.loss = float("nan")
-        """Of the last step, in nats per symbol."""
+        """Of the last step, in nats per symbol; NaN before the first."""
 
     @kernel.unused()
     @exact_float32()
     def step(self) -> float:
-        """Train on the next batch; returns its audio in seconds."""
-        heard = next(self._batches)
-        host = heard.batch
+        """Train on the next batch; returns its seconds of audio, without padding."""
+        timed = next(self._batches)
+        host = timed.batch
         config, device, model = self._config, self.device, self._model
         rng = generator(config.seed, "augment", self._num_steps)
         host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
@@ -154,22 +241,22 @@ class Baseline:
                 "grad_norm": grad_norm.item(),
             }
             self._log(metrics, self._num_steps)
-        return heard.audio_seconds
+        return timed.audio_seconds
 
 
-def plain_batches(dataset: Dataset, config: RunConfig) -> Iterator[HeardBatch]:
-    """Cached features in batches of like length: those that ours trains on, in the same order."""
+def torch_baseline_batches(dataset: Dataset, config: RunConfig) -> Iterator[TimedBatch]:
+    """Cached features; the training loop's own batches in the same order, without end."""
     for indices in batches_from(dataset, config.batches, seed=config.seed):
-        yield HeardBatch(
+        yield TimedBatch(
             batch=dataset.collate(indices), audio_seconds=audio_seconds(dataset, indices)
         )
 
 
-def family_batches(dataset: Dataset, config: RunConfig, num_workers: int) -> Iterator[HeardBatch]:
-    """Shuffled utterances, read and transformed each time, about as much audio in a batch as ours.
+def family_batches(dataset: Dataset, config: RunConfig, num_workers: int) -> Iterator[TimedBatch]:
+    """Shuffled utterances, read and transformed each time, without end.
 
-    `num_workers` processes of the DataLoader read ahead. On a CPU that is 0: every contender has
-    the same one core, and a sweep gives the other cores to other runs.
+    A batch has a fixed number of utterances, whose mean audio is `batches.batch_seconds`.
+    `num_workers` processes of the DataLoader read ahead.
     """
     mean_seconds = fmean(utterance.seconds for utterance in dataset.utterances)
     loader: DataLoader[tuple[Utterance, Tensor]] = DataLoader(
@@ -179,16 +266,16 @@ def family_batches(dataset: Dataset, config: RunConfig, num_workers: int) -> Ite
         collate_fn=_collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        # A thread of the tracker runs by now, and a forked process would inherit its locks.
+        # Not forked: a thread of MLflow may hold a lock, which would stay locked in a fork.
         multiprocessing_context="spawn" if num_workers else None,
         generator=torch.Generator().manual_seed(derive(config.seed, "family batches")),
     )
     while True:
-        yield from cast(Iterator[HeardBatch], iter(loader))
+        yield from cast(Iterator[TimedBatch], iter(loader))
 
 
 class _Recordings(TorchDataset[tuple[Utterance, Tensor]]):
-    """Utterances with their features, computed when asked for."""
+    """Utterances with their features, computed at each access."""
 
     def __init__(
         self,
@@ -207,7 +294,7 @@ class _Recordings(TorchDataset[tuple[Utterance, Tensor]]):
         return utterance, compute(waveform_N, config, self._stats)
 
 
-def _collate(rows: list[tuple[Utterance, Tensor]]) -> HeardBatch:
+def _collate(rows: list[tuple[Utterance, Tensor]]) -> TimedBatch:
     utterances, feats = zip(*rows, strict=True)
     labels = [torch.tensor(encode(u.text), dtype=torch.int64) for u in utterances]
     batch = Batch(
@@ -218,4 +305,4 @@ def _collate(rows: list[tuple[Utterance, Tensor]]) -> HeardBatch:
         min_ctc_frames_B=torch.tensor([min_ctc_frames(u.text) for u in utterances]),
         ids=tuple(u.id for u in utterances),
     )
-    return HeardBatch(batch=batch, audio_seconds=sum(u.seconds for u in utterances))
+    return TimedBatch(batch=batch, audio_seconds=sum(u.seconds for u in utterances))

@@ -1,10 +1,8 @@
-"""All that is measured of one variant, in one run."""
+"""The measurement of one variant: every field of a SpeedRow, in one run."""
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,31 +10,32 @@ from bench.core.config import to_dict, updated
 from bench.core.console import ProgressCallback
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
-from bench.costs.arithmetic import (
+from bench.costs.baselines import FAMILY, TORCH_BASELINE, BaselineSetting, baselines
+from bench.costs.concurrency import ConcurrentTraining, TrainingJob, train_concurrently
+from bench.costs.data import audio_seconds, network_and_excerpt
+from bench.costs.interleaved import OWN_LOOP, Baseline, InterleavedBenchmark, Meter
+from bench.costs.timings import (
+    Recognition,
+    feature_rate,
     matmul_peak,
     recurrent_flops_per_second,
     threads,
-    training_macs_per_second,
+    time_recognition,
 )
-from bench.costs.contest import OURS, Contender, Contest, Meter
-from bench.costs.excerpt import audio_seconds, network_and_excerpt
-from bench.costs.recognition import time_recognition
-from bench.costs.rivals import Setting, rivals
-from bench.costs.workers import Job, train_at_once
 from bench.data.batches import batches_from, epoch_order, padding_share
-from bench.data.store import build_store
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.training.clocks import COMPUTED
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
-from variants.cost import macs_per_second
+from reports.input import BaselineSpeed, SpeedRow
+from variants.cost import macs_per_second, training_macs_per_second
 from variants.spec import AcousticModel
 
 OVERHEADS = ("evaluation", "logging", "checkpoint")
+"""Phases outside training steps."""
 
 WORKERS_PER_GPU = 4
-"""As many share the GPU in the measurement of workers, where there are cores enough."""
+"""Workers that share the GPU, at most one per core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,66 +43,11 @@ class Effort:
     """How much is measured."""
 
     minutes: float
-    """Training audio used, see `excerpt`."""
-    turn_seconds: float
-    """Each contender trains for in a round."""
+    """Training audio, see `excerpt`."""
+    slice_seconds: float
+    """Training time of each system in a round."""
     num_rounds: int
-    """That count; one before them warms up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """One row of the table. None: there is no baseline of it, or only one worker."""
-
-    variant: str
-    width: int
-    device: str
-    utterance_seconds: float
-    """Mean length of the utterances trained on."""
-    batch_seconds: float
-    """Audio in a batch, padding included, at most."""
-    audio_seconds_per_second: float
-    """Trained, by steps and logging; one thread on a CPU. Evaluations and checkpoints are in
-    `overhead_share`, for the baselines have none."""
-    family_audio_seconds_per_second: float | None
-    ratio: float | None
-    """To family: the median over the rounds of the ratio within a round."""
-    ratio_low: float | None
-    ratio_high: float | None
-    plain_audio_seconds_per_second: float | None
-    plain_ratio: float | None
-    plain_ratio_low: float | None
-    plain_ratio_high: float | None
-    macs_per_second_of_audio: float
-    """Multiply-adds of the forward pass."""
-    training_macs_per_second_of_audio: float
-    """Of forward and backward pass: what `fraction_of_matmul_peak` counts, twice, as FLOP."""
-    matmul_flops_per_second: float
-    """The peak measured in this run."""
-    fraction_of_matmul_peak: float
-    """Of the whole of training; padding is no work done."""
-    recurrent_fraction_of_matmul_peak: float | None
-    """Of the recurrent layers alone, forward and backward, at the shape of a median batch."""
-    shares: dict[str, float]
-    """Of the time of whole epochs, by phase (see bench.training.clocks; "logging" is its "report").
-    Checkpoints weigh more than in a run over the whole corpus, whose epochs are longer."""
-    data_wait_share: float
-    overhead_share: float
-    """Evaluation, logging and checkpoints."""
-    padding_share: float
-    """Of the frames trained on."""
-    peak_memory_bytes: int
-    """Of a process that trains only this, with one thread; on a GPU what torch allocated there."""
-    latency_seconds: float
-    real_time_factor: float
-    num_workers: int
-    workers_audio_seconds_per_second: float | None
-    """Of one worker per core with one thread each, together; on a GPU of several that share it."""
-    one_worker_audio_seconds_per_second: float | None
-    """Of one worker that has all cores as threads, or the GPU for itself."""
-    workers_ratio: float | None
-    features_audio_seconds_per_second: float
-    """Read, transformed and written to a store, by all cores."""
+    """Without the warm-up round."""
 
 
 def measure(
@@ -114,102 +58,187 @@ def measure(
     device: torch.device,
     folder: Path,
     progress: ProgressCallback,
-) -> Costs:
-    """Train, recognise and count `config` on `device`; `folder` takes what the run writes.
+) -> SpeedRow:
+    """Measure `config` on `device`.
 
-    The folder above it is there, and holds the tracking store of all that are measured.
+    Args:
+        config: with more epochs than `effort` takes.
+        corpus: its features are already in the store.
+        effort: how much is measured.
+        device: on a CPU one thread is used, except by the workers and to compute features.
+        folder: for the files of the run; its parent exists, and holds the tracking store.
+        progress: gets the number of parts done and of all parts.
 
     Raises:
-        UserError: as `train`; also a run that ended before the last round.
+        UserError: as `train`, or training ended before the last round.
     """
     num_parts = effort.num_rounds + 3
     with threads(1):
         model, data = network_and_excerpt(config, corpus, effort.minutes)
-        found: dict[str, Any] = {
-            "variant": config.variant,
-            "width": config.model.width,
-            "utterance_seconds": data.train.seconds / len(data.train),
-            "batch_seconds": config.batches.batch_seconds,
-        }
+        subject = _Subject(config=config, model=model, data=data, device=device)
         peak = matmul_peak(device)
-        # One store for the folders of all variants: to make one takes seconds.
-        target = TrackingTarget(uri=f"sqlite:///{folder.parent.resolve()}/mlflow.db")
-        setting = Setting(
-            config=config,
-            corpus=corpus,
-            minutes=effort.minutes,
-            device=device.type,
-            tracking_uri=target.uri,
+        training = _train_interleaved(
+            subject, corpus, effort, folder, lambda num_rounds: progress(num_rounds, num_parts)
         )
-        with rivals(setting, model) as others:
-            found |= _contest(
-                config,
-                model,
-                data,
-                others,
-                effort,
-                device,
-                folder,
-                target,
-                lambda done: progress(done, num_parts),
-            )
+        # Other load on the machine lowers the peak, so the higher of two measurements counts.
         peak = max(peak, matmul_peak(device))
-        found |= _arithmetic(config, model, data, found["audio_seconds_per_second"], peak, device)
-        found |= asdict(time_recognition(model, config, data.valid, device))
-    found["features_audio_seconds_per_second"] = _feature_rate(config, corpus, folder)
+        arithmetic = _arithmetic(subject)
+        recognition = time_recognition(model, config, data.valid, device)
+    features_rate = feature_rate(config, corpus, folder)
     progress(num_parts - 1, num_parts)
-    found |= _workers(config, corpus, effort, device)
+    workers = _workers(config, corpus, effort, device)
     progress(num_parts, num_parts)
-    return Costs(device=device.type, **found)
+    parts = _Parts(
+        training=training,
+        peak=peak,
+        arithmetic=arithmetic,
+        recognition=recognition,
+        features_rate=features_rate,
+        workers=workers,
+    )
+    return _row(subject, parts)
 
 
-def _contest(
-    config: RunConfig,
-    model: AcousticModel,
-    data: TrainingData,
-    others: Mapping[str, Contender],
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What is measured."""
+
+    config: RunConfig
+    model: AcousticModel
+    data: TrainingData
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Results of the parts of a measurement."""
+
+    training: "_Training"
+    peak: float
+    """FLOP per second."""
+    arithmetic: "_Arithmetic"
+    recognition: Recognition
+    features_rate: float
+    workers: "_Workers"
+
+
+def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
+    config, train_set = subject.config, subject.data.train
+    training, arithmetic, workers = parts.training, parts.arithmetic, parts.workers
+    recurrent = arithmetic.recurrent_flops_per_second
+    return SpeedRow(
+        variant=config.variant,
+        width=config.model.width,
+        device=subject.device.type,
+        utterance_seconds=train_set.seconds / len(train_set),
+        batch_seconds=config.batches.batch_seconds,
+        audio_seconds_per_second=training.rate,
+        family=training.baselines.get(FAMILY),
+        torch_baseline=training.baselines.get(TORCH_BASELINE),
+        macs_per_second_of_audio=arithmetic.macs_per_second,
+        training_macs_per_second_of_audio=arithmetic.training_macs_per_second,
+        matmul_flops_per_second=parts.peak,
+        fraction_of_matmul_peak=(
+            2 * arithmetic.training_macs_per_second * training.rate / parts.peak
+        ),
+        recurrent_fraction_of_matmul_peak=recurrent and recurrent / parts.peak,
+        shares=training.shares,
+        data_wait_share=training.shares["data"],
+        overhead_share=sum(training.shares.get(phase, 0.0) for phase in OVERHEADS),
+        padding_share=arithmetic.padding_share,
+        peak_memory_bytes=workers.together.peak_memory_bytes,
+        latency_seconds=parts.recognition.latency_seconds,
+        real_time_factor=parts.recognition.real_time_factor,
+        num_workers=workers.count,
+        workers_audio_seconds_per_second=workers.rate,
+        one_worker_audio_seconds_per_second=workers.one_rate,
+        workers_ratio=workers.ratio,
+        features_audio_seconds_per_second=parts.features_rate,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The result of the interleaved benchmark."""
+
+    rate: float
+    """Audio seconds per second of the training loop."""
+    baselines: Mapping[str, BaselineSpeed]
+    shares: Mapping[str, float]
+    """Of the loop's time, by phase."""
+
+
+def _train_interleaved(
+    subject: _Subject,
+    corpus: Corpus,
     effort: Effort,
-    device: torch.device,
+    folder: Path,
+    on_round: Callable[[int], None],
+) -> _Training:
+    # One store for all variants, in the folder above: creating one takes seconds.
+    target = TrackingTarget(uri=f"sqlite:///{folder.parent.resolve()}/mlflow.db")
+    setting = BaselineSetting(
+        config=subject.config,
+        corpus=corpus,
+        minutes=effort.minutes,
+        device=subject.device.type,
+        tracking_uri=target.uri,
+    )
+    with baselines(setting, subject.model) as others:
+        benchmark, seconds = _run_benchmark(subject, others, effort, folder, target, on_round)
+    total = sum(seconds.values())
+
+    return _Training(
+        rate=benchmark.rate(OWN_LOOP),
+        baselines={name: benchmark.compare(name) for name in others},
+        shares={phase: spent / total for phase, spent in seconds.items()},
+    )
+
+
+def _run_benchmark(
+    subject: _Subject,
+    others: Mapping[str, Baseline],
+    effort: Effort,
     folder: Path,
     target: TrackingTarget,
-    tick: Callable[[int], None],
-) -> dict[str, Any]:
-    """Rates, ratios and shares of time."""
-    # The clock by which ours saves goes on while the others have their turns.
+    on_round: Callable[[int], None],
+) -> tuple[InterleavedBenchmark, dict[str, float]]:
+    """The benchmark after its last round, and the loop's seconds by phase."""
+    train_set, config = subject.data.train, subject.config
+    # Checkpoints are due by wall time, which includes the slices of the baselines.
     interval = config.training.checkpoint_every_seconds * (1 + len(others))
     config = updated(config, {"training.checkpoint_every_seconds": interval})
-    order = batches_from(data.train, config.batches, seed=config.seed)
+    order = batches_from(train_set, config.batches, seed=config.seed)
     tracker = Tracker.open(folder, _identity(config), to_dict(config), target)
-    contest = Contest(
-        meter=Meter(audio_seconds(data.train, batch) for batch in order),
-        others=others,
+    benchmark = InterleavedBenchmark(
+        meter=Meter(audio_seconds(train_set, batch) for batch in order),
+        baselines=others,
         log=tracker.log,
-        turn_seconds=effort.turn_seconds,
+        slice_seconds=effort.slice_seconds,
         num_rounds=effort.num_rounds,
-        tick=tick,
+        on_round=on_round,
     )
     try:
         result = train(
             config,
-            model,
-            data,
-            device=device,
+            subject.model,
+            subject.data,
+            device=subject.device,
             directory=folder,
-            report=contest,
+            report=benchmark,
             before_save=tracker.sync,
         )
     finally:
         tracker.close("killed")
-    if not contest.is_over:
+    if not benchmark.is_over:
         raise UserError(
-            f"each round needs {effort.turn_seconds:g} s of training, but {config.variant} "
+            f"each round needs {effort.slice_seconds:g} s of training, but {config.variant} "
             f"{result.state} after {result.num_epochs} epochs; raise training.num_epochs or "
             "--minutes, or lower --seconds or optim.learning_rate"
         )
     seconds = dict(result.seconds)
-    for name in ("report", COMPUTED):
-        seconds.pop(name)
-    return _rates(contest) | _shares(seconds | {"logging": contest.logging_seconds})
+    seconds.pop("report")  # includes the slices of the baselines
+    return benchmark, seconds | {"logging": benchmark.logging_seconds}
 
 
 def _identity(config: RunConfig) -> RunIdentity:
@@ -224,95 +253,79 @@ def _identity(config: RunConfig) -> RunIdentity:
     )
 
 
-def _rates(contest: Contest) -> dict[str, Any]:
-    names = contest.rounds[0].keys()
-    found: dict[str, Any] = {"audio_seconds_per_second": contest.rate(OURS)}
-    for name, prefix in (("family", ""), ("plain", "plain_")):
-        ratio = contest.ratio(name) if name in names else None
-        found |= {
-            f"{name}_audio_seconds_per_second": contest.rate(name) if ratio else None,
-            f"{prefix}ratio": ratio and ratio.median,
-            f"{prefix}ratio_low": ratio and ratio.low,
-            f"{prefix}ratio_high": ratio and ratio.high,
-        }
-    return found
+@dataclass(frozen=True, kw_only=True)
+class _Arithmetic:
+    macs_per_second: float
+    """Of audio, in the forward pass."""
+    training_macs_per_second: float
+    """Of audio, forward and backward, for all views."""
+    recurrent_flops_per_second: float | None
+    """Achieved by the recurrent layers alone."""
+    padding_share: float
 
 
-def _shares(seconds: dict[str, float]) -> dict[str, Any]:
-    """Of each phase in the time of all; seconds by phase."""
-    total = sum(seconds.values())
-    shares = {phase: spent / total for phase, spent in seconds.items()}
-    return {
-        "shares": shares,
-        "data_wait_share": shares["data"],
-        "overhead_share": sum(shares.get(phase, 0.0) for phase in OVERHEADS),
-    }
-
-
-def _arithmetic(
-    config: RunConfig,
-    model: AcousticModel,
-    data: TrainingData,
-    rate: float,
-    peak: float,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Multiply-adds, shares of the `peak` and padding; `rate` is in audio seconds per second."""
+def _arithmetic(subject: _Subject) -> _Arithmetic:
+    config, train_set = subject.config, subject.data.train
     shape = config.features.num_bins, config.features.frames_per_second
     with torch.device("meta"):
-        stand_in = build_model(config)
-    training_macs = config.training.num_views * training_macs_per_second(stand_in, *shape)
-    order = epoch_order(data.train, config.batches, seed=config.seed, epoch=0)
+        meta_model = build_model(config)
+    order = epoch_order(train_set, config.batches, seed=config.seed, epoch=0)
     num_rows, num_frames = sorted(
-        (len(batch), int(data.train.num_frames[batch].max())) for batch in order
+        (len(batch), int(train_set.num_frames[batch].max())) for batch in order
     )[len(order) // 2]
-    out_frames = int(model.output_lengths(torch.tensor(num_frames)))
-    recurrent = recurrent_flops_per_second(model, num_rows, out_frames, device)
-    return {
-        "macs_per_second_of_audio": macs_per_second(stand_in, *shape),
-        "training_macs_per_second_of_audio": training_macs,
-        "matmul_flops_per_second": peak,
-        "fraction_of_matmul_peak": 2 * training_macs * rate / peak,
-        "recurrent_fraction_of_matmul_peak": recurrent and recurrent / peak,
-        "padding_share": padding_share(order, data.train.num_frames),
-    }
+    out_frames = int(subject.model.output_lengths(torch.tensor(num_frames)))
+    return _Arithmetic(
+        macs_per_second=macs_per_second(meta_model, *shape),
+        training_macs_per_second=(
+            config.training.num_views * training_macs_per_second(meta_model, *shape)
+        ),
+        recurrent_flops_per_second=recurrent_flops_per_second(
+            subject.model, num_rows, out_frames, subject.device
+        ),
+        padding_share=padding_share(order, train_set.num_frames),
+    )
 
 
-def _feature_rate(config: RunConfig, corpus: Corpus, folder: Path) -> float:
-    """Of the whole corpus; the better of two, since the first may wait for the disk."""
-    seconds = []
-    for number in range(2):
-        begun = time.perf_counter()
-        build_store(folder / f"features-{number}", corpus, config.features)
-        seconds.append(time.perf_counter() - begun)
-    return sum(utterance.seconds for utterance in corpus.utterances) / min(seconds)
+@dataclass(frozen=True, kw_only=True)
+class _Workers:
+    """Several workers with one thread each, and one that has all cores or the GPU to itself."""
+
+    count: int
+    together: ConcurrentTraining
+    alone: ConcurrentTraining | None
+    """None if `count` is 1."""
+
+    @property
+    def rate(self) -> float | None:
+        """Audio seconds per second of all workers together."""
+        return self.together.audio_seconds_per_second if self.alone else None
+
+    @property
+    def one_rate(self) -> float | None:
+        """Audio seconds per second of one worker."""
+        return self.alone.audio_seconds_per_second if self.alone else None
+
+    @property
+    def ratio(self) -> float | None:
+        """All workers together divided by one."""
+        return self.rate / self.one_rate if self.rate and self.one_rate else None
 
 
-def _workers(
-    config: RunConfig, corpus: Corpus, effort: Effort, device: torch.device
-) -> dict[str, Any]:
-    """What processes of their own do: one per core, or several that share a GPU, which a single one
-    does not fill."""
+def _workers(config: RunConfig, corpus: Corpus, effort: Effort, device: torch.device) -> _Workers:
+    """One worker per core; on a GPU several, since one does not keep it busy."""
 
-    def job(num_threads: int) -> Job:
-        return Job(
+    def job(num_threads: int) -> TrainingJob:
+        return TrainingJob(
             config=config,
             corpus=corpus,
             minutes=effort.minutes,
-            seconds=effort.turn_seconds * effort.num_rounds,  # as ours in the contest
+            seconds=effort.slice_seconds * effort.num_rounds,  # as the loop in the benchmark
             num_threads=num_threads,
             device=device.type,
         )
 
     on_cpu = device.type == "cpu"
     count = num_cores() if on_cpu else min(num_cores(), WORKERS_PER_GPU)
-    together = train_at_once(job(num_threads=1), count)
-    alone = train_at_once(job(num_threads=count if on_cpu else 1), 1) if count > 1 else None
-    rate, one_rate = together.audio_seconds_per_second, alone and alone.audio_seconds_per_second
-    return {
-        "num_workers": count,
-        "peak_memory_bytes": together.peak_memory_bytes,
-        "workers_audio_seconds_per_second": rate if one_rate else None,
-        "one_worker_audio_seconds_per_second": one_rate,
-        "workers_ratio": rate / one_rate if one_rate else None,
-    }
+    together = train_concurrently(job(num_threads=1), count)
+    alone = train_concurrently(job(num_threads=count if on_cpu else 1), 1) if count > 1 else None
+    return _Workers(count=count, together=together, alone=alone)

@@ -4,7 +4,7 @@ import argparse
 
 from bench.core import cli
 
-LISTS = ("variants", "corpora", "budgets", "questions", "studies")
+LISTS = ("variants", "corpora", "budgets", "questions", "studies", "config")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -12,13 +12,33 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "ls",
         "List variants (with their size and cost), corpora, budgets, questions (that "
-        "bench.sweep --study answers) or studies (that have been begun).",
+        "bench.sweep --study answers), studies (that have been begun), or a config: each of its "
+        "values, the file or the flag that set it, and the range in which a study searches it.",
         "variants",
         "variants --match params=2M",
-        "questions",
+        "config --variant ds-gru --budget quick --set model.width=128",
+        "config --study cells --variant gru",
     )
     parser.add_argument("what", choices=LISTS, help="what to list")
     parser.add_argument(
-        "--match", metavar=cli.MATCH_FORM, help="variants at the width that gives them this size"
+        "--match",
+        metavar=cli.MATCH_FORM,
+        help="variants, or a config, at the width that gives this size",
     )
+    parser.add_argument(
+        "--variant", metavar="V", help="config of this; with --study, of that system alone"
+    )
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--study", metavar="NAME", help="config of the systems of a question or a study"
+    )
+    whose.add_argument("--recipe", metavar="NAME", help="config of a setting of sweeps/recipes/")
+    parser.add_argument(
+        "--budget",
+        metavar="NAME",
+        help="config with the epochs of its confirm runs (default: the "
+        f"study's, or {cli.DEFAULT_BUDGET})",
+    )
+    cli.add_corpus(parser, None, f"the study's or the recipe's, or {cli.DEFAULT_CORPUS}")
+    cli.add_settings(parser)
     return parser

@@ -5,16 +5,17 @@ import argparse
 from bench.core import cli
 
 MAX_UTTERANCE_SECONDS = 30.0
-"""As long as a corpus may have them; LibriSpeech's mean is 12."""
+"""The longest utterance that a corpus may have."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.speed`."""
     parser = cli.parser(
         "speed",
-        "Measure training and recognition on this device. Two other ways to train the same network "
-        "take turns with ours: family (audio read and transformed each epoch, shuffled, packed, "
-        "metrics sent one at a time) and plain (cached features, buckets, torch's cells).",
+        "Measure training and recognition on this device. Training alternates with two baselines "
+        "that train the same network: family (audio read and transformed in every epoch, batches "
+        "shuffled, sequences packed, metrics sent one at a time) and torch (cached features, "
+        "batches of similar length, torch's own layers).",
         "--variant ds-gru --width 128 --width 512",
         "--utterance-seconds 12 --set batches.batch_seconds=200",
         "--json",
@@ -39,27 +40,27 @@ def build_parser() -> argparse.ArgumentParser:
         "--utterance-seconds",
         type=cli.real_number("--utterance-seconds", above=0, most=MAX_UTTERANCE_SECONDS),
         metavar="S",
-        help="put utterances end to end until each is so long, since costs depend on length: "
+        help="concatenate utterances to at least S seconds, since costs depend on their length; "
         "LibriSpeech's mean is 12 (default: as they are)",
     )
     parser.add_argument(
         "--minutes",
         type=cli.real_number("--minutes", above=0),
         default=60.0,
-        help="training audio used at most, spread over the lengths; valid in proportion. With "
-        "less, the checkpoint at an epoch's end weighs more (default: 60)",
+        help="training audio used at most, with all lengths of the corpus; valid in proportion. "
+        "Less audio makes epochs shorter and the share of checkpoints larger (default: 60)",
     )
     parser.add_argument(
         "--seconds",
         type=cli.real_number("--seconds", above=0),
         default=3.0,
-        help="each contender trains for in a round, ours to its next log line (default: 3)",
+        help="training time of each system in a round (default: 3)",
     )
     parser.add_argument(
         "--rounds",
         type=cli.whole_number("--rounds", least=1),
         default=5,
-        help="that count; one more warms up (default: 5)",
+        help="rounds, after one to warm up (default: 5)",
     )
     cli.add_settings(parser)
     cli.add_device(parser)

@@ -5,8 +5,6 @@ import argparse
 from bench.core import cli
 from bench.queue.lease import GRACE_SECONDS
 
-DEFAULT_CORPUS = "spoken"
-DEFAULT_BUDGET = "quick"
 MIN_GRACE_SECONDS = 1.0
 """Shorter than a busy machine's pauses, every worker would count as gone."""
 MAX_WORKERS = 10_000
@@ -26,9 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
     compared = parser.add_mutually_exclusive_group()
     compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
     compared.add_argument("--study", metavar="NAME", help="a question of sweeps/studies")
-    cli.add_corpus(parser, None, f"the study's, or {DEFAULT_CORPUS}")
+    cli.add_corpus(parser, None, f"the study's, or {cli.DEFAULT_CORPUS}")
     parser.add_argument(
-        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {DEFAULT_BUDGET})"
+        "--budget", help=f"of sweeps/budgets.toml (default: the study's, or {cli.DEFAULT_BUDGET})"
     )
     parser.add_argument(
         "--match",

@@ -18,11 +18,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
     )
-    cli.add_corpus(parser, default=None, otherwise="that of the recipe, or spoken")
+    cli.add_corpus(parser, default=None, otherwise=f"that of the recipe, or {cli.DEFAULT_CORPUS}")
     parser.add_argument(
         "--budget",
-        default="quick",
-        help="gives epochs and the cap on seconds, as for a confirm run (default: quick)",
+        default=cli.DEFAULT_BUDGET,
+        help="gives epochs and the cap on seconds, as for a confirm run "
+        f"(default: {cli.DEFAULT_BUDGET})",
     )
     cli.add_settings(parser)
     cli.add_device(parser)

@@ -3,14 +3,13 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from bench.core.config import digest, flatten, to_dict
-from bench.costs.ledger import KIND, measured
+from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
+from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import StudyComparison, compare
@@ -27,8 +26,12 @@ from bench.stats.multiplicity import ALPHA
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
+from bench.study.layers import explained
 from bench.study.match import WIDTH
-from reports import ReportInput
+from bench.study.space import Dimension
+from bench.training.config import RunConfig
+from reports import ConfigValue, ReportInput
+from reports.input import SpeedRow
 
 REPORT_FILE = "report.html"
 
@@ -45,8 +48,9 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     tables = read_study(folder)
     comparison = compare(definition, tables)
     corpus = load_corpus(definition.corpus)
-    speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
+    speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
+    confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
     report_input = ReportInput(
         study=definition.name,
         verdict=comparison.verdict,
@@ -73,7 +77,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: {key: to_dict(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
-        configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
+        configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
+        values={
+            label: describe_values(found, definition.searched(label))
+            for label, found in confirmed.items()
+        },
         facts={
             label: describe_facts(folder, definition, label, tables.runs)
             for label in definition.systems
@@ -166,12 +174,29 @@ def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, ob
     }
 
 
-def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Mapping[str, object]:
-    """The flat config of the confirm runs of `label`, or of its base before there is one."""
+def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Resolved[RunConfig]:
+    """The config of the confirm runs of `label`; before there is one, with the first trial's
+    setting."""
     own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
     if own.empty:
-        return flatten(to_dict(definition.base_config(label)))
-    return flatten(to_dict(definition.confirm_config(label, 0, own["params"].iloc[0])))
+        return definition.first(label)
+    return definition.confirm(label, 0, own["params"].iloc[0])
+
+
+def describe_values(
+    resolved: Resolved[RunConfig], searched: Mapping[str, Dimension]
+) -> tuple[ConfigValue, ...]:
+    """What the report says of each value of a config, of which the study searched `searched`."""
+    return tuple(
+        ConfigValue(
+            key=value.key,
+            value=as_setting(value.value),
+            layer=value.origin.layer,
+            source=value.origin.source,
+            searched="" if value.searched is None else str(value.searched),
+        )
+        for value in explained(resolved, searched)
+    )
 
 
 def describe_facts(
@@ -205,19 +230,21 @@ def _short_digest(text: str) -> str:
     return digest(text)[:8]
 
 
-def real_time_factors(definition: StudyDefinition, speed: pd.DataFrame) -> dict[str, float]:
-    """By label, of the systems whose network bench.speed measured, that of a variant at some width;
-    all under the conditions that most of them were measured under."""
-    by_conditions: dict[tuple[Any, ...], dict[str, float]] = {}
+def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) -> dict[str, float]:
+    """By label, the real-time factor of each system whose network bench.speed measured.
+
+    All are from the conditions under which most systems were measured, so that they are comparable.
+    """
+    speed = list(speed)
+    by_conditions: dict[tuple[str, float, float], dict[str, float]] = {}
     for label, system in definition.systems.items():
         pinned = {*definition.settings, *system.settings} - {WIDTH}
         if any(key.startswith(("model.", "features.")) for key in pinned):
-            continue
+            continue  # a network other than the variant at some width: not what was measured
         width = flatten(to_dict(definition.base_config(label))).get(WIDTH)
-        own = speed[(speed["variant"] == system.variant) & (speed["width"] == width)]
-        for row in own[own["real_time_factor"].notna()].to_dict("records"):
-            conditions = tuple(row[key] for key in KIND if key not in ("variant", "width"))
-            by_conditions.setdefault(conditions, {})[label] = row["real_time_factor"]
+        for row in speed:
+            if (row.variant, row.width) == (system.variant, width):
+                by_conditions.setdefault(row.conditions, {})[label] = row.real_time_factor
     return max(by_conditions.values(), key=len, default={})
 
 
@@ -246,6 +273,6 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     digests = {
         "digest.data": definition.data_digest,
         "digest.text": definition.text_digest,
-        "digest.spaces": digest({v: to_dict(s) for v, s in definition.spaces.items()}),
+        "digest.spaces": digest({v: identity(s) for v, s in definition.spaces.items()}),
     }
     return {key: " | ".join(values) for key, values in gathered.items()} | digests

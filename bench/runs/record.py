@@ -34,6 +34,8 @@ TRAINED = ("finished", "cut")
 until the cap on training seconds."""
 
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
+ORIGINS = "origins.json"
+"""What set each value of the config."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
 Keys = Mapping[str, type | UnionType]

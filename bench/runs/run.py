@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from bench.core.config import to_dict
+from bench.core.config import Resolved, to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import LeaseLostError, UserError
 from bench.core.memory import as_exhausted
-from bench.core.paths import append_text
+from bench.core.paths import append_text, write_json
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.record import TRAINED, read_json
+from bench.runs.record import ORIGINS, TRAINED, read_json
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -41,7 +41,8 @@ class RunPlan:
     """Everything that a run needs to know; its folder is its memory."""
 
     identity: RunIdentity
-    config: RunConfig
+    resolved: Resolved[RunConfig]
+    """What it is trained with, and what set each value."""
     folder: Path
     excluded: frozenset[str]
     """Ids of utterances that no system of the study sees."""
@@ -50,6 +51,20 @@ class RunPlan:
     open_test: bool
     """Whether the test split is scored, once, with the best checkpoint."""
     target: TrackingTarget
+
+    @property
+    def config(self) -> RunConfig:
+        """What it is trained with."""
+        return self.resolved.config
+
+    def open_record(self) -> Tracker:
+        """Begin its record, or go on with it.
+
+        Raises:
+            UserError: as `Tracker.open`.
+        """
+        write_json(self.folder / ORIGINS, {k: vars(o) for k, o in self.resolved.origins.items()})
+        return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
 
 
 def perform(
@@ -75,7 +90,7 @@ def perform(
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
-    tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
+    tracker = plan.open_record()
 
     def log_and_report(progress: Progress) -> bool:
         check_lease()
@@ -123,7 +138,7 @@ def perform(
 
 def give_up(plan: RunPlan, reason: str) -> None:
     """Record a run that will not be tried again."""
-    tracker = Tracker.open(plan.folder, plan.identity, to_dict(plan.config), plan.target)
+    tracker = plan.open_record()
     tracker.close("failed", error_kind="crashed", error_message=reason)
 
 

@@ -1,11 +1,21 @@
 """What a study is, written down: begun once, compared at every return, never mixed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from bench.core.config import digest, flatten, from_dict, to_dict, updated
+from bench.core.config import (
+    Layer,
+    Origin,
+    Resolved,
+    Settings,
+    digest,
+    flatten,
+    from_dict,
+    identity,
+    to_dict,
+    updated,
+)
 from bench.core.errors import UserError
 from bench.core.names import check_name
 from bench.core.parsing import parse_json
@@ -13,16 +23,25 @@ from bench.core.paths import OUT, SINGLE_RUNS, write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
+from bench.study.layers import corpus_layers, resolve_run, searched, seed_layer, set_layer
 from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
-from bench.training.config import RunConfig, default_run_config
+from bench.training.config import RunConfig
 
 FILE = "study.json"
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
 """What else lies in the folder of all studies."""
 CONFIRM_SEEDS_FROM = 5_000
 SEEDS_PER_STUDY = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The file or flag that chose what a study's other parts do not name themselves."""
+
+    corpus: str = "--corpus"
+    match: str = "--match"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +55,7 @@ class StudyDefinition:
     budget: Budget
     seed: int
     device: str
-    settings: Mapping[str, Any]
+    settings: Settings
     """What ``--set`` changed, the same for every run."""
     match: Match | None
     """What every system has alike; the widths that make it so are among their settings."""
@@ -50,6 +69,8 @@ class StudyDefinition:
     excluded: tuple[str, ...]
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
+    sources: Sources = field(default_factory=Sources, compare=False)
+    """No part of what a study is: the same values from elsewhere are the same study."""
 
     def __post_init__(self) -> None:
         """Check what other methods count on."""
@@ -66,28 +87,33 @@ class StudyDefinition:
         first."""
         return self.question.base if self.question else next(iter(self.systems))
 
+    def base(self, label: str) -> Resolved[RunConfig]:
+        """What all runs of the system `label` share, searched keys at their variant's defaults."""
+        return self._resolve(label)
+
     def base_config(self, label: str) -> RunConfig:
-        """The config that all runs of the system `label` share: defaults, its space's fixed values,
-        ``--set``, its own settings."""
-        system = self.systems[label]
-        config = default_run_config(system.variant, self.corpus)
-        return updated(config, {**self.spaces[label].fixed, **self._pinned(label)})
+        """The config of `base`."""
+        return self.base(label).config
 
-    def trial_config(self, label: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
-        """The config of trial `slot`."""
-        settings = {**params, **self.budget.search_settings()}
-        return self._with(label, settings, self.seed * SEEDS_PER_STUDY + slot)
+    def first(self, label: str) -> Resolved[RunConfig]:
+        """What the first confirm run is trained with if no trial beats the first one."""
+        defaults = self.spaces[label].default_layers()
+        return self._resolve(label, *defaults, *self._confirm_layers(0))
 
-    def confirm_config(self, label: str, slot: int, params: Mapping[str, Any]) -> RunConfig:
-        """The config of confirm run `slot`, whose seed no trial has used."""
-        settings = {**params, **self.budget.confirm_settings()}
-        seed = self.seed * SEEDS_PER_STUDY + CONFIRM_SEEDS_FROM + slot
-        return self._with(label, settings, seed)
+    def trial(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
+        """What trial `slot` is trained with."""
+        drawn = Layer(Origin("trial", f"trial {slot}"), params)
+        seed = seed_layer(self._first_seed + slot, f"--seed {self.seed}, trial {slot}")
+        return self._resolve(label, drawn, self.budget.search_layer(), seed)
+
+    def confirm(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
+        """What confirm run `slot` is trained with, whose seed no trial has used."""
+        drawn = Layer(Origin("trial", "the best trial"), params)
+        return self._resolve(label, drawn, *self._confirm_layers(slot))
 
     def searched(self, label: str) -> dict[str, Dimension]:
         """The dimensions that neither ``--set`` nor the settings of the system `label` fix."""
-        pinned = self._pinned(label)
-        return {k: d for k, d in self.spaces[label].search.items() if k not in pinned}
+        return searched(self.spaces[label], self.base(label))
 
     def changes(self, label: str) -> tuple[str, ...]:
         """The config keys in which the system `label` differs from the question's base, but for the
@@ -99,11 +125,35 @@ class StudyDefinition:
         keys = sorted({*own, *base} - {"variant", WIDTH if self.match else ""})
         return tuple(key for key in keys if own.get(key) != base.get(key))
 
-    def _pinned(self, label: str) -> dict[str, Any]:
-        return {**self.settings, **self.systems[label].settings}
+    def _resolve(self, label: str, *more: Layer) -> Resolved[RunConfig]:
+        system, solved = self.systems[label], []
+        if self.match is not None and WIDTH in system.settings:
+            own = {key: value for key, value in system.settings.items() if key != WIDTH}
+            solved = [self.match.layer(system.settings[WIDTH], self.sources.match)]
+            system = replace(system, settings=own)
+        layers = (
+            *corpus_layers(self.corpus, self.sources.corpus),
+            *self.spaces[label].fixed_layers(),
+            system.layer(_declared(label, self.question)),
+            set_layer(self.settings),
+            *solved,
+            *more,
+        )
+        return resolve_run(system.variant, layers)
 
-    def _with(self, label: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
-        return replace(updated(self.base_config(label), settings), seed=seed)
+    def _confirm_layers(self, slot: int) -> tuple[Layer, Layer]:
+        seed = self._first_seed + CONFIRM_SEEDS_FROM + slot
+        source = f"--seed {self.seed}, confirm run {slot}"
+        return self.budget.confirm_layer(), seed_layer(seed, source)
+
+    @property
+    def _first_seed(self) -> int:
+        return self.seed * SEEDS_PER_STUDY
+
+
+def _declared(label: str, question: Question | None) -> str:
+    """Where the system `label` is declared."""
+    return f"{question.file} [systems.{label}]" if question else f"system {label}"
 
 
 def define(
@@ -113,10 +163,11 @@ def define(
     *,
     seed: int,
     device: str,
-    settings: Mapping[str, Any],
+    settings: Settings,
     match: Match | None = None,
     question: Question | None = None,
     name: str | None = None,
+    sources: Sources = Sources(),
     sweeps: Path = SWEEPS,
 ) -> StudyDefinition:
     """A definition whose name says what it is, unless `name` is given; the data are still unread.
@@ -130,12 +181,6 @@ def define(
     if name is not None:
         _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
-    spaces = {}
-    for label, system in labelled.items():
-        base = default_run_config(system.variant, corpus)
-        base = updated(base, system.settings, f"system {label}: ")
-        spaces[label] = load_space(system.variant, base, sweeps)
-        updated(base, settings)
     _check_settings(settings, labelled, budget)
     definition = StudyDefinition(
         name="",
@@ -147,15 +192,29 @@ def define(
         settings=dict(settings),
         match=match,
         question=question,
-        spaces=spaces,
+        spaces=_spaces(labelled, question, sweeps),
         data_digest="",
         text_digest=text_digest(),
         features_version=FEATURES_VERSION,
         excluded=(),
+        sources=sources,
     )
+    for label in labelled:
+        definition.first(label)
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
     return replace(definition, name=own_name(definition) if name is None else name)
+
+
+def _spaces(
+    systems: Mapping[str, System], question: Question | None, sweeps: Path
+) -> dict[str, Space]:
+    """The space of each system's variant, checked against what the system changes."""
+    spaces = {}
+    for label, system in systems.items():
+        own = resolve_run(system.variant, [system.layer(_declared(label, question))])
+        spaces[label] = load_space(system.variant, own.config, sweeps)
+    return spaces
 
 
 def _check_study_name(name: str) -> None:
@@ -175,12 +234,10 @@ def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
     return {variant: System(variant=variant) for variant in listed}
 
 
-def _check_settings(
-    settings: Mapping[str, Any], systems: Mapping[str, System], budget: Budget
-) -> None:
+def _check_settings(settings: Settings, systems: Mapping[str, System], budget: Budget) -> None:
     """Refuse what ``--set`` may not change."""
     for key in settings:
-        fixed = {"seed", "variant", *budget.search_settings()}
+        fixed = {"seed", "variant", *budget.search_layer().settings}
         if key in fixed or key.startswith("corpus."):
             raise UserError(
                 f"--set {key} would change what the budget or the study fixes; choose another "
@@ -203,15 +260,15 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
             if WIDTH in settings:
                 raise UserError(f"--match solves {WIDTH}, which {of} sets; leave one of them out")
         width = solve_width(config, match, label)
-        searched = {k: d.values() for k, d in definition.searched(label).items() if k != WIDTH}
-        check_size_is_fixed(updated(config, {WIDTH: width}), searched, match, label)
+        others = {k: d for k, d in definition.searched(label).items() if k != WIDTH}
+        check_size_is_fixed(updated(config, {WIDTH: width}), others, match, label)
         matched[label] = replace(system, settings={**system.settings, WIDTH: width})
     return matched
 
 
 def own_name(definition: StudyDefinition) -> str:
     """What a study is called unless its user names it: what is compared, on what, how long."""
-    plain = to_dict(definition)
+    plain = identity(definition)
     short = digest({key: plain[key] for key in ("systems", "spaces", "settings", "seed")})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
@@ -229,7 +286,7 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
     if not (folder / FILE).exists():
         write_json(folder / FILE, to_dict(definition))
         return
-    begun, now = flatten(to_dict(load(folder))), flatten(to_dict(definition))
+    begun, now = flatten(identity(load(folder))), flatten(identity(definition))
     changed = [key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key)]
     if changed:
         shown = "; ".join(

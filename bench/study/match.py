@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from bench.core.config import updated
+from bench.core.config import Layer, Origin, Setting, updated
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
+from bench.study.space import Dimension
 from bench.training.config import RunConfig, model_shape
 from variants.cost import macs_per_second, num_parameters
 from variants.spec import AcousticModel
@@ -75,6 +76,10 @@ class Match:
         """In words: "2,000,000 parameters"."""
         return f"{self.target:,} {QUANTITIES[self.quantity].title}"
 
+    def layer(self, width: Setting, source: str) -> Layer:
+        """The `width` that was solved for it; `source` asked for the match: a file, or a flag."""
+        return Layer(Origin("match", f"{source}, {self}"), {WIDTH: width})
+
     def holds(self, found: float) -> bool:
         """Whether the size `found` counts as equal to the target."""
         return abs(found - self.target) <= TOLERANCE * self.target
@@ -127,19 +132,17 @@ def solve_width(config: RunConfig, match: Match, label: str) -> int:
 
 
 def check_size_is_fixed(
-    config: RunConfig, searched: Mapping[str, tuple[Any, ...]], match: Match, label: str
+    config: RunConfig, searched: Mapping[str, Dimension], match: Match, label: str
 ) -> None:
     """Refuse a search that would change the size which `match` holds equal.
-
-    `searched` gives for each searched key its outermost values, or all its choices.
 
     Raises:
         UserError: names the key.
     """
-    for key, values in searched.items():
+    for key, dimension in searched.items():
         if not key.startswith(("model.", "features.")):
             continue
-        sizes = [size(match.quantity, updated(config, {key: value})) for value in values]
+        sizes = [size(match.quantity, updated(config, {key: v})) for v in dimension.values()]
         if not all(map(match.holds, sizes)):
             raise UserError(
                 f"--match {match}: the space of {label} searches {key}, which changes that number; "

@@ -4,15 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench.core.config import dotted, from_dict
+from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.names import check_name
 from bench.study.match import Match
-from bench.study.space import SWEEPS, check_not_of_study, read_toml
+from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from variants import VARIANTS
+
+FOLDER = SWEEPS / "studies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,12 @@ class System:
     """What a study compares: a variant, and the settings that make it this system."""
 
     variant: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """By dotted config key; never what the budget or the study fixes."""
+    settings: Settings = field(default_factory=dict)
+    """Never what the budget or the study fixes."""
+
+    def layer(self, source: str) -> Layer:
+        """Its settings; `source` says where it is declared."""
+        return Layer(Origin("system", source), self.settings)
 
     def summary(self) -> str:
         """One line: what is built, and how it differs from the variant's defaults."""
@@ -59,6 +64,11 @@ class Question:
                 "a margin of equivalence is above 0 and below 100 points of WER, got "
                 f"margin_points = {self.margin_points}; leave it out for 2"
             )
+
+    @property
+    def file(self) -> str:
+        """As messages and origins name it."""
+        return file_name(FOLDER / f"{self.name}.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +125,7 @@ def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     return {name: load_study_file(name, folder) for name in names}
 
 
-def _system(label: str, row: Any, path: Path) -> System:
+def _system(label: str, row: object, path: Path) -> System:
     where = f"{path.name} [systems.{label}]"
     try:
         check_name(label, "a system")

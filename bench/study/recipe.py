@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.core.config import from_dict
+from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
-from bench.study.space import SWEEPS, read_toml
+from bench.study.space import SWEEPS, file_name, read_toml
 
 FOLDER = SWEEPS / "recipes"
 
@@ -23,8 +22,17 @@ class Recipe:
     variant: str
     corpus: str
     """As ``--corpus`` takes it."""
-    set: Mapping[str, Any]
-    """Config values by dotted key; they go before the defaults of the variant's space."""
+    set: Settings
+    """They go before the defaults of the variant's space, and before the budget."""
+
+    @property
+    def file(self) -> str:
+        """As messages and origins name it."""
+        return file_name(FOLDER / f"{self.name}.toml")
+
+    def layer(self) -> Layer:
+        """Its values."""
+        return Layer(Origin("recipe", self.file), self.set)
 
 
 def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
@@ -41,4 +49,6 @@ def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
             f"{path} must have the keys {', '.join(sorted(expected))}, has "
             f"{', '.join(sorted(values))}; correct it"
         )
+    if isinstance(values["set"], Mapping):
+        values["set"] = dotted(values["set"])
     return from_dict(Recipe, {"name": name, **values}, f"{path.name} ")

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bench.core.config import dotted, from_dict, updated
+from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.parsing import parse_toml
@@ -14,6 +14,7 @@ from bench.training.config import RunConfig
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 BASE = "base"
+BUDGETS = "budgets.toml"
 
 Value = bool | int | float | str
 
@@ -43,11 +44,11 @@ class Budget:
     """When a trial is given up; a name of PRUNERS there."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name in ("startup_trials", "warmup_epochs") else 1
+        for name in (of.name for of in fields(self)):
+            value = getattr(self, name)
+            least = 0 if name in ("startup_trials", "warmup_epochs") else 1
             if not isinstance(value, str) and not value >= least:
-                raise ValueError(f"{field.name} must be at least {least}, got {value}")
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
     @property
     def num_random_trials(self) -> int:
@@ -55,19 +56,20 @@ class Budget:
         them has the defaults instead."""
         return self.num_trials if self.sampler == "random" else max(2, self.num_trials // 4)
 
-    def search_settings(self) -> dict[str, Any]:
+    def search_layer(self) -> Layer:
         """The config values that the budget fixes in a trial."""
-        return self._settings(self.search_epochs)
+        return self._layer(self.search_epochs)
 
-    def confirm_settings(self) -> dict[str, Any]:
+    def confirm_layer(self) -> Layer:
         """The config values that the budget fixes in a confirm run."""
-        return self._settings(self.confirm_epochs)
+        return self._layer(self.confirm_epochs)
 
-    def _settings(self, num_epochs: int) -> dict[str, Any]:
-        return {
+    def _layer(self, num_epochs: int) -> Layer:
+        settings: Settings = {
             "training.num_epochs": num_epochs,
             "training.max_train_seconds": self.max_train_seconds,
         }
+        return Layer(Origin("budget", f"{file_name(SWEEPS / BUDGETS)} [{self.name}]"), settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +108,52 @@ class Dimension:
             return self.choices
         return self.low, self.high, self.default
 
+    def __str__(self) -> str:
+        """In words: "0.0005 to 0.008, log", or its choices."""
+        if self.choices:
+            return "one of " + ", ".join(map(_shown, self.choices))
+        return f"{_shown(self.low)} to {_shown(self.high)}" + (", log" if self.log else "")
+
+
+def _shown(value: Value | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
     """What a variant's trials share, and what is searched."""
 
-    fixed: Mapping[str, Any]
+    fixed: Settings
     search: Mapping[str, Dimension]
+    files: Mapping[str, str] = field(compare=False)
+    """The file that each key of `fixed` and `search` comes from."""
+
+    def __post_init__(self) -> None:
+        for key in (*self.fixed, *self.search):
+            if key not in self.files:
+                raise ValueError(f"files names the file of every key, it lacks {key}")
 
     def defaults(self) -> dict[str, Value]:
         """The setting of the first trial."""
         return {key: dimension.default for key, dimension in self.search.items()}
+
+    def fixed_layers(self) -> tuple[Layer, ...]:
+        """What every trial shares, a layer for each file."""
+        return self._by_file(self.fixed)
+
+    def default_layers(self) -> tuple[Layer, ...]:
+        """The setting of the first trial, a layer for each file."""
+        return self._by_file(self.defaults())
+
+    def _by_file(self, settings: Settings) -> tuple[Layer, ...]:
+        files = sorted({self.files[key] for key in settings})
+        return tuple(
+            Layer(
+                Origin("space", file),
+                {key: value for key, value in settings.items() if self.files[key] == file},
+            )
+            for file in files
+        )
 
 
 def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
@@ -125,7 +162,7 @@ def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     Raises:
         UserError: as `read_toml`; no table; a value missing or out of range.
     """
-    path = folder / "budgets.toml"
+    path = folder / BUDGETS
     rows = read_toml(path)
     for name, row in rows.items():
         if not isinstance(row, Mapping):
@@ -155,30 +192,53 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         UserError: unknown config key, a value its config refuses, or an attempt to set what the
         budget sets.
     """
-    path = folder / f"{variant}.toml"
-    own = read_toml(path) if path.exists() else {}
-    shared = read_toml(folder / f"{BASE}.toml")
-    where = path.name if own else f"{BASE}.toml"
-    for part, value in (*own.items(), *shared.items()):
-        if part not in ("fixed", "search"):
-            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
-        if not isinstance(value, Mapping):
-            raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
-    fixed = {**dotted(shared.get("fixed", {})), **dotted(own.get("fixed", {}))}
-    tables = {**shared.get("search", {}), **own.get("search", {})}
+    fixed: dict[str, tuple[Setting, str]] = {}
+    tables: dict[str, tuple[object, str]] = {}
+    for path in (folder / f"{BASE}.toml", folder / f"{variant}.toml"):
+        if path.stem == variant and not path.exists():
+            continue
+        file = file_name(path)
+        parts = _parts(path)
+        fixed |= {key: (value, file) for key, value in dotted(parts["fixed"]).items()}
+        tables |= {key: (table, file) for key, table in parts["search"].items()}
     search = {
-        key: from_dict(Dimension, table, f"{where} {key}.")
-        for key, table in sorted(tables.items())
+        key: (from_dict(Dimension, table, f"{file} {key}."), file)
+        for key, (table, file) in sorted(tables.items(), key=lambda item: item[0])
         if table is not False
     }
     fixed = {key: value for key, value in fixed.items() if key not in search}
-    for key in (*fixed, *search):
-        check_not_of_study(key, where)
-    updated(base, fixed, f"{where}: ")
-    for key, dimension in search.items():
+    files = {key: file for key, (_, file) in (*fixed.items(), *search.items())}
+    for key, file in files.items():
+        check_not_of_study(key, file)
+    space = Space(
+        fixed={key: value for key, (value, _) in fixed.items()},
+        search={key: dimension for key, (dimension, _) in search.items()},
+        files=files,
+    )
+    _check_values(space, base)
+    return space
+
+
+def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The tables ``[fixed]`` and ``[search]`` of a space's file."""
+    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}}
+    for part, value in read_toml(path).items():
+        where = file_name(path)
+        if part not in parts:
+            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
+        parts[part] = value
+    return parts
+
+
+def _check_values(space: Space, base: RunConfig) -> None:
+    """Refuse a space with a value that its config refuses."""
+    fixed = space.fixed_layers()
+    resolve(base, fixed)
+    for key, dimension in space.search.items():
         for value in dimension.values():
-            updated(base, {**fixed, key: value}, f"{where}: ")
-    return Space(fixed=fixed, search=search)
+            resolve(base, (*fixed, Layer(Origin("space", space.files[key]), {key: value})))
 
 
 def check_not_of_study(key: str, where: str) -> None:
@@ -192,6 +252,11 @@ def check_not_of_study(key: str, where: str) -> None:
             f"{where}: {key!r} belongs to the budget or the study, which are the same for "
             "every variant; remove it"
         )
+
+
+def file_name(path: Path) -> str:
+    """What a file of ``sweeps/`` is called in messages and origins: "sweeps/base.toml"."""
+    return str(path.relative_to(SWEEPS.parent) if path.is_relative_to(SWEEPS) else path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

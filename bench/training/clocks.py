@@ -53,7 +53,12 @@ class Clocks:
     @property
     def total(self) -> float:
         """Wall seconds of all phases so far."""
-        return sum(value for phase, value in self._seconds.items() if phase != COMPUTED)
+        return sum(self.by_phase.values())
+
+    @property
+    def by_phase(self) -> dict[str, float]:
+        """Wall seconds of each phase so far."""
+        return {phase: value for phase, value in self._seconds.items() if phase != COMPUTED}
 
 
 def computing_clock(device: torch.device) -> Callable[[], float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bench.core.config import updated
+from bench.core.config import Layer, Origin, dotted, resolve, to_dict, updated
 from bench.core.errors import ExhaustedError, UserError
 from bench.core.lookup import look_up
 from bench.core.memory import available_bytes
@@ -18,7 +18,7 @@ from bench.data.corpora import CorpusConfig
 from bench.data.features import FeatureConfig
 from bench.data.text import NUM_SYMBOLS
 from bench.training.optim import OptimConfig
-from variants import VARIANTS
+from variants import VARIANTS, family_file
 from variants.cost import num_parameters
 from variants.spec import AcousticModel
 
@@ -122,8 +122,19 @@ def default_run_config(variant: str, corpus: CorpusConfig) -> RunConfig:
         UserError: unknown variant.
     """
     spec = look_up(VARIANTS, variant, "variant")
-    features = updated(FeatureConfig(), spec.features, "features.")
-    return RunConfig(variant=variant, model=spec.config, corpus=corpus, features=features)
+    bare = RunConfig(variant=variant, model=spec.config, corpus=corpus)
+    return resolve(bare, [variant_layer(variant)]).config
+
+
+def variant_layer(variant: str) -> Layer:
+    """What the registry says of `variant`: its network, and the features that it expects.
+
+    Raises:
+        UserError: unknown variant.
+    """
+    spec = look_up(VARIANTS, variant, "variant")
+    model = {"variant": variant, "model": to_dict(spec.config), "features": spec.features}
+    return Layer(Origin("variant", f"{family_file(variant)} {variant}"), dotted(model))
 
 
 def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:

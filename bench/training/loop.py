@@ -372,7 +372,7 @@ def _result(state: LoopState, clocks: Clocks, best_checkpoint: Path) -> TrainRes
         num_steps=state.step,
         num_epochs=state.epoch + (state.batch > 0),
         train_seconds=clocks.computed,
-        seconds=dict(state.seconds),
+        seconds=clocks.by_phase,
         audio_seconds_per_second=state.audio_seconds / clocks.train,
         peak_memory_bytes=state.peak_memory_bytes,
         num_nonfinite=state.num_nonfinite,

@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +23,7 @@ import torch
 from optuna.trial import Trial
 
 from bench.core.cli import EXIT_START_AGAIN
-from bench.core.config import flatten
+from bench.core.config import Resolved, Settings, flatten
 from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
 from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
@@ -151,9 +151,9 @@ def _work_on_trial(
             # The worker before us, or the database, was gone before the queue was told.
             queue.end(trial, *end)
             return True
-        config = definition.trial_config(assignment.system, slot, trial.params)
+        resolved = definition.trial(assignment.system, slot, trial.params)
         folder = queue.folder_of("trial", slot)
-        plan = _plan(assignment, definition, slot, trial.params, config, folder)
+        plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
         stop.tell({"slot": slot})
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
@@ -178,14 +178,14 @@ def _work_on_confirm(
     assert assignment.slot is not None
     slot = assignment.slot
     folder = queue.folder_of("confirm", slot)
-    config = definition.confirm_config(assignment.system, slot, best.params)
+    resolved = definition.confirm(assignment.system, slot, best.params)
     lease = queue.take_confirm(slot, _lease_taker(assignment))
     if lease is None:
         return True
     with lease:
         if is_recorded(folder):
             return True  # by a worker of another launcher, while we were starting
-        plan = _plan(assignment, definition, slot, best.params, config, folder)
+        plan = _plan(assignment, definition, slot, best.params, resolved, folder)
         if plan.identity.attempt > MAX_ATTEMPTS:
             give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
             return True
@@ -287,8 +287,8 @@ def _plan(
     assignment: Assignment,
     definition: StudyDefinition,
     slot: int,
-    params: Mapping[str, Any],
-    config: RunConfig,
+    params: Settings,
+    resolved: Resolved[RunConfig],
     folder: Path,
 ) -> RunPlan:
     return RunPlan(
@@ -298,11 +298,11 @@ def _plan(
             kind=assignment.kind,
             slot=slot,
             attempt=attempts_so_far(folder) + 1,
-            seed=config.seed,
+            seed=resolved.config.seed,
             params=flatten(dict(params)),
             data_digest=definition.data_digest,
         ),
-        config=config,
+        resolved=resolved,
         folder=folder,
         excluded=frozenset(definition.excluded),
         device=definition.device,

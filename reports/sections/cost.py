@@ -1,12 +1,11 @@
-"""What training and recognition cost: each variant's runs, and what bench.speed measured."""
+"""The cost of training and recognition: the study's runs, and measurements of bench.speed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 
-from reports.input import ReportInput
+from reports.input import ReportInput, SpeedRow
 from reports.markup import render
 from reports.palette import variant_names
 
@@ -33,37 +32,15 @@ class VariantCost:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One row of bench.speed; shares and fractions of 1, unknown is NaN."""
-
-    variant: str
-    width: int
-    device: str
-    utterance_seconds: float
-    batch_seconds: float
-    audio_seconds_per_second: float
-    ratio: float
-    plain_ratio: float
-    fraction_of_matmul_peak: float
-    recurrent_fraction_of_matmul_peak: float
-    padding_share: float
-    peak_memory_bytes: float
-    latency_seconds: float
-    real_time_factor: float
-    workers_ratio: float
-    shares: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Numbers:
     """Both tables."""
 
     variants: tuple[VariantCost, ...]
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[SpeedRow, ...]
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Of a run's time, in the order measured."""
+        """Phases of a run's time, in the order of the rows' shares."""
         return tuple(dict.fromkeys(phase for row in self.measurements for phase in row.shares))
 
 
@@ -75,7 +52,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             VariantCost(tone=tones[row["variant"]], **row)
             for row in _records(report_input.variants, VariantCost)
         ),
-        measurements=tuple(Measurement(**row) for row in _records(report_input.speed, Measurement)),
+        measurements=report_input.speed,
     )
 
 

@@ -1,4 +1,5 @@
-"""What it takes to do it again: command, code, versions, budget, spaces; tables to take along."""
+"""What it takes to do it again: command, code, versions, budget, the values of every config and
+what set them; tables to take along."""
 
 import base64
 import json
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.format import bare_percent, count, duration, plural, setting, short
-from reports.input import ReportInput
+from reports.input import ConfigValue, ReportInput
 from reports.markup import render
 
 TITLE = "Redo"
@@ -41,8 +42,10 @@ class Numbers:
     browse: str
     """How to look at the runs in MLflow."""
     facts: Mapping[str, tuple[tuple[str, str], ...]]
-    spaces: Mapping[str, tuple[tuple[str, str], ...]]
-    """For each variant its searched keys with their ranges."""
+    settings: str
+    """The command that prints the first trial's settings."""
+    values: Mapping[str, tuple[ConfigValue, ...]]
+    """For each system its config."""
     downloads: tuple[Download, ...]
 
 
@@ -58,10 +61,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         ),
         browse=_browse(report_input.tracking_uri),
         facts={group: rows for group, rows in facts.items() if rows},
-        spaces={
-            variant: tuple((key, range_text(dimension)) for key, dimension in space.items())
-            for variant, space in report_input.spaces.items()
-        },
+        settings=f"python -m bench.ls config --study {shlex.quote(report_input.study)}",
+        values=report_input.values,
         downloads=(*_results(report_input), *_tables(report_input), *_patches(report_input)),
     )
 
@@ -79,14 +80,6 @@ def _commands(report_input: ReportInput) -> Iterator[str]:
         if len(diffs) == 1:
             yield f"git apply {_patch_name(diffs[0])}"
     yield report_input.command
-
-
-def range_text(dimension: Mapping[str, Any]) -> str:
-    """A searched key in words: "0.0005 to 0.008, log", or its choices."""
-    if dimension.get("choices"):
-        return "one of " + ", ".join(setting(choice) for choice in dimension["choices"])
-    shown = f"{setting(dimension['low'])} to {setting(dimension['high'])}"
-    return shown + (", log" if dimension.get("log") else "")
 
 
 def _budget(key: str, value: Any) -> str:

@@ -1,10 +1,23 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
-from bench.core.config import digest, flatten, from_dict, parse_settings, to_dict, updated
+from bench.core.config import (
+    Layer,
+    Origin,
+    Settings,
+    as_setting,
+    digest,
+    flatten,
+    from_dict,
+    identity,
+    parse_settings,
+    resolve,
+    to_dict,
+    updated,
+)
 from bench.core.errors import UserError
 
 
@@ -82,3 +95,61 @@ def test_flatten_gives_dotted_scalars() -> None:
 def test_digest_sees_every_value_and_no_order() -> None:
     assert digest(CONFIG) != digest(updated(CONFIG, {"inner.kind": "b"}))
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+def layer(name: str, settings: Settings) -> Layer:
+    return Layer(Origin(name, f"{name}.toml"), settings)
+
+
+def test_the_last_layer_wins_and_every_value_knows_its_origin() -> None:
+    first = layer("first", {"inner.rate": 0.2, "count": 2, "inner.kernel": [7, 7]})
+    found = resolve(CONFIG, [first, layer("second", {"inner.rate": 0.3})])
+    assert found.config == updated(CONFIG, {"inner.rate": 0.3, "inner.kernel": (7, 7), "count": 2})
+    assert found.origins.keys() == flatten(found.config).keys()
+    told = {key: (origin.layer, origin.source) for key, origin in found.origins.items()}
+    assert told["inner.rate"] == ("second", "second.toml")
+    assert told["inner.kernel"] == told["count"] == ("first", "first.toml")
+    here = __name__.replace(".", "/") + ".py"
+    assert told["inner.kind"] == told["limit"] == ("default", here)
+
+
+def test_only_the_result_of_all_layers_has_to_be_valid() -> None:
+    layers = [layer("first", {"inner.rate": -1}), layer("second", {"inner.rate": 1})]
+    assert resolve(CONFIG, layers).config.inner.rate == 1
+    assert resolve(CONFIG, []).config == CONFIG
+
+
+@pytest.mark.parametrize(
+    "layers, message",
+    [
+        ([{"inner.rat": 1}, {"count": 2}], "layer-0.toml: unknown config key 'inner.rat'; did you mean rate?"),
+        ([{"count": 2}, {"inner.rate": -1}, {"inner.kind": "b"}], "layer-1.toml: inner: rate cannot be negative, got -1.0"),
+        ([{"inner.rate": -1}, {"inner.rate": 1}, {"count": "x"}], "layer-2.toml: config key 'count' takes int, got 'x'"),
+        ([{"inner": 3}, {}], "layer-0.toml: config key 'inner' takes Inner, got 3"),
+        ([{"inner.rate": 1}, {"inner": 3}], "layer-1.toml: config key 'inner' takes Inner, got 3"),
+    ],
+)  # fmt: skip
+def test_the_layer_to_blame_is_named(layers: list[Settings], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(CONFIG, [layer(f"layer-{n}", settings) for n, settings in enumerate(layers)])
+    assert str(caught.value) == message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    settings: Settings
+    source: str = field(compare=False)
+
+
+def test_where_a_value_came_from_is_no_part_of_what_it_is() -> None:
+    one, other = (Noted(settings={"a": [1, (2,)]}, source=name) for name in "xy")
+    assert identity(one) == {"settings": {"a": [1, [2]]}}
+    assert digest(one) == digest(other)
+    assert from_dict(Noted, to_dict(one)).source == "x"
+    with pytest.raises(UserError, match=r"config key 'settings\.a' takes .*, got \{'b': 1\}"):
+        from_dict(Noted, {"settings": {"a": {"b": 1}}, "source": "x"})
+
+
+@pytest.mark.parametrize("value", [3e-4, True, None, "word", [1, 2], [[8, 1, 3]]])
+def test_a_value_is_shown_as_set_reads_it(value: object) -> None:
+    assert parse_settings([f"key={as_setting(value)}"]) == {"key": value}  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.core.config import updated
-from bench.costs.excerpt import excerpt
+from bench.costs.data import excerpt
 from bench.data.corpora import CorpusConfig
 from bench.data.store import FeatureStore, open_store
 from bench.data.utterance import Corpus

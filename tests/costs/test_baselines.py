@@ -1,21 +1,26 @@
-"""The baselines compute what ours computes, and they learn."""
+"""The baselines compute the same network as the training loop, and they learn."""
 
 import math
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from bench.costs import baselines as module
 from bench.costs.baselines import (
-    Baseline,
+    BaselineSetting,
+    BaselineTrainer,
     PackedLayer,
+    baselines,
     family_batches,
     packed_copy,
-    plain_batches,
+    torch_baseline_batches,
 )
 from bench.data.batches import epoch_order
+from bench.data.utterance import Corpus
 from bench.training.config import build_model, default_run_config
 from bench.training.ctc import ctc_losses
 from bench.training.loop import TrainingData
@@ -37,9 +42,9 @@ def test_a_packed_layer_gives_the_same_output(cell: str, directions: str, bias: 
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 5, 7, directions, bias=bias)  # type: ignore[arg-type]
     x_BTC, lens_B = torch.randn(3, 9, 5), torch.tensor([4, 9, 1])
-    ours, theirs = layer(x_BTC, lens_B), PackedLayer(layer)(x_BTC, lens_B)
-    assert theirs.shape == ours.shape == (3, 9, layer.num_outputs)
-    torch.testing.assert_close(valid_frames(theirs, lens_B), valid_frames(ours, lens_B))
+    own, packed = layer(x_BTC, lens_B), PackedLayer(layer)(x_BTC, lens_B)
+    assert packed.shape == own.shape == (3, 9, layer.num_outputs)
+    torch.testing.assert_close(valid_frames(packed, lens_B), valid_frames(own, lens_B))
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -51,16 +56,16 @@ def test_the_network_gives_the_same_log_probabilities_on_padded_input(
     family = copied_model(model)
     feats_BTF, lens_B = torch.randn(3, 40, 24), torch.tensor([40, 13, 26])
     with torch.no_grad():
-        ours_BUV, out_lens_B = model(feats_BTF, lens_B)
+        own_BUV, out_lens_B = model(feats_BTF, lens_B)
         with kernel.unused():
-            plain_BUV, _ = model(feats_BTF, lens_B)
+            torch_BUV, _ = model(feats_BTF, lens_B)
             family_BUV, _ = family(feats_BTF, lens_B)
-    ours = valid_frames(ours_BUV, out_lens_B)
-    torch.testing.assert_close(valid_frames(plain_BUV, out_lens_B), ours)
-    torch.testing.assert_close(valid_frames(family_BUV, out_lens_B), ours)
+    own = valid_frames(own_BUV, out_lens_B)
+    torch.testing.assert_close(valid_frames(torch_BUV, out_lens_B), own)
+    torch.testing.assert_close(valid_frames(family_BUV, out_lens_B), own)
 
 
-def test_the_copy_shares_no_weight_with_ours(tiny: Configure) -> None:
+def test_the_packed_copy_shares_no_weight_with_the_model(tiny: Configure) -> None:
     model = build_model(tiny(num_layers=2, directions="sum"))
     copy = copied_model(model)
     assert sum(isinstance(module, PackedLayer) for module in copy.modules()) == 2
@@ -72,7 +77,7 @@ def test_the_copy_shares_no_weight_with_ours(tiny: Configure) -> None:
     assert sum(p.numel() for p in copy.parameters()) == sum(p.numel() for p in model.parameters())
 
 
-def test_a_recurrence_of_its_own_has_no_baseline(tiny: Configure) -> None:
+def test_a_network_without_recurrent_layers_has_no_baseline(tiny: Configure) -> None:
     config = default_run_config("deepspeech2", tiny().corpus)
     with torch.device("meta"):
         model = build_model(config)
@@ -92,27 +97,31 @@ def test_a_step_of_a_baseline_is_computed_by_torch(
         raise AssertionError("a baseline used the kernel")
 
     config = tiny()
-    plain = Baseline(config, build_model(config), plain_batches(data.train, config), CPU)
+    trainer = BaselineTrainer(
+        config, build_model(config), torch_baseline_batches(data.train, config), CPU
+    )
     monkeypatch.setattr(kernel, "call", refuse)
-    plain.step()
+    trainer.step()
     with pytest.raises(AssertionError, match="used the kernel"):
         ctc_losses(torch.zeros(1, 2, 3), torch.tensor([2]), torch.ones(1, 1), torch.tensor([1]))
 
 
-def test_plain_learns_from_the_batches_that_ours_trains_on(
+def test_the_torch_baseline_learns_from_the_batches_of_the_training_loop(
     tiny: Configure, data: TrainingData
 ) -> None:
     config = tiny()
     order = epoch_order(data.train, config.batches, seed=0, epoch=0)
-    heard = list(islice(plain_batches(data.train, config), len(order)))
-    assert [h.batch.ids for h in heard] == [data.train.collate(batch).ids for batch in order]
-    assert sum(h.audio_seconds for h in heard) == pytest.approx(data.train.seconds)
-    plain = Baseline(config, build_model(config), plain_batches(data.train, config), CPU)
-    assert plain.step() == heard[0].audio_seconds
-    first = plain.loss
+    timed = list(islice(torch_baseline_batches(data.train, config), len(order)))
+    assert [t.batch.ids for t in timed] == [data.train.collate(batch).ids for batch in order]
+    assert sum(t.audio_seconds for t in timed) == pytest.approx(data.train.seconds)
+    trainer = BaselineTrainer(
+        config, build_model(config), torch_baseline_batches(data.train, config), CPU
+    )
+    assert trainer.step() == timed[0].audio_seconds
+    first = trainer.loss
     for _ in range(60):
-        plain.step()
-    assert plain.loss < first / 2
+        trainer.step()
+    assert trainer.loss < first / 2
 
 
 def test_family_learns_and_sends_every_metric_of_every_step(
@@ -123,7 +132,7 @@ def test_family_learns_and_sends_every_metric_of_every_step(
     def log(metrics: Mapping[str, float], step: int) -> None:
         logged.append((step, metrics))
 
-    family = Baseline(
+    family = BaselineTrainer(
         config,
         copied_model(build_model(config)),
         family_batches(data.train, config, 0),
@@ -136,20 +145,41 @@ def test_family_learns_and_sends_every_metric_of_every_step(
     assert logged[-1][1]["loss"] == family.loss < logged[0][1]["loss"] / 2
 
 
-def test_family_hears_each_utterance_once_an_epoch_with_the_features_of_the_store(
+def test_family_reads_each_utterance_once_an_epoch_with_the_features_of_the_store(
     tiny: Configure, data: TrainingData
 ) -> None:
     config, size = tiny(), round(2.0 * len(data.train) / data.train.seconds)
     batches = family_batches(data.train, config, 0)
     epoch = list(islice(batches, math.ceil(len(data.train) / size)))
-    ids = [id for heard in epoch for id in heard.batch.ids]
+    ids = [id for timed in epoch for id in timed.batch.ids]
     assert sorted(ids) == sorted(u.id for u in data.train.utterances)
-    assert max(len(heard.batch.ids) for heard in epoch) == size
-    again = [id for heard in islice(batches, len(epoch)) for id in heard.batch.ids]
+    assert max(len(timed.batch.ids) for timed in epoch) == size
+    again = [id for timed in islice(batches, len(epoch)) for id in timed.batch.ids]
     assert sorted(again) == sorted(ids) != again != ids
     indices = {u.id: index for index, u in enumerate(data.train.utterances)}
-    for heard in epoch:
-        cached = data.train.collate([indices[id] for id in heard.batch.ids])
-        torch.testing.assert_close(heard.batch.feats_BTF, cached.feats_BTF, atol=2e-3, rtol=2e-3)
+    for timed in epoch:
+        cached = data.train.collate([indices[id] for id in timed.batch.ids])
+        torch.testing.assert_close(timed.batch.feats_BTF, cached.feats_BTF, atol=2e-3, rtol=2e-3)
         for name in ("feat_lens_B", "targets", "target_lens_B", "min_ctc_frames_B"):
-            assert torch.equal(getattr(heard.batch, name), getattr(cached, name)), name
+            assert torch.equal(getattr(timed.batch, name), getattr(cached, name)), name
+
+
+@pytest.fixture
+def setting(tiny: Configure, tone_corpus: Corpus, tmp_path: Path) -> BaselineSetting:
+    return BaselineSetting(
+        config=tiny(),
+        corpus=tone_corpus,
+        minutes=60,
+        device="cpu",
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+    )
+
+
+def test_each_trains_for_its_slice_in_a_child_process(setting: BaselineSetting) -> None:
+    with baselines(setting, build_model(setting.config)) as others:
+        assert list(others) == ["family", "torch_baseline"]
+        for train_for in others.values():
+            result = train_for(0.01)
+            assert result.audio_seconds > 0
+            assert result.seconds >= 0.01
+    assert not module._trainers

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from reports import ReportInput
+from reports import ConfigValue, ReportInput
 from reports.input import COLUMNS, Letter, Sample
 
 MakeInput = Callable[..., ReportInput]
@@ -32,6 +32,15 @@ WATCH = (
     "she sells warm bread on sundays",
     "don't forget the blue umbrella",
 )
+VALUES = (
+    ConfigValue(
+        key="optim.learning_rate", value="0.002", layer="trial", source="the best trial",
+        searched="0.0005 to 0.008, log",
+    ),
+    ConfigValue(
+        key="model.width", value="64", layer="flag", source="--set", searched="",
+    ),
+)  # fmt: skip
 SPACE = {
     "optim.learning_rate": {"low": 5e-4, "high": 8e-3, "log": True, "choices": []},
     "model.dropout": {"low": 0.0, "high": 0.3, "log": False, "choices": []},
@@ -367,6 +376,7 @@ def make_input(
             name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
             for place, name in enumerate(variants)
         },
+        "values": dict.fromkeys(variants, VALUES),
         "facts": dict.fromkeys(variants, FACTS if num_seeds else {}),
         "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(variants, SPACE),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from reports import ReportInput
+from reports import ConfigValue, ReportInput
 
 MakeInput = Callable[..., ReportInput]
 EVIL = (
@@ -39,6 +39,7 @@ def poisoned(make_input: MakeInput) -> ReportInput:
         budget={EVIL: EVIL},
         environment={EVIL: EVIL},
         spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
+        values={EVIL: (ConfigValue(key=EVIL, value=EVIL, layer=EVIL, source=EVIL, searched=EVIL),)},
         runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
         utterances=poison(base.utterances, "speaker", "hyp"),
         watch=poison(base.watch, "ref", "hyp"),

@@ -20,6 +20,7 @@ from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file
 from bench.study.space import load_budget
+from tests.speed_rows import speed_row
 
 BUDGET = load_budget("smoke")
 
@@ -77,23 +78,23 @@ def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() ->
         settings={"model.width": 128},
     )  # fmt: skip
     rows = [
-        ("ds-gru", 128, "cpu", 0.04),
-        ("ds-lstm", 128, "cpu", 0.05),
-        ("ds-gru", 128, "cuda", 0.01),
-        ("ds-gru", 256, "cpu", 0.09),
+        speed_row(variant=variant, width=width, device=device, real_time_factor=factor)
+        for variant, width, device, factor in (
+            ("ds-gru", 128, "cpu", 0.04),
+            ("ds-lstm", 128, "cpu", 0.05),
+            ("ds-gru", 128, "cuda", 0.01),
+            ("ds-gru", 256, "cpu", 0.09),
+        )
     ]
-    speed = pd.DataFrame(rows, columns=["variant", "width", "device", "real_time_factor"])
-    speed = speed.assign(utterance_seconds=3.0, batch_seconds=20.0)
-    assert real_time_factors(plain, speed) == {"ds-gru": 0.04, "ds-lstm": 0.05}
-    assert real_time_factors(plain, speed[:0]) == {}
+    assert real_time_factors(plain, rows) == {"ds-gru": 0.04, "ds-lstm": 0.05}
+    assert real_time_factors(plain, []) == {}
 
 
 def test_no_real_time_factor_of_a_network_that_was_not_measured() -> None:
     deaf = {"deaf": System(variant="ds-gru", settings={"model.convs": [[8, 1, 3]]})}
     study = define(deaf, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
     width = study.base_config("deaf").model.width
-    speed = pd.DataFrame({"variant": ["ds-gru"], "width": [width], "real_time_factor": [0.1]})
-    assert real_time_factors(study, speed.assign(device="cpu", utterance_seconds=3.0)) == {}
+    assert real_time_factors(study, [speed_row(variant="ds-gru", width=width)]) == {}
 
 
 def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from bench.core.config import updated
+from bench.core.config import flatten, resolve, updated
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, TrackingTarget
-from bench.runs.record import read_json
+from bench.runs.record import CONFIG, ORIGINS, read_json
 from bench.runs.run import RunPlan, attempts_so_far, datasets, is_recorded, perform
 from bench.training.config import default_run_config
 from bench.training.loop import train
@@ -26,7 +26,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
         identity=RunIdentity(
             study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
         ),
-        config=default_run_config("ds-gru", CorpusConfig()),
+        resolved=resolve(default_run_config("ds-gru", CorpusConfig()), []),
         folder=tmp_path / "confirm-0",
         excluded=frozenset(),
         device="cpu",
@@ -45,6 +45,15 @@ def failing(error: Exception) -> Callable[[CorpusConfig], None]:
         raise error
 
     return load
+
+
+def test_what_set_each_value_is_recorded(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.runs.run.load_corpus", failing(ValueError("enough")))
+    with pytest.raises(ValueError, match="enough"):
+        begin(plan)
+    origins = read_json(plan.folder / ORIGINS)
+    assert origins.keys() == flatten(read_json(plan.folder / CONFIG)).keys()
+    assert origins["seed"] == {"layer": "default", "source": "bench/training/config.py"}
 
 
 def test_a_run_that_meets_a_full_disk_is_to_go_on(
@@ -115,7 +124,8 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     scored: bool,
 ) -> None:
     small = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 1}
-    plan = replace(plan, config=updated(plan.config, small), data_digest=tone_corpus.digest)
+    config = updated(plan.resolved.config, small)
+    plan = replace(plan, resolved=resolve(config, []), data_digest=tone_corpus.digest)
     monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: tone_corpus)
 
     def diverging(*args: Any, **kwargs: Any) -> TrainResult:

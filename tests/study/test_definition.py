@@ -43,7 +43,7 @@ def test_a_variant_is_a_system_by_its_own_name() -> None:
 def test_a_system_pins_what_it_sets_and_keeps_the_variants_space() -> None:
     systems = {**SYSTEMS, "dry": System(variant="ds-gru", settings={"model.dropout": 0.0})}
     definition = study(systems, ("optim.weight_decay=0.02",), question=QUESTION)
-    assert definition.trial_config("deep", 0, {}).model.num_layers == 5
+    assert definition.trial("deep", 0, {}).config.model.num_layers == 5
     assert "model.dropout" in definition.searched("deep")
     assert "model.dropout" not in definition.searched("dry")
     assert "optim.weight_decay" not in definition.searched("deep")
@@ -100,7 +100,10 @@ def test_what_set_may_not_change(settings: str, message: str) -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"model.num_layer": 2}, "'system odd: model.num_layer'; did you mean num_layers"),
+        (
+            {"model.num_layer": 2},
+            "system odd: unknown config key 'model.num_layer'; did you mean num_layers",
+        ),
         ({"model.num_layers": 0}, "num_layers must be at least 1, got 0"),
         ({"model.width": 64}, "--match solves model.width, which system odd sets"),
     ],
@@ -122,7 +125,7 @@ def test_a_space_that_searches_the_size_cannot_be_matched(tmp_path: Path) -> Non
 
 
 def test_params_never_override_the_budget() -> None:
-    config = study().trial_config("flat", 0, {"training.num_epochs": 99})
+    config = study().trial("flat", 0, {"training.num_epochs": 99}).config
     assert config.training.num_epochs == load_budget("smoke").search_epochs
 
 

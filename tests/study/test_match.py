@@ -1,7 +1,6 @@
 """Equal sizes: what was asked for is reached within 1 %, or what can be reached is said."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -9,6 +8,7 @@ from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.study.match import Match, check_size_is_fixed, size, solve_width
+from bench.study.space import Dimension
 from bench.training.config import RunConfig, build_model, default_run_config
 from variants import VARIANTS
 from variants.cost import macs_per_second, num_parameters
@@ -98,13 +98,14 @@ def test_a_network_without_a_width_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "searched, refused",
-    [({"model.dropout": (0.0, 0.3)}, False), ({"optim.learning_rate": (1e-4, 1e-2)}, False),
-     ({"model.num_layers": (2, 4)}, True), ({"features.num_bins": (40, 80)}, True)],
+    "key, choices, refused",
+    [("model.dropout", (0.0, 0.3), False), ("optim.learning_rate", (1e-4, 1e-2), False),
+     ("model.num_layers", (2, 4), True), ("features.num_bins", (40, 80), True)],
 )  # fmt: skip
 def test_a_search_may_not_change_the_size_that_is_held_equal(
-    searched: dict[str, tuple[Any, ...]], refused: bool
+    key: str, choices: tuple[int | float, ...], refused: bool
 ) -> None:
+    searched = {key: Dimension(choices=choices, default=choices[0])}
     config = config_of("ds-gru")
     match = Match(quantity="params", target=round(size("params", config)))
     if not refused:

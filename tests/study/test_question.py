@@ -81,8 +81,8 @@ def test_every_system_of_a_study_gets_the_same_budget(name: str) -> None:
     budget = definition.budget
     for label in definition.systems:
         defaults = {key: d.default for key, d in definition.searched(label).items()}
-        trial = definition.trial_config(label, 3, defaults).training
-        confirm = definition.confirm_config(label, 1, defaults).training
+        trial = definition.trial(label, 3, defaults).config.training
+        confirm = definition.confirm(label, 1, defaults).config.training
         assert trial.max_train_seconds == confirm.max_train_seconds == budget.max_train_seconds
         assert trial.num_epochs == budget.search_epochs
         assert confirm.num_epochs == budget.confirm_epochs

@@ -71,8 +71,8 @@ def test_budgets_grow(tmp_path: Path) -> None:
     assert list(budgets) == [
         "smoke",
         "quick",
-        "lunch",
-        "evening",
+        "short",
+        "medium",
         "standard",
         "full",
         "seeds",

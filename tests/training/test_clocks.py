@@ -31,6 +31,7 @@ def test_adds_up_by_phase_on_top_of_what_was_there(
     assert seconds == {"forward": 13.0, "device": 1.5, "evaluation": 1.5, "computed": computed}
     assert (clocks["forward"], clocks["checkpoint"]) == (13.0, 0.0)
     assert (clocks.train, clocks.total, clocks.computed) == (14.5, 16.0, computed)
+    assert clocks.by_phase == {"forward": 13.0, "device": 1.5, "evaluation": 1.5}
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

@@ -1,4 +1,4 @@
-"""Every test of the networks starts from one seed."""
+"""Every test of the networks starts from the same seed."""
 
 import pytest
 import torch

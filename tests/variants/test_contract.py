@@ -1,4 +1,4 @@
-"""What every variant keeps, tested over the whole table at a small size."""
+"""The contract of the variants, tested for every spec at a small size."""
 
 import dataclasses
 import math
@@ -103,7 +103,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 
 
 def small(config: Any, **changes: Any) -> Any:
-    """The config with few channels and units, all else as it is."""
+    """The config with few channels and units, otherwise unchanged."""
     scaled: dict[str, Any] = {"width": 16}
     if hasattr(config, "channels"):
         scaled["channels"] = 16
@@ -124,7 +124,7 @@ def batch(spec: VariantSpec, *lens: int, padding: int = 0) -> tuple[Tensor, Tens
 
 
 def unsettle(model: AcousticModel) -> AcousticModel:
-    """`model` in evaluation, with running statistics and biases as after some training."""
+    """`model` in evaluation mode, with running statistics and biases as after some training."""
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():
         if isinstance(module, MaskedBatchNorm):
@@ -152,7 +152,7 @@ def test_output_lengths_obey_the_formula_and_are_those_of_forward(spec: VariantS
 @pytest.mark.cuda
 @exact_float32()
 def test_cuda_computes_what_the_cpu_does(spec: VariantSpec) -> None:
-    """Log probabilities, and gradients of all weights, to float32's rounding."""
+    """Log-probabilities, and gradients of all weights, equal up to float32 rounding."""
     found = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         model, (feats, lens) = unsettle(build(spec)).to(device), batch(spec, 40, 61)
@@ -243,7 +243,7 @@ def test_every_config_key_matters(spec: VariantSpec) -> None:
 
 
 def with_other(config: Any, name: str) -> Any:
-    """`config` with another value that its class accepts for the field `name`."""
+    """`config` with a different value of the field `name` that its class accepts."""
     for value in OTHER_VALUES[name]:
         if value != getattr(config, name):
             try:

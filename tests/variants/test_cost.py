@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, by hand and by torch's own counter."""
+"""Parameters and multiply-adds, computed by hand and by torch's FLOP counter."""
 
 import time
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from variants import VARIANTS
-from variants.cost import macs_per_second, num_parameters
+from variants.cost import macs_per_second, num_parameters, training_macs_per_second
 from variants.deepspeech import DeepSpeech, DeepSpeechConfig
 from variants.deepspeech1 import DeepSpeech1, DeepSpeech1Config
 from variants.deepspeech2 import DeepSpeech2, DeepSpeech2Config
@@ -74,6 +74,67 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     log_probs, _ = model(torch.randn(2, 30, 20), torch.tensor([30, 20]))
     log_probs.sum().backward()
     assert model.layers[0].forward_cell.weight_hh_l0.grad is not None
+
+
+# Without look-ahead: in the backward pass torch's counter counts its grouped convolution as a full
+# one.
+TRAINING_CONFIGS = {
+    "gru": DeepSpeechConfig(width=8),
+    "rnn, conv2d": DeepSpeechConfig(cell="rnn", convs=((4, 9, 5, 2, 2), (6, 5, 3, 2, 3)), width=8),
+    "lstm, sum": DeepSpeechConfig(cell="lstm", convs=((4, 5, 5),), directions="sum", width=8),
+    "gru, concat, dense": DeepSpeechConfig(directions="concat", width=8, dense_widths=(9, 7)),
+}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(DeepSpeech(config, 20, 29) for config in TRAINING_CONFIGS.values()),
+        DeepSpeech1(DeepSpeech1Config(width=8, stride_frames=2), 20, 29),
+        DeepSpeech2(DeepSpeech2Config(channels=6, width=8, num_layers=2), 20, 29),
+    ],
+    ids=[*TRAINING_CONFIGS, "deepspeech1", "deepspeech2"],
+)
+def test_training_macs_agree_with_torch_s_flop_counter(model: AcousticModel) -> None:
+    # In evaluation: batch statistics would be products with a mask, which the counter counts.
+    model = model.to("meta").eval()
+
+    def flops(num_frames: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            lens_B = torch.tensor([num_frames], device="meta")
+            log_probs_BUV, _ = model(torch.empty(1, num_frames, 20, device="meta"), lens_B)
+            log_probs_BUV.sum().backward()
+        return counter.get_total_flops()
+
+    expected = (flops(60) - flops(30)) / 2 / 0.3
+    assert training_macs_per_second(model, 20, 100.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_training_macs_of_kur_s_by_hand() -> None:
+    spec = VARIANTS["kur-speech"]
+    with torch.device("meta"):
+        model = spec.build(spec.config, 161, 29)
+    front_end, rest = 161 * 1000 * 11, 3 * 3 * (1000 + 1000) * 1000 + 1000 * 29
+    expected = 50 * (2 * front_end + 3 * rest)
+    assert training_macs_per_second(model, 161, 100.0) == pytest.approx(expected)
+
+
+def test_counting_training_macs_leaves_the_model_as_it_was() -> None:
+    model = DeepSpeech(DeepSpeechConfig(width=8), 20, 29).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    training_macs_per_second(model, 20, 100.0)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_counts_do_not_depend_on_the_gradient_mode() -> None:
+    model = DeepSpeech(DeepSpeechConfig(width=8), 20, 29)
+    expected = macs_per_second(model, 20), training_macs_per_second(model, 20, 100.0)
+    with torch.no_grad():
+        assert (macs_per_second(model, 20), training_macs_per_second(model, 20, 100.0)) == expected
+    assert expected[0] < expected[1] < 3 * expected[0]
 
 
 def test_parameters_are_the_trainable_numbers() -> None:

@@ -1,4 +1,4 @@
-"""The shared layers against torch's own on unpadded utterances, and by hand."""
+"""The shared layers against torch's on unpadded utterances, and by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ LENS = torch.tensor([9, 4, 7])
 
 
 def padded(*shape: int, seed: int = 0) -> Tensor:
-    """Random [3, 9, *shape] with large values in the padding of LENS."""
+    """Random [3, 9, *shape] with large values in the padding after LENS."""
     x = torch.randn(3, 9, *shape, generator=torch.Generator().manual_seed(seed))
     x[~frame_mask(LENS, 9)] = 1e3
     return x
@@ -104,7 +104,9 @@ def test_conv_stack_2d_is_torch_s_own_map_after_map() -> None:
 
 
 def test_conv_stack_2d_refuses_too_few_bins() -> None:
-    with pytest.raises(ValueError, match="leave nothing of num_bins = 4; take more bins"):
+    with pytest.raises(
+        ValueError, match="num_bins must be large enough for the convolutions, got 4; raise it"
+    ):
         ConvStack2d(4, ((3, 5, 3, 2, 2),), "batch", 20.0, bias=True, paddings=((0, 2),))
 
 

@@ -1,4 +1,4 @@
-"""Kur's and deepspeech.pytorch's networks against the same written with torch's own layers."""
+"""Kur's and deepspeech.pytorch's networks against the same networks built of torch's layers."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ class DeepSpeechPytorchInTorch(nn.Module):
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Both in order of definition; a cell with two directions holds the backward weights last."""
+    """Both in order of definition; a bidirectional cell of torch has its backward weights last."""
     weights, places = list(source.parameters()), list(target.parameters())
     assert [w.shape for w in weights] == [w.shape for w in places]
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_deepspeech_pytorch(cell: str, bias: bool, paddings: tuple[tuple[int, in
 
 
 def by_layer(model: nn.Module, cells: str) -> nn.ModuleList:
-    """The parts of `model` that hold weights, front end first: convolution, norm, convolution, …"""
+    """The modules of `model` with weights, front end first: convolution, norm, convolution, …"""
     if hasattr(model, "front_end"):
         pairs = zip(model.front_end.convs, model.front_end.norms, strict=True)
         front: list[nn.Module] = [part for pair in pairs for part in pair]

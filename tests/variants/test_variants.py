@@ -5,7 +5,7 @@ import pytest
 from variants import VARIANTS, tabulate
 
 
-def test_every_family_of_the_issue_is_there() -> None:
+def test_every_family_is_registered() -> None:
     cells = [direction + cell for direction in ("", "bi") for cell in ("rnn", "gru", "lstm")]
     family = {f"ds-{cell}{form}" for cell in cells for form in ("", "-deep", "-wide")}
     published = {"kur-speech", "deepspeech-pytorch", "deepspeech-pytorch-v1", "mozilla-deepspeech"}
@@ -13,7 +13,7 @@ def test_every_family_of_the_issue_is_there() -> None:
     assert set(VARIANTS) == family | published | {"ds-gru-lookahead"}
 
 
-def test_a_name_taken_twice_is_refused_with_both_of_its_summaries() -> None:
+def test_a_duplicate_name_is_an_error_with_both_summaries() -> None:
     gru, lstm = VARIANTS["ds-gru"], VARIANTS["ds-lstm"]
     with pytest.raises(ValueError, match=r"'ds-gru' twice: '3 GRU layers.* and '3 GRU layers"):
         tabulate((gru, lstm, gru))

@@ -1,10 +1,15 @@
-"""Convolutions over time on a CPU: the numbers of torch's own, in two thirds of its time.
+"""Convolutions over time on a CPU: equal to torch's up to rounding, in two thirds of the time.
 
-Legend: B batch, T frames, C inputs, D outputs, K frames of the kernel, U output frames. A window is
-what the kernel sees at once, K C floats, one frame's after another's.
+Legend: B batch, T frames, C input channels, D output channels, K frames of the kernel, U output
+frames. A window is the input of one output frame: K C floats, frame after frame.
 
-Frames lie one after another in memory, so that windows overlap there and nothing is copied: each
-output is one row of a product of all windows with the weights, done by kernel.c.
+The frames of an utterance are contiguous in memory, so overlapping windows need no copy (im2col):
+
+    floats     [ frame 0 | frame 1 | frame 2 | frame 3 | frame 4 ]      C floats a frame
+    window 0   [------- size = K C ---------]
+    window 1                       [------- size = K C ---------]       step = stride C
+
+kernel.c multiplies this matrix of windows [U, K C], whose rows overlap, by the weights [K C, D].
 """
 
 from typing import Any, cast
@@ -18,10 +23,10 @@ from variants.ops import kernel
 
 
 def convolve(conv: nn.Conv1d, x_BTC: Tensor) -> Tensor:
-    """[B, T, C] to [B, U, D], as `conv` on ``x.transpose(1, 2)``, to rounding.
+    """[B, T, C] to [B, U, D]; equal to ``conv(x.transpose(1, 2)).transpose(1, 2)`` up to rounding.
 
-    T with the padding must hold a window. What kernel.c does not compute is left to torch, as in
-    variants.ops.recurrence; so are the gradients of the inputs.
+    T plus the padding must be at least one window. torch computes what the compiled kernel does not
+    support (see variants.ops.recurrence), and the gradient of the input.
     """
     if not kernel.computes(x_BTC):
         return cast(Tensor, conv(x_BTC.transpose(1, 2)).transpose(1, 2))
@@ -71,7 +76,7 @@ class _Convolution(torch.autograd.Function):
         )
         x_grad = None
         if ctx.needs_input_grad[0]:
-            left_over = (length - num_frames) % ctx.stride  # frames in no window
+            left_over = (length - num_frames) % ctx.stride  # frames at the end, in no window
             x_grad = F.conv_transpose1d(
                 grad_BUD.transpose(1, 2), weight_DCK, None, ctx.stride, ctx.padding, left_over
             ).transpose(1, 2)
@@ -80,7 +85,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _windows(padded_BTC: Tensor, weight_DCK: Tensor, stride: int) -> dict[str, int]:
-    """How many windows there are and where, in floats, as kernel.c counts."""
+    """The shape arguments of kernel.c: numbers of windows and, in floats, their size and step."""
     (num_rows, length, num_inputs), (num_channels, _, num_frames) = (
         padded_BTC.shape,
         weight_DCK.shape,

@@ -1,4 +1,4 @@
-"""Dropout, its draws cheap on a CPU."""
+"""Dropout with inexpensive random numbers on a CPU."""
 
 from typing import Any, cast
 
@@ -13,8 +13,8 @@ from variants.ops import kernel
 class Dropout(nn.Module):
     """Dropout (Srivastava et al. 2014), as `torch.nn.Dropout`.
 
-    On a CPU torch draws a number for each element, which took 5 % of a step; here one draw of 64
-    bits makes four, so that the share is within 1 / 65536 of `p`.
+    On a CPU torch draws a number for each element, which took 5 % of a training step. Here one
+    draw of 64 bits serves four elements, so the probability is `p` to the nearest 1 / 65536.
     """
 
     def __init__(self, p: float) -> None:
@@ -22,27 +22,28 @@ class Dropout(nn.Module):
         self.p = p
 
     def extra_repr(self) -> str:
-        """What print shows."""
+        """The arguments that ``print(module)`` shows."""
         return f"p={self.p}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """In training, zero a share `p` of the elements and divide the others by ``1 - p``."""
+        """In training zero each element with probability `p`, and divide the rest by ``1 - p``."""
         if not self.training or not self.p:
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        num_kept = max(1, round((1 - self.p) * 2**16))  # of 2^16 numbers
+        # A draw is a uniform int16. Of its 2^16 values the num_kept smallest keep an element.
+        num_kept = max(1, round((1 - self.p) * 2**16))
         fours = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draws = fours.view(torch.int16)[: x.numel()]
         if kernel.computes(x):
             return cast(Tensor, _Dropped.apply(x, draws, num_kept))
-        # At most the last one kept: one more may be 2^15, which 16 bits do not hold.
+        # <= the largest value that keeps, not < the next: that may be 2^15, no int16.
         kept = (draws <= num_kept - 1 - 2**15).view(x.shape)
         return x * kept.to(x.dtype).mul_(2**16 / num_kept)
 
 
 class _Dropped(torch.autograd.Function):
-    """By kernel.c: one pass each way, and nothing kept but the draws."""
+    """By kernel.c: one pass forward, one backward; only the draws are saved between them."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, draws: Tensor, num_kept: int) -> Tensor:

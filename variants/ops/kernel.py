@@ -1,4 +1,4 @@
-"""What of networks and their loss is compiled: the functions of kernel.c, called from Python.
+"""The compiled kernel: the functions of kernel.c, called from Python.
 
 Legend: M, N rows or columns, K inner size of a product, G gates, C and H inputs.
 """
@@ -23,13 +23,13 @@ _logger = logging.getLogger(__name__)
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The functions of kernel.c; None where it cannot be built, which is said once."""
+    """The functions of kernel.c; None if it cannot be built, with one warning."""
     try:
         loaded = kernel_build.load()
     except kernel_build.BuildError as error:
         _logger.warning(
-            "recurrences, convolutions, batch normalisation and CTC loss are computed by torch, "
-            "slower and not at the same cost for all cells: %s",
+            "torch computes recurrences, convolutions, batch normalisation and CTC loss, slower "
+            "than the compiled kernel and at costs that are not comparable between cells: %s",
             error,
         )
         return None
@@ -44,20 +44,20 @@ def library() -> ctypes.CDLL | None:
 
 
 def description() -> str:
-    """What computes recurrences on this machine's CPU: runs are alike in cost only where it is."""
+    """What computes recurrences on this CPU; costs are comparable only if it is the same."""
     return "torch" if library() is None else f"compiled for {kernel_build.target()}"
 
 
 def computes(x: Tensor) -> bool:
-    """True if kernel.c is used for `x`: on a CPU, in float32, and kernel.c could be built."""
-    here = x.device.type == "cpu" and x.dtype == torch.float32
-    free = _in_use.get() and not torch.is_autocast_enabled("cpu")
-    return here and free and library() is not None
+    """True if the compiled kernel supports `x`: CPU, float32, no autocast, built, not `unused`."""
+    is_supported = x.device.type == "cpu" and x.dtype == torch.float32
+    is_enabled = _in_use.get() and not torch.is_autocast_enabled("cpu")
+    return is_supported and is_enabled and library() is not None  # builds it only if needed
 
 
 @contextmanager
 def unused() -> Iterator[None]:
-    """Within, torch computes all itself: the baseline of measurements."""
+    """Within the block torch computes everything; for baselines and tests."""
     token = _in_use.set(False)
     try:
         yield
@@ -69,10 +69,10 @@ _in_use = ContextVar("kernel in use", default=True)
 
 
 def call(name: str, **arguments: Argument) -> None:
-    """The function `name` of kernel.c, its rows split among as many threads as torch has.
+    """Call the function `name` of kernel.c, its rows split among as many threads as torch uses.
 
     Raises:
-        ValueError: `arguments` are not those of `kernel_signatures.FUNCTIONS`.
+        ValueError: `arguments` differ from those of `kernel_signatures.FUNCTIONS`.
     """
     function = FUNCTIONS[name]
     try:
@@ -86,15 +86,16 @@ def call(name: str, **arguments: Argument) -> None:
         compute(0, num_rows, struct)
         return
     ends = [num_rows * part // num_threads for part in range(num_threads + 1)]
+    # ctypes releases the GIL. The loop waits for all threads, and raises what one of them raises.
     for _ in _pool(num_threads).map(lambda rows: compute(*rows, struct), pairwise(ends)):
         pass
 
 
 def pack(matrix_KN: Tensor) -> Packed:
-    """The right factor of products, laid out for them; `matrix_KN` may have any strides.
+    """`matrix_KN` in the memory layout of a product's right factor (see kernel.c); any strides.
 
     Raises:
-        ValueError: it is no float32 matrix on the CPU.
+        ValueError: not a float32 matrix on the CPU.
     """
     if matrix_KN.dim() != 2 or matrix_KN.dtype != torch.float32 or matrix_KN.device.type != "cpu":
         raise ValueError(
@@ -110,7 +111,7 @@ def pack(matrix_KN: Tensor) -> Packed:
 
 
 def product(left_MK: Tensor, right_KN: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """``left @ right + bias``; on AMD's cores at twice the speed of MKL, which gives them AVX2."""
+    """``left @ right + bias``; twice as fast as MKL on AMD CPUs, where MKL uses AVX2 only."""
     (num_rows, num_inner), num_columns = left_MK.shape, right_KN.shape[1]
     out_MN = left_MK.new_empty(num_rows, num_columns)
     call(
@@ -129,7 +130,8 @@ def product(left_MK: Tensor, right_KN: Tensor, bias_N: Tensor | None = None) -> 
 def weight_grads(
     grads_NG: Tensor, left_NC: Tensor, right_NH: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``grads.sum(0)``, ``grads.T @ left`` and ``grads.T @ right``, without a transposed copy."""
+    """``grads.sum(0)``, ``grads.T @ left`` and ``grads.T @ right`` without transposed copies;
+    the last is empty if `right` is None."""
     (num_frames, num_gates), num_left = grads_NG.shape, left_NC.shape[1]
     num_right = 0 if right_NH is None else right_NH.shape[1]
     sums_G = grads_NG.new_zeros(num_gates)
@@ -154,11 +156,11 @@ def weight_grads(
 def _loaded() -> ctypes.CDLL:
     loaded = library()
     if loaded is None:
-        raise RuntimeError("kernel.c is not built; ask `computes` before")
+        raise RuntimeError("kernel.c is not built; check `computes` before a call")
     return loaded
 
 
 @cache
 def _pool(num_threads: int) -> ThreadPoolExecutor:
-    """Threads that wait without spinning: another process may have their core meanwhile."""
+    """Threads that sleep while idle, unlike OpenMP's: other processes can use their cores."""
     return ThreadPoolExecutor(num_threads, thread_name_prefix="kernel")

@@ -1,8 +1,7 @@
-"""How kernel.c becomes a library: compiled for this CPU when first needed, in about a second, and
-kept in the user's cache.
+"""The build of kernel.c: compiled for this CPU at first use, in about a second, and cached.
 
-A library's file name holds a digest of all that decides what is in it (source, compiler and its
-version, flags, machine), so that none is out of date and different machines may share a cache.
+A library's file name contains a digest of everything that determines its code (source, compiler and
+version, flags, machine). So a cached library is never out of date, and machines can share a cache.
 """
 
 import ctypes
@@ -23,32 +22,32 @@ import torch
 
 SOURCE = Path(__file__).with_name("kernel.c")
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
-"""No -ffast-math: what is not finite must stay so, or nobody would see a run diverge."""
+"""Without -ffast-math, which assumes finite numbers: a diverging run must be detected."""
 ARCHITECTURES = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
-"""By torch's name of the CPU's capability, which ATEN_CPU_CAPABILITY=avx2 or =default lowers; other
-CPUs get the compiler's default. Not -march=native, whose meaning is not in the digest."""
+"""By torch's name for the CPU's capability, which ATEN_CPU_CAPABILITY=avx2 or =default lowers; the
+compiler's default for other CPUs. Not -march=native: its meaning would not be in the digest."""
 FLAGS_VARIABLE = "BENCH_KERNEL_FLAGS"
-"""More compiler flags, such as ``-fsanitize=address,undefined``. Not CFLAGS: environments set those
-for everything, and speed would depend on them."""
+"""Environment variable with additional compiler flags, such as ``-fsanitize=address,undefined``.
+CFLAGS is ignored: it is often set for other programs, and would change the speed."""
 COMPILERS = ("cc", "gcc", "clang")
 BUILD_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
 
 class BuildError(Exception):
-    """kernel.c cannot be compiled or loaded here; the message says why, in one line."""
+    """kernel.c cannot be compiled or loaded on this machine; the message has one line."""
 
 
 def target() -> str:
-    """What is compiled for: the CPU's vector instructions, and the user's own flags."""
+    """The vector instructions compiled for, and the user's additional flags."""
     return " ".join((torch.backends.cpu.get_cpu_capability(), *_extra_flags()))
 
 
 def load() -> ctypes.CDLL:
-    """The library: from the cache, else compiled.
+    """The library, from the cache or compiled.
 
-    One process compiles, others wait for it. Where the cache cannot be written, each process
-    compiles for itself in a temporary folder, which is gone when this returns.
+    One process compiles while others wait. If the cache cannot be written, each process compiles
+    in a temporary folder, which is removed before this returns.
 
     Raises:
         BuildError: there is no compiler, or it fails.
@@ -56,23 +55,23 @@ def load() -> ctypes.CDLL:
     try:
         compiler = _compiler()
         flags = [*FLAGS, *_architecture(), *_extra_flags()]
-        kept = _cache_folder() / f"{SOURCE.stem}-{_digest(compiler, flags)}.so"
+        cached = _cache_folder() / f"{SOURCE.stem}-{_digest(compiler, flags)}.so"
         with suppress(OSError):
-            return ctypes.CDLL(str(kept))
-        with _only_builder(kept.with_name("lock")):
-            with suppress(OSError):
-                return ctypes.CDLL(str(kept))
-            return _compile([*compiler, *flags, str(SOURCE)], kept)
+            return ctypes.CDLL(str(cached))
+        with _build_lock(cached.with_name("lock")):
+            with suppress(OSError):  # another process has compiled it meanwhile
+                return ctypes.CDLL(str(cached))
+            return _compile([*compiler, *flags, str(SOURCE)], cached)
     except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if "error" in line.lower()]
-        reason = said[0] if said else str(error)
+        errors = [line for line in error.stderr.splitlines() if "error" in line.lower()]
+        reason = errors[0] if errors else str(error)
         raise BuildError(f"{SOURCE.name} could not be built: {reason}") from error
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise BuildError(f"{SOURCE.name} could not be built: {error}") from error
 
 
 def _digest(compiler: Sequence[str], flags: Sequence[str]) -> str:
-    """Of all that decides what the compiled library holds."""
+    """Digest of everything that determines the code of the library."""
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, text=True, timeout=BUILD_SECONDS
     ).stdout
@@ -80,31 +79,31 @@ def _digest(compiler: Sequence[str], flags: Sequence[str]) -> str:
     return sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _compile(command: Sequence[str], kept: Path) -> ctypes.CDLL:
-    """The library that `command` makes, and a copy of it at `kept` if that can be written."""
+def _compile(command: Sequence[str], cached: Path) -> ctypes.CDLL:
+    """The library built by `command`; it is copied to `cached` if possible."""
     with TemporaryDirectory(prefix="deepspeech-bench-") as folder:
-        made = Path(folder, kept.name)
+        built = Path(folder, cached.name)
         subprocess.run(
-            [*command, "-o", str(made)],
+            [*command, "-o", str(built)],
             check=True,
             capture_output=True,
             text=True,
             timeout=BUILD_SECONDS,
         )
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}.tmp")
+        partial = cached.with_name(f"{cached.name}.{os.getpid()}.tmp")
         try:
-            shutil.copyfile(made, partial)
-            partial.replace(kept)  # others see the whole file or none
+            shutil.copyfile(built, partial)
+            partial.replace(cached)  # atomic
         except OSError:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-        # It stays in memory once its file is gone.
-        return ctypes.CDLL(str(made))
+        # A loaded library stays usable after its file is deleted.
+        return ctypes.CDLL(str(built))
 
 
 @contextmanager
-def _only_builder(lock: Path) -> Iterator[None]:
-    """No other process is within this at once; where `lock` cannot be had, all are let in."""
+def _build_lock(lock: Path) -> Iterator[None]:
+    """At most one process is inside the block, unless `lock` cannot be created or locked."""
     with suppress(OSError):
         lock.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -114,7 +113,7 @@ def _only_builder(lock: Path) -> Iterator[None]:
         return
     with handle:
         deadline = time.monotonic() + BUILD_SECONDS
-        while time.monotonic() < deadline:  # a holder may have been stopped (SIGSTOP)
+        while time.monotonic() < deadline:  # bounded, as the holder may be suspended
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -126,8 +125,8 @@ def _only_builder(lock: Path) -> Iterator[None]:
 
 
 def _cache_folder() -> Path:
-    """Below the cache of `bench.core.paths.cache_root`, by the same rule; a user without a home
-    folder gets one that cannot be written."""
+    """A folder in the cache, by the rule of `bench.core.paths.cache_root`; without a home folder a
+    path that cannot be written."""
     if given := os.environ.get("BENCH_CACHE"):
         return Path(given).absolute() / "kernel"
     try:
@@ -138,7 +137,7 @@ def _cache_folder() -> Path:
 
 
 def _compiler() -> list[str]:
-    """The user's choice, else what is on the path."""
+    """The command of CC, else the first compiler on the path."""
     chosen = shlex.split(os.environ.get("CC", ""))
     found = chosen or list(filter(None, map(shutil.which, COMPILERS)))[:1]
     if not found:

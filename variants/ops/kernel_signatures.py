@@ -1,7 +1,8 @@
-"""What each function of kernel.c is called with, and the check of it: C reads and writes where it
-is told to, so whatever is passed is compared with its shape first.
+"""The arguments of each function of kernel.c, and their validation.
 
-Legend: as in kernel.c. Shapes are written in letters: "B T 3H" is [B, T, 3 H].
+C does not check bounds, so every argument is checked for type, shape and memory layout first.
+
+Legend: as in kernel.c. Shapes are written with its letters: "B T 3H" is [B, T, 3 H].
 """
 
 import ctypes
@@ -17,7 +18,7 @@ from torch import Tensor
 
 
 class Packed(NamedTuple):
-    """The right factor [K, N] of a product, laid out for it by `variants.ops.kernel.pack`."""
+    """The right factor [K, N] of a product, in the memory layout of `variants.ops.kernel.pack`."""
 
     values: Tensor
     num_inner: int
@@ -30,23 +31,22 @@ Numbers = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Array:
-    """An argument that points to memory: contiguous, on the CPU, with as many elements as `shape`
-    has."""
+    """A pointer argument: a contiguous tensor on the CPU with as many elements as `shape` has."""
 
     shape: str
     dtype: torch.dtype = torch.float32
     optional: bool = False
-    """May be None, a null pointer."""
+    """None is allowed, a null pointer in C."""
     packed: bool = False
-    """The right factor of a product; `shape` is that of the matrix."""
+    """The right factor of a product; `shape` is that of the matrix before packing."""
     below: str = ""
-    """Elements are offsets: at least 0, and below this size."""
+    """If given, elements are indices: at least 0, and below this size."""
 
     def address(self, value: Argument, numbers: Numbers) -> int | None:
-        """Where `value` begins.
+        """The address of `value`'s first element.
 
         Raises:
-            ValueError: it is not what the function reads or writes.
+            ValueError: wrong type, device, memory layout, number of elements or range.
         """
         if value is None and self.optional:
             return None
@@ -75,10 +75,10 @@ class Array:
 
 
 class Function:
-    """A function of kernel.c: the fields of its struct, in order.
+    """A function of kernel.c: the fields of its struct of arguments, in order.
 
-    The integers come first, and the first of them counts the rows that are split among threads.
-    `rule` says whether the integers fit together; none may be negative.
+    The integers come first; the first of them is the number of rows that are split among threads.
+    `rule` tests the integers for consistency; none may be negative.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class Function:
         )
 
     def fill(self, arguments: Mapping[str, Argument]) -> ctypes.Structure:
-        """The struct for a call. Its tensors must be kept as long as it is used.
+        """The struct for a call. It does not keep the tensors alive: the caller must.
 
         Raises:
-            ValueError: an argument is missing, unknown, or not of its type, shape and place.
+            ValueError: an argument is missing, unknown, or has the wrong type, shape or device.
         """
         if arguments.keys() != {*self.integers, *self.arrays}:
             wanted = " ".join((*self.integers, *self.arrays))
@@ -116,7 +116,7 @@ class Function:
                 raise ValueError(f"{name} must be an integer of 0 or more, got {value!r}")
             numbers[name] = value
         if not self._rule(numbers):
-            raise ValueError(f"integers do not fit together: {numbers}")
+            raise ValueError(f"integers are inconsistent: {numbers}")
         filled: dict[str, int | None] = {**numbers}
         for name, array in self.arrays.items():
             try:
@@ -135,7 +135,7 @@ def _described(value: Argument) -> str:
 
 
 def _size(token: str, numbers: Numbers) -> int:
-    """Such as "T", "3H", "U+1", "2L+2", "B*U", "5"."""
+    """The value of a token such as "T", "3H", "U+1", "2L+2", "B*U" or "5"."""
     parts = _parsed(token)
     return prod(factor * (numbers[name] if name else 1) + more for factor, name, more in parts)
 
@@ -147,7 +147,7 @@ def _parsed(token: str) -> tuple[tuple[int, str, int], ...]:
 
 
 def _windows_lie_within(numbers: Numbers) -> bool:
-    """The last window of a convolution ends in its utterance."""
+    """True if the last window of a convolution ends within its utterance."""
     n = numbers
     return not n["U"] or (n["U"] - 1) * n["step"] + n["size"] <= n["length"]
 
@@ -285,4 +285,4 @@ FUNCTIONS = {
         grads=Array("B U V", optional=True),
     ),
 }
-"""Every exported function but `pack` and `packed_size`; tests compare them with kernel.c."""
+"""All exported functions except `pack` and `packed_size`; tests compare them with kernel.c."""

@@ -1,7 +1,7 @@
-"""Normalisations whose statistics skip the padding.
+"""Normalisations whose statistics exclude the padding.
 
-Legend: B batch, T frames, R rows of an utterance (its frames, or the bins of all of them), C
-channels, N rows of all utterances; ``lens_B`` int64.
+Legend: B batch, T frames, C channels; ``lens_B`` int64. A position is a frame, or a bin of a frame
+after 2-D convolutions: R positions of an utterance, N = B R of all.
 """
 
 import math
@@ -19,10 +19,10 @@ Norm = Literal["batch", "layer", "none"]
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation over the last axis of [B, T, …, C], whose statistics skip the padding.
+    """Batch normalisation of the channels of [B, T, …, C], with statistics of valid frames only.
 
-    Otherwise as torch's: biased variance to normalise, unbiased one kept, momentum 0.1. Statistics
-    are float32 under autocast too.
+    Otherwise as torch's: the biased variance normalises, the unbiased one enters the running
+    statistics with momentum 0.1. Statistics are float32, under autocast too.
     """
 
     running_mean: Tensor
@@ -37,18 +37,19 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(num_channels))
 
     def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
-        """Normalise, by the batch in training and by the running statistics in evaluation."""
+        """Normalise with statistics of the batch in training, with running ones in evaluation."""
         wide = x.float()
         with _without_autocast(x.device):
             if self.training:
-                return self._by_the_batch(wide, lens_B).to(x.dtype)
-            return self._by_the_past(wide).to(x.dtype)
+                return self._by_batch_statistics(wide, lens_B).to(x.dtype)
+            return self._by_running_statistics(wide).to(x.dtype)
 
-    def _by_the_batch(self, x: Tensor, lens_B: Tensor) -> Tensor:
-        normalized = _ByKernel if kernel.computes(x) else _ByTorch
+    def _by_batch_statistics(self, x: Tensor, lens_B: Tensor) -> Tensor:
+        normalized = _KernelBatchNorm if kernel.computes(x) else _TorchBatchNorm
         x_BRC = x.flatten(1, -2)
-        own_B = (lens_B * math.prod(x.shape[2:-1])).clamp(max=x_BRC.shape[1])
-        out = normalized.apply(x_BRC, own_B, self.weight, self.bias, self.eps)
+        # Valid positions of each utterance.
+        counts_B = (lens_B * math.prod(x.shape[2:-1])).clamp(max=x_BRC.shape[1])
+        out = normalized.apply(x_BRC, counts_B, self.weight, self.bias, self.eps)
         y_BRC, mean, var, count = cast(tuple[Tensor, Tensor, Tensor, Tensor], out)
         with torch.no_grad():
             unbiased = var * count / (count - 1).clamp(min=1)
@@ -56,7 +57,7 @@ class MaskedBatchNorm(nn.Module):
             self.running_var.lerp_(unbiased, self.momentum)
         return y_BRC.view(x.shape)
 
-    def _by_the_past(self, x: Tensor) -> Tensor:
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
         gain = self.weight * torch.rsqrt(self.running_var + self.eps)
         if kernel.computes(x) and not torch.is_grad_enabled():
             return _normalized(x.contiguous(), self.running_mean, gain, self.bias)
@@ -64,24 +65,28 @@ class MaskedBatchNorm(nn.Module):
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Statistics stay float32; the meta device, on which networks are counted, has no autocast."""
+    """Keep statistics float32. The meta device, used to count multiply-adds, has no autocast."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-class _ByTorch(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) * weight + bias, and mean, var, count of what they are taken of:
-    of x [B, R, C] the first `own` rows of each utterance.
+class _TorchBatchNorm(torch.autograd.Function):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, and mean, var and count of valid positions.
 
-    Written out because autograd's own way through it takes four times as long on a CPU. Sums over
-    a mask are products with it: no boolean index, which would make a GPU wait.
+    x is [B, R, C]. With a custom backward pass, since autograd's takes four times as long on a CPU.
+    Sums over valid positions are products with a mask: a boolean index would synchronise a GPU.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x_BRC: Tensor, own_B: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float
+        ctx: FunctionCtx,
+        x_BRC: Tensor,
+        counts_B: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        eps: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_NC = x_BRC.flatten(0, 1)
-        mask_N = frame_mask(own_B, x_BRC.shape[1]).to(x_BRC.dtype).flatten()
+        mask_N = frame_mask(counts_B, x_BRC.shape[1]).to(x_BRC.dtype).flatten()
         count = mask_N.sum().clamp(min=1)
         mean_C = mask_N @ x_NC / count
         centred_NC = x_NC - mean_C
@@ -100,39 +105,45 @@ class _ByTorch(torch.autograd.Function):
         centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
         grad_NC = grad_BRC.flatten(0, 1)
         sum_C, product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
-        # What goes through mean and variance, to the rows that they are taken of.
+        # With x̂ = (x - mean) / σ, dy/dx through mean and variance reaches valid positions only:
+        # x_grad = weight / σ · (grad - mask · (Σ grad + x̂ Σ grad x̂) / count)
         slope_C = inverse_C.square() * product_C / count
         shared_NC = torch.addcmul(sum_C / count, centred_NC, slope_C).mul_(mask_N[:, None])
         x_grad_NC = torch.sub(grad_NC, shared_NC, out=shared_NC).mul_(weight_C * inverse_C)
         return x_grad_NC.view(grad_BRC.shape), None, product_C * inverse_C, sum_C, None
 
 
-class _ByKernel(torch.autograd.Function):
-    """The same by kernel.c, in about half of the time: two passes over x forward, two backward."""
+class _KernelBatchNorm(torch.autograd.Function):
+    """_TorchBatchNorm by kernel.c, in about half the time: two passes over x forward, two back."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x_BRC: Tensor, own_B: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float
+        ctx: FunctionCtx,
+        x_BRC: Tensor,
+        counts_B: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        eps: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_BRC = x_BRC.contiguous()
-        num_rows, num_places, num_channels = x_BRC.shape
+        num_rows, num_positions, num_channels = x_BRC.shape
         mean_C, squares_C = x_BRC.new_empty(2, num_channels)
         kernel.call(
             "moments",
             B=num_rows,
-            R=num_places,
+            R=num_positions,
             C=num_channels,
-            lens=own_B,
+            lens=counts_B,
             x=x_BRC,
             mean=mean_C,
             squares=squares_C,
         )
-        count = own_B.sum().clamp(min=1)
+        count = counts_B.sum().clamp(min=1)
         var_C = squares_C / count
         inverse_C = torch.rsqrt(var_C + eps)
         gain_C = weight_C * inverse_C
         y_BRC = _normalized(x_BRC, mean_C, gain_C, bias_C)
-        ctx.save_for_backward(x_BRC, own_B, mean_C, inverse_C, gain_C, count)
+        ctx.save_for_backward(x_BRC, counts_B, mean_C, inverse_C, gain_C, count)
         ctx.mark_non_differentiable(mean_C, var_C, count)
         return y_BRC, mean_C, var_C, count
 
@@ -141,13 +152,13 @@ class _ByKernel(torch.autograd.Function):
     def backward(
         ctx: Any, grad_BRC: Tensor, *_: Tensor
     ) -> tuple[Tensor, None, Tensor, Tensor, None]:
-        x_BRC, own_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
+        x_BRC, counts_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
         grad_BRC = grad_BRC.contiguous()
-        num_rows, num_places, num_channels = x_BRC.shape
+        num_rows, num_positions, num_channels = x_BRC.shape
         sum_C, product_C = x_BRC.new_empty(2, num_channels)
         kernel.call(
             "normalize_sums",
-            N=num_rows * num_places,
+            N=num_rows * num_positions,
             C=num_channels,
             grads=grad_BRC,
             x=x_BRC,
@@ -160,9 +171,9 @@ class _ByKernel(torch.autograd.Function):
         kernel.call(
             "normalize_backward",
             B=num_rows,
-            R=num_places,
+            R=num_positions,
             C=num_channels,
-            lens=own_B,
+            lens=counts_B,
             grads=grad_BRC,
             x=x_BRC,
             mean=mean_C,
@@ -175,7 +186,7 @@ class _ByKernel(torch.autograd.Function):
 
 
 def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:
-    """(x - mean) * gain + bias, by kernel.c; no gradients."""
+    """(x - mean) * gain + bias, by kernel.c, without gradients."""
     y, num_rows = torch.empty_like(x), math.prod(x.shape[:-1])
     kernel.call(
         "normalize", N=num_rows, C=x.shape[-1], x=x, mean=mean_C, gain=gain_C, bias=bias_C, y=y
@@ -184,7 +195,7 @@ def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Te
 
 
 class Normalization(nn.Module):
-    """The normalisation `kind` of the last axis of [B, T, …, C]; "none" hands the input on."""
+    """The normalisation `kind` of the channels of [B, T, …, C]; "none" returns its input."""
 
     def __init__(self, kind: Norm, num_channels: int) -> None:
         super().__init__()
@@ -192,7 +203,7 @@ class Normalization(nn.Module):
         self.layer = nn.LayerNorm(num_channels) if kind == "layer" else None
 
     def forward(self, x: Tensor, lens_B: Tensor) -> Tensor:
-        """Normalise over the frames of the batch, or each frame by itself."""
+        """Normalise over the frames of the batch ("batch"), or within each position ("layer")."""
         if self.batch is not None:
             x = self.batch(x, lens_B)
         if self.layer is not None:

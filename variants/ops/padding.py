@@ -1,6 +1,7 @@
-"""What frames of a batch are an utterance's own, and what is padding.
+"""Masks and operations that separate valid frames from padding.
 
-Legend: B batch, T frames, C channels; ``lens_B`` int64. An utterance lies at the start of its row.
+Legend: B batch, T frames, C channels; ``lens_B`` int64. Each utterance starts at the first frame of
+its row and is followed by padding.
 """
 
 import torch
@@ -8,21 +9,21 @@ from torch import Tensor
 
 
 def frame_mask(lens_B: Tensor, num_frames: int) -> Tensor:
-    """True [B, T] on the frames of each utterance."""
+    """[B, T], True for valid frames."""
     return torch.arange(num_frames, device=lens_B.device) < lens_B[:, None]
 
 
 def zero_padding(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-    """`x` with zeros past each length, whatever was there (NaN too)."""
+    """`x` with the padding set to zero, even where it is NaN."""
     return x_BTC.masked_fill(~frame_mask(lens_B, x_BTC.shape[1])[..., None], 0.0)
 
 
 def reverse_by_length(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-    """`x` with the frames of each utterance in reverse order; its padding stays where it is."""
+    """`x` with the valid frames of each utterance reversed; the padding stays in place."""
     num_rows, num_frames, _ = x_BTC.shape
     time_T = torch.arange(num_frames, device=x_BTC.device)
     source_BT = torch.where(time_T < lens_B[:, None], lens_B[:, None] - 1 - time_T, time_T)
     row_B1 = torch.arange(num_rows, device=x_BTC.device)[:, None]
-    # Whole rows of a flat table: on a CPU 5 to 15 times as fast as gather over an expanded index.
+    # index_select of whole frames is 5 to 15 times as fast on a CPU as gather by an expanded index.
     flat = x_BTC.flatten(0, 1).index_select(0, (row_B1 * num_frames + source_BT).flatten())
     return flat.view_as(x_BTC)

@@ -1,12 +1,16 @@
-"""Recurrences on a CPU: the numbers of torch's own cells, trained faster, all cells by one kernel.
+"""Recurrences on a CPU: equal to torch's cells up to rounding, faster to train, all by one kernel.
 
 Legend: B batch, T frames, N frames of all rows, C inputs, H width, G gates times H.
 
-On a CPU `torch.nn.GRU` and `torch.nn.RNN` record every frame for autograd and add a weight gradient
-of full size at each, while `torch.nn.LSTM` has a kernel of oneDNN's: compared like that, cells
-would differ by what is wrapped around them. Here each is a loop in C (kernel.c) over the frames,
-left with what depends on the frame before; inputs and weight gradients are large products before
-and after it. CUDA has cuDNN for all three, which is left to do its work.
+On a CPU `torch.nn.GRU` and `torch.nn.RNN` record every frame for autograd and add a full weight
+gradient at each, while `torch.nn.LSTM` has a kernel of oneDNN: a comparison of their costs would
+compare implementations, not cells. Here all cells have the same structure:
+
+    gates = x W_ih + b        one large product over all frames
+    for each frame in C       only what depends on the previous frame: h W_hh and the activations
+    weight gradients          large products over all frames
+
+On CUDA, cuDNN computes all three.
 """
 
 from typing import Any, cast
@@ -21,46 +25,48 @@ from variants.ops.kernel_signatures import Argument
 
 
 def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
-    """Outputs [B, T, H] of a cell of one layer and direction that begins at zero.
+    """Outputs [B, T, H] of a cell with one layer and direction, from an initial state of zero.
 
-    As ``cell(x_BTC)[0]``, to rounding, and in autocast's precision under autocast. What kernel.c
-    does not compute is left to torch: other devices and precisions, an empty batch, and everything
-    where there is no C compiler.
+    Equal to ``cell(x_BTC)[0]`` up to rounding; under autocast in its precision. torch computes what
+    the compiled kernel does not support: other devices and precisions, empty batches, and
+    everything if there is no C compiler.
     """
-    # By name: the cell's flat list of them may be stale after torch.func.functional_call.
+    # By name, since cell._flat_weights may be stale within torch.func.functional_call.
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = [cast(Tensor, getattr(cell, name)) for name in names]
     if x_BTC.numel() and kernel.computes(x_BTC):
         return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
     kind = x_BTC.device.type
-    if kind == "meta":  # there operations are counted, by hooks of modules
+    if kind == "meta":  # multiply-adds are counted there, by hooks of the cell
         return cast(Tensor, cell(x_BTC)[0])
     if not torch.is_autocast_enabled(kind):
         return _by_torch(cell, x_BTC, weights)
     precision = torch.get_autocast_dtype(kind)
     with torch.autocast(kind, enabled=False):
-        rough = _side_by_side(weights, precision)
-        return _by_torch(cell, x_BTC.to(precision), rough)
+        converted = _contiguous_weights(weights, precision)
+        return _by_torch(cell, x_BTC.to(precision), converted)
 
 
-def _side_by_side(weights: list[Tensor], precision: torch.dtype) -> list[Tensor]:
-    """Weights in `precision` in one block, as cuDNN wants them; it counts on room for biases even
-    where there are none."""
-    room = [weights[0].new_zeros(2 * len(weights[0]))] if len(weights) == 2 else []
-    block = torch.cat([weight.flatten() for weight in weights + room]).to(precision)
-    parts = torch.split(block, [weight.numel() for weight in weights + room])
+def _contiguous_weights(weights: list[Tensor], precision: torch.dtype) -> list[Tensor]:
+    """Weights in `precision` in one block of memory, as cuDNN expects.
+
+    cuDNN's block has space for biases even if the cell has none.
+    """
+    bias_space = [weights[0].new_zeros(2 * len(weights[0]))] if len(weights) == 2 else []
+    block = torch.cat([weight.flatten() for weight in weights + bias_space]).to(precision)
+    parts = torch.split(block, [weight.numel() for weight in weights + bias_space])
     return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=False)]
 
 
 def _by_torch(cell: nn.RNNBase, x_BTC: Tensor, weights: list[Tensor]) -> Tensor:
-    """Outputs in the precision of input and weights."""
-    first = x_BTC.new_zeros(1, len(x_BTC), cell.hidden_size)
-    # A backward pass is possible in evaluation too, which cuDNN has to hear of beforehand.
+    """Outputs computed by torch, in the precision of input and weights."""
+    initial = x_BTC.new_zeros(1, len(x_BTC), cell.hidden_size)
+    # The argument `train` of cuDNN: gradients may be needed in evaluation too.
     options = (cell.bias, 1, 0.0, torch.is_grad_enabled(), False, True)
     if cell.mode == "LSTM":
-        return torch.lstm(x_BTC, (first, first), weights, *options)[0]
+        return torch.lstm(x_BTC, (initial, initial), weights, *options)[0]
     runs = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
-    return runs[cell.mode](x_BTC, first, weights, *options)[0]
+    return runs[cell.mode](x_BTC, initial, weights, *options)[0]
 
 
 class _Recurrence(torch.autograd.Function):
@@ -78,7 +84,9 @@ class _Recurrence(torch.autograd.Function):
         new_gate_bias_H = weight_hh_GH.new_zeros(weight_hh_GH.shape[1])
         if bias_ih_G is not None and bias_hh_G is not None:
             bias_G = bias_ih_G + bias_hh_G
-            if mode == "GRU":  # the new state's bias of the second kind lies within the reset
+            # n = tanh(W x + b_in + r * (U h + b_hn)): b_hn is multiplied by the reset gate r, so
+            # for a GRU's new gate it cannot be added to the bias of the inputs.
+            if mode == "GRU":
                 new_gate_bias_H = bias_hh_G[-len(new_gate_bias_H) :].contiguous()
                 bias_G[-len(new_gate_bias_H) :] -= new_gate_bias_H
         gates_NG = kernel.product(x_BTC.flatten(0, 1), weight_ih_GC.t(), bias_G)
@@ -100,7 +108,7 @@ class _Recurrence(torch.autograd.Function):
         if new_grads_BTH is None:
             sum_G, weight_ih_grad, weight_hh_grad = kernel.weight_grads(grads_NG, x_NC, before_NH)
             input_sum_G = sum_G
-        else:  # the input enters n outside the reset
+        else:  # in the new gate, r scales the gradient of U h + b_hn but not that of W x + b_in
             sum_G, weight_hh_grad, _ = kernel.weight_grads(grads_NG, before_NH)
             grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
             input_sum_G, weight_ih_grad, _ = kernel.weight_grads(grads_NG, x_NC)
@@ -114,7 +122,8 @@ class _Recurrence(torch.autograd.Function):
 def _run(
     mode: str, gates_BTG: Tensor, weight_hh_GH: Tensor, new_gate_bias_H: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """States [B, T, H] of inputs `gates`, which are overwritten, and what `_run_back` needs too."""
+    """States [B, T, H] from gate inputs `gates_BTG`, which are overwritten, and the other tensors
+    that `_run_back` needs."""
     num_rows, num_frames, num_gates = gates_BTG.shape
     width = weight_hh_GH.shape[1]
     states_BTH, other_BTH = gates_BTG.new_empty(2, num_rows, num_frames, width)
@@ -142,8 +151,7 @@ def _run(
 def _run_back(
     mode: str, grad_BTH: Tensor, weight_hh_GH: Tensor, states_BTH: Tensor, others: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients [B, T, G] of what the products with the state are part of; for a GRU also those of
-    the new gate's argument."""
+    """Gradients [B, T, G] of h W_hh; for a GRU also those of the new gate's argument [B, T, H]."""
     num_rows, num_frames, width = grad_BTH.shape
     grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(weight_hh_GH))
     scratch_BH, carry_BH = grad_BTH.new_empty(2, num_rows, width)

@@ -26,6 +26,7 @@ from bench.runs.record import (
     DIFF,
     ENVIRONMENT,
     METRICS,
+    ORIGINS,
     RUN,
     SCORES_SCHEMA,
     SUMMARY,
@@ -104,7 +105,7 @@ def _send_opening(
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
     store.log_params(copy, flatten(read_json(folder / CONFIG)))
-    _send_files(folder, (CONFIG, ENVIRONMENT, DIFF), run_id, store)
+    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
         cursor = replace(cursor, metrics_bytes=0)

@@ -1,4 +1,4 @@
-"""Convolutions over time against torch's own, in double precision."""
+"""Convolutions over time against torch's in double precision."""
 
 from copy import deepcopy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.ops import kernel
 from variants.ops.convolution import convolve
 
@@ -18,7 +18,7 @@ SHAPES = [
     pytest.param((2, 5, 3, 4, 9, 3, 4), id="window-larger-than-the-utterance"),
     pytest.param((0, 5, 3, 4, 3, 1, 1), id="no-rows"),
 ]
-"""Rows, frames, inputs, outputs, kernel, stride, padding."""
+"""Rows, frames, input channels, output channels, kernel, stride, padding."""
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,11 +1,11 @@
-"""Dropout: its share, its mean, its gradient."""
+"""Dropout: probability, mean and gradient."""
 
 from contextlib import nullcontext
 
 import pytest
 import torch
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.ops import kernel
 from variants.ops.dropout import Dropout
 
@@ -32,7 +32,7 @@ def test_dropout_zeros_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
     assert torch.equal(dropout(x), y)
 
 
-def test_dropout_outside_training_or_of_nothing_hands_on() -> None:
+def test_dropout_in_evaluation_or_with_probability_zero_returns_its_input() -> None:
     x = torch.ones(3, 5)
     assert Dropout(0.5).eval()(x) is x
     assert Dropout(0.0)(x) is x

@@ -1,4 +1,4 @@
-"""The compiled products, and the check of what is passed to C."""
+"""The compiled products, and the validation of arguments."""
 
 import re
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.ops import kernel, kernel_build
 from variants.ops.kernel_signatures import FUNCTIONS, Packed
 
 SHAPES = [(1, 1, 1), (7, 5, 31), (30, 64, 33), (0, 4, 5), (13, 0, 5), (250, 9, 40), (25, 700, 64)]
-"""The last two hold more than one block of rows, or of the inner size."""
+"""The last two have more than one block of rows, or of the inner size."""
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -132,7 +132,7 @@ def test_a_window_beyond_its_utterance_is_refused() -> None:
         "inputs": torch.zeros(1, 10), "weight": kernel.pack(torch.zeros(5, 2)), "bias": None,
         "out": torch.empty(1, 3, 2),
     }  # fmt: skip
-    with pytest.raises(ValueError, match="integers do not fit together"):
+    with pytest.raises(ValueError, match="integers are inconsistent"):
         kernel.call("convolve", **windows, **arrays)
     kernel.call(
         "convolve", **{**windows, "size": 4}, **{**arrays, "weight": kernel.pack(torch.zeros(4, 2))}

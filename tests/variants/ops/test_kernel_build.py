@@ -1,4 +1,4 @@
-"""How kernel.c is compiled, kept, and done without."""
+"""The build of kernel.c, its cache, and machines without a compiler."""
 
 import logging
 import os
@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a library is kept that nobody has built yet, of a source that is compiled in no time;
-    temporary folders are in ``tmp``."""
+    """An empty cache for a short source that compiles fast; temporary folders are in ``tmp``."""
     monkeypatch.setattr(kernel_build, "SOURCE", tmp_path / "kernel.c")
     kernel_build.SOURCE.write_text("int anything;")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
@@ -38,7 +37,7 @@ def built(cache: Path) -> list[Path]:
 
 
 def compiler(path: Path, version: str) -> str:
-    """A compiler that says its version and counts its runs in ``runs``."""
+    """A compiler that prints its version and records each run in ``runs``."""
     path.write_text(
         f'#!/bin/sh\nif [ "$1" = --version ]; then echo {version}; exit; fi\n'
         f'echo run >> {path.parent}/runs\nexec cc "$@"\n'
@@ -163,7 +162,7 @@ KERNEL_TESTS = [
 def test_every_test_of_the_kernel_holds_for_other_builds(
     capability: str | None, flags: str, tmp_path: Path
 ) -> None:
-    """Each compares with torch in double precision, to a tolerance; a finding ends the process."""
+    """The tests compare with torch in double precision; a sanitizer's finding ends the process."""
     env = {**os.environ, "BENCH_TEST_CACHE": str(tmp_path), "BENCH_KERNEL_FLAGS": flags}
     if capability is not None:
         env["ATEN_CPU_CAPABILITY"] = capability

@@ -1,4 +1,4 @@
-"""Normalisations against torch's own on the frames that count."""
+"""Normalisations against torch's on the valid frames."""
 
 from contextlib import nullcontext
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.ops import kernel
 from variants.ops.normalization import MaskedBatchNorm, Normalization
 from variants.ops.padding import frame_mask
@@ -15,7 +15,7 @@ LENS = torch.tensor([9, 4, 7])
 
 
 def padded(*shape: int) -> Tensor:
-    """Random [3, 9, *shape] with large values in the padding of LENS."""
+    """Random [3, 9, *shape] with large values in the padding after LENS."""
     x = torch.randn(3, 9, *shape, generator=torch.Generator().manual_seed(0))
     x[~frame_mask(LENS, 9)] = 1e3
     return x
@@ -61,7 +61,7 @@ BY_KERNEL = pytest.mark.parametrize("by_kernel", [True, False], ids=["kernel", "
 def test_batch_norm_of_long_batches_with_a_large_mean(
     shape: tuple[int, ...], by_kernel: bool
 ) -> None:
-    """More rows and channels than a block of the kernel; against torch's in double precision."""
+    """More rows and channels than one block of the kernel; against torch in double precision."""
     ours, exact = MaskedBatchNorm(shape[-1]), nn.BatchNorm1d(shape[-1]).double()
     x = torch.randn(shape).add(100).requires_grad_()
     wide = x.detach().double().requires_grad_()
@@ -111,8 +111,8 @@ def test_threads_change_no_bit_of_a_batch_norm() -> None:
     assert all(map(torch.equal, numbers(1), numbers(3)))
 
 
-def test_batch_norm_hands_gradients_of_the_padding_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They go through mean and variance to the frames that count: checked by finite differences."""
+def test_batch_norm_propagates_gradients_of_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients through mean and variance to the valid frames, against finite differences."""
     monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)  # which need 64 bits
     norm, lens = MaskedBatchNorm(2).double(), torch.tensor([3, 2])
     x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The compiled recurrences against torch's own cells, in values and in gradients."""
+"""The compiled recurrences against torch's cells: outputs and gradients."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.arithmetic import threads
+from bench.costs.timings import threads
 from variants.layers import CELLS, Cell
 from variants.ops.recurrence import recur
 
 SHAPES = [(3, 17, 5), (1, 1, 5), (1, 4, 5), (4, 2, 5), (13, 3, 5), (29, 6, 40)]
-"""Rows, frames, inputs: fewer and more rows than the kernel takes at once."""
+"""Rows, frames, inputs: fewer and more rows than a block of the kernel."""
 
 
 def gradients(cell: nn.RNNBase, x_BTC: Tensor, run: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -55,7 +55,7 @@ def test_numbers_do_not_depend_on_threads_nor_on_other_rows(name: Cell) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_large_and_small_inputs(name: Cell) -> None:
-    """Where a sigmoid or a tanh is flat, and where a tanh is nearly its argument."""
+    """Arguments for which sigmoid and tanh saturate, and for which tanh(x) ≈ x."""
     cell = CELLS[name](1, 3, batch_first=True, bias=False)
     for scale in (1e-6, 1e3, 1e30):
         x_BTC = scale * torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(0))
@@ -65,7 +65,7 @@ def test_large_and_small_inputs(name: Cell) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_not_hidden(name: Cell, value: float) -> None:
+def test_non_finite_values_are_propagated(name: Cell, value: float) -> None:
     cell = CELLS[name](2, 3, batch_first=True)
     x_BTC = torch.zeros(2, 5, 2)
     x_BTC[0, 1] = value
@@ -89,21 +89,21 @@ def test_input_in_any_layout(name: Cell) -> None:
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def test_autocast_is_taken_at_its_word(name: Cell, bias: bool, device: str) -> None:
-    """Torch computes, input, weights and state in bfloat16; weights get gradients of their own."""
+def test_autocast_computes_in_bfloat16(name: Cell, bias: bool, device: str) -> None:
+    """torch computes with input, weights and state in bfloat16; gradients have the weights' type."""
     torch.manual_seed(0)
     cell = CELLS[name](3, 4, batch_first=True, bias=bias).to(device)
     x_BTC = torch.randn(2, 5, 3, device=device, requires_grad=True)
     with torch.autocast(device, torch.bfloat16):
-        rough = recur(cell, x_BTC)
+        reduced = recur(cell, x_BTC)
         # Float16 cannot hold this input.
         assert recur(cell, 1e6 * x_BTC).isfinite().all()
-    assert rough.dtype == torch.bfloat16
+    assert reduced.dtype == torch.bfloat16
     exact = recur(cell, x_BTC)
-    torch.testing.assert_close(rough.float(), exact, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(reduced.float(), exact, atol=0.02, rtol=0.02)
     variables = [x_BTC, *cell.parameters()]
     # Nor gradients as small as these.
-    grads = torch.autograd.grad((1e-9 * rough.float()).sum(), variables)
+    grads = torch.autograd.grad((1e-9 * reduced.float()).sum(), variables)
     expected = torch.autograd.grad((1e-9 * exact).sum(), variables)
     for grad, wanted in zip(grads, expected, strict=True):
         assert grad.dtype == torch.float32

@@ -1,0 +1,89 @@
+"""From a command's flags to what it shall run: a study's definition, or the config of one run."""
+
+import argparse
+
+from bench.core.cli import DEFAULT_BUDGET, DEFAULT_CORPUS
+from bench.core.config import Resolved, parse_settings
+from bench.core.errors import UserError
+from bench.core.lookup import look_up
+from bench.data.corpora import CORPORA, CorpusConfig
+from bench.study.definition import Sources, StudyDefinition, define
+from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
+from bench.study.match import Match
+from bench.study.question import load_study_file
+from bench.study.recipe import load_recipe
+from bench.study.space import load_budget, load_space
+from bench.training.config import RunConfig, default_run_config
+
+
+def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
+    """The run that the flags of `bench.train` ask for.
+
+    Raises:
+        UserError: neither a variant nor a recipe; an unknown name, key or value.
+    """
+    recipe = load_recipe(options.recipe) if options.recipe else None
+    if not recipe and not options.variant:
+        raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
+    variant: str = options.variant or (recipe.variant if recipe else "")
+    default = (recipe.corpus, recipe.file) if recipe else (DEFAULT_CORPUS, _DEFAULT)
+    corpus, source = _corpus(options, *default)
+    space = load_space(variant, default_run_config(variant, corpus))
+    return resolve_run(
+        variant,
+        (
+            *corpus_layers(corpus, source),
+            *space.fixed_layers(),
+            *space.default_layers(),
+            load_budget(options.budget or DEFAULT_BUDGET).confirm_layer(),
+            *([recipe.layer()] if recipe else []),
+            set_layer(parse_settings(options.settings)),
+            seed_layer(options.seed, "--seed"),
+        ),
+    )
+
+
+def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
+    """The study that the flags of `bench.sweep` ask for; what they name overrides the study's file.
+
+    Raises:
+        UserError: nothing to compare; as `load_study_file` and `define`.
+    """
+    if not (options.variant or options.study):
+        raise UserError("a sweep needs --variant V or --study NAME, got neither; see bench.ls")
+    study = None if options.study is None else load_study_file(options.study)
+    default = (study.corpus, study.question.file) if study else (DEFAULT_CORPUS, _DEFAULT)
+    corpus, corpus_source = _corpus(options, *default)
+    match, match_source = None, "--match"
+    if options.match is not None:
+        match = Match.parse(options.match)
+    elif study:
+        match, match_source = study.match, study.question.file
+    return define(
+        study.systems if study else options.variant,
+        corpus,
+        load_budget(options.budget or (study.budget if study else DEFAULT_BUDGET)),
+        seed=options.seed,
+        device=device,
+        settings=parse_settings(options.settings),
+        match=match,
+        question=study.question if study else None,
+        name=options.name,
+        sources=Sources(corpus=corpus_source, match=match_source),
+    )
+
+
+_DEFAULT = "--corpus (default)"
+
+
+def _corpus(
+    options: argparse.Namespace, default: str, default_source: str
+) -> tuple[CorpusConfig, str]:
+    """The corpus, and the flag or file that names it."""
+    given = options.corpus is not None
+    place = options.corpus if given else default
+    config = CorpusConfig.parse(
+        place, text=options.text, audio=options.audio, channel=options.channel
+    )
+    look_up(CORPORA, config.name, "corpus")
+    return config, "--corpus" if given else default_source
