@@ -1,4 +1,4 @@
-"""Compare systems on the same utterances: ours, or anybody's."""
+"""Compare systems on the same utterances: studies, runs, or transcripts of other recognisers."""
 
 from bench.core import cli
 from bench.flags.compare import build_parser
@@ -52,7 +52,7 @@ _logger = logging.getLogger("bench.compare")  # run with -m, __name__ is "__main
 
 
 def main(options: argparse.Namespace) -> None:
-    """Read, align, test and print."""
+    """Read the systems, align their utterances, test the differences, print the results."""
     if options.json and options.form is not None:
         raise UserError(f"a comparison has one form, got --json and --{options.form}; name one")
     systems = read_systems(
@@ -97,14 +97,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _warnings(systems: Sequence[ScoredSystem]) -> Iterator[str]:
-    """What the numbers rest on that users should look at, a sentence each."""
+    """Remarks on the input that users should check, a sentence each."""
     if sentence := left_out(systems):
         yield sentence
     yield from dict.fromkeys(warning for system in systems for warning in system.warnings)
 
 
 def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Namespace) -> None:
-    """Print the form that `options` ask for; `warnings` go to stderr where it has no words."""
+    """Print in the form that `options` ask for; in a form without prose `warnings` go to stderr."""
     if options.json or options.form is not None:
         for warning in warnings:
             _logger.warning("%s", warning)
@@ -117,7 +117,7 @@ def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Nam
 
 
 def _ranks(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
-    """Three systems or more as speakers see them, in a sentence; fewer have no such ranks."""
+    """A sentence on the average ranks of three or more systems over speakers."""
     num_speakers = system_runs[0].runs[0]["speaker"].nunique()
     if len(system_runs) < 3 or num_speakers < 2:
         return
@@ -147,7 +147,7 @@ def _print_table(cells: Cells) -> None:
     header, rows = cells
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(header):
-        # As Text: a name in brackets is no markup.
+        # As Text, so that a name in brackets is not read as markup.
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))

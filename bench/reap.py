@@ -1,4 +1,4 @@
-"""Close the runs whose process died and was not followed by another."""
+"""Close runs whose process has died and that no other process has resumed."""
 
 from bench.core import cli
 from bench.flags.reap import build_parser
@@ -33,7 +33,7 @@ _logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
 
 def main(options: argparse.Namespace) -> None:
-    """Close what died, in the records, in the queue and in MLflow."""
+    """Close dead runs in the records, in the queue and in MLflow."""
     folders = [find_study(name) for name in options.study] or studies_newest_first()
     if not (folders or SINGLE_RUNS.exists()):
         raise UserError(

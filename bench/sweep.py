@@ -49,9 +49,9 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 
 
 def main(options: argparse.Namespace) -> None:
-    """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
+    """Run the sweep that `options` describe, or join a running one; write the report, print the
     verdict."""
-    stop = _StopRequest()
+    stop = _SigtermHandler()
     _warn_of_password(options.storage)
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
@@ -79,10 +79,10 @@ def _sweep(
     definition: StudyDefinition,
     storage: QueueStorage,
     engine: Engine,
-    stop: "_StopRequest",
+    stop: "_SigtermHandler",
 ) -> tuple[StudyComparison, ReportInput, dict[str, Any]]:
-    """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
-    prints."""
+    """Prepare the study, run its waiting slots, write the report; returns the comparison, the
+    report's input and the object that ``--json`` prints."""
     folder = OUT / definition.name
     with storage.alone(grace_seconds=options.grace):
         begin_or_return(folder, definition)
@@ -120,7 +120,7 @@ def _sweep(
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
-    """What starts the workers.
+    """The engine that starts the workers.
 
     Raises:
         UserError: as `share_host` or `join_cluster`.
@@ -144,7 +144,8 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
 
 
 def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
-    """The corpus, its features built, and the definition with what they say."""
+    """Load the corpus and build its features; returns the corpus, and the definition with the
+    corpus's digest and the ids of utterances left out."""
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
     require_splits(corpus, ("train", "valid", "test"), "a study")
@@ -153,7 +154,8 @@ def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
 
 
 def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ...]:
-    """Build each system's features; the ids that some system has too few output frames for."""
+    """Build each system's features; returns the ids of utterances for which some system has fewer
+    output frames than CTC needs."""
     excluded: set[str] = set()
     for label in definition.systems:
         config = definition.base_config(label)
@@ -197,7 +199,7 @@ def _as_json(
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """`value`, or None for NaN, which JSON lacks."""
     return None if value != value else float(value)
 
 
@@ -215,17 +217,17 @@ def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpu
 
 
 def _browse(uri: str) -> str:
-    """The address of a tracking server, or the command that serves a store of another kind."""
+    """The address of a tracking server, or the command that serves another kind of store."""
     if uri.startswith(("http://", "https://", "databricks")):
         return display_uri(uri)
     command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
-    # A database's address may hold a password, which is not printed.
+    # The address of a database may include a password, which must not be printed.
     shown = shlex.quote(uri) if uri == display_uri(uri) else f'"${VARIABLE}"'
     return f"{command} {shown}"
 
 
 def _python_m(*words: str) -> str:
-    """A command of this interpreter, by name where its environment is active, for a shell."""
+    """A shell command that runs this interpreter: ``python`` if that is it, else its path."""
     active = shutil.which("python") == sys.executable
     return shlex.join(["python" if active else os.path.relpath(sys.executable), "-m", *words])
 
@@ -238,24 +240,24 @@ def _warn_of_password(storage_url: str | None) -> None:
         )
 
 
-class _StopRequest:
-    """SIGTERM stops the program where it is; where a library takes the exception for a failure of
-    its own (a database's driver, an HTTP client), the launcher's next look does."""
+class _SigtermHandler:
+    """Stops the program on SIGTERM: by an exception in the signal handler, and, if a library (a
+    database driver, an HTTP client) has caught that one, by the launcher's next call of `check`."""
 
     def __init__(self) -> None:
         self._asked = False
         signal.signal(signal.SIGTERM, self._ask)
 
     def check(self) -> None:
-        """Return if nobody has asked.
+        """Return if no SIGTERM has come.
 
         Raises:
-            TemporaryError: somebody has.
+            TemporaryError: SIGTERM has come.
         """
         if self._asked:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt stopping
         self._asked = True
         self.check()

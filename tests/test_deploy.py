@@ -358,8 +358,8 @@ def test_compose_gives_all_gpus_to_one_container(render: Render) -> None:
         (["slurm", *SERVER, "--", *SWEEP, "--workers", "0"], "--workers must be at least 1, got 0"),
         (["slurm", *SERVER, "--", *SWEEP, "--grace", "nan"], "--grace must be finite, got nan"),
         (["slurm", *SERVER, "--", *SWEEP, "--corpus", ""], "--corpus has an empty value"),
-        (["kubernetes", "--claim", "a..b", *SERVER, "--", *SWEEP], "--claim must look like"),
-        (["kubernetes", "--claim", "a" * 254, *SERVER, "--", *SWEEP], "--claim must look like"),
+        (["kubernetes", "--claim", "a..b", *SERVER, "--", *SWEEP], "--claim must match"),
+        (["kubernetes", "--claim", "a" * 254, *SERVER, "--", *SWEEP], "--claim must match"),
         (["compose", "--", *SWEEP], "brings a database of its own, got --storage postgresql://me@db/bench"),
         (["slurm", "--count", "0", *SERVER, "--", *SWEEP], "--count must be at least 1, got 0"),
         (["slurm", "--gpus", "-1", *SERVER, "--", *SWEEP], "--gpus must be at least 0, got -1"),
@@ -369,8 +369,8 @@ def test_compose_gives_all_gpus_to_one_container(render: Render) -> None:
         (["slurm", *SERVER, "--", *SWEEP, "--device", "cuda"], "its sweep uses, 1, got --gpus 0"),
         (["slurm", "--gpus", "1", *SERVER, "--", *SWEEP, "--device", "cpu"], "its sweep uses, 0, got --gpus 1"),
         (["compose", "--gpus", "1", "--", "--variant", "ds-gru"], "would get the same GPUs, got --count 4"),
-        (["kubernetes", "--image", "x\nkind: Pod", *SERVER, "--", *SWEEP], "--image must look like"),
-        (["kubernetes", "--claim", "../x", *SERVER, "--", *SWEEP], "--claim must look like"),
+        (["kubernetes", "--image", "x\nkind: Pod", *SERVER, "--", *SWEEP], "--image must match"),
+        (["kubernetes", "--claim", "../x", *SERVER, "--", *SWEEP], "--claim must match"),
     ],
 )  # fmt: skip
 def test_refusals(run: Run, arguments: list[str], message: str) -> None:
