@@ -1,5 +1,4 @@
-"""From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
-one sentence."""
+"""The comparison of a study's systems: one row per system, one row per pair, and the verdict."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from variants import VARIANTS
 
 SHARE = "batches.train_share"
 SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
-"""Parts of the standard error of a mean WER, see `summarise`."""
+"""Components of the standard error of a mean WER, see `summarise`."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class StudyComparison:
     pairs: pd.DataFrame
     verdict: str
     findings: tuple[tuple[str, str], ...]
-    """What else the study's question was about, and what was found."""
+    """Further results for the study's question: (title, sentence)."""
     assumptions: tuple[str, ...]
-    """What the verdicts rest on, a sentence each."""
+    """Assumptions behind the verdicts, a sentence each."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
@@ -59,7 +58,8 @@ def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
         for label, system in definition.systems.items()
     ]
     variants, pairs = pd.DataFrame(rows), compare_pairs(system_runs, rng, claims, margin)
-    # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
+    # A comparison with NaN is false, so pareto_set alone would count a system without a WER as
+    # Pareto-optimal.
     costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
     variants["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
     findings = tuple(_data_scale(definition, system_runs, rng))
@@ -75,7 +75,7 @@ def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
 def _data_scale(
     definition: StudyDefinition, system_runs: Sequence[SystemRuns], rng: np.random.Generator
 ) -> Iterator[tuple[str, str]]:
-    """How the WER falls with the data, where the amount of it is all that systems differ in."""
+    """The power law of WER against the amount of data, if systems differ in that only."""
     changed = {key for label in definition.systems for key in definition.changes(label)}
     if changed != {SHARE} or len(system_runs) < 3:
         return
@@ -92,8 +92,8 @@ def _data_scale(
 def _confirm_runs(
     definition: StudyDefinition, tables: Tables
 ) -> tuple[list[SystemRuns], tuple[str, ...]]:
-    """The systems with confirm runs that ended, utterances in one order; and a sentence on each
-    system of which runs count as 100 %, having left nothing to score."""
+    """The ended confirm runs of each system, utterances in one order; and a sentence for each
+    system with runs that count as 100 % since they left no checkpoint to score."""
     utterances = tables.utterances.sort_values(["run", "id"])
     scored = {str(run): table for run, table in utterances.groupby("run")}
     if not scored:
@@ -206,7 +206,7 @@ def _others(rows: Sequence[Mapping[Any, Any]], name: str) -> str:
 
 
 def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
-    """How many of the question's claims were found, and what became of the others."""
+    """The number of the question's claims that were confirmed, and the verdicts on the others."""
     verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in pairs.to_dict("records")}
     found, rest = 0, []
     for better, worse in claims:

@@ -1,4 +1,4 @@
-"""What the list of studies says of each."""
+"""The index page: one row for each study."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ CACHED_ROW = "index-row.json"
 
 @dataclass(frozen=True, kw_only=True)
 class _CachedRow:
-    """A row, and what it was made from."""
+    """A row, and the digest of code and records that it was made from."""
 
     key: str
     row: StudyRow
@@ -50,24 +50,24 @@ def _row(folder: Path) -> StudyRow:
 
 
 def _cached_or_read(folder: Path) -> StudyRow:
-    """The row of the study in `folder` without a link; kept beside its records, as comparing them
-    takes long, and used for as long as neither records nor code have changed."""
+    """The row of the study in `folder` without a link. It is cached beside the records, since a
+    comparison takes long, and valid until the records or the code change."""
     key = digest({"code": _code_digest(), "records": _records_digest(folder)})
     try:
         cached = from_dict(_CachedRow, read_json(folder / CACHED_ROW) or {})
         if cached.key == key:
             return cached.row
     except (UserError, ValueError):
-        pass  # nobody has written one, or it is damaged
+        pass  # no such file, or a damaged one
     row = _read(folder)
-    with suppress(UnwritableError):  # somebody else's study
+    with suppress(UnwritableError):  # the study of another user
         write_json(folder / CACHED_ROW, to_dict(_CachedRow(key=key, row=row)))
     return row
 
 
 @cache
 def _code_digest() -> str:
-    """Of every module that a row could depend on."""
+    """Digest of every module that a row could depend on."""
     root = Path(__file__).resolve().parents[2]
     files = sorted(
         p for part in ("bench", "reports", "variants") for p in root.glob(f"{part}/**/*.py")
@@ -76,7 +76,7 @@ def _code_digest() -> str:
 
 
 def _records_digest(folder: Path) -> str:
-    """Of names, sizes and times of the study's definition and all records of its runs."""
+    """Digest of names, sizes and times of the study's definition and of its runs' records."""
     names = (RUN, SUMMARY, METRICS, SCORES)
     files = [folder / FILE, *(p for name in names for p in folder.glob(f"runs/*/*/{name}"))]
     stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(files)]
@@ -110,6 +110,6 @@ def _state(definition: StudyDefinition, runs: pd.DataFrame) -> str:
 
 
 def _last_change(runs: pd.DataFrame) -> str:
-    """To the minute, in UTC."""
+    """The time of the last start or end of a run, to the minute, in UTC."""
     latest = max([*runs["started_at"], *runs["ended_at"]], default="")
     return latest[: len("2026-11-23T09:38")].replace("T", " ")

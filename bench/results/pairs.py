@@ -1,8 +1,8 @@
 """All pairs of systems on the same utterances: estimates, tests, verdicts.
 
-Every number comes from bench.stats. A pair ends as different, equivalent or undecided by the one
-interval shown beside it. MAPSSWE, McNemar's and Wilcoxon's tests are evidence for single
-checkpoints: the first run of each system.
+Every number comes from bench.stats. The verdict on a pair (different, equivalent or undecided)
+follows from its confidence interval alone. MAPSSWE, McNemar's and Wilcoxon's tests compare single
+checkpoints, the first run of each system, and are shown for reference.
 
 Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
@@ -57,37 +57,38 @@ PAIR_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SystemRuns:
-    """What one system (a variant, or a system from elsewhere) did on the common utterances."""
+    """The scored runs of one system on the common utterances."""
 
     name: str
     runs: tuple[pd.DataFrame, ...]
-    """One frame a seed, with columns `id, speaker, num_ref_words, substitutions, deletions,
+    """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
 
 
 ENDED_BADLY = ("diverged", "failed", "cut")
-"""A confirm run that ended so and has no scored utterance counts as `nothing_recognised`."""
+"""A confirm run with one of these states and no scored utterance counts as `nothing_recognised`."""
 
 
 def nothing_recognised(run: pd.DataFrame) -> pd.DataFrame:
-    """`run` as it would be without a single word: a WER of 100 %, for a run that ended without a
-    checkpoint to score."""
+    """`run` with empty hypotheses and so a WER of 100 %, for a run that ended without a checkpoint
+    to score."""
     return run.assign(hyp="", deletions=run["num_ref_words"], substitutions=0, insertions=0)
 
 
 Claims = Collection[tuple[str, str]]
-"""Pairs of names: the first was claimed, before the study, to have the lower WER."""
+"""Pairs of names; before the study, the first was claimed to have the lower WER."""
 
 
 def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd.DataFrame:
-    """One row a system, with SYSTEM_COLUMNS. Rates are fractions.
+    """One row per system, with SYSTEM_COLUMNS. Rates are fractions.
 
-    `wer` is the mean over runs, `errors` and `num_ref_words` are sums over them. `se_utterances`
-    and `se_speakers` are plain standard errors of these very runs over utterances and over
-    speakers. `low, high` is the 95 % interval over seeds and speakers together, on the log scale;
-    of a system without any error it is Wilson's over utterances. The parts of the standard error
-    behind it, `se_from_seeds` and its like, add up in squares; NaN if unknown. The seeds of a
-    single run have the variance pooled over the other systems, if those have several.
+    `wer` is the mean over runs; `errors` and `num_ref_words` are sums over runs. `se_utterances`
+    and `se_speakers` are standard errors over utterances and over speakers, with the runs fixed.
+    `low, high` is the 95 % interval over seeds and speakers, on the log scale; for a system without
+    errors it is Wilson's over utterances. `se_from_seeds`, `se_from_test_set` and
+    `se_from_interaction` are the components of its standard error, which add up in squares; NaN if
+    unknown. For a system with a single run, the variance between seeds is that pooled over the
+    other systems, if they have several runs.
 
     Raises:
         UserError: fewer than two utterances.
@@ -126,21 +127,25 @@ def compare_pairs(
     margin: float = MARGIN,
     progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
-    """One row an unordered pair, with PAIR_COLUMNS.
+    """One row per unordered pair, with PAIR_COLUMNS.
 
-    `delta_wer` is WER of `b` minus WER of `a`: above zero, `a` is better. `verdict` reads
-    "<name> better", "equivalent" (within `margin`) or "undecided". `low, high` is the interval that
-    decided so, `coverage` its own level; `p` is that of no difference, `p_adjusted` after the
-    adjustment over `claims` first and the other pairs then. `minimum_detectable_effect` is the
-    difference found with 80 % power at that level. An undecided pair would be decided, with 80 %
-    power if its true difference is that seen, by `seeds_needed` runs a system or by
-    `speakers_needed` test speakers; NaN where no number would; `remedy` says so in words. The
-    shares split the variance. `utterances_low` and its like are plain intervals of these very runs
-    over utterances and over speakers, as other tools print them (Bisani & Ney 2004): too narrow for
-    few speakers, and silent about seeds. `progress` hears of each system whose errors are aligned.
+    - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
+    - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
+      several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
+      "checkpoints differ" or "checkpoints equivalent".
+    - `low, high`: the interval from which the verdict follows; `coverage` is its level.
+    - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
+      `claims` first and then over the other pairs.
+    - `minimum_detectable_effect`: the difference that is found with 80 % power at that level.
+    - `seeds_needed`, `speakers_needed`: runs per system, or test speakers, with which an undecided
+      pair would be decided with 80 % power if the true difference is the observed one; NaN if no
+      number suffices. `remedy` states them in words.
+    - `share_seeds`, `share_test_set`, `share_interaction`: components of the variance.
+    - `utterances_low` and so on: intervals over utterances and over speakers with the runs fixed,
+      as other tools print them (Bisani & Ney 2004); too narrow for few speakers, and without the
+      variance between seeds.
 
-    Where no system has several runs the seeds' variance is unknown, and the verdict is about these
-    checkpoints: "checkpoints differ", "checkpoints equivalent".
+    `progress` is called for each system whose errors are aligned.
 
     Raises:
         UserError: fewer than two utterances.
@@ -175,7 +180,7 @@ def compare_pairs(
 
 
 def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
-    """Three systems or more, ranked by their error rates on each speaker, means over runs."""
+    """Three or more systems ranked by their error rates on each speaker, means over runs."""
     counts = _counts(system_runs)
     return rank((counts.mean_by_speaker() / counts.words_by_speaker()).T)
 
@@ -187,7 +192,7 @@ def counts_by_speaker(system_runs: Sequence[SystemRuns]) -> tuple[tuple[Floats, 
 
 
 def assumptions(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
-    """What the verdicts on these systems rest on, a sentence each."""
+    """Assumptions behind the verdicts on these systems, a sentence each."""
     if len(system_runs) < 2 or len(system_runs[0].runs[0]) < 2:
         return
     if system_runs[0].runs[0]["speaker"].nunique() == 1:
@@ -240,7 +245,8 @@ def _judged(
 ) -> dict[str, Any]:
     delta, half = float(found.estimate.value[place]), float(found.half_width[place])
     splits = [split.at(place) for split in found.splits]
-    # The wider of the two that count; its shares say what limits the pair.
+    # A pair may be judged by two variance estimates, its own and the pooled one; the larger decides
+    # (bench.stats.verdict), so its components say what limits the pair.
     widths = [float(np.nan_to_num(split.total.variance)) for split in splits]
     split = splits[int(np.argmax(widths))]
     different, equivalent = bool(found.different[place]), bool(found.equivalent[place])
@@ -276,7 +282,7 @@ def _judged(
 
 
 def _claimed(names: Sequence[str], claims: Claims) -> Bools:
-    """Which pairs [P] are claims, either way round."""
+    """True [P] for pairs that are claims, in either order."""
     asked = {frozenset(pair) for pair in claims}
     return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)
 
@@ -289,7 +295,7 @@ class _Counts:
     """[S, U] of each system."""
     words_U: Floats
     clusters: NDArray[np.str_]
-    """The speaker of each utterance; of a single speaker, the utterance itself."""
+    """The speaker of each utterance; the utterance's id if all are of one speaker."""
 
     def errors_by_speaker(self) -> tuple[Floats, ...]:
         return tuple(cluster_sums(errors_SU, self.clusters) for errors_SU in self.errors)
@@ -334,7 +340,8 @@ def _errors(run: pd.DataFrame) -> Floats:
 def _plain_intervals(
     counts: _Counts, rng: np.random.Generator
 ) -> Mapping[tuple[int, int], dict[str, float]]:
-    """Of the difference of each pair over utterances and over speakers, the runs as they are."""
+    """Intervals of the difference of each pair over utterances and over speakers, with the runs
+    fixed."""
     means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
     over = {
         "utterances": plain_intervals(means_VU, counts.words_U, rng),

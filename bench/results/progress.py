@@ -33,22 +33,22 @@ class RunProgress:
     """"trial" or "confirm"."""
     slot: int
     state: str
-    """One of `bench.runs.record.STATES`, or "waiting"; a killed run will be gone on with."""
+    """One of `bench.runs.record.STATES`, or "waiting"; a killed run will be resumed."""
     num_epochs: int
-    """That it may take."""
+    """Epochs that the run may take."""
     epoch: float = 0.0
     loss: float | None = None
     """The last training loss."""
     valid_wers: tuple[float, ...] = ()
-    """One an evaluation."""
+    """One per evaluation."""
     seconds: float = 0.0
-    """Wall time of the run, over all resumes, up to its last sign of life."""
+    """Wall time of the run, over all resumes, up to its last record."""
     silent_seconds: float | None = None
-    """Since that, of a run that has no end."""
+    """Wall time since the last record, for a run that has not ended."""
 
     @property
     def has_ended(self) -> bool:
-        """For good: it will not be gone on with."""
+        """True if the run is over and will not be resumed."""
         return self.state not in (WAITING, "running", "killed")
 
 
@@ -75,7 +75,7 @@ class StudyProgress:
 
     @property
     def running(self) -> list[RunProgress]:
-        """Those that have begun and have no end."""
+        """The runs that have begun and not ended."""
         return [run for run in self.runs if run.state == "running"]
 
     def best(self, variant: str, kind: str) -> float | None:
@@ -96,7 +96,7 @@ class StudyProgress:
 
 
 class ProgressReader:
-    """Reads one study again and again; a run that has ended is read once."""
+    """Reads a study repeatedly; ended runs are read once."""
 
     def __init__(self, folder: Path) -> None:
         """Open the study in `folder`.
@@ -109,7 +109,7 @@ class ProgressReader:
         self._ended: dict[Path, RunProgress] = {}
 
     def read(self, now: datetime | None = None) -> StudyProgress:
-        """The study at this moment; `now` (default: the clock's time) dates signs of life.
+        """The study at this moment; `silent_seconds` count up to `now` (default: the current time).
 
         Raises:
             UserError: a record of a newer version, or a line that is not JSON.
@@ -147,7 +147,8 @@ class ProgressReader:
         )
         if not (folder / RUN).exists():
             return read
-        # Before the curves: of a run that ends in between they are then complete.
+        # The summary is read before the curves: if the run ends in between, it counts as running
+        # now and is read again. In the other order incomplete curves of an ended run would stay.
         summary = read_json(folder / SUMMARY)
         state = "running" if summary is None else summary["state"]
         read = replace(read, state=state, **_curves(folder, None if summary else now))
@@ -157,12 +158,12 @@ class ProgressReader:
 
 
 def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
-    """Wall time until the last run ends, if as many go on at once as do now.
+    """Estimated wall time until the last run ends, if as many runs stay in progress as now.
 
-    A run is expected to take what the ended runs of its kind took on average, those of its variant
-    if there are any, and a run in progress what it will take at its own pace; else as many epochs
-    as it has, at the pace of the others. A cap on seconds may end it sooner. None if nothing was
-    measured yet.
+    The expected time of a run in progress is extrapolated from its own pace; that of a waiting run
+    is the mean of ended runs of its kind, of its variant if there are any; else its number of
+    epochs at the mean pace of other runs. A cap on seconds may end a run sooner. None if nothing
+    has been measured yet.
     """
     todo = [run for run in runs if not run.has_ended]
     if not todo:
@@ -191,7 +192,8 @@ def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float 
 
 
 def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
-    """What metrics.jsonl says; the time since its last line if it may yet grow (`now` is given)."""
+    """Fields of RunProgress from metrics.jsonl; for a run that has not ended (`now` is given), also
+    the time since its last line."""
     wers: list[float] = []
     seen: dict[str, Any] = {}
     for point in read_lines(folder / METRICS, METRICS_SCHEMA):

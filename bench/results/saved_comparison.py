@@ -1,8 +1,8 @@
-"""A comparison kept in one small file: every run's words on the test set, as numbers.
+"""A comparison saved in one small file: the transcripts of every run on the test set, as numbers.
 
-The first line names the systems and what is known of them; each further line is an utterance with
-its reference and each run's hypothesis. A word is written as its number, the same in the whole
-file: enough for every count and test, and nobody's text is passed on.
+The first line has the systems and their facts; each further line is an utterance with its reference
+and each run's hypothesis. Words are replaced by numbers, the same number for a word in the whole
+file: this preserves all counts and tests without disclosing the text.
 """
 
 import json
@@ -41,7 +41,7 @@ class _Head:
     leakage: tuple[str, ...]
     systems: tuple[_Facts, ...]
     claims: tuple[tuple[str, ...], ...] = ()
-    """What the study claimed before it began: pairs of names, the first better."""
+    """Claims of the study before it began: pairs of names, the first with the lower WER."""
     margin: float = MARGIN
 
 
@@ -53,7 +53,7 @@ class _Row:
     speaker: str
     ref: str
     hyps: Mapping[str, tuple[str, ...]]
-    """By system, one a run."""
+    """By system, one per run."""
 
 
 def save_comparison(
@@ -63,7 +63,7 @@ def save_comparison(
     leakage: Sequence[str],
     common: bool,
 ) -> None:
-    """Write the runs of `systems` to `path`, and what `leakage` was found in their corpora.
+    """Write the runs of `systems` to `path`, with the sentences on `leakage` in their corpora.
 
     Raises:
         UserError: they were not scored on the same utterances, and `common` does not allow it.
@@ -99,13 +99,13 @@ def save_comparison(
 
 
 def is_saved_comparison(path: Path) -> bool:
-    """Whether `save_comparison` wrote the file."""
+    """True if `save_comparison` wrote the file."""
     with path.open(encoding="utf-8", errors="replace") as handle:
         return FORMAT in handle.read(len(FORMAT) + 20)
 
 
 def read_saved_comparison(path: Path) -> list[ScoredSystem]:
-    """The systems that `save_comparison` wrote, scored anew.
+    """The systems in a file of `save_comparison`, scored again.
 
     Raises:
         UserError: the file is damaged.

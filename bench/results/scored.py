@@ -1,4 +1,4 @@
-"""A system as a comparison takes it: what it understood, and what is known of how it came about."""
+"""A system in a comparison: its scored runs, and facts about how they were made."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,41 +15,42 @@ from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
 
 WRITTEN = "written"
-"""Column of a run whose references have marks: the reference as its owner wrote it."""
+"""Column of a run whose references have marks: the original reference."""
 _WRONG_WORD = "*"
-"""Stands for a word that no reference has."""
+"""A word that occurs in no reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSystem:
-    """The scored runs of a system, and what is known of how they came about."""
+    """The scored runs of a system, and facts about how they were made."""
 
     scored: SystemRuns
-    """A speaker is "" where the file names none; `aligned` finds one."""
+    """Speakers are "" if the file names none; `aligned` sets them."""
     facts: Mapping[str, str]
-    """By key, such as ``data`` or ``budget.num_trials``; what nobody recorded has no key."""
+    """By key, such as ``data`` or ``budget.num_trials``; unknown facts have no key."""
     notes: tuple[str, ...] = ()
-    """What a reader of the comparison should know."""
+    """Remarks for readers of the comparison."""
     warnings: tuple[str, ...] = ()
-    """What is likely not as the owner of the file means it; a sentence each."""
+    """Probable mistakes in the file, a sentence each."""
     leakage: tuple[str, ...] = ()
-    """What the splits of its corpus are known to share, a sentence each."""
+    """Known leakage between the splits of its corpus, a sentence each."""
     study: str = ""
     corpus: CorpusConfig | None = None
     file: Path | None = None
-    """That its texts are from, if it is not a run of ours."""
+    """The file of its transcripts; None for runs of this project."""
     no_verdict: str = ""
-    """What its study was to compare and cannot, in a sentence; said of a study's first system."""
+    """A sentence on the planned comparisons of its study without a verdict; set on a study's first
+    system."""
     unpaired: frozenset[str] = frozenset()
-    """Ids that have a reference and no hypothesis, or the other way round."""
+    """Ids with a reference and no hypothesis, or with a hypothesis and no reference."""
     claims: tuple[tuple[str, str], ...] = ()
-    """What its study claimed before it began: pairs of labels, the first better."""
+    """Claims of its study before it began: pairs of labels, the first with the lower WER."""
     margin: float = MARGIN
-    """Within which its study takes two systems as equivalent."""
+    """WER difference within which its study counts two systems as equivalent."""
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name in tables."""
         return self.scored.name
 
 
@@ -60,10 +61,10 @@ def frame_of(scores: Sequence[UtteranceScore]) -> pd.DataFrame:
 
 
 def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem:
-    """`system` with other ids.
+    """`system` with renamed ids.
 
     Raises:
-        UserError: two utterances of one run would be called alike.
+        UserError: two utterances of one run would have the same id.
     """
     runs = tuple(run.assign(id=run["id"].map(rename)) for run in system.scored.runs)
     for before, after in zip(system.scored.runs, runs, strict=True):
@@ -84,7 +85,7 @@ def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns
 
     Args:
         systems: at least one.
-        common: leave out what some run lacks, instead of refusing it.
+        common: leave out utterances that some run lacks, instead of raising an error.
 
     Raises:
         UserError: different utterances, none in common, different references or speakers for the
@@ -109,7 +110,8 @@ def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns
 
 
 def left_out(systems: Sequence[ScoredSystem]) -> str:
-    """How many utterances `aligned` leaves out with `common`, and of what; "" if none."""
+    """A sentence on the utterances that `aligned` leaves out with `common`; "" if there are none.
+    """
     runs = [(system, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in runs))
     every = set.union(*(ids | system.unpaired for system, ids in runs))
@@ -121,10 +123,12 @@ def left_out(systems: Sequence[ScoredSystem]) -> str:
 
 
 def _with_one_reference(system_runs: list[SystemRuns]) -> list[SystemRuns]:
-    """One reference for every run, where alternatives were chosen that differ: the longest.
+    """The runs with one reference per utterance: if runs were scored against different
+    alternatives, the longest of them.
 
-    All are divided by its words. A run that came closest to another one keeps its number of errors;
-    their places are unknown, so they stand at the utterance's begin.
+    All runs are then divided by the same number of words. A run that was scored against another
+    alternative keeps its number of errors; their positions are unknown and set to the start of the
+    utterance.
     """
     runs = [run for system in system_runs for run in system.runs]
     if not any(WRITTEN in run for run in runs):
@@ -168,14 +172,14 @@ def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
 
 
 def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) -> dict[str, str]:
-    """What the systems have in `column`, by id; without those for which none has anything."""
+    """The common value of `column` in all systems, by id; without ids that have none."""
     said: dict[str, tuple[str, str]] = {}
     wanted = set(ids)
     for system in systems:
         for run in system.scored.runs:
             values = run[WRITTEN] if column == "ref" and WRITTEN in run else run[column]
             for id, value in zip(run["id"], values, strict=True):
-                # No speaker is an unknown one; an empty reference says that nobody spoke.
+                # "" is an unknown speaker, but a valid reference: nothing was said.
                 if id not in wanted or (column == "speaker" and not value):
                     continue
                 name, other = said.setdefault(id, (system.name, value))
