@@ -79,18 +79,18 @@ def _open(folder: Path) -> list[Path]:
 
 
 def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
-    """The runs below `folder` that a living process has."""
+    """The runs below `folder` whose lease a living process holds."""
     return [run for run in _open(folder) if watch.is_held(run)]
 
 
 def _close(folder: Path, watch: LeaseWatch, claim: Claim) -> Iterator[Path]:
-    """Record of each dead run that it was killed; a sweep goes on with it all the same."""
+    """Record the state killed for each dead run below `folder`; a sweep can still resume it."""
     for run in _open(folder):
         with claim():
             lease = watch.take(run, grace_seconds=GRACE_SECONDS)
         if lease is None:
             continue
-        with lease:  # so that no worker begins with it meanwhile
+        with lease:  # so that no worker takes the run meanwhile
             if not (run / SUMMARY).exists():
                 RunRecord(run).close("killed", {})
                 yield run
@@ -98,7 +98,7 @@ def _close(folder: Path, watch: LeaseWatch, claim: Claim) -> Iterator[Path]:
 
 @contextmanager
 def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | None]:
-    """The queue of the study in `folder`, or None, after a warning, if it is another than that."""
+    """The queue of the study in `folder`; None, after a warning, if `storage_url` is another one."""
     if not is_queue_of(folder, storage_url):
         _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
         yield None
@@ -108,7 +108,7 @@ def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | 
 
 
 def _free(folder: Path, storage: QueueStorage | None, watch: LeaseWatch) -> None:
-    """Let the dead trials of a study wait again, and close its sweeps in MLflow."""
+    """Set the dead trials of a study to waiting, and close its sweeps in MLflow."""
     definition = load(folder)
     if storage is not None:
         for system in definition.systems:

@@ -210,9 +210,9 @@ def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpu
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
     if comparison.variants["num_seeds"].any():
-        study, heard = result["study"], corpus.split("watch") or corpus.split("valid")
-        channel = [] if heard[0].channel is None else ["--channel", str(heard[0].channel)]
-        listen = ["bench.transcribe", "--study", study, *channel, str(heard[0].audio)]
+        example = (corpus.split("watch") or corpus.split("valid"))[0]
+        channel = [] if example.channel is None else ["--channel", str(example.channel)]
+        listen = ["bench.transcribe", "--study", result["study"], *channel, str(example.audio)]
         STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
 
 

@@ -13,8 +13,7 @@ CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
 
 
 def remedy_of(pair: Mapping[Any, Any]) -> str:
-    """A sentence on what would decide an undecided pair (a row of `compare_pairs`); "" for others.
-    """
+    """A sentence on what would decide an undecided pair (a row of `compare_pairs`); "" for others."""
     if pair["verdict"] != UNDECIDED:
         return ""
     if math.isnan(pair["p"]):
