@@ -98,7 +98,7 @@ def _close(folder: Path, watch: LeaseWatch, claim: Claim) -> Iterator[Path]:
 
 @contextmanager
 def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | None]:
-    """The queue of the study in `folder`; None, after a warning, if `storage_url` is another one."""
+    """The study's queue; None, after a warning, if `storage_url` is that of another queue."""
     if not is_queue_of(folder, storage_url):
         _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
         yield None

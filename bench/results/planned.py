@@ -59,7 +59,7 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
 
 
 def study_without_verdict(folder: Path) -> str:
-    """`without_verdict` for the study in `folder`, and whether it is over; "" if it has a verdict."""
+    """`without_verdict` of the study in `folder`, and whether it is over; "" if it has verdicts."""
     definition = load(folder)
     sentence = without_verdict(definition.systems, read_study(folder).runs)
     if not sentence:

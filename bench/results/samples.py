@@ -152,7 +152,7 @@ def emissions(
 
 
 def _grey(feats_TF: Tensor) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-    """Features as grey levels [F, T], the lowest bin last, from the 2nd to the 99.5th percentile."""
+    """Features as grey levels [F, T], lowest bin last, from the 2nd to the 99.5th percentile."""
     levels = feats_TF.numpy().T[::-1]
     low, high = np.percentile(levels, [2, 99.5])
     grey: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.clip(

@@ -110,7 +110,7 @@ def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns
 
 
 def left_out(systems: Sequence[ScoredSystem]) -> str:
-    """A sentence on the utterances that `aligned` leaves out with `common`; "" if there are none."""
+    """A sentence on the utterances that `aligned` leaves out with `common`; "" if there is none."""
     runs = [(system, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in runs))
     every = set.union(*(ids | system.unpaired for system, ids in runs))

@@ -13,7 +13,7 @@ CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
 
 
 def remedy_of(pair: Mapping[Any, Any]) -> str:
-    """A sentence on what would decide an undecided pair (a row of `compare_pairs`); "" for others."""
+    """What would decide an undecided pair (a row of `compare_pairs`), in words; "" for others."""
     if pair["verdict"] != UNDECIDED:
         return ""
     if math.isnan(pair["p"]):

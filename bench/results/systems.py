@@ -1,4 +1,4 @@
-"""Reading the systems to compare: studies, runs, and JSON lines or trn files of other recognisers."""
+"""Reading the systems to compare: studies, runs, JSON lines or trn files of other recognisers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -281,7 +281,7 @@ def test_bad_json_lines(content: bytes, message: str, tmp_path: Path) -> None:
         ("six (s2-1) x\n", "a line reads"),
         (
             ";; a\n{ six / sex (s2-1)\n",
-            r":2: alternatives read `\{ one / another \}`, but a brace op",
+            r":2: alternatives read `\{ one / another \}`, but an opening brace",
         ),
         ("six } (s2-1)\n", ":1: alternatives read .* but a closing brace has no opening one"),
         ("{ six / } (s2-1)\n", ":1: alternatives read .* each alternative needs a word, or @"),
