@@ -23,6 +23,7 @@ from bench.results.comparability import (
     left_out_of_corpora,
     unknown_facts,
 )
+from bench.results.groups import by_group
 from bench.results.pairs import (
     SystemRuns,
     assumptions,
@@ -31,7 +32,13 @@ from bench.results.pairs import (
     summarise,
 )
 from bench.results.saved_comparison import save_comparison
-from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
+from bench.results.scored import (
+    ScoredSystem,
+    aligned,
+    attributes_of,
+    claims_among,
+    left_out,
+)
 from bench.results.systems import read_systems
 from bench.results.tables import (
     Cells,
@@ -40,6 +47,8 @@ from bench.results.tables import (
     as_json,
     as_latex,
     as_markdown,
+    gain_cells,
+    group_cells,
     matrix_cells,
     pair_cells,
     system_cells,
@@ -72,12 +81,19 @@ def main(options: argparse.Namespace) -> None:
         leakage = leaks(systems, progress)
     if options.save is not None:
         save_comparison(systems, options.save, leakage=leakage, common=options.common)
-    warnings = tuple(_warnings(systems))
     margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
+    warnings = tuple(_warnings(systems))
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
         pairs = compare_pairs(system_runs, rng, claims_among(systems), margin, progress)
+    groups, gains = (
+        (None, None)
+        if options.by is None
+        else by_group(system_runs, attributes_of(systems), options.by)
+    )
     comparison = Comparison(
+        groups=groups,
+        gains=gains,
         systems=summarise(system_runs, rng),
         pairs=pairs,
         not_comparable=differing,
@@ -138,6 +154,12 @@ def _print(comparison: Comparison) -> None:
     if len(comparison.systems) > 2:
         STDOUT.print("\npoints of WER, row minus column; * differ, = equivalent")
         _print_table(matrix_cells(comparison))
+    if comparison.groups is not None:
+        STDOUT.print()
+        _print_table(group_cells(comparison.groups))
+    if comparison.gains is not None and len(comparison.gains):
+        STDOUT.print()
+        _print_table(gain_cells(comparison.gains))
     STDOUT.print()
     for line in (*verdicts(comparison), *comparison.notes):
         STDOUT.print(line, markup=False)

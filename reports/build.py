@@ -20,6 +20,7 @@ from reports.sections import (
     decodes,
     differences,
     errors,
+    groups,
     hearing,
     listening,
     method,
@@ -35,7 +36,7 @@ from reports.sections import (
 
 SECTIONS: tuple[ModuleType, ...] = (
     verdict, trust, differences, accuracy, pairwise, curves, budget, search, tradeoffs, errors,
-    decodes, hearing, listening, speakers, cost, runs, redo, method,
+    decodes, hearing, listening, speakers, groups, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 

@@ -33,6 +33,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
         "wilcoxon_p",
     ),
+    # One row an attribute of utterances or speakers, a group of it and a variant; low and high of
+    # the 95 % interval, NaN for a group of one speaker.
+    "groups": (
+        "attribute", "group", "system", "wer", "low", "high", "num_utterances", "num_speakers",
+        "num_ref_words",
+    ),
+    # One row a pair of variants and a group: WER of b minus WER of a inside the group and outside;
+    # `low` and `high` of inside minus outside at the level `coverage`; whether zero is left out.
+    "gains": (
+        "attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high", "coverage",
+        "p_adjusted", "differs",
+    ),
     # One row a run, trial or confirm. `state`: finished, cut (by the cap on training seconds, then
     # evaluated), pruned, diverged, failed, killed or running. `params`: the searched settings as a
     # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
@@ -247,6 +259,12 @@ class ReportInput:
     )
     tradeoffs: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
+    )
+    groups: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["groups"]))
+    )
+    gains: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
     spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or

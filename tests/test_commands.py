@@ -392,7 +392,10 @@ def test_ls_shows_names_whole_and_long_texts_below(
     lines = out.splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("standard "))
     assert lines[place].split()[:4] == ["standard", "24", "15", "30"]
-    assert lines[place + 1] == "    A comparison to show: a night for a handful of variants."
+    assert (
+        lines[place + 1]
+        == "    Five seeds, for a comparison among colleagues: about a night for five variants."
+    )
     assert [line.split()[-1] for line in lines[:3]] == ["max", "warmup", "pruner"]
 
 

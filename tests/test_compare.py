@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -324,3 +325,48 @@ def test_a_planned_system_without_a_result(run: Run, study: Study, tmp_path: Pat
     assert code == 1, "what there is is shown, and what is missing told"
     assert "ds-gru/confirm-0" in out
     assert "no verdict can be given on ds-lstm" in err
+
+
+def test_rates_by_gender_from_the_files_columns(run: Run, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for name in ("one", "two"):
+        rows = [
+            {
+                "id": f"u{n}", "speaker": f"s{n % 6}", "gender": "fm"[n % 6 < 2], "text": "a b c d",
+                "pred_text": " ".join(w if rng.random() > 0.2 else "x" for w in "abcd"),
+            }
+            for n in range(60)
+        ]  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+    code, out, err = run(*files, "--by", "gender")
+    assert code == 0, err
+    assert "gender  utterances  speakers  words  one WER %" in out
+    assert "ΔWER inside" in out
+    _, out, _ = run(*files, "--by", "gender", "--json")
+    found = json.loads(out)
+    assert [(g["group"], g["system"], g["num_speakers"]) for g in found["groups"]] == [
+        ("f", "one", 4), ("f", "two", 4), ("m", "one", 2), ("m", "two", 2),
+    ]  # fmt: skip
+    assert [(g["group"], g["differs"]) for g in found["gains"]] == [("f", False)]
+    _, text, _ = run(*files, "--by", "gender", "--csv")
+    assert len(text.strip().split("\n\n")) == 4
+    assert run(*files, "--by", "gender", "--markdown")[1].count("| ---") >= 4
+    code, _, err = run(*files, "--by", "age")
+    assert code == 2
+    assert "nobody knows 'age' of these utterances; known: gender, length" in err
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "two", "101"])
+def test_a_margin_is_points_of_wer(run: Run, margin: str) -> None:
+    code, _, err = run(*TRN, "--margin", margin)
+    assert code == 2
+    assert "--margin" in err
+
+
+def test_a_wide_margin_makes_checkpoints_equivalent(run: Run) -> None:
+    code, out, _ = run("--ref", "ref.trn", "a.trn", "b.trn", "--margin", "30", "--json")
+    assert code == 0
+    (pair,) = json.loads(out)["pairs"]
+    assert pair["verdict"] == "checkpoints differ", "by less than the margin, and yet"
+    assert pair["margin"] == 0.3

@@ -57,5 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="WER difference below which systems count as equivalent (default: that of their "
         "study, or 2)",
     )
+    parser.add_argument(
+        "--by",
+        metavar="ATTRIBUTE",
+        help="rates by groups too, and whether a difference is another in some: length, or what "
+        "corpus or file says of utterances and speakers (gender, age, accent, …)",
+    )
     cli.add_seed(parser, "of the bootstrap, for test sets of fewer than ten speakers")
     return parser

@@ -43,6 +43,8 @@ class StudyComparison:
     """Further results for the study's question: (title, sentence)."""
     assumptions: tuple[str, ...]
     """Assumptions behind the verdicts, a sentence each."""
+    system_runs: tuple[SystemRuns, ...]
+    """The runs compared, by system."""
 
 
 def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
@@ -69,6 +71,7 @@ def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
         verdict=_verdict(variants, pairs, claims),
         findings=findings,
         assumptions=(*absent, *assumptions(system_runs)),
+        system_runs=tuple(system_runs),
     )
 
 
@@ -104,10 +107,11 @@ def _confirm_runs(
     for label in definition.systems:
         own = confirms[confirms["variant"] == label].sort_values("run")
         good = [scored[run] for run in own["run"] if run in scored]
+        if not good:
+            continue  # of a system without a single scored run nothing can be said
         lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        if good or bad:
-            system_runs.append(SystemRuns(name=label, runs=(*good, *bad)))
+        system_runs.append(SystemRuns(name=label, runs=(*good, *bad)))
         if bad:
             ends = ", ".join(lost["state"])
             sentences.append(

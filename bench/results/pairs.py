@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.core.console import ProgressCallback
-from bench.core.errors import UserError
+from bench.results.counts import Counts, counts_of
 from bench.results.sentences import (
     CHECKPOINTS_DIFFER,
     CHECKPOINTS_EQUIVALENT,
@@ -27,14 +26,13 @@ from bench.results.sentences import (
     remedy_of,
 )
 from bench.results.slots import error_slots
-from bench.stats.clusters import Bools, Floats, cluster_sums
+from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
 from bench.stats.mapsswe import mapsswe
 from bench.stats.paired_tests import Ranking, mcnemar, rank, wilcoxon
 from bench.stats.variance import (
     SystemEstimates,
     enough_to_pool,
-    estimate_systems,
     pooled_variance,
     probability_of_improvement,
     rates,
@@ -182,7 +180,9 @@ def compare_pairs(
 def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
     """Three or more systems ranked by their error rates on each speaker, means over runs."""
     counts = _counts(system_runs)
-    return rank((counts.mean_by_speaker() / counts.words_by_speaker()).T)
+    words_C = counts.words_by_speaker()
+    said = words_C > 0
+    return rank((counts.mean_by_speaker()[:, said] / words_C[said]).T)
 
 
 def counts_by_speaker(system_runs: Sequence[SystemRuns]) -> tuple[tuple[Floats, ...], Floats]:
@@ -287,58 +287,12 @@ def _claimed(names: Sequence[str], claims: Claims) -> Bools:
     return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """Errors and words of the common utterances."""
-
-    errors: tuple[Floats, ...]
-    """[S, U] of each system."""
-    words_U: Floats
-    clusters: NDArray[np.str_]
-    """The speaker of each utterance; the utterance's id if all are of one speaker."""
-
-    def errors_by_speaker(self) -> tuple[Floats, ...]:
-        return tuple(cluster_sums(errors_SU, self.clusters) for errors_SU in self.errors)
-
-    def mean_by_speaker(self) -> Floats:
-        """[V, C]: means over runs."""
-        return np.stack([errors_SC.mean(axis=0) for errors_SC in self.errors_by_speaker()])
-
-    def words_by_speaker(self) -> Floats:
-        sums: Floats = cluster_sums(self.words_U[None], self.clusters)[0]
-        return sums
-
-    def estimates(self, rng: np.random.Generator) -> SystemEstimates:
-        return estimate_systems(self.errors_by_speaker(), self.words_by_speaker(), rng)
-
-
-def _counts(system_runs: Sequence[SystemRuns]) -> _Counts:
-    first = system_runs[0].runs[0]
-    if len(first) < 2:
-        raise UserError(
-            f"a comparison needs two utterances or more that all systems read, got {len(first)}; "
-            "check that their ids are the same"
-        )
-    for system in system_runs:
-        for run in system.runs:
-            assert run["id"].tolist() == first["id"].tolist(), f"{system.name}: other utterances"
-    speakers = first["speaker"].to_numpy(dtype=np.str_)
-    alone = len(set(speakers)) == 1
-    return _Counts(
-        errors=tuple(np.stack([_errors(run) for run in o.runs]) for o in system_runs),
-        words_U=first["num_ref_words"].to_numpy(dtype=np.float64),
-        clusters=first["id"].to_numpy(dtype=np.str_) if alone else speakers,
-    )
-
-
-def _errors(run: pd.DataFrame) -> Floats:
-    counted = run["substitutions"] + run["deletions"] + run["insertions"]
-    errors_U: Floats = counted.to_numpy(dtype=np.float64)
-    return errors_U
+def _counts(system_runs: Sequence[SystemRuns]) -> Counts:
+    return counts_of({system.name: system.runs for system in system_runs})
 
 
 def _plain_intervals(
-    counts: _Counts, rng: np.random.Generator
+    counts: Counts, rng: np.random.Generator
 ) -> Mapping[tuple[int, int], dict[str, float]]:
     """Intervals of the difference of each pair over utterances and over speakers, with the runs
     fixed."""
@@ -358,7 +312,7 @@ def _plain_intervals(
 
 
 def _evidence(
-    system_runs: Sequence[SystemRuns], counts: _Counts, progress: ProgressCallback | None
+    system_runs: Sequence[SystemRuns], counts: Counts, progress: ProgressCallback | None
 ) -> Mapping[tuple[int, int], dict[str, Any]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
@@ -369,7 +323,8 @@ def _evidence(
             progress(number, len(firsts))
         slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
-    rates = [errors_SC[0] / words_C for errors_SC in counts.errors_by_speaker()]
+    said = words_C > 0
+    rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]
     found = {}
     for i, j in combinations(range(len(system_runs)), 2):
         segments, sentences = mapsswe(slots[i], slots[j], words_U), mcnemar(right[i], right[j])

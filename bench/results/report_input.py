@@ -13,6 +13,8 @@ from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparison import StudyComparison, compare
+from bench.results.groups import by_every_group
+from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
@@ -51,7 +53,12 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
     confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
+    openings = openings_sentence(folder.resolve().parent, definition.data_digest)
+    known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
+    groups, gains = by_every_group(comparison.system_runs, known)
     report_input = ReportInput(
+        groups=groups,
+        gains=gains,
         study=definition.name,
         verdict=comparison.verdict,
         command=command_of(definition),
@@ -91,7 +98,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         design={
             **describe_design(definition),
             "findings": comparison.findings,
-            "assumptions": comparison.assumptions,
+            "assumptions": tuple(filter(None, (*comparison.assumptions, openings))),
         },
     )
     return report_input, comparison

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
+from bench.data.corpora import CorpusConfig, load_corpus
+from bench.results.groups import Attributes
 from bench.results.pairs import SystemRuns
 from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
@@ -45,6 +47,8 @@ class ScoredSystem:
     """Ids with a reference and no hypothesis, or with a hypothesis and no reference."""
     claims: tuple[tuple[str, str], ...] = ()
     """Claims of its study before it began: pairs of labels, the first with the lower WER."""
+    attributes: Attributes = field(default_factory=dict)
+    """Attributes of utterances and speakers in its file; those of a run are in its corpus."""
     margin: float = MARGIN
     """WER difference within which its study counts two systems as equivalent."""
 
@@ -76,7 +80,12 @@ def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem
                 f"{alike[1]!r}, both named {id!r}; leave --match-by out, or rename one"
             )
     unpaired = frozenset(map(rename, system.unpaired))
-    return replace(system, scored=replace(system.scored, runs=runs), unpaired=unpaired)
+    return replace(
+        system,
+        scored=replace(system.scored, runs=runs),
+        unpaired=unpaired,
+        attributes={rename(id): own for id, own in system.attributes.items()},
+    )
 
 
 def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns]:
@@ -200,3 +209,17 @@ def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]
         for better, worse in s.claims
     ]
     return tuple(dict.fromkeys((a, b) for a, b in found if a is not None and b is not None))
+
+
+def attributes_of(systems: Sequence[ScoredSystem]) -> dict[str, dict[str, str]]:
+    """What is known of the utterances, by id: from the systems' files, and from the corpora of runs
+    of ours that are still here."""
+    known: dict[str, dict[str, str]] = {}
+    for system in systems:
+        for id, own in system.attributes.items():
+            known.setdefault(id, {}).update(own)
+    for config in dict.fromkeys(s.corpus for s in systems if s.corpus is not None):
+        with suppress(UserError):
+            for utterance in load_corpus(config).split("test"):
+                known.setdefault(utterance.id, {}).update(utterance.attributes)
+    return known

@@ -136,8 +136,9 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    notes = (*study_cautions(folder), *systems[0].notes)
-    return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
+    first = systems[0]
+    notes = (*study_cautions(folder), *first.notes)
+    return [replace(first, notes=notes, no_verdict=missing), *systems[1:]]
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
@@ -259,6 +260,7 @@ def _scored(path: Path, read: Transcripts) -> ScoredSystem:
         warnings=(*read.warnings, *_unknown_symbols(path, run)),
         file=path,
         unpaired=read.unpaired,
+        attributes={id: text.attributes for id, text in texts.items() if text.attributes},
     )
 
 

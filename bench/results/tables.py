@@ -34,6 +34,9 @@ class Comparison:
     leakage: tuple[str, ...] = ()
     """Leakage between the splits of the systems' corpora, a sentence each."""
     notes: tuple[str, ...] = ()
+    groups: pd.DataFrame | None = None
+    gains: pd.DataFrame | None = None
+    """The tables of `bench.results.groups.by_group`, with ``--by``."""
 
     @property
     def stamps(self) -> tuple[str, ...]:
@@ -47,9 +50,15 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     """An object with `systems`, `pairs` and the stamps; unknown numbers are null."""
     columns = ["name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers",
                "low", "high", "num_seeds"]  # fmt: skip
+    asked = {
+        name: [_plain(row) for row in table.to_dict("records")]
+        for name, table in (("groups", comparison.groups), ("gains", comparison.gains))
+        if table is not None
+    }
     return {
         "systems": [_plain(row) for row in comparison.systems[columns].to_dict("records")],
         "pairs": [_nested(_plain(row)) for row in comparison.pairs.to_dict("records")],
+        **asked,
         "not_comparable": list(comparison.not_comparable),
         "leakage": list(comparison.leakage),
         "notes": list(comparison.notes),
@@ -57,25 +66,27 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """Stamps as lines that begin with #, the systems, an empty line, the pairs."""
+    """Stamps as lines that begin with #, then the systems, the pairs and, with ``--by``, groups and
+    gains, with an empty line between tables."""
     head = "".join(f"# {_one_line(stamp)}\n" for stamp in comparison.stamps)
-    systems = comparison.systems.to_csv(index=False, lineterminator="\n")
-    return head + systems + "\n" + comparison.pairs.to_csv(index=False, lineterminator="\n")
+    tables = (comparison.systems, comparison.pairs, comparison.groups, comparison.gains)
+    parts = [t.to_csv(index=False, lineterminator="\n") for t in tables if t is not None]
+    return head + "\n".join(parts)
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """Both tables, with escaped names."""
+    """Every table, with escaped names."""
     parts = [f"**{_in_markdown(stamp)}**" for stamp in comparison.stamps]
-    for header, rows in (system_cells(comparison), pair_cells(comparison)):
+    for header, rows in _all_cells(comparison):
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
         parts.append("\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines))
     return "\n\n".join(parts)
 
 
 def as_latex(comparison: Comparison) -> str:
-    """Both tables as `tabular` with the rules of booktabs."""
+    """Every table as `tabular` with the rules of booktabs."""
     parts = [rf"\textbf{{{_in_latex(stamp)}}}\par" for stamp in comparison.stamps]
-    for header, rows in (system_cells(comparison), pair_cells(comparison)):
+    for header, rows in _all_cells(comparison):
         lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *rows)]
         columns = "l" + "r" * (len(header) - 1)
         top, body = lines[0], "\n".join(lines[1:])
@@ -130,6 +141,53 @@ def pair_cells(comparison: Comparison) -> Cells:
         for row in comparison.pairs.to_dict("records")
     ]
     return header, rows
+
+
+def group_cells(groups: pd.DataFrame) -> Cells:
+    """The rate of each system in each group, with its interval, in percent."""
+    systems = list(dict.fromkeys(groups["system"]))
+    attribute = str(groups["attribute"].iloc[0])
+    header = [attribute, "utterances", "speakers", "words"]
+    for name in systems:
+        header += [f"{name} WER %", "95 %"]
+    rows = []
+    for group, table in groups.groupby("group", sort=False):
+        first = table.iloc[0]
+        sizes = (first["num_utterances"], first["num_speakers"], first["num_ref_words"])
+        row = [str(group), *(f"{size:,.0f}" for size in sizes)]
+        for found in table.to_dict("records"):
+            row += [percent(found["wer"]), interval(found["low"], found["high"])]
+        rows.append(row)
+    return header, rows
+
+
+def gain_cells(gains: pd.DataFrame) -> Cells:
+    """Differences in points of WER inside each group and elsewhere, and whether they differ."""
+    header = ["pair", "group", "ΔWER inside", "ΔWER elsewhere", "interval of inside − elsewhere",
+              "level %", "p (Holm)", "gain"]  # fmt: skip
+    rows = [
+        [
+            f"{row['a']} : {row['b']}",
+            row["group"],
+            points(row["delta_inside"]),
+            points(row["delta_outside"]),
+            interval(row["low"], row["high"], points),
+            percent(row["coverage"]),
+            p_value(row["p_adjusted"]),
+            "differs by group" if row["differs"] else "no difference found",
+        ]
+        for row in gains.to_dict("records")
+    ]
+    return header, rows
+
+
+def _all_cells(comparison: Comparison) -> list[Cells]:
+    found = [system_cells(comparison), pair_cells(comparison)]
+    if comparison.groups is not None:
+        found.append(group_cells(comparison.groups))
+    if comparison.gains is not None and len(comparison.gains):
+        found.append(gain_cells(comparison.gains))
+    return found
 
 
 def matrix_cells(comparison: Comparison) -> Cells:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,8 @@ class Transcript:
     with the fewest errors for this hypothesis."""
     speaker: str = ""
     seconds: float = math.nan
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What else a row says of the utterance or its speaker: ``{"gender": "f"}``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def read_json_lines(path: Path) -> Transcripts:
             written=ref,
             speaker=_speaker(row),
             seconds=_seconds(row),
+            attributes=_attributes(row),
         )
     warnings = (
         [f"{path}: {len(silent)} of {len(texts)} hypotheses are null and count as empty, in "
@@ -208,6 +211,15 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 def _speaker(row: Mapping[str, Any]) -> str:
     named = (row[key] for key in SPEAKER_FIELDS if row.get(key) is not None)
     return str(next(named, ""))
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
+    used = {*ID_FIELDS, *AUDIO_FIELDS, *SPEAKER_FIELDS, *sum(TEXT_FIELDS, ()), "offset", "duration"}
+    return {
+        key: str(value).strip()
+        for key, value in row.items()
+        if key not in used and isinstance(value, str | int | float) and str(value).strip()
+    }
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

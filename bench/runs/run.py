@@ -34,6 +34,8 @@ from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
 BEST = Path("checkpoints") / "best.pt"
+OPENED = "test-opened.txt"
+"""A line for each time that the run scored the test split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +231,7 @@ def _rates(evaluation: Evaluation) -> dict[str, float]:
 def _count_opening(folder: Path) -> int:
     """Write down that the test split is about to be scored; a run killed in between shows a second
     opening."""
-    path = folder / "test-opened.txt"
+    path = folder / OPENED
     count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
     append_text(path, f"{count}\n")
     return count

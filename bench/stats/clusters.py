@@ -50,16 +50,22 @@ def linearised_covariance(errors_MC: Floats, words_C: Floats) -> Floats:
     return found
 
 
+def too_few_to_linearise(words_C: Floats) -> bool:
+    """Whether the variance by these clusters is the bootstrap's. Clusters without a reference word
+    are linearised however few they are: some replicates would have no rate."""
+    return 1 < words_C.size < FEWEST_LINEARISED and bool((words_C > 0).all())
+
+
 def covariance(
     errors_MC: Floats,
     words_C: Floats,
     rng: np.random.Generator,
     num_replicates: int = NUM_REPLICATES,
 ) -> Floats:
-    """The covariance [..., M, M] of rates over test sets of such clusters: linearised for
-    FEWEST_LINEARISED clusters or more, else bootstrapped with `rng`."""
+    """The covariance [..., M, M] of rates over test sets of such clusters: linearised, or
+    bootstrapped with `rng` if they are `too_few_to_linearise`."""
     num_clusters = words_C.size
-    if num_clusters >= FEWEST_LINEARISED or num_clusters < 2:
+    if not too_few_to_linearise(words_C):
         return linearised_covariance(errors_MC, words_C)
     if errors_MC.ndim > 2:
         return np.stack([covariance(own, words_C, rng, num_replicates) for own in errors_MC])

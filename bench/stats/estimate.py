@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from bench.stats.clusters import Floats
-from bench.stats.variance import Component
+from bench.stats.component import Component
 
 POWER = 0.8
 _ROUNDING = 1e-12

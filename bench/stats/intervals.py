@@ -6,16 +6,25 @@ Legend: M measured systems or runs, C clusters.
 import numpy as np
 from scipy import special
 
-from bench.stats.clusters import FEWEST_LINEARISED, Floats, linearised_covariance, resampled_rates
+from bench.stats.clusters import (
+    Floats,
+    linearised_covariance,
+    resampled_rates,
+    too_few_to_linearise,
+)
 
 LEVEL = 0.95
+MOST_FACTOR = 100.0
+"""A rate that may be a hundred times as large or as small is not known."""
 
 
 def log_interval(rate: float, standard_error: float, df: float) -> tuple[float, float]:
     """The 95 % interval of a rate above zero on the log scale: never below zero, and as wide, in
     ratios, either way (delta method: the log's standard error is that of the rate over the
-    rate)."""
+    rate). One wider than MOST_FACTOR either way says nothing and is unknown: NaN."""
     factor = float(np.exp(special.stdtrit(df, (1 + LEVEL) / 2) * standard_error / rate))
+    if not factor <= MOST_FACTOR:
+        return float("nan"), float("nan")
     return rate / factor, rate * factor
 
 
@@ -33,7 +42,7 @@ def standard_errors(errors_MC: Floats, words_C: Floats, rng: np.random.Generator
     """Of M rates over clusters alone, runs as they are, as plain as the tools of the field report
     it: too small by sqrt((C - 1) / C) where there are only C clusters. Linearised for ten clusters
     or more, else bootstrapped."""
-    if words_C.size >= FEWEST_LINEARISED:
+    if not too_few_to_linearise(words_C):
         shrunk = (words_C.size - 1) / words_C.size
         found: Floats = np.sqrt(shrunk * np.diagonal(linearised_covariance(errors_MC, words_C)))
         return found
@@ -47,7 +56,7 @@ def plain_intervals(
     """The lower and upper ends [M, M] of 95 % intervals of rate j minus rate i over clusters alone,
     runs as they are (Bisani & Ney 2004): normal for ten clusters or more, else percentiles of the
     bootstrap, which of so few cover about 90 %."""
-    if words_C.size >= FEWEST_LINEARISED:
+    if not too_few_to_linearise(words_C):
         covariance = linearised_covariance(errors_MC, words_C) * (1 - 1 / words_C.size)
         variance = np.diagonal(covariance)[:, None] + np.diagonal(covariance) - 2 * covariance
         rates_M = errors_MC.sum(axis=1) / words_C.sum()

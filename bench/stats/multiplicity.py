@@ -73,6 +73,23 @@ def step_down(p: Floats, claims_P: Bools, alpha: float = ALPHA) -> Levels:
     return Levels(adjusted, level_EP.reshape(p.shape))
 
 
+def holm(p_M: Floats, alpha: float = ALPHA) -> Levels:
+    """Holm's procedure for hypotheses that are no pairs of systems; an unknown p counts as one."""
+    if not p_M.size:
+        return Levels(p_M, p_M)
+    known_M = np.where(np.isnan(p_M), 1.0, p_M)
+    order = np.argsort(known_M, kind="stable")
+    left_M = np.arange(p_M.size, 0, -1)
+    reached_M = np.maximum.accumulate(known_M[order] * left_M)
+    # The first that is not found stops the procedure, and all that follow share its level.
+    stop = int((reached_M <= alpha).sum())
+    tested_M = left_M[np.minimum(np.arange(p_M.size), min(stop, p_M.size - 1))]
+    adjusted_M, level_M = np.empty_like(known_M), np.empty_like(known_M)
+    adjusted_M[order] = np.minimum(1.0, reached_M)
+    level_M[order] = alpha / tested_M
+    return Levels(np.where(np.isnan(p_M), np.nan, adjusted_M), level_M)
+
+
 class _ByLogic:
     """Weights over the partitions that are still possible."""
 

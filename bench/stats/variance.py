@@ -26,13 +26,13 @@ Each system is tuned once: no number here contains the variance between searches
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from bench.stats.clusters import Bools, Floats, covariance, residuals
+from bench.stats.component import Component
 
 FEWEST_POOLED_SYSTEMS, FEWEST_POOLED_SEEDS = 3, 3
 """A pair is judged by the pooled variance alone from so many systems with so many seeds each."""
@@ -40,49 +40,6 @@ EQUAL_VARIANCE_LEVEL = 0.1
 """Below this p the seeds of the systems are not taken to scatter alike."""
 _ROUNDING = 1e-24
 """A variance of rates no larger than this is zero: sums taken in another order."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """An estimate of a variance, and its own uncertainty."""
-
-    variance: Floats
-    noise: Floats
-    """variance² / degrees of freedom. It adds up when independent estimates are added or
-    subtracted."""
-
-    @classmethod
-    def of(cls, variance: Floats, degrees_of_freedom: float | Floats) -> "Component":
-        """From a mean square."""
-        variance = np.asarray(variance, dtype=np.float64)
-        return cls(variance, variance**2 / degrees_of_freedom)
-
-    @property
-    def degrees_of_freedom(self) -> Floats:
-        """Satterthwaite's; a fraction, and one at least: a subtracted component can take it below
-        what the poorest mean square has."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: Floats = np.maximum(1.0, self.variance**2 / self.noise)
-        return found
-
-    def __add__(self, other: "Component") -> "Component":
-        return Component(self.variance + other.variance, self.noise + other.noise)
-
-    def __sub__(self, other: "Component") -> "Component":
-        return Component(self.variance - other.variance, self.noise + other.noise)
-
-    def __mul__(self, factor: float | Floats) -> "Component":
-        return Component(self.variance * factor, self.noise * np.asarray(factor) ** 2)
-
-    def __getitem__(self, place: Any) -> "Component":
-        return Component(self.variance[place], self.noise[place])
-
-    def where(self, condition: Bools) -> "Component":
-        """NaN, unknown, where `condition` is false."""
-        nan = np.nan
-        return Component(
-            np.where(condition, self.variance, nan), np.where(condition, self.noise, nan)
-        )
 
 
 @dataclass(frozen=True)
@@ -163,16 +120,34 @@ def estimate_systems(
 ) -> SystemEstimates:
     """Systems whose runs made `errors` (one array [..., S, C] each; S may differ) on one test set
     with `words_C` reference words. `rng` draws the bootstrap of fewer than ten clusters."""
-    rates = [own.sum(axis=-1) / words_C.sum() for own in errors]
     means_VC = np.stack([own.mean(axis=-2) for own in errors], axis=-2)
-    parts = [_run_parts(own, words_C) for own in errors]
+    return estimate_linearised(
+        [own.sum(axis=-1) / words_C.sum() for own in errors],
+        [residuals(own, words_C) for own in errors],
+        covariance(means_VC, words_C, rng),
+        words_C.size,
+    )
+
+
+def estimate_linearised(
+    values: Sequence[Floats],
+    residuals_SC: Sequence[Floats],
+    by_clusters: Floats,
+    num_clusters: int,
+) -> SystemEstimates:
+    """Any numbers of runs ([..., S] of each system) that are nearly linear in their clusters, from
+    their residuals [..., S, C] and the covariance [..., V, V] of their means by clusters, known as
+    well as `num_clusters` can tell."""
+    parts = [
+        _run_parts(own, rest, num_clusters) for own, rest in zip(values, residuals_SC, strict=True)
+    ]
     return SystemEstimates(
-        wer=np.stack([rates_S.mean(axis=-1) for rates_S in rates], axis=-1),
-        num_seeds=tuple(own.shape[-2] for own in errors),
-        num_clusters=words_C.size,
-        by_clusters=covariance(means_VC, words_C, rng),
-        seeds=_stack([seeds for seeds, _ in parts]),
-        interaction=_stack([interaction for _, interaction in parts]),
+        wer=np.stack([own.mean(axis=-1) for own in values], axis=-1),
+        num_seeds=tuple(own.shape[-1] for own in values),
+        num_clusters=num_clusters,
+        by_clusters=by_clusters,
+        seeds=Component.stacked([seeds for seeds, _ in parts]),
+        interaction=Component.stacked([interaction for _, interaction in parts]),
     )
 
 
@@ -182,7 +157,9 @@ def rates(systems: SystemEstimates) -> Split:
     num_V = np.array(systems.num_seeds, dtype=np.float64)
     own = systems.seeds, systems.interaction
     pooled = pooled_variance(systems).everyone.mean_of(num_V)
-    seeds, interaction = (_choose(num_V > 1, o, p) for o, p in zip(own, pooled, strict=True))
+    seeds, interaction = (
+        Component.chosen(num_V > 1, o, p) for o, p in zip(own, pooled, strict=True)
+    )
     by_clusters = np.diagonal(systems.by_clusters, axis1=-2, axis2=-1)
     return _split(by_clusters, systems.num_clusters, seeds, interaction)
 
@@ -203,7 +180,7 @@ def differences(systems: SystemEstimates) -> tuple[Floats, tuple[Split, Split]]:
     runs_P = 1 / (1 / num_V[a_P] + 1 / num_V[b_P])
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
     pooled_parts = (
-        _choose(repeated_P, calm, everyone)
+        Component.chosen(repeated_P, calm, everyone)
         for calm, everyone in zip(
             pool.calm.mean_of(runs_P), pool.everyone.mean_of(runs_P), strict=True
         )
@@ -301,16 +278,18 @@ def probability_of_improvement(errors_a_SC: Floats, errors_b_SC: Floats, words_C
     return float(np.where(known, special.ndtr(z_ST), sure).mean())
 
 
-def _run_parts(errors: Floats, words_C: Floats) -> tuple[Component, Component]:
-    """The variance of the mean rate of one system by its runs, and its part by interaction."""
-    num_runs, num_clusters = errors.shape[-2:]
+def _run_parts(
+    values_S: Floats, residuals_SC: Floats, num_clusters: int
+) -> tuple[Component, Component]:
+    """The variance of the mean over the runs of one system by its runs, and its part by
+    interaction."""
+    num_runs = values_S.shape[-1]
     if num_runs == 1:
-        nan = np.full(errors.shape[:-2], np.nan)
+        nan = np.full(values_S.shape[:-1], np.nan)
         return Component(nan, nan), Component(nan, nan)
-    rates_S = errors.sum(axis=-1) / words_C.sum()
-    seeds = Component.of(rates_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
+    seeds = Component.of(values_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
     # Residuals of each run about the mean run: what its speakers have beyond the run's own rate.
-    rest = residuals(errors - errors.mean(axis=-2, keepdims=True), words_C)
+    rest = residuals_SC - residuals_SC.mean(axis=-2, keepdims=True)
     freedom = (num_runs - 1) * max(1, num_clusters - 1)
     squares = (rest**2).sum(axis=(-2, -1))
     return seeds, Component.of(num_clusters * squares / (num_runs * freedom), freedom)
@@ -361,17 +340,3 @@ def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools,
     own = (repeated_P & ~alike) | none
     pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)
     return own & np.ones_like(alike), pooled
-
-
-def _choose(condition: Bools, this: Component, other: Component) -> Component:
-    return Component(
-        np.where(condition, this.variance, other.variance),
-        np.where(condition, this.noise, other.noise),
-    )
-
-
-def _stack(parts: Sequence[Component]) -> Component:
-    return Component(
-        np.stack([part.variance for part in parts], axis=-1),
-        np.stack([part.noise for part in parts], axis=-1),
-    )

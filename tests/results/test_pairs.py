@@ -12,6 +12,7 @@ from bench.results.pairs import (
     assumptions,
     compare_pairs,
     nothing_recognised,
+    rank_over_speakers,
     summarise,
 )
 
@@ -236,3 +237,48 @@ def test_a_table_of_the_size_of_librispeech() -> None:
     ends = found[(found["a"] == "s00") & (found["b"] == "s19")].iloc[0]
     assert ends["verdict"] == "s00 better"
     assert ends["delta_wer"] == pytest.approx(0.095, abs=0.005)
+
+
+def anything(rng: np.random.Generator) -> list[SystemRuns]:
+    """Two to eleven systems on a few utterances: perfect, hopeless, inserting, with empty references."""
+    num_utterances = int(rng.integers(2, 14))
+    words = rng.integers(rng.integers(2), 6, num_utterances)
+    words[0] = max(1, words[0])
+    speakers = [
+        f"s{n}" for n in rng.integers(rng.integers(1, num_utterances + 1), size=num_utterances)
+    ]
+    outcomes = []
+    for number in range(int(rng.choice([2, 3, 5, 11], p=[0.4, 0.3, 0.2, 0.1]))):
+        runs = []
+        for _ in range(int(rng.integers(1, 5))):
+            wrong = rng.binomial(words, rng.choice([0.0, 0.3, 1.0]))
+            extra = rng.poisson(rng.choice([0.0, 0.5]), num_utterances)
+            runs.append(
+                pd.DataFrame(
+                    {
+                        "id": [f"u{n}" for n in range(num_utterances)], "speaker": speakers,
+                        "num_ref_words": words, "substitutions": wrong, "deletions": 0,
+                        "insertions": extra, "ref": [" ".join("a" * n) for n in words],
+                        "hyp": [" ".join("x" * k + "a" * (n - k)) for k, n in zip(wrong, words, strict=True)],
+                    }
+                )
+            )  # fmt: skip
+        outcomes.append(SystemRuns(name=f"n{number}", runs=tuple(runs)))
+    return outcomes
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_was_heard_no_verdict_is_surer_than_its_interval(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    outcomes = anything(rng)
+    rows = summarise(outcomes, rng)
+    assert (rows["high"].isna() | (rows["high"] > rows["wer"])).all()
+    for pair in compare_pairs(outcomes, rng, [("n0", "n1")]).to_dict("records"):
+        zero_is_out = pair["low"] > 0 or pair["high"] < 0
+        differ = pair["verdict"].endswith("better") or pair["verdict"] == "checkpoints differ"
+        assert differ == zero_is_out or "equivalent" in pair["verdict"]
+        assert not pair["p"] <= 0
+        assert bool(pair["remedy"]) == (pair["verdict"] == "undecided")
+    if len(outcomes) > 2 and outcomes[0].runs[0]["speaker"].nunique() > 1:
+        assert 0 <= rank_over_speakers(outcomes).p <= 1
+    assert all(map(str, assumptions(outcomes)))

@@ -127,7 +127,7 @@ def test_runs_that_are_missing_are_told(study: Callable[..., Path]) -> None:
     )
 
 
-@pytest.mark.parametrize("state", ["failed", "diverged"])
+@pytest.mark.parametrize("state", ["failed", "diverged", "cut"])
 def test_a_run_that_left_nothing_to_score_counts(study: Callable[..., Path], state: str) -> None:
     run = study("first") / "runs" / "ds-gru" / "confirm-1"
     (run / "utterances-test.jsonl").unlink()

@@ -52,3 +52,10 @@ def test_a_log_interval_is_never_below_zero_and_even_in_ratios() -> None:
     # With a small standard error it is Student's.
     half = stats.t.ppf(0.975, 9) * 1e-6
     assert log_interval(0.2, 1e-6, 9) == pytest.approx((0.2 - half, 0.2 + half), rel=1e-9)
+
+
+def test_an_interval_that_spans_four_orders_of_magnitude_is_unknown() -> None:
+    """Two speakers have one degree of freedom, whose t quantile is 12.7."""
+    assert np.isnan(log_interval(0.056, 0.062, 1.0)).all()
+    low, high = log_interval(0.056, 0.01, 1.0)
+    assert low < 0.056 < high < 1

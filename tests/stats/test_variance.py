@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.stats.component import Component
 from bench.stats.estimate import Estimate
 from bench.stats.variance import (
     EQUAL_VARIANCE_LEVEL,
-    Component,
     SystemEstimates,
     differences,
     estimate_systems,

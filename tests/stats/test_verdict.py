@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.stats.component import Component
 from bench.stats.estimate import Estimate
-from bench.stats.variance import Component, Split, estimate_systems
+from bench.stats.variance import Split, estimate_systems
 from bench.stats.verdict import MARGIN, Verdicts, deciding_power, judge, remedy
 
 WORDS = np.full(40, 200.0)

@@ -1,0 +1,74 @@
+"""The errors and words of systems on the same utterances, by utterance and by speaker.
+
+Legend: S runs, U utterances, C clusters (speakers), V systems.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.core.errors import UserError
+from bench.stats.clusters import Floats, cluster_sums
+from bench.stats.variance import SystemEstimates, estimate_systems
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Errors and words of the common utterances."""
+
+    errors: tuple[Floats, ...]
+    """[S, U] of each system."""
+    words_U: Floats
+    clusters: NDArray[np.str_]
+    """The speaker of each utterance; of a single speaker, the utterance itself."""
+
+    def errors_by_speaker(self) -> tuple[Floats, ...]:
+        """[S, C] of each system."""
+        return tuple(cluster_sums(errors_SU, self.clusters) for errors_SU in self.errors)
+
+    def mean_by_speaker(self) -> Floats:
+        """[V, C]: means over runs."""
+        return np.stack([errors_SC.mean(axis=0) for errors_SC in self.errors_by_speaker()])
+
+    def words_by_speaker(self) -> Floats:
+        """[C]: reference words."""
+        sums: Floats = cluster_sums(self.words_U[None], self.clusters)[0]
+        return sums
+
+    def estimates(self, rng: np.random.Generator) -> SystemEstimates:
+        """The rates with their variance over seeds and speakers."""
+        return estimate_systems(self.errors_by_speaker(), self.words_by_speaker(), rng)
+
+
+def counts_of(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Counts:
+    """The counts of every system's `runs`, by name: one table per seed, as in SystemRuns.
+
+    Raises:
+        UserError: fewer than two utterances.
+    """
+    first = next(iter(runs.values()))[0]
+    if len(first) < 2:
+        raise UserError(
+            f"a comparison needs two utterances or more that all systems read, got {len(first)}; "
+            "check that their ids are the same"
+        )
+    ids = first["id"].tolist()
+    for name, own in runs.items():
+        for run in own:
+            assert run["id"].tolist() == ids, f"{name}: other utterances"
+    speakers = first["speaker"].to_numpy(dtype=np.str_)
+    alone = len(set(speakers)) == 1
+    return Counts(
+        errors=tuple(np.stack([_errors(run) for run in own]) for own in runs.values()),
+        words_U=first["num_ref_words"].to_numpy(dtype=np.float64),
+        clusters=first["id"].to_numpy(dtype=np.str_) if alone else speakers,
+    )
+
+
+def _errors(run: pd.DataFrame) -> Floats:
+    counted = run["substitutions"] + run["deletions"] + run["insertions"]
+    errors_U: Floats = counted.to_numpy(dtype=np.float64)
+    return errors_U

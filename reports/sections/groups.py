@@ -1,0 +1,124 @@
+"""By group: error rates by attributes of utterances and speakers, and whether a gain differs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reports.input import ReportInput
+from reports.markup import render
+from reports.palette import variant_names
+from reports.scale import Estimate
+
+TITLE = "By group"
+
+MAX_OPEN = 15
+"""More gains of an attribute than these fold away."""
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group; rates in the order of the variants."""
+
+    group: str
+    num_utterances: int
+    num_speakers: int
+    num_words: int
+    wers: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class GainRow:
+    """WER of `b` minus WER of `a` inside a group and outside."""
+
+    group: str
+    a: str
+    b: str
+    tone_a: int
+    tone_b: int
+    inside: float
+    outside: float
+    contrast: Estimate
+    """Inside minus outside."""
+    coverage: float
+    p_adjusted: float
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What utterances are grouped by."""
+
+    name: str
+    groups: tuple[GroupRow, ...]
+    gains: tuple[GainRow, ...]
+
+    @property
+    def num_differing(self) -> int:
+        """Gains that are others in a group."""
+        return sum(row.differs for row in self.gains)
+
+    @property
+    def folded(self) -> bool:
+        """Whether the table of gains is too long to be open."""
+        return len(self.gains) > MAX_OPEN
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    variants: tuple[tuple[str, int], ...]
+    """Names and tones of those that were scored."""
+    attributes: tuple[Attribute, ...]
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """Every attribute with its groups, in the order in which they were found."""
+    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    groups, gains = report_input.groups, report_input.gains
+    shown = [name for name in tones if name in set(groups["system"])]
+    found = []
+    for name, table in groups.groupby("attribute", sort=False):
+        rows = tuple(
+            _group(str(group), own.to_dict("records"), shown)
+            for group, own in table.groupby("group", sort=False)
+        )
+        own_gains = gains[gains["attribute"] == name].to_dict("records")
+        found.append(Attribute(str(name), rows, tuple(_gain(row, tones) for row in own_gains)))
+    return Numbers(tuple((name, tones[name]) for name in shown), tuple(found))
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/groups.html", numbers=numbers)
+
+
+def _group(group: str, rows: list[dict[Any, Any]], shown: list[str]) -> GroupRow:
+    by_system = {row["system"]: row for row in rows}
+    first = rows[0]
+    return GroupRow(
+        group=group,
+        num_utterances=int(first["num_utterances"]),
+        num_speakers=int(first["num_speakers"]),
+        num_words=int(first["num_ref_words"]),
+        wers=tuple(
+            Estimate(by_system[name]["wer"], by_system[name]["low"], by_system[name]["high"])
+            for name in shown
+        ),
+    )
+
+
+def _gain(row: dict[Any, Any], tones: dict[str, int]) -> GainRow:
+    contrast = row["delta_inside"] - row["delta_outside"]
+    return GainRow(
+        group=str(row["group"]),
+        a=row["a"],
+        b=row["b"],
+        tone_a=tones[row["a"]],
+        tone_b=tones[row["b"]],
+        inside=row["delta_inside"],
+        outside=row["delta_outside"],
+        contrast=Estimate(contrast, row["low"], row["high"]),
+        coverage=row["coverage"],
+        p_adjusted=row["p_adjusted"],
+        differs=bool(row["differs"]),
+    )
