@@ -1,4 +1,4 @@
-"""Lists the commands: ``python -m bench``."""
+"""List the commands: ``python -m bench``."""
 
 import ast
 import sys
@@ -9,14 +9,14 @@ from bench.core.lookup import near_names
 
 
 def verbs() -> dict[str, str]:
-    """What each command does, by name, as its file begins; nothing is imported."""
+    """The first line of each command's docstring, by command; the modules are not imported."""
     files = sorted(Path(__file__).parent.glob("[!_]*.py"))
     documented = {f.stem: ast.get_docstring(ast.parse(f.read_text("utf-8"))) for f in files}
     return {verb: text.splitlines()[0] for verb, text in documented.items() if text}
 
 
 def main(arguments: list[str]) -> int:
-    """Print the list; returns the exit code."""
+    """Print the list; return the exit code."""
     listed = verbs()
     if arguments and arguments[0] not in ("-h", "--help"):
         verb = arguments[0]

@@ -1,4 +1,4 @@
-"""Say what a corpus holds, before anybody trains on it."""
+"""Check a corpus before training: sizes, faults, suspicious utterances."""
 
 from bench.core import cli
 from bench.flags.check import build_parser
@@ -23,7 +23,7 @@ EXIT_UNUSABLE = 1
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print counts, what would be left out, what is suspicious, and a few utterances."""
+    """Print counts, utterances that would be left out, suspicious ones, and a few examples."""
     if options.corpus is None:
         raise UserError("a check needs --corpus NAME[:PATH], got none; see bench.ls corpora")
     config = CorpusConfig.parse(options.corpus, channel=options.channel)

@@ -1,4 +1,4 @@
-"""Compare systems on the same utterances: ours, or anybody's."""
+"""Compare systems on the same utterances: studies, runs, or transcripts of other recognisers."""
 
 from bench.core import cli
 from bench.flags.compare import build_parser
@@ -25,13 +25,13 @@ from bench.results.comparability import (
 )
 from bench.results.groups import by_group
 from bench.results.pairs import (
-    Outcome,
+    SystemRuns,
     assumptions,
     compare_pairs,
     rank_over_speakers,
     summarise,
 )
-from bench.results.saved_comparison import keep
+from bench.results.saved_comparison import save_comparison
 from bench.results.scored import (
     ScoredSystem,
     aligned,
@@ -61,7 +61,7 @@ _logger = logging.getLogger("bench.compare")  # run with -m, __name__ is "__main
 
 
 def main(options: argparse.Namespace) -> None:
-    """Read, align, test and print."""
+    """Read the systems, align their utterances, test the differences, print the results."""
     if options.json and options.form is not None:
         raise UserError(f"a comparison has one form, got --json and --{options.form}; name one")
     systems = read_systems(
@@ -75,26 +75,26 @@ def main(options: argparse.Namespace) -> None:
             f"a comparison needs two systems, got {len(systems)} ({systems[0].name}); name another"
         )
     differing = check_comparable(systems, force=options.force)
-    outcomes = aligned(systems, common=options.common)
+    system_runs = aligned(systems, common=options.common)
     rng = numpy_generator(options.seed, "bootstrap")
     with counting("corpus") as progress:
         leakage = leaks(systems, progress)
     if options.save is not None:
-        keep(systems, options.save, leakage=leakage, common=options.common)
+        save_comparison(systems, options.save, leakage=leakage, common=options.common)
     warnings = tuple(_warnings(systems))
     margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
-        pairs = compare_pairs(outcomes, rng, claims_among(systems), margin, progress)
+        pairs = compare_pairs(system_runs, rng, claims_among(systems), margin, progress)
     groups, gains = (
         (None, None)
         if options.by is None
-        else by_group(outcomes, attributes_of(systems), options.by)
+        else by_group(system_runs, attributes_of(systems), options.by)
     )
     comparison = Comparison(
         groups=groups,
         gains=gains,
-        systems=summarise(outcomes, rng),
+        systems=summarise(system_runs, rng),
         pairs=pairs,
         not_comparable=differing,
         leakage=leakage,
@@ -102,9 +102,9 @@ def main(options: argparse.Namespace) -> None:
             *warnings,
             *left_out_of_corpora(systems),
             *notes,
-            *assumptions(outcomes),
+            *assumptions(system_runs),
             *unknown_facts(systems),
-            *_ranks(outcomes),
+            *_ranks(system_runs),
         ),
     )
     _show(comparison, warnings, options)
@@ -113,14 +113,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _warnings(systems: Sequence[ScoredSystem]) -> Iterator[str]:
-    """What the numbers rest on that users should look at, a sentence each."""
+    """Remarks on the input that users should check, a sentence each."""
     if sentence := left_out(systems):
         yield sentence
     yield from dict.fromkeys(warning for system in systems for warning in system.warnings)
 
 
 def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Namespace) -> None:
-    """Print the form that `options` ask for; `warnings` go to stderr where it has no words."""
+    """Print in the form that `options` ask for; in a form without prose `warnings` go to stderr."""
     if options.json or options.form is not None:
         for warning in warnings:
             _logger.warning("%s", warning)
@@ -132,13 +132,13 @@ def _show(comparison: Comparison, warnings: Sequence[str], options: argparse.Nam
         _print(comparison)
 
 
-def _ranks(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Three systems or more as speakers see them, in a sentence; fewer have no such ranks."""
-    num_speakers = outcomes[0].runs[0]["speaker"].nunique()
-    if len(outcomes) < 3 or num_speakers < 2:
+def _ranks(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
+    """A sentence on the average ranks of three or more systems over speakers."""
+    num_speakers = system_runs[0].runs[0]["speaker"].nunique()
+    if len(system_runs) < 3 or num_speakers < 2:
         return
-    found = rank_over_speakers(outcomes)
-    ranks = zip(found.average_ranks, (outcome.name for outcome in outcomes), strict=True)
+    found = rank_over_speakers(system_runs)
+    ranks = zip(found.average_ranks, (system.name for system in system_runs), strict=True)
     shown = ", ".join(f"{name} {average:.2f}" for average, name in sorted(ranks))
     yield (
         f"average ranks over {num_speakers} speakers: {shown} (Friedman p {found.p:.2g} for these "
@@ -169,7 +169,7 @@ def _print_table(cells: Cells) -> None:
     header, rows = cells
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(header):
-        # As Text: a name in brackets is no markup.
+        # As Text, so that a name in brackets is not read as markup.
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))

@@ -31,11 +31,11 @@ TEMPLATES = {
 }
 COMPOSE_STORAGE = "postgresql://bench@postgres/bench"
 EXIT_TERMINATED = 143
-"""128 + SIGTERM: stopped before the sweep could listen, so nothing was lost either."""
+"""128 + SIGTERM: stopped before the sweep handled signals; nothing is lost."""
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _CLAIM = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-"""As Kubernetes names objects: a subdomain of DNS."""
+"""The form of names of Kubernetes objects: a DNS subdomain."""
 
 
 def main(options: argparse.Namespace) -> None:
@@ -48,11 +48,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _values(options: argparse.Namespace) -> dict[str, object]:
-    """What the templates name.
+    """The variables of the templates.
 
     Raises:
-        UserError: a number out of range, a name that cannot be one, or a sweep that would not run
-            there.
+        UserError: a number out of range, an invalid name, or a sweep that could not run there.
     """
     if options.kind == "dockerfile":
         return {}
@@ -91,11 +90,11 @@ def _check_options(options: argparse.Namespace) -> None:
     for name, form in (("image", _IMAGE), ("claim", _CLAIM)):
         value = getattr(options, name)
         if value is not None and not form.fullmatch(value):
-            raise UserError(f"--{name} must look like {form.pattern}, got {value!r}; mend it")
+            raise UserError(f"--{name} must match {form.pattern}, got {value!r}; correct it")
 
 
 def _check_text(values: Sequence[str]) -> None:
-    """Refuse what must not be written down."""
+    """Refuse passwords, which must not be in the file."""
     for value in values:
         if mask(value) != value:
             raise UserError(
@@ -105,7 +104,7 @@ def _check_text(values: Sequence[str]) -> None:
 
 
 def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
-    """Refuse a task that would have GPUs lie idle, or lack them."""
+    """Refuse a task with more or fewer GPUs than its sweep uses."""
     if options.kind == "compose" and options.gpus and options.count > 1:
         raise UserError(
             f"every container of a machine would get the same GPUs, got --count {options.count}; "
@@ -121,10 +120,10 @@ def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
 
 
 def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str | None:
-    """The MLflow server for all tasks; None where each finds its own.
+    """The MLflow server for all tasks; None if each uses its default.
 
     Raises:
-        UserError: the queue or the tracking would be kept where one machine alone can write.
+        UserError: several machines, but a queue or an MLflow store that only one can write.
     """
     if options.kind == "compose":
         if asked.storage is not None:
@@ -150,14 +149,14 @@ def _tracking_uri(options: argparse.Namespace, asked: argparse.Namespace) -> str
 
 
 def _server(options: argparse.Namespace) -> str:
-    """The address of the tracking server; compose brings its own, which needs none."""
+    """The address of the tracking server; "" for compose, whose file includes a server."""
     return "" if options.kind == "compose" else options.tracking_uri or tracking_uri()
 
 
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("deployment")),
-        autoescape=False,  # neither shell nor YAML is HTML: each value goes through a filter
+        autoescape=False,  # not HTML: each value is escaped by a filter for shell or YAML
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
@@ -172,13 +171,13 @@ def _sh(value: str | Sequence[str]) -> str:
 
 
 def _yaml(value: object) -> str:
-    """`value` as YAML on one line: JSON is YAML, but for characters that YAML wants escaped."""
+    """`value` as YAML on one line: as JSON, with characters escaped that YAML does not allow."""
     text = json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
 def _undollared(value: str | Sequence[str]) -> object:
-    """`value` for Kubernetes or Compose, which expand $(NAME) or $NAME, but take $$ for $."""
+    """`value` with $ as $$, for Kubernetes and Compose, which expand $(NAME) or $NAME."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     return [item.replace("$", "$$") for item in value]

@@ -1,4 +1,4 @@
-"""List what there is: variants, corpora, budgets, questions, studies, the values of a config."""
+"""List variants, corpora, budgets, questions, studies, or the values of a config."""
 
 from bench.core import cli
 from bench.flags.ls import build_parser
@@ -18,7 +18,7 @@ from bench.core.lookup import near_names
 from bench.core.memo import remembered
 from bench.core.paths import OUT
 
-# Each list imports what it lists: torch takes seconds, and sizes that were counted once need none.
+# Imports are within each list's function: torch takes seconds, and cached sizes do not need it.
 if TYPE_CHECKING:
     from bench.study.definition import StudyDefinition
     from bench.study.layers import Explained
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, object]]
 MAX_VALUE_WIDTH = 12
-"""Of the column; a longer value moves what stands behind it."""
+"""Width of the column of values; a longer value shifts the text after it."""
 
 
 def variants() -> Rows:
@@ -43,7 +43,7 @@ def variants() -> Rows:
 
 
 def matched_variants(asked: str) -> Rows:
-    """Every variant at the width that `asked` asks of it, or why there is none.
+    """Every variant at the width that matches the size `asked`, or why no width does.
 
     Raises:
         UserError: `asked` is no size, as `Match.parse`.

@@ -1,4 +1,4 @@
-"""Close the runs whose process died and was not followed by another."""
+"""Close runs whose process has died and that no other process has resumed."""
 
 from bench.core import cli
 from bench.flags.reap import build_parser
@@ -33,7 +33,7 @@ _logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
 
 def main(options: argparse.Namespace) -> None:
-    """Close what died, in the records, in the queue and in MLflow."""
+    """Close dead runs in the records, in the queue and in MLflow."""
     folders = [find_study(name) for name in options.study] or studies_newest_first()
     if not (folders or SINGLE_RUNS.exists()):
         raise UserError(
@@ -79,7 +79,7 @@ def _open(folder: Path) -> list[Path]:
 
 
 def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
-    """The runs below `folder` that a living process has."""
+    """The runs below `folder` whose lease a living process holds."""
     return [run for run in _open(folder) if watch.is_held(run)]
 
 
@@ -98,7 +98,7 @@ def _close(folder: Path, watch: LeaseWatch, lock: Lock) -> Iterator[Path]:
 
 @contextmanager
 def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | None]:
-    """The queue of the study in `folder`, or None, after a warning, if it is another than that."""
+    """The study's queue; None, after a warning, if `storage_url` is that of another queue."""
     if not is_queue_of(folder, storage_url):
         _logger.warning("%s: its queue is elsewhere; --storage names it", folder)
         yield None
@@ -108,7 +108,7 @@ def _queue_of(folder: Path, storage_url: str | None) -> Iterator[QueueStorage | 
 
 
 def _free(folder: Path, storage: QueueStorage | None, watch: LeaseWatch) -> None:
-    """Let the dead trials of a study wait again, and close its sweeps in MLflow."""
+    """Set the dead trials of a study to waiting, and close its sweeps in MLflow."""
     definition = load(folder)
     if storage is not None:
         for system in definition.systems:

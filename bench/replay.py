@@ -1,4 +1,4 @@
-"""What do sampler and pruner buy? Hundreds of searches over curves that were recorded once."""
+"""Simulate searches over recorded learning curves, to compare samplers and pruners."""
 
 from bench.core import cli
 from bench.flags.replay import build_parser
@@ -25,7 +25,7 @@ from bench.study.space import load_budget
 
 
 def main(options: argparse.Namespace) -> None:
-    """Read the curves, save them if asked to, simulate and print."""
+    """Read the curves, save them with ``--save``, simulate, print."""
     recording = read_recording(options.curves)
     if options.save is not None:
         recording.save(options.save)

@@ -19,7 +19,7 @@ from reports import build, cautions
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the reports and print where they are."""
+    """Write the reports and print their paths."""
     folders = [find_study(name) for name in options.study] or studies_newest_first()
     if not folders:
         raise UserError(

@@ -28,7 +28,7 @@ from bench.data.batches import feasible_subset
 from bench.data.corpora import load_corpus, require_splits
 from bench.data.utterance import Corpus
 from bench.queue.storage import QueueStorage, check_queue, check_shared
-from bench.results.comparison import Comparison
+from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
@@ -49,7 +49,7 @@ _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__
 
 
 def main(options: argparse.Namespace) -> None:
-    """Run the sweep that `options` ask for, or join the one that runs; write its report, print its
+    """Run the sweep that `options` describe, or join a running one; write the report, print the
     verdict."""
     stop = _StopSignal()
     _warn_of_password(options.storage)
@@ -80,9 +80,9 @@ def _sweep(
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopSignal",
-) -> tuple[Comparison, ReportInput, dict[str, Any]]:
-    """Prepare, run what waits, report; the comparison, what the report shows, and what ``--json``
-    prints."""
+) -> tuple[StudyComparison, ReportInput, dict[str, Any]]:
+    """Prepare the study, run its waiting slots, write the report; returns the comparison, the
+    report's input and the object that ``--json`` prints."""
     folder = OUT / definition.name
     with storage.exclusive_lease(grace_seconds=options.grace):
         begin_or_return(folder, definition)
@@ -120,7 +120,7 @@ def _sweep(
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
-    """What starts the workers.
+    """The engine that starts the workers.
 
     Raises:
         UserError: as `share_host` or `join_cluster`.
@@ -144,7 +144,8 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
 
 
 def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
-    """The corpus, its features built, and the definition with what they say."""
+    """Load the corpus and build its features; returns the corpus, and the definition with the
+    corpus's digest and the ids of utterances left out."""
     with counting(f"corpus {definition.corpus.name}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
     require_splits(corpus, ("train", "valid", "test"), "a study")
@@ -153,7 +154,8 @@ def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
 
 
 def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ...]:
-    """Build each system's features; the ids that some system has too few output frames for."""
+    """Build each system's features; returns the ids of utterances for which some system has fewer
+    output frames than CTC needs."""
     excluded: set[str] = set()
     for label in definition.systems:
         config = definition.base_config(label)
@@ -172,7 +174,7 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
 
 
 def _as_json(
-    definition: StudyDefinition, comparison: Comparison, report: Path, uri: str
+    definition: StudyDefinition, comparison: StudyComparison, report: Path, uri: str
 ) -> dict[str, Any]:
     variants = [
         {
@@ -197,35 +199,35 @@ def _as_json(
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """`value`, or None for NaN, which JSON lacks."""
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: Comparison, result: Mapping[str, Any], corpus: Corpus) -> None:
+def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
     if comparison.variants["num_seeds"].any():
-        study, heard = result["study"], corpus.split("watch") or corpus.split("valid")
-        channel = [] if heard[0].channel is None else ["--channel", str(heard[0].channel)]
-        listen = ["bench.transcribe", "--study", study, *channel, str(heard[0].audio)]
+        example = (corpus.split("watch") or corpus.split("valid"))[0]
+        channel = [] if example.channel is None else ["--channel", str(example.channel)]
+        listen = ["bench.transcribe", "--study", result["study"], *channel, str(example.audio)]
         STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
 
 
 def _browse(uri: str) -> str:
-    """The address of a tracking server, or the command that serves a store of another kind."""
+    """The address of a tracking server, or the command that serves another kind of store."""
     if uri.startswith(("http://", "https://", "databricks")):
         return display_uri(uri)
     command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
-    # A database's address may hold a password, which is not printed.
+    # The address of a database may include a password, which must not be printed.
     shown = shlex.quote(uri) if uri == display_uri(uri) else f'"${VARIABLE}"'
     return f"{command} {shown}"
 
 
 def _python_m(*words: str) -> str:
-    """A command of this interpreter, by name where its environment is active, for a shell."""
+    """A shell command that runs this interpreter: ``python`` if that is it, else its path."""
     active = shutil.which("python") == sys.executable
     return shlex.join(["python" if active else os.path.relpath(sys.executable), "-m", *words])
 
@@ -239,23 +241,23 @@ def _warn_of_password(storage_url: str | None) -> None:
 
 
 class _StopSignal:
-    """SIGTERM stops the program where it is; where a library takes the exception for a failure of
-    its own (a database's driver, an HTTP client), the launcher's next look does."""
+    """Stops the program on SIGTERM: by an exception in the signal handler, and, if a library (a
+    database driver, an HTTP client) has caught that one, by the launcher's next call of `check`."""
 
     def __init__(self) -> None:
         self._asked = False
         signal.signal(signal.SIGTERM, self._ask)
 
     def check(self) -> None:
-        """Return if nobody has asked.
+        """Return if no SIGTERM has come.
 
         Raises:
-            TemporaryError: somebody has.
+            TemporaryError: SIGTERM has come.
         """
         if self._asked:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now comes the stopping
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt stopping
         self._asked = True
         self.check()

@@ -1,4 +1,4 @@
-"""Send to MLflow what it lacks of the records in out/."""
+"""Upload records in out/ that MLflow does not have yet."""
 
 from bench.core import cli
 from bench.flags.sync import build_parser
@@ -19,7 +19,7 @@ from bench.study.definition import find_study, load, studies_newest_first
 
 
 def main(options: argparse.Namespace) -> None:
-    """Send the runs of the studies, and the summaries of those that have ended."""
+    """Upload the runs of the studies, and the summaries of the studies that have ended."""
     folders = [find_study(name) for name in options.study] or studies_newest_first()
     if not (folders or SINGLE_RUNS.exists()):
         raise UserError(
@@ -36,8 +36,8 @@ def main(options: argparse.Namespace) -> None:
     result = {"studies": [folder.name for folder in folders], "tracking_uri": display_uri()}
     if num_left:
         raise TemporaryError(
-            f"{num_left} things were not sent to {display_uri()}; they are kept, and the same "
-            "command tries again"
+            f"{num_left} records could not be uploaded to {display_uri()}; they stay in {OUT}/, "
+            "and the same command tries again"
         )
     if options.json:
         cli.print_json(result)

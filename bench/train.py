@@ -1,4 +1,4 @@
-"""Train one variant once, and watch it learn to hear."""
+"""Train one variant once, and print its transcripts of a watch utterance during training."""
 
 from bench.core import cli
 from bench.flags.train import build_parser
@@ -45,7 +45,7 @@ class _Watcher:
         self._bars = bars
         self._task = task
         self.stopped_by: int | None = None
-        """The signal, once there was one."""
+        """The signal that asked to stop, if any."""
         for signum in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
                 signal.signal(signum, self._stop)
@@ -54,7 +54,7 @@ class _Watcher:
         if self.stopped_by is not None:
             if signum == signal.SIGINT:
                 raise KeyboardInterrupt
-            return  # a scheduler says it more than once
+            return  # a scheduler may send SIGTERM several times
         self.stopped_by = signum
         _logger.warning("stopping after this step; run the same command again to go on")
 
@@ -76,7 +76,7 @@ def _told(metrics: Mapping[str, float]) -> str:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train the run that `options` describe, or go on with it."""
+    """Train the run that `options` describe, or resume it."""
     resolved = single_run_of(options)
     config = resolved.config
     tracking_uri()  # refused here, before hours of work, if it is no address

@@ -1,4 +1,4 @@
-"""Turn recordings into text with a trained checkpoint."""
+"""Transcribe recordings with a trained checkpoint."""
 
 from bench.core import cli
 from bench.flags.transcribe import build_parser
@@ -25,7 +25,7 @@ EXIT_SOME_FAILED = 1
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print one line of text per recording; those that cannot be read are named on stderr."""
+    """Print one line of text per recording; unreadable recordings are errors on stderr."""
     snippet = _snippet(options)
     device = resolve_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _recordings(given: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are; of folders every recording below them, sorted."""
+    """The files given, and all recordings below the folders given, sorted."""
     for path in given:
         if not path.is_dir():
             yield path

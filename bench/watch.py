@@ -1,4 +1,4 @@
-"""Watch a study in progress, from any terminal."""
+"""Show the progress of a study while it runs."""
 
 from bench.core import cli
 from bench.flags.watch import build_parser
@@ -22,7 +22,7 @@ from bench.study.definition import find_study, studies_newest_first
 
 EVERY_SECONDS = 1.0
 SILENT_SECONDS = 120.0
-"""A run that says nothing for so long may have lost its worker."""
+"""A run without a new record for this long may have lost its worker."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 16
@@ -34,7 +34,7 @@ SYMBOLS = {
 
 
 def main(options: argparse.Namespace) -> None:
-    """Show the study until it has ended; once, with ``--once`` or ``--json``."""
+    """Show the study until it has ended, or once with ``--once`` or ``--json``."""
     newest = studies_newest_first()
     if options.study is None and not newest:
         raise UserError(
@@ -57,21 +57,21 @@ def main(options: argparse.Namespace) -> None:
 
 
 def draw(progress: StudyProgress) -> RenderableType:
-    """A frame: how far, the slots of each variant, the runs in progress."""
+    """The display: progress, the slots of each system, the runs in progress."""
     running = progress.running
     parts: list[RenderableType] = [_headline(progress), _variants(progress)]
     if running:
         parts.append(_runs(running))
     if running and all((run.silent_seconds or 0) > SILENT_SECONDS for run in running):
-        parts.append(Text("Nothing moves: was the sweep stopped? Its command resumes it.", "bold"))
+        parts.append(Text("No new records: if the sweep was stopped, run it again.", "bold"))
     parts.append(Text("  ".join(f"{mark} {state}" for state, mark in SYMBOLS.items()), "dim"))
     return Group(*parts)
 
 
 def curve(values: tuple[float, ...], width: int = CURVE_WIDTH) -> str:
-    """`values` as blocks, from nothing at zero to a full one at the highest; at most `width`.
+    """`values` as block characters, scaled to their maximum; at most `width` of them.
 
-    Where there are more values, each block is the last of a stretch of equal length.
+    Of more values than that, each block shows the last of a group of equal size.
     """
     num_shown = min(width, len(values))
     shown = [values[(i + 1) * len(values) // num_shown - 1] for i in range(num_shown)]
@@ -110,7 +110,7 @@ def _variants(progress: StudyProgress) -> Table:
 
 
 def _marks(states: list[str]) -> str:
-    """A mark a run, in order; of many, how many have which."""
+    """One symbol for each run; for more than MAX_MARKS runs, the count of each symbol."""
     if len(states) <= MAX_MARKS:
         return "".join(SYMBOLS[state] for state in states) or "nothing to confirm"
     counts = ((states.count(state), mark) for state, mark in SYMBOLS.items())

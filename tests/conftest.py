@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from bench.data.utterance import Corpus, Utterance
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.runs import set_mlflow_defaults
 from bench.scoring import score
 
@@ -161,14 +161,14 @@ def read_trn(name: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def golden() -> list[Outcome]:
+def golden() -> list[SystemRuns]:
     refs = read_trn("ref")
     speakers = [id.split("-")[0] for id in refs]
     outcomes = []
     for name in ("a", "b", "c"):
         hyps = read_trn(name)
         rows = score(refs, refs.values(), [hyps[id] for id in refs], speakers, [1.0] * len(refs))
-        outcomes.append(Outcome(name=name, runs=(pd.DataFrame(rows),)))
+        outcomes.append(SystemRuns(name=name, runs=(pd.DataFrame(rows),)))
     return outcomes
 
 

@@ -127,7 +127,7 @@ def good(tone_corpus: Corpus) -> list[str]:
         (["--variant", "ds-gru", "--budget="], "--budget has an empty value"),
         (["--variant", "ds-gru", "--grace", "nan"], "--grace must be finite, got nan"),
         (["--variant", "ds-gru", "--grace", "0"], "--grace must be at least 1, got 0"),
-        (["--variant", "ds-gru", "--name", "../../x"], "--name: a study is called by letters, digits"),
+        (["--variant", "ds-gru", "--name", "../../x"], "--name: the name of a study begins with a letter or digit"),
         (["--variant", "ds-gru", "--name", "train"], "--name: 'train' is the folder of something else"),
         (["--variant", "ds-gru", "--name", "a" * 300], "has at most 200 bytes, got 300"),
         (["--variant", "ds-gru", "--set", "model.width=99999999999"], "cannot be built in this size"),

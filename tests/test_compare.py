@@ -120,7 +120,7 @@ def run_of_ours(run_json: dict[str, object]) -> Callable[..., str]:
         ids = {"mlflow_run_id": "m", "data_digest": recorded["data"]}
         write_json(folder / "run.json", run_json | ids)
         write_json(folder / "environment.json", {"cpu": recorded["cpu"]})
-        rows = system.outcome.runs[0].assign(seconds=3.0).to_dict("records")
+        rows = system.scored.runs[0].assign(seconds=3.0).to_dict("records")
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "utterances-test.jsonl").write_text(lines)
         return str(folder)
@@ -284,7 +284,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, o
         folder = tmp_path / "out" / "cells"
         write_json(folder / FILE, to_dict(definition))
         (system,) = read_systems([str(GOLDEN / "a.trn")], GOLDEN / "ref.trn")
-        rows = system.outcome.runs[0].assign(seconds=3.0).to_dict("records")
+        rows = system.scored.runs[0].assign(seconds=3.0).to_dict("records")
         for label in labels:
             for run in ("trial-000", "trial-001", "confirm-0", "confirm-1"):
                 state = states[label.replace("-", "_")]

@@ -37,7 +37,7 @@ from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.validate import validate
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.report_input import command_of
-from bench.results.saved_comparison import keep, read_kept
+from bench.results.saved_comparison import read_saved_comparison, save_comparison
 from bench.results.scored import aligned
 from bench.results.systems import read_systems
 from bench.runs import RunIdentity, RunRecord, read_study
@@ -372,14 +372,16 @@ def transcripts(folder: Path) -> list[Reader]:
     lines = folder / "a.jsonl"
 
     def counted(systems: list[Any]) -> bool:
-        runs = [run for system in systems for run in system.outcome.runs]
+        runs = [run for system in systems for run in system.scored.runs]
         return all((run["num_ref_words"] > 0).all() and run["id"].is_unique for run in runs)
 
     kept = folder / "kept.jsonl"
-    keep(read_systems([str(lines)]), kept, leakage=["train/test same text"], common=False)
+    save_comparison(
+        read_systems([str(lines)]), kept, leakage=["train/test same text"], common=False
+    )
 
     def read_comparison() -> Any:
-        systems = read_kept(kept)
+        systems = read_saved_comparison(kept)
         aligned(systems, common=True)
         return systems
 

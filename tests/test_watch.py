@@ -46,12 +46,12 @@ def test_a_frame_tells_slots_the_best_and_what_runs() -> None:
     assert "25.0 %" in frame
     row = next(line for line in frame.splitlines() if line.startswith("gru trial 1"))
     assert row.split() == ["gru", "trial", "1", "1.5", "of", "4", "2.50", "50.0", "%", "█", "1", "min", "3", "s", "ago"]  # fmt: skip
-    assert "Nothing moves" not in frame
+    assert "No new records" not in frame
 
 
 def test_a_silent_study_says_so_and_an_unmeasured_one_guesses_nothing() -> None:
     frame = shown(study(trial(0, "running", silent_seconds=600.0), left=None))
-    assert "Nothing moves: was the sweep stopped?" in frame
+    assert "No new records: if the sweep was stopped" in frame
     assert "time left is not known yet" in frame
 
 

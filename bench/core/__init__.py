@@ -1,1 +1,1 @@
-"""What everything else stands on: configuration, seeding, errors, name lookup, paths."""
+"""Shared foundations: configuration, seeding, errors, name lookup, paths, the command line."""

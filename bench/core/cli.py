@@ -1,8 +1,8 @@
-"""What the commands share: flags, help that begins with an example, exit codes.
+"""Common parts of the commands: flags, help that begins with examples, exit codes.
 
-A command's flags are in ``bench/flags/VERB.py``, which imports nothing that takes time, and what it
-does is in ``bench/VERB.py``. Run as a program, the latter begins with `start`: so help and usage
-errors come at once, and an interrupt while libraries are imported ends as any other.
+A command's flags are in ``bench/flags/VERB.py``, which imports nothing slow; its implementation is
+in ``bench/VERB.py``. Run as a program, ``bench/VERB.py`` begins with `start`, so that help and
+usage errors come at once, and Ctrl-C during imports ends the command without a traceback.
 """
 
 import argparse
@@ -33,12 +33,12 @@ EXIT_BUG = 1
 EXIT_NO_VERDICT = 1
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
-"""EX_TEMPFAIL of sysexits.h; supervisors start the command again."""
+"""EX_TEMPFAIL of sysexits.h, after which supervisors start the command again."""
 
 DEFAULT_CORPUS = "spoken"
 DEFAULT_BUDGET = "quick"
 MATCH_FORM = "params=N|macs=N"
-"""What ``--match`` takes."""
+"""The form of the value of ``--match``."""
 
 
 def parser(verb: str, summary: str, *examples: str) -> argparse.ArgumentParser:
@@ -62,27 +62,27 @@ def add_corpus(
     default: str | None = DEFAULT_CORPUS,
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` says what the corpus is
-    without a default."""
+    """Add ``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` describes the corpus
+    that is used without the flag if there is no `default`."""
     add_corpus_place(command, default, f"default: {default or otherwise}")
     command.add_argument(
         "--text",
         choices=("error", "drop"),
         default="error",
-        help="an utterance with symbols outside the alphabet: stop, or leave it out "
+        help="utterances with symbols outside the alphabet: stop with an error, or leave them out "
         "(default: error)",
     )
     command.add_argument(
         "--audio",
         choices=("error", "drop"),
         default="error",
-        help="an utterance whose recording cannot be decoded to its end: stop, or leave it out "
-        "(default: error)",
+        help="utterances whose recording cannot be decoded to its end: stop with an error, or "
+        "leave them out (default: error)",
     )
 
 
 def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note: str) -> None:
-    """``--corpus`` and ``--channel``; `note` says what the corpus is without a default."""
+    """Add ``--corpus`` and ``--channel``; `note` describes the corpus without the flag."""
     command.add_argument(
         "--corpus",
         default=default,
@@ -94,50 +94,56 @@ def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
-    """``--checkpoint`` and ``--study``."""
+    """Add ``--checkpoint`` and ``--study``."""
     command.add_argument("--checkpoint", type=Path, metavar="FILE", help="a best.pt or last.pt")
-    command.add_argument("--study", help="its best confirm run (default: the newest study)")
+    command.add_argument(
+        "--study", help="use the best confirm run of this study (default: the newest study)"
+    )
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
-    """``--device``."""
+    """Add ``--device``."""
     command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto is the GPU if torch finds one (default: auto)",
     )
 
 
 def add_audio(command: argparse.ArgumentParser) -> None:
-    """``--no-audio``."""
+    """Add ``--no-audio``."""
     command.add_argument(
         "--no-audio",
         action="store_false",
         dest="recordings",
-        help="put no recording into the report (default: a few test utterances)",
+        help="embed no recordings in the report (default: a few test utterances)",
     )
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """``--set``, ``--deterministic`` and ``--seed``."""
+    """Add ``--set``, ``--deterministic`` and ``--seed``."""
     command.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="settings",
-        help="change one config value, such as optim.learning_rate=3e-4 or model.width=128",
+        help="set a config value, such as optim.learning_rate=3e-4 or model.width=128; may be "
+        "repeated",
     )
     command.add_argument(
         "--deterministic",
         action="append_const",
         const="training.deterministic=true",
         dest="settings",
-        help="refuse kernels whose sums come out in another order each time (a CPU has none here)",
+        help="use only deterministic algorithms, slower on CUDA (results on a CPU always are)",
     )
     add_seed(command)
 
 
 def add_seed(command: argparse.ArgumentParser, what: str = "") -> None:
-    """``--seed``; `what` it is of."""
+    """Add ``--seed``; `what` describes its use."""
     command.add_argument(
         "--seed",
         type=whole_number("--seed", least=0, most=MAX_SEED),
@@ -147,16 +153,16 @@ def add_seed(command: argparse.ArgumentParser, what: str = "") -> None:
 
 
 def add_channel(command: argparse.ArgumentParser) -> None:
-    """``--channel``."""
+    """Add ``--channel``."""
     command.add_argument(
         "--channel",
         type=whole_number("--channel", least=0),
-        help="the channel to use of stereo recordings (0, 1)",
+        help="the channel to use of recordings with several, from 0",
     )
 
 
 def print_json(value: Any) -> None:
-    """`value` on stdout, for a program to read; what JSON lacks (NaN, infinity) becomes null."""
+    """Print `value` as JSON on stdout; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -190,8 +196,8 @@ def whole_number(
 def real_number(
     flag: str, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
 ) -> Callable[[str], float]:
-    """The type of `flag` for argparse: a finite number, at least `least`, more than `above`, at
-    most `most`."""
+    """The type of `flag` for argparse: a finite number from `least` to `most`, greater than
+    `above`."""
 
     def read(text: str) -> float:
         try:
@@ -214,15 +220,15 @@ def real_number(
 
 _WAY_OUT = "leave it out for the default"
 MAX_SEED = 2**53
-"""JSON holds whole numbers up to this exactly."""
+"""JSON represents whole numbers up to this exactly."""
 
 
 def parse(verb: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """What `verb` reads of `arguments`.
+    """Parse `arguments` with the parser `verb`.
 
     Raises:
-        UserError: one that is empty, not UTF-8, or holds a NUL; a value that its flag refuses.
-        SystemExit: argparse refuses them, and has said so.
+        UserError: an argument is empty, not UTF-8, or holds a NUL; a flag refuses its value.
+        SystemExit: argparse refuses the arguments and has printed why.
     """
     for before, argument in pairwise(["", *arguments]):
         flag, equals, value = argument.partition("=")
@@ -241,20 +247,20 @@ def parse(verb: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.N
 def start(verb: str, parser: argparse.ArgumentParser) -> NoReturn:
     """``python -m bench.VERB``: parse the arguments, then import the module and run its `main`.
 
-    The module is the one that calls this; what stands below the call is not run as a program, but
-    imported.
+    Called at the top of that module when it runs as ``__main__``. The rest of the module is not
+    executed there, but in the import.
     """
     run(parser, lambda options: importlib.import_module(f"bench.{verb}").main(options))
     sys.exit()
 
 
 def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the arguments, run `main`, and leave the process with the exit code that its end calls
-    for.
+    """Parse the arguments, run `main`, and exit with a status for each kind of end.
 
-    0: done; 1: done, but nothing can be concluded; 2: the user's mistake or a full disk; 75:
-    stopped from outside, start it again; 130: interrupted. Each but 0 with one line on stderr. A
-    bug keeps its traceback and ends with 1. What is printed is masked.
+    0: done; 1: done, but no conclusion is possible; 2: a mistake of the user, or the disk or memory
+    is full; 75: stopped from outside, the same command resumes; 130: interrupted by Ctrl-C. All
+    but 0 print one line on stderr. A bug exits with 1 and a traceback. Passwords in messages are
+    masked.
     """
     try:
         options = parse(verb, sys.argv[1:])
@@ -272,19 +278,19 @@ def run(verb: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None
         tell()
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`); point stdout elsewhere so that exit stays
-        # silent.
+        # The reader of stdout has closed it (`| head`). Python flushes stdout at exit, which must
+        # not raise again, so stdout is redirected to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if (words := _reason_of_the_machine(error)) is not None:
             _stop_with(words)
-        # Some library may quote the address that it was given, password and all.
+        # A library's error message may quote an address with its password.
         sys.stderr.write(mask(traceback.format_exc()))
         sys.exit(EXIT_BUG)
 
 
 def _reason_of_the_machine(error: Exception) -> str | None:
-    """What the machine refuses, in a line; None if `error` has another cause."""
+    """The message for an error of the machine (disk, memory, permissions); None for others."""
     if (exhausted := as_exhausted(error)) is not None:
         return str(exhausted)
     if not isinstance(error, OSError):

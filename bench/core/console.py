@@ -1,5 +1,4 @@
-"""What the user sees while a command works: log lines and progress bars on stderr, results on
-stdout."""
+"""Terminal output: log lines and progress bars on stderr, results on stdout."""
 
 import logging
 import sys
@@ -24,11 +23,11 @@ STDERR = Console(stderr=True)
 STDOUT = Console(soft_wrap=True, highlight=False)
 
 ProgressCallback = Callable[[int, int], None]
-"""``progress(done, total)``: how library code reports a long step without knowing the terminal."""
+"""``progress(done, total)``: called by library code during a long step."""
 
 
 def set_up_logging(verbosity: int) -> None:
-    """Log to stderr; -1 warnings only, 0 what happens, 1 details of ours, 2 details of everyone."""
+    """Log to stderr: -1 warnings only, 0 progress, 1 details of bench, 2 details of libraries."""
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
     handler: logging.Handler
     if STDERR.is_terminal:
@@ -40,12 +39,12 @@ def set_up_logging(verbosity: int) -> None:
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.DEBUG if verbosity >= 2 else logging.WARNING)
     logging.getLogger("bench").setLevel(level)
-    # It says of each attempt that it failed; who asked says what came of all of them.
+    # urllib3 warns of each failed attempt; the caller reports the result of all attempts.
     logging.getLogger("urllib3").setLevel(logging.DEBUG if verbosity >= 2 else logging.ERROR)
 
 
 def progress_bars() -> Progress:
-    """Bars with the time that is left; invisible where stderr is no terminal or -q was given."""
+    """Bars with the remaining time; hidden if stderr is no terminal, or with -q."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -61,7 +60,7 @@ def progress_bars() -> Progress:
 
 @contextmanager
 def counting(description: str) -> Iterator[ProgressCallback]:
-    """A bar for one step of known length, as the callback that library code takes."""
+    """A bar for one step; yields the ProgressCallback that updates it."""
     bars = progress_bars()
     bars.columns = (*bars.columns[:3], MofNCompleteColumn(), *bars.columns[3:])
     with bars:

@@ -9,16 +9,16 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def num_cores() -> int:
-    """Cores that this process may use, at least one: those it may run on, but no more than what a
-    container's share of time (``docker run --cpus``, Kubernetes' limit) comes to."""
+    """Number of cores that this process may use, at least 1: the minimum of its CPU affinity and
+    the CPU quota of its container (``docker run --cpus``, a Kubernetes limit)."""
     if sys.platform != "linux":
         return os.cpu_count() or 1
     return max(1, int(min(len(os.sched_getaffinity(0)), _quota())))
 
 
 def _quota() -> float:
-    """CPU seconds a second by the control group and those around it (cgroup v2); inf if none is
-    set."""
+    """CPU seconds per second that the control group and its parents allow (cgroup v2); inf without
+    a limit."""
     least = float("inf")
     try:
         (own,) = (line for line in OWN_CGROUP.read_text().splitlines() if line.startswith("0::"))

@@ -1,4 +1,4 @@
-"""The exceptions that are the user's to mend."""
+"""Exceptions that end a command with one line of text instead of a traceback."""
 
 import errno
 from pathlib import Path
@@ -7,15 +7,16 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room, no quota left, or a file as large as this process may make one."""
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""This user may not write there, or nobody may."""
+"""No permission for this user, or a read-only file system."""
 
 
 class UserError(Exception):
     """A mistake in what the user asked for or supplied.
 
     The message is one line that states the rule, the value got and the way out. Commands print it
-    on stderr and exit with status 2; every other exception is a bug and keeps its traceback. What a
-    stranger's file brought into it is escaped, so that it stays one line and moves no cursor.
+    on stderr and exit with status 2; any other exception is a bug and prints its traceback.
+    Unprintable characters, which may come from a user's file, are escaped, so that the message
+    stays one line and controls no terminal.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,10 +25,10 @@ class UserError(Exception):
 
 
 class ExhaustedError(UserError):
-    """The machine ran out of disk or memory, or does not let us write.
+    """The machine has no disk space or memory left, or refuses a write.
 
-    No fault of the run that met it: what is on disk already is whole, and the same command goes on
-    from there once there is room. So such a run is stopped, never recorded as failed.
+    Not a failure of the run: its files are complete, and the same command resumes it once there is
+    room. Such a run is recorded as stopped, not as failed.
     """
 
 
@@ -35,7 +36,7 @@ class UnwritableError(ExhaustedError):
     """The disk is full, or a file or folder cannot be written."""
 
     def __init__(self, path: Path, error: OSError, way_out: str | None = None) -> None:
-        """`path` could not be written, for the reason in `error`."""
+        """`path` could not be written because of `error`; `way_out` says what the user can do."""
         if way_out is None:
             full = error.errno in DISK_IS_FULL
             way_out = "make room there" if full else "make it writable, or work in another folder,"
@@ -46,10 +47,10 @@ class UnwritableError(ExhaustedError):
 
 
 class OutOfHostMemoryError(ExhaustedError):
-    """There is no memory left for this process; a GPU's memory is another matter."""
+    """The host has no memory left for this process; not about a GPU's memory."""
 
     def __init__(self, reason: BaseException | str) -> None:
-        """`reason` is the error that says so, or a phrase."""
+        """`reason` is the error that memory ran out, or a phrase."""
         if isinstance(reason, BaseException):
             said = next(iter(str(reason).splitlines()), "")
             reason = f"{type(reason).__name__}: {said}" if said else type(reason).__name__
@@ -60,15 +61,14 @@ class OutOfHostMemoryError(ExhaustedError):
 
 
 class NoVerdictError(Exception):
-    """The command did all that was asked, and what came out says nothing of what was to be found
-    out: every run diverged or failed, or one side of a planned comparison has no result. Commands
-    print the message and exit with 1."""
+    """The command completed, but its results allow no conclusion: every run diverged or failed, or
+    one side of a planned comparison has no result. Commands print the message and exit with 1."""
 
 
 class TemporaryError(Exception):
-    """Stopped through no fault of the user's or ours: what is done is kept, and the same command
-    goes on from there. Commands exit with 75, which supervisors take for "start me again"."""
+    """The command was stopped from outside; its results so far are stored, and the same command
+    resumes. Commands exit with 75, after which supervisors start them again."""
 
 
 class LeaseLostError(TemporaryError):
-    """The run was given to another worker: nothing may be written to its folder any more."""
+    """The lease on a run was lost to another worker; its folder must not be written any more."""

@@ -1,10 +1,10 @@
-"""Ctrl-C ends a command in one word and with exit code 130, whenever it comes.
+"""Ctrl-C ends a command with the line "interrupted" and exit code 130, at any time.
 
-While a command imports what it needs, and again while Python takes its leave, nothing is under way
-that needs an orderly end, and Python would print a traceback of whatever it was at: there Ctrl-C
-ends the process at once. In between it raises KeyboardInterrupt, as Python has it.
+During a command's imports and during the shutdown of the interpreter there is nothing to clean up,
+and Python would print a traceback: there Ctrl-C ends the process at once. In between it raises
+KeyboardInterrupt as usual.
 
-Imports nothing that takes time: it is the first that a command imports.
+Commands import this module first, so it imports nothing slow.
 """
 
 import os
@@ -22,13 +22,13 @@ _has_told = False
 
 
 def leave_at_once() -> None:
-    """From here on Ctrl-C ends the process at once, unless it is ignored (nohup)."""
+    """Let Ctrl-C end the process at once from now on, unless SIGINT is ignored (nohup)."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
 
 def tell() -> None:
-    """Say that the command was interrupted, once however often that is asked for."""
+    """Print "interrupted" on stderr, in the first call only."""
     global _has_told
     if not _has_told:
         _has_told = True
@@ -37,11 +37,11 @@ def tell() -> None:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within, Ctrl-C raises KeyboardInterrupt also where it otherwise ends the process at once.
+    """Within the block, Ctrl-C raises KeyboardInterrupt instead of ending the process at once.
 
     Raises:
-        KeyboardInterrupt: also for an error that comes after Ctrl-C: some library was in mid-call,
-            and failed in its own way.
+        KeyboardInterrupt: also in place of another exception after Ctrl-C, since a library that is
+            interrupted may raise an error of its own.
     """
     if signal.getsignal(signal.SIGINT) is not _leave:
         yield
@@ -71,8 +71,8 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def kept_from_children() -> Iterator[None]:
-    """A process that is started within never hears Ctrl-C, which a terminal sends to all: it would
-    print where it was. Who started it ends it."""
+    """Processes started within the block ignore Ctrl-C, which a terminal sends to all processes in
+    its foreground: each would print a traceback. Their parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -81,12 +81,12 @@ def kept_from_children() -> Iterator[None]:
 
 
 def _ask_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Where Python can raise nothing (a finalizer, a weak reference's callback), Ctrl-C would be
-    printed and forgotten: it comes again a moment later."""
+    """Repeat Ctrl-C a moment later if it came where Python cannot raise exceptions (in a finalizer
+    or a weak reference's callback) and would only be printed."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
-    # From a thread: from here it would be as vain.
+    # From a thread: a signal sent here would be raised in the same callback.
     again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
     again.daemon = True
     again.start()

@@ -1,4 +1,4 @@
-"""Lookup of a name in a written-out table, with near names when it is not there."""
+"""Lookup of a name in a table, with similar names in the error if it is unknown."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -10,8 +10,7 @@ T = TypeVar("T")
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """The half sentence that helps after an unknown name: near names if any, else every known
-    one."""
+    """The hint of an error about an unknown name: similar names if there are any, else all."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
@@ -23,8 +22,7 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
     """The entry `name` of `table`.
 
     Raises:
-        UserError: no such entry; says what was looked for (`what`, such as "variant") and which
-            names are near.
+        UserError: no such entry; states `what` was looked up, such as "variant", and similar names.
     """
     if name not in table:
         raise UserError(f"unknown {what} {name!r}; {near_names(name, table)}")

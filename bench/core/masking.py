@@ -1,4 +1,4 @@
-"""Passwords are masked wherever text leaves the program: terminal, logs, records, tags, reports."""
+"""Masking of passwords in all output: terminal, logs, records, tags, reports."""
 
 import logging
 import re
@@ -6,12 +6,12 @@ import re
 _PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
 _SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
 _KEYWORD = re.compile(r"""((?<![?&])\bpassw(?:or)?d\s*=\s*)('[^']*'|"[^"]*"|[^\s'"&]+)""", re.I)
-"""As in libpq's "host=… password=…"."""
+"""In a connection string of libpq: "host=… password=…"."""
 _VARIABLE = re.compile(
     r"""(\b[A-Z][A-Z0-9_]*(?:PASSWORD|TOKEN|SECRET|SECRET_ACCESS_KEY)(?:\s*=\s*|:\s+))"""
     r"""('[^']*'|"[^"]*"|[^\s'"&]+)"""
 )
-"""Of the environment, as a script or a compose file sets it: PGPASSWORD=…"""
+"""An environment variable in a script or a compose file: PGPASSWORD=…"""
 
 
 def mask(text: str) -> str:

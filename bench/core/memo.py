@@ -1,4 +1,4 @@
-"""Results that depend on nothing but the project's own files, kept on disk until those change."""
+"""A disk cache of results that depend only on the project's own files."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 def remembered(name: str, compute: Callable[[], T]) -> T:
-    """What `compute` returns, of JSON's types; computed again once the code, the sweeps or torch's
-    version differ. A cache that cannot be used costs time, nothing else."""
+    """The result of `compute`, of JSON's types; computed again if the code, the sweeps or torch's
+    version have changed. Without a usable cache it is computed in each call."""
     path = None
     with suppress(UserError, OSError, RuntimeError, ValueError):
         path = cache_root() / "memo" / f"{name}-{_digest()}.json"
-        kept: T = parse_json(path.read_text(encoding="utf-8"))
-        return kept
+        cached: T = parse_json(path.read_text(encoding="utf-8"))
+        return cached
     value = compute()
     if path is not None:
         with suppress(UserError, OSError):
@@ -34,7 +34,7 @@ def remembered(name: str, compute: Callable[[], T]) -> T:
 
 
 def _digest() -> str:
-    """Of the project's files, and of torch, which builds the networks."""
+    """Digest of the project's files and of torch's version."""
     found = sha256(version("torch").encode())
     for pattern in SOURCES:
         for path in sorted(ROOT.glob(pattern)):

@@ -1,4 +1,4 @@
-"""Memory that runs out: how it is recognised, and how much there is."""
+"""Host memory: how much is available, and how to recognise that it ran out."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import psutil
 from bench.core.errors import ExhaustedError, OutOfHostMemoryError, UserError
 
 MIN_ADDRESS_SPACE = 4 << 30
-"""Bytes: below this, loading the numeric libraries fails, or does not return (OpenBLAS tries to map
+"""Bytes; with less, loading the numeric libraries fails or never returns (OpenBLAS retries to map
 its buffers for ever)."""
 
 _SAYINGS = (
@@ -25,8 +25,8 @@ _CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if `error`, or what caused it, says that this process gets no more memory of the
-    machine; of a GPU's memory it does not speak."""
+    """True if `error` or one of its causes says that the host's memory ran out; not about a GPU's
+    memory."""
     return any(
         isinstance(one, MemoryError | OutOfHostMemoryError)
         or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
@@ -36,7 +36,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def as_exhausted(error: BaseException) -> ExhaustedError | None:
-    """`error` if it says that disk or memory ran out, in the words for the user; else None."""
+    """`error` as an ExhaustedError if it says that disk or memory ran out; else None."""
     if isinstance(error, ExhaustedError):
         return error
     return OutOfHostMemoryError(error) if is_out_of_memory(error) else None
@@ -63,8 +63,8 @@ def address_space_limit() -> int | None:
 
 
 def available_bytes() -> int:
-    """What this process may still take: of the machine, of its control group and of its address
-    space, the least."""
+    """Bytes that this process can still allocate: the minimum over the machine, its control group
+    and its address space."""
     found = [psutil.virtual_memory().available]
     limit = address_space_limit()
     if limit is not None:
@@ -73,8 +73,8 @@ def available_bytes() -> int:
 
 
 def num_killed() -> int:
-    """How many processes the kernel has killed for want of memory since the machine started; 0
-    where the kernel does not say."""
+    """The number of processes that the kernel has killed since boot because memory ran out; 0 if
+    unknown."""
     try:
         counts = dict(line.split() for line in _VMSTAT.read_text().splitlines())
     except (OSError, ValueError):
@@ -96,7 +96,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _left_in_cgroups() -> Iterator[int]:
-    """Bytes that our control group and those around it (cgroup v2) may still take."""
+    """Bytes that this process's control group and each of its parents (cgroup v2) can still
+    allocate."""
     try:
         (own,) = (x for x in _OWN_CGROUP.read_text().splitlines() if x.startswith("0::"))
     except (OSError, ValueError):

@@ -1,20 +1,20 @@
-"""What a study or a system may be called: its name is that of a folder, of an experiment in MLflow
-and of a queue."""
+"""Valid names of studies and systems, which are names of folders, MLflow experiments and queues."""
 
 import unicodedata
 from collections.abc import Collection
 
 MAX_NAME_BYTES = 200
-"""In UTF-8; a file's name has 255 at most, and endings are added."""
+"""In UTF-8. File names have at most 255 bytes, and suffixes are appended."""
 
 
 def check_name(name: str, what: str, reserved: Collection[str] = ()) -> None:
-    """Refuse what could not be the name of a folder everywhere, or would climb out of one.
+    """Refuse a name that is not valid as a folder's name on every system, or leads out of its
+    parent folder.
 
-    `what` says what is named, such as "a study"; `reserved` are names that mean something else.
+    `what` is the kind of name for errors, such as "a study"; `reserved` names have another meaning.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: the name is not valid.
     """
     size = len(name.encode(errors="replace"))
     if size > MAX_NAME_BYTES:
@@ -24,13 +24,13 @@ def check_name(name: str, what: str, reserved: Collection[str] = ()) -> None:
         )
     if not (name[:1].isalnum() and all(map(_is_allowed, name))):
         raise ValueError(
-            f"{what} is called by letters, digits, and . - _ + behind the first, got {name!r}; "
-            "rename it"
+            f"the name of {what} begins with a letter or digit and has only letters, digits and "
+            f". - _ +, got {name!r}; rename it"
         )
     if name.casefold() in reserved:
         raise ValueError(f"{name!r} is the folder of something else; give {what} another name")
 
 
 def _is_allowed(character: str) -> bool:
-    """Of letters also the accents that are characters of their own."""
+    """True for letters, digits, combining marks (accents as separate characters) and . - _ +."""
     return character in ".-_+" or unicodedata.category(character)[0] in "LMN"

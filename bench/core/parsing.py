@@ -1,5 +1,4 @@
-"""Text, JSON and TOML that anybody may have written: a value comes out, or a ValueError, nothing
-else."""
+"""Parsing of text, JSON and TOML from users' files; invalid input raises ValueError only."""
 
 import codecs
 import gzip
@@ -13,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 50
-"""Values are nested so deep at most; ours are 5. Deeper ones exhaust Python's stack somewhere."""
+"""Limit on the nesting of values, below what exhausts Python's stack; the project's files have 5
+levels."""
 MAX_TEXT_BYTES = 2**31
-"""A gzipped text unpacks to so much at most: a manifest of ten million utterances does."""
+"""Limit on the unpacked size of gzipped text; enough for a manifest of ten million utterances."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _OTHER_FORMATS = {
@@ -29,7 +29,8 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it, or use gzip",
     b"PAR1": "a Parquet table; export it as JSON lines or CSV",
 }
-"""What files begin with that are often given for text; UTF-32's mark begins with UTF-16's."""
+"""First bytes of formats that are often given instead of UTF-8 text. UTF-32 comes first, since its
+byte order mark begins with that of UTF-16."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -37,7 +38,7 @@ def decode_text(data: bytes) -> str:
     """The text of a file's bytes: UTF-8, with or without a byte order mark, also gzipped.
 
     Raises:
-        ValueError: broken gzip, another encoding or no text at all; says what it is.
+        ValueError: damaged gzip, another encoding, or no text; the message names the format.
     """
     if data.startswith(_GZIP_MAGIC):
         data = _unzipped(data)
@@ -45,7 +46,7 @@ def decode_text(data: bytes) -> str:
         if data.startswith(begin):
             raise ValueError(f"it is {found}")
     if b"\0" in data:
-        # Latin letters in UTF-16 have a zero in every other byte, on one side or the other.
+        # Latin letters in UTF-16 have zeros at all even or all odd positions, by byte order.
         if max(data[side::2].count(0) for side in (0, 1)) > len(data) // 3:
             raise ValueError(
                 "it is UTF-16 text without its mark; convert it: iconv -f UTF-16LE -t UTF-8 (or BE)"
@@ -73,25 +74,25 @@ def _unzipped(data: bytes) -> bytes:
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of `text` as Unix, Windows and old Macs end them; the last may be "".
+    """The lines of `text`, ended by LF, CR LF or CR; the last may be "".
 
-    Unlike str.splitlines, which also breaks at characters that a transcript may hold (U+2028).
+    Unlike str.splitlines, this does not split at characters that a transcript may hold (U+2028).
     """
     return _LINE_END.split(text)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value that `text` holds; numbers may be NaN or infinite, as Python writes them.
+    """The JSON value in `text`; NaN and Infinity are accepted, as Python writes them.
 
     Raises:
-        ValueError: no JSON, no UTF-8, a key twice in one object, an integer beyond the largest
-            float, halves of a surrogate pair (text that no file can hold), too deeply nested.
+        ValueError: no JSON, no UTF-8, a duplicate key in an object, an integer beyond the largest
+            float, a lone surrogate (which cannot be encoded), nesting too deep.
     """
     return _checked(_load_json, text.decode() if isinstance(text, bytes) else text)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables that `text` holds; errors as in `parse_json`."""
+    """The TOML document in `text`; errors as in `parse_json`."""
     tables: dict[str, Any] = _checked(tomllib.loads, text)
     return tables
 
@@ -111,7 +112,7 @@ def _checked(parse: Callable[[str], Any], text: str) -> Any:
     else:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     if "\\u" in text:
-        # Only an escape can bring in half of a pair: decoded UTF-8 has none.
+        # A lone surrogate can only come from an escape; decoded UTF-8 has none. `encode` raises.
         json.dumps(value, ensure_ascii=False, default=str).encode()
     return value
 
@@ -121,7 +122,7 @@ def _load_json(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python takes the last of two equal keys, unsaid."""
+    """Refuse duplicate keys, of which Python's parser silently takes the last."""
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -1,9 +1,9 @@
 """One named, stateless source of randomness per purpose.
 
 Every random draw of a run comes from a generator that is a pure function of (run seed, purpose,
-counters), for instance ``generator(7, "augment", step)``. Nothing random is carried from step to
-step, so a resumed run draws what the undisturbed one would have drawn, and adding a consumer of
-randomness changes no other.
+counters), for instance ``generator(7, "augment", step)``. No generator state is carried from step
+to step, so a resumed run draws the same numbers as an uninterrupted one, and a new purpose does not
+change the numbers of others.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def derive(seed: int, purpose: str, *counters: int) -> int:
 
 def generator(seed: int, purpose: str, *counters: int) -> "torch.Generator":
     """A CPU generator for `purpose`."""
-    import torch  # seconds, which commands without a network need not wait for
+    import torch  # here, since the import takes seconds and not every command needs it
 
     return torch.Generator().manual_seed(derive(seed, purpose, *counters))
 
@@ -31,7 +31,7 @@ def generator(seed: int, purpose: str, *counters: int) -> "torch.Generator":
 def seed_torch(seed: int, device: "torch.device") -> None:
     """Seed the generators that torch's modules draw from on `device`.
 
-    As `torch.manual_seed`, which also notes the call for devices that are not there: .4 ms a step.
+    Unlike `torch.manual_seed`, which also records the call for absent devices: 0.4 ms a step.
     """
     import torch
 

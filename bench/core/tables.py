@@ -1,8 +1,8 @@
-"""Tables that anybody may have written: JSON lines, a JSON array, CSV or TSV, all also gzipped.
+"""Reading of users' tables: JSON lines, a JSON array, CSV or TSV, all also gzipped.
 
-One row is one line, and its cells are exactly those of the header, so neither a comma nor a quote
-too many can move text from one cell to another or swallow a line. CSV is quoted, as spreadsheets
-write it; TSV is not, as Common Voice writes it: there a quote is a character like any other.
+A row is one line with exactly the cells of the header, so that a surplus comma or quote is an error
+and cannot move text to another cell or merge two lines. CSV cells may be quoted, as spreadsheets
+write them; in TSV a quote is an ordinary character, as in Common Voice.
 """
 
 import csv
@@ -22,14 +22,14 @@ _SHOWN = 60
 """Characters of a faulty row that an error quotes."""
 _LATE_QUOTE = re.compile(r'\s+"')
 _INDEX = re.compile(r"\d*")
-"""What pandas writes into a first column without a name."""
+"""The content of the nameless first column that pandas writes (its index)."""
 
 Fields = Mapping[str, Any]
-"""A row by the names of its columns; cells of CSV and TSV are text without blanks around it."""
+"""A row by column name; cells of CSV and TSV are stripped text."""
 
 
 def table_suffix(path: Path) -> str:
-    """What tells the form of the table at `path`: its suffix in lower case, without ``.gz``."""
+    """The suffix of `path` that states its format: in lower case, without ``.gz``."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -37,14 +37,14 @@ def table_suffix(path: Path) -> str:
 
 
 def read_table(path: Path, what: str) -> Iterator[tuple[str, Fields]]:
-    """Each row of the table at `path`, with ``file:line`` to name it by.
+    """Each row of the table at `path`, with its ``file:line`` for errors.
 
-    The suffix tells the form; a file of another suffix holds JSON. `what` says in errors what the
-    file is, such as "manifest".
+    The format goes by the suffix; other suffixes are read as JSON. `what` is the kind of file for
+    errors, such as "manifest".
 
     Raises:
-        UserError: it cannot be read, is not UTF-8 text, or a row is not of the form; names the
-            line, and the cell that is missing or too many.
+        UserError: the file cannot be read or is not UTF-8 text, or a row is malformed; names the
+            line, and the missing or surplus cell.
     """
     text = read_text(path, what)
     match table_suffix(path):
@@ -57,7 +57,7 @@ def read_table(path: Path, what: str) -> Iterator[tuple[str, Fields]]:
 
 def _lines(path: Path, text: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(split_lines(text), start=1):
-        # Files that were joined bring their byte order marks along.
+        # Concatenated files may have byte order marks within.
         yield f"{path}:{number}", line.lstrip("\ufeff")
 
 
@@ -67,7 +67,7 @@ def _delimited(
     header: list[str] = []
     for where, line in _lines(path, text):
         cells = [cell.strip() for cell in split(line, where)]
-        if not any(cells):  # an empty line, or what a spreadsheet makes of one: ",,,"
+        if not any(cells):  # an empty line, which spreadsheets may write as ",,,"
             continue
         if cells == header:
             raise UserError(
@@ -81,7 +81,7 @@ def _delimited(
 
 def _quoted_cells(line: str, where: str) -> list[str]:
     try:
-        # A reader for each line: a quote that is not closed cannot go on to the next one.
+        # A reader for each line, so that an unclosed quote does not continue on the next line.
         cells = next(csv.reader([line], strict=True), [])
     except csv.Error as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A function over many items on all cores, for work that runs outside Python's lock."""
+"""A parallel map with threads, for work that releases the global interpreter lock (GIL)."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,9 @@ R = TypeVar("R")
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``map`` with a thread per core and a bounded number of results waiting.
+    """``map`` with one thread per core, in order, with a bounded number of pending results.
 
-    Threads suffice for decoding, hashing and the FFT, which let go of Python's lock.
+    Threads suffice for decoding, hashing and the FFT, which release the GIL.
     """
     num_threads = num_cores()
     with ThreadPoolExecutor(num_threads) as pool:

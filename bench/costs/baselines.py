@@ -37,7 +37,7 @@ from bench.costs.interleaved import Baseline, Slice, run_slice
 from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw_lengths
-from bench.data.batches import Batch, Dataset, batches_from, copied, min_frames
+from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
 from bench.data.utterance import Corpus, Utterance
@@ -322,7 +322,7 @@ def _collate(rows: list[tuple[Utterance, Tensor]]) -> TimedBatch:
         feat_lens_B=torch.tensor([len(feats_TF) for feats_TF in feats]),
         targets=pad_sequence(labels, batch_first=True),
         target_lens_B=torch.tensor([len(label) for label in labels]),
-        needed_frames_B=torch.tensor([min_frames(u.text) for u in utterances]),
+        min_ctc_frames_B=torch.tensor([min_ctc_frames(u.text) for u in utterances]),
         ids=tuple(u.id for u in utterances),
     )
     return TimedBatch(batch=batch, audio_seconds=sum(u.seconds for u in utterances))

@@ -1,4 +1,4 @@
-"""Recordings as tensors, at the rate that is asked for."""
+"""Reading recordings as tensors at a given sample rate."""
 
 import math
 from pathlib import Path
@@ -18,8 +18,8 @@ from bench.data.recording import (
 from bench.data.utterance import Snippet, Utterance
 
 _MAX_RESAMPLING_TAPS = 50_000_000
-"""The filter from one rate to another grows with both over their common divisor: 44.1 to 16 kHz
-takes 0.1 million numbers, 44.101 to 16 kHz 700 million."""
+"""The size of a resampling filter grows with both rates divided by their greatest common divisor:
+44.1 to 16 kHz takes 0.1 million coefficients, 44.101 to 16 kHz 700 million."""
 
 
 def read_utterance(utterance: Utterance, sample_rate_hz: int) -> Tensor:
@@ -35,7 +35,7 @@ def read_utterance(utterance: Utterance, sample_rate_hz: int) -> Tensor:
 def read_audio(
     path: Path, *, channel: int | None, sample_rate_hz: int, snippet: Snippet | None = None
 ) -> Tensor:
-    """The samples of `path`, float32 [N] in -1 to 1, resampled where its rate is another.
+    """The samples of `path`, float32 [N] in -1 to 1, resampled to `sample_rate_hz`.
 
     Args:
         path: the recording.

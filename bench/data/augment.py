@@ -1,15 +1,15 @@
-"""Augmentation: every time it is heard, an utterance sounds a little different.
+"""Augmentation of features during training.
 
-Three things happen to its features, in this order: it is spoken faster or slower; its spectrum is
-stretched or squeezed, as by a vocal tract of another length (Jaitly and Hinton 2013, "Vocal tract
-length perturbation (VTLP) improves speech recognition"); random stripes of it are hidden
-(SpecAugment, Park et al. 2019, arXiv:1904.08779; without the paper's time warping). Together the
-first two do what a change of speed does to the waveform (Ko et al. 2015, "Audio augmentation for
-speech recognition"), each on its own.
+In this order: a change of tempo; a warp of the frequency axis, as by a vocal tract of another
+length (Jaitly and Hinton 2013, "Vocal tract length perturbation (VTLP) improves speech
+recognition"); time and frequency masks (SpecAugment, Park et al. 2019, arXiv:1904.08779; without
+the paper's time warping). Speed perturbation of the waveform (Ko et al. 2015, "Audio augmentation
+for speech recognition") changes tempo and frequencies by the same factor; here they are drawn
+independently.
 
 Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU, so
-that every device hears the same; all else happens on the device of the features, and nothing is
-read back from it.
+that they are the same for every device; all else is computed on the device of the features, and the
+host never waits for it.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,18 @@ from torch import Tensor
 from bench.data.batches import Batch, copied
 
 WARP_KNEE = 0.8
-"""Up to this share of the spectrum all frequencies are scaled alike; the rest makes up for it, so
-that the highest stays the highest."""
+"""Up to this share of the spectrum all frequencies are scaled by one factor; above, the map is
+linear such that the highest frequency stays where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How much is changed and hidden; 0 turns each part off."""
+    """Strength of each augmentation; 0 disables it."""
 
     tempo_change: float = 0.0
-    """Speech is faster or slower by up to this share."""
+    """The tempo is multiplied by a factor in 1 ± this value."""
     frequency_warp: float = 0.0
-    """Frequencies are scaled by up to this share."""
+    """Frequencies are multiplied by a factor in 1 ± this value."""
 
     num_freq_masks: int = 2
     freq_mask_bins: int = 15
@@ -55,12 +55,12 @@ class AugmentConfig:
 
     @property
     def hides_frequencies(self) -> bool:
-        """Whether any frequency mask can have a width."""
+        """True if a frequency mask can be wider than 0."""
         return min(self.num_freq_masks, self.freq_mask_bins) > 0
 
     @property
     def hides_times(self) -> bool:
-        """Whether any time mask can have a length."""
+        """True if a time mask can be longer than 0."""
         return min(self.num_time_masks, self.time_mask_frames) > 0 < self.time_mask_share
 
 
@@ -70,17 +70,17 @@ def draw_lengths(
     output_lengths: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """Frames [B] that each utterance of a batch on the CPU takes at a tempo drawn for it.
+    """The number of frames [B] of each utterance at a random tempo; the batch is on the CPU.
 
-    One that would be over before CTC can spell its text keeps its own tempo; `output_lengths`
-    gives the network's output frames for numbers of input frames.
+    An utterance keeps its tempo if it would otherwise have fewer output frames than CTC needs for
+    its text; `output_lengths` gives the network's output frames for numbers of input frames.
     """
     if not config.tempo_change:
         return batch.feat_lens_B
     uniform_B = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64)
     tempo_B = 1 + config.tempo_change * (2 * uniform_B - 1)
     drawn_B = (batch.feat_lens_B / tempo_B).round().long().clamp(min=1)
-    enough_B = output_lengths(drawn_B) >= batch.needed_frames_B
+    enough_B = output_lengths(drawn_B) >= batch.min_ctc_frames_B
     return torch.where(enough_B, drawn_B, batch.feat_lens_B)
 
 
@@ -93,9 +93,9 @@ def augment(
 ) -> Tensor:
     """Features [B, `longest`, F] of `batch` at `new_lens_B` frames each, warped and masked.
 
-    `longest` is the largest of the new lengths, so that no device need be asked for it. Warp and
-    masks are drawn here, for each row by itself; the tempo is not: rows that are views of the same
-    utterance (Batch.repeated, after `draw_lengths`) differ in the first two alone.
+    `longest` is the maximum of `new_lens_B`, an argument so that the host need not read it from the
+    device. Warp and masks are drawn for each row; the tempo is drawn before (`draw_lengths`), so
+    that rows that are views of one utterance (Batch.repeated) share it.
     """
     feats_BTF = batch.feats_BTF
     if config.tempo_change:
@@ -106,9 +106,9 @@ def augment(
 
 
 def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, longest: int) -> Tensor:
-    """Each utterance over its new number of frames, interpolated: [B, `longest`, F].
+    """Each utterance linearly interpolated to its new number of frames: [B, `longest`, F].
 
-    First and last frame stay the first and the last; `longest` is the largest of the new lengths.
+    First and last frame map to themselves; `longest` is the maximum of `new_lens_B`.
     """
     num_rows, num_frames, _ = feats_BTF.shape
     device = feats_BTF.device
@@ -128,7 +128,8 @@ def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, long
 
 
 def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator) -> Tensor:
-    """Each utterance with its bins scaled by a factor in 1 ± `warp` drawn for it, interpolated."""
+    """Each utterance with its frequency axis scaled by a random factor in 1 ± `warp`, linearly
+    interpolated between bins."""
     num_rows, _, num_bins = feats_BTF.shape
     uniform_B1 = copied(torch.rand((num_rows, 1), generator=generator), feats_BTF.device)
     factor_B1 = 1 + warp * (2 * uniform_B1 - 1)
@@ -137,7 +138,8 @@ def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator)
     knee_B1 = WARP_KNEE * top * factor_B1.clamp(max=1) / factor_B1
     rest = (top - factor_B1 * knee_B1) / (top - knee_B1).clamp(min=1)
     source_BF = torch.where(bin_F <= knee_B1, factor_B1 * bin_F, top - rest * (top - bin_F))
-    # Linear interpolation as a product: what a source bin gives falls off to 0 one bin away.
+    # Linear interpolation as a matrix product: the weight of a bin falls linearly with its distance
+    # to the source position, to 0 at a distance of one bin.
     weights_BFF = (1 - (bin_F[:, None] - source_BF[:, None, :]).abs()).clamp(min=0)
     return torch.bmm(feats_BTF, weights_BFF.to(feats_BTF.dtype))
 
@@ -145,9 +147,9 @@ def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator)
 def spec_augment(
     feats_BTF: Tensor, feat_lens_B: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> Tensor:
-    """Features with each utterance's own masks set to 0, the mean of normalised features.
+    """Features with random masks for each utterance, set to 0, the mean of normalised features.
 
-    Time masks lie within an utterance's true length.
+    Time masks lie within the length of an utterance, without padding.
     """
     _, num_frames, num_bins = feats_BTF.shape
     hidden_BTF = torch.zeros((), dtype=torch.bool, device=feats_BTF.device)
@@ -167,10 +169,10 @@ def spec_augment(
 def _stripes(
     size: int, lengths_B: Tensor, widest_B: Tensor, num_masks: int, generator: torch.Generator
 ) -> Tensor:
-    """Positions [B, size] under any of `num_masks` stripes per row.
+    """True [B, size] at positions within any of `num_masks` random intervals per row.
 
-    A width is uniform over 0 to `widest_B`, a start over the places where the stripe fits within
-    `lengths_B`.
+    Widths are uniform over 0 to `widest_B`, starts over the positions at which the interval lies
+    within `lengths_B`.
     """
     shape = (2, len(lengths_B), num_masks)
     drawn = torch.rand(shape, generator=generator, dtype=torch.float64)

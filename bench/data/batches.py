@@ -1,4 +1,4 @@
-"""Batches: utterances of like length, padded together, sized in seconds of audio.
+"""Batches: utterances of similar length, padded to the longest, limited by seconds of audio.
 
 Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths are int64.
 """
@@ -17,16 +17,17 @@ from torch import Tensor
 from bench.core.seeding import derive, numpy_generator
 from bench.data.store import FeatureStore
 from bench.data.text import encode
-from bench.data.utterance import LeftOut, Utterance
+from bench.data.utterance import ExcludedUtterance, Utterance
 
 IntArray = npt.NDArray[np.int64]
 
 LENGTH_JITTER = 0.05
-"""Lengths vary by up to this share, at random, before sorting: neighbours change each epoch."""
+"""Lengths are multiplied by a random factor in 1 ± this value before sorting, so that batches are
+composed differently in each epoch."""
 
 EVALUATION_FACTOR = 3
-"""Batches of an evaluation hold so many times the audio of those trained on: nothing is kept for a
-backward pass, and larger products are faster."""
+"""Batches of an evaluation hold this many times the audio of training batches: no activations are
+stored for a backward pass, and larger matrix products are faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,13 @@ class BatchConfig:
     """Which utterances are trained on, and how they are grouped."""
 
     train_share: float = 1.0
-    """Share of the training utterances that are used, drawn by a hash of their ids: the same for
-    every run, and a smaller share is part of a larger one. The other splits stay whole."""
+    """Share of the training utterances that is used, chosen by a hash of their ids: the same for
+    every run, and a smaller share is a subset of a larger one. The other splits are used whole."""
 
     batch_seconds: float = 60.0
-    """Most audio in a batch, padding included; a longer utterance goes alone."""
+    """Maximum audio in a batch, padding included; a longer utterance is a batch of its own."""
     sortagrad: bool = False
-    """Go from short to long in the first epoch (Deep Speech 2, arXiv:1512.02595, section 3.3)."""
+    """Order the first epoch from short to long (Deep Speech 2, arXiv:1512.02595, section 3.3)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_seconds < float("inf"):
@@ -59,8 +60,8 @@ class Batch:
     targets: Tensor
     """int64 [B, S]; 0 beyond an utterance's labels."""
     target_lens_B: Tensor
-    needed_frames_B: Tensor
-    """Output frames that CTC needs for each text, see `min_frames`."""
+    min_ctc_frames_B: Tensor
+    """Output frames that CTC needs for each text, see `min_ctc_frames`; int64."""
     ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Batch":
@@ -70,12 +71,12 @@ class Batch:
             feat_lens_B=copied(self.feat_lens_B, device),
             targets=copied(self.targets, device),
             target_lens_B=copied(self.target_lens_B, device),
-            needed_frames_B=copied(self.needed_frames_B, device),
+            min_ctc_frames_B=copied(self.min_ctc_frames_B, device),
             ids=self.ids,
         )
 
     def rows(self, rows: slice) -> "Batch":
-        """Those utterances alone, without the frames and labels that only others need."""
+        """The utterances `rows`, with the padding that they need."""
         if rows.start == 0 and rows.stop >= len(self.ids):
             return self
         feat_lens_B, target_lens_B = self.feat_lens_B[rows], self.target_lens_B[rows]
@@ -84,12 +85,12 @@ class Batch:
             feat_lens_B=feat_lens_B,
             targets=self.targets[rows, : int(target_lens_B.max())].contiguous(),
             target_lens_B=target_lens_B,
-            needed_frames_B=self.needed_frames_B[rows],
+            min_ctc_frames_B=self.min_ctc_frames_B[rows],
             ids=self.ids[rows],
         )
 
     def repeated(self, count: int) -> "Batch":
-        """The batch with each utterance `count` times, one after the other."""
+        """The batch with each utterance `count` times in a row."""
         if count == 1:
             return self
         return Batch(
@@ -97,19 +98,19 @@ class Batch:
             feat_lens_B=self.feat_lens_B.repeat_interleave(count),
             targets=self.targets.repeat_interleave(count, dim=0),
             target_lens_B=self.target_lens_B.repeat_interleave(count),
-            needed_frames_B=self.needed_frames_B.repeat_interleave(count),
+            min_ctc_frames_B=self.min_ctc_frames_B.repeat_interleave(count),
             ids=tuple(id for id in self.ids for _ in range(count)),
         )
 
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; a copy to CUDA starts from pinned memory and is not waited for."""
+    """`tensor` on `device`; a copy to CUDA is asynchronous, from pinned memory."""
     pinned = tensor.pin_memory() if device.type == "cuda" else tensor
     return pinned.to(device, non_blocking=True)
 
 
 class Dataset:
-    """Utterances with their features, addressed by index."""
+    """Utterances and their features, by index."""
 
     utterances: tuple[Utterance, ...]
     store: FeatureStore
@@ -127,53 +128,58 @@ class Dataset:
 
     @property
     def seconds(self) -> float:
-        """Audio of all utterances, without padding."""
+        """Total audio, without padding."""
         return sum(utterance.seconds for utterance in self.utterances)
 
     def collate(self, indices: Sequence[int]) -> Batch:
         """The utterances at `indices` as one batch in that order, on the CPU."""
         feat_lens = self.num_frames[np.asarray(indices)]
-        # Filled as stored and converted at once: NumPy's own conversion from float16 is slow.
+        # Collected as float16 and converted once by torch: NumPy's conversion is slow.
         feats = np.zeros((len(indices), feat_lens.max(), self.store.config.num_bins), np.float16)
         for place, index in enumerate(indices):
             feats[place, : feat_lens[place]] = self.store.read(self._rows[index])
         texts = [self.utterances[index].text for index in indices]
         target_lens = np.array([len(text) for text in texts])
         targets = np.zeros((len(indices), target_lens.max()), np.int64)
+        # A boolean mask is filled row by row, so one assignment places the labels of all texts.
         targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
         return Batch(
             feats_BTF=torch.from_numpy(feats).float(),
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.from_numpy(target_lens),
-            needed_frames_B=torch.tensor([min_frames(text) for text in texts]),
+            min_ctc_frames_B=torch.tensor([min_ctc_frames(text) for text in texts]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
 
 
 def collated(dataset: Dataset, order: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:
-    """Each list of indices with its batch; a thread collates the next one meanwhile, so that a slow
-    disk is not waited for."""
+    """Each list of indices with its batch; a thread collates the next batch in the background."""
     with ThreadPoolExecutor(1, thread_name_prefix="collate") as thread:
-        begun = ((indices, thread.submit(dataset.collate, indices)) for indices in order)
-        nothing: tuple[list[int], Future[Batch]] = ([], Future())
-        for (indices, batch), _ in pairwise(chain(begun, [nothing])):
+        # `pairwise` takes item i + 1 from the generator, and so submits it to the thread, before it
+        # yields item i: while the caller works on a batch, the thread collates the next one. `end`
+        # makes the last batch the first of a pair too.
+        submitted = ((indices, thread.submit(dataset.collate, indices)) for indices in order)
+        end: tuple[list[int], Future[Batch]] = ([], Future())
+        for (indices, batch), _ in pairwise(chain(submitted, [end])):
             yield indices, batch.result()
 
 
 def thinned(utterances: Sequence[Utterance], share: float) -> tuple[Utterance, ...]:
-    """That share of `utterances` (one at least) as BatchConfig.train_share draws it, in order."""
+    """The `utterances` (at least one) that BatchConfig.train_share selects, in their order."""
+    # Ranked by a hash of the id, not shuffled: so every share is a prefix of the same order.
     ranked = sorted(utterances, key=lambda u: derive(0, f"train_share/{u.id}"))
-    kept = {u.id for u in ranked[: max(1, round(share * len(ranked)))]}
-    return tuple(u for u in utterances if u.id in kept)
+    chosen = {u.id for u in ranked[: max(1, round(share * len(ranked)))]}
+    return tuple(u for u in utterances if u.id in chosen)
 
 
 def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int) -> list[list[int]]:
     """The batches of one epoch of training; each index of `dataset` occurs once.
 
-    A function of the arguments and the lengths alone. Utterances of like length go together, the
-    batches in random order, but epoch 0 begins with the largest: one that does not fit in memory
-    shows at once. With `sortagrad`, epoch 0 goes from short to long.
+    A function of the arguments and of the utterances' lengths only, so a resumed run computes it
+    again. Utterances of similar length share a batch; the order of batches is random, except that
+    epoch 0 begins with the largest batch, so that a batch that does not fit into memory is found at
+    once. With `sortagrad`, epoch 0 goes from short to long.
     """
     if config.sortagrad and epoch == 0:
         return _cut(np.argsort(dataset.num_frames, kind="stable"), dataset, config.batch_seconds)
@@ -191,37 +197,40 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
 def batches_from(
     dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int = 0, batch: int = 0
 ) -> Iterator[list[int]]:
-    """The batches of `epoch_order`, epoch after epoch without end, from one of an epoch on."""
+    """The batches of `epoch_order`, epoch after epoch without end, from batch `batch` of epoch
+    `epoch` on."""
     for number in count(epoch):
         order = epoch_order(dataset, config, seed=seed, epoch=number)
         yield from order[batch if number == epoch else 0 :]
 
 
 def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[slice]:
-    """The rows of a batch in that many parts of like size, fewer if there are fewer utterances.
+    """Slices that divide the rows of a batch into at most `num_parts` parts of equal size, the last
+    of which may be smaller.
 
-    An utterance is `num_views` rows in a row, which stay together.
+    The `num_views` adjacent rows of an utterance stay in one part.
     """
     size = math.ceil(num_rows / num_views / num_parts) * num_views
     return [slice(first, first + size) for first in range(0, num_rows, size)]
 
 
 def evaluation_order(dataset: Dataset, config: BatchConfig) -> list[list[int]]:
-    """Batches by length, longest first: one that does not fit in memory shows at once."""
+    """Batches by length, longest first: a batch that does not fit into memory is found at once."""
     seconds = EVALUATION_FACTOR * config.batch_seconds
     return _cut(np.argsort(-dataset.num_frames, kind="stable"), dataset, seconds)
 
 
 def padding_share(order: list[list[int]], num_frames: IntArray) -> float:
-    """The share of the batches' frames that is padding."""
+    """Padding frames over all frames of the batches."""
     padded = sum(len(batch) * int(num_frames[batch].max()) for batch in order)
     return 1 - int(sum(num_frames[batch].sum() for batch in order)) / padded
 
 
-def min_frames(text: str) -> int:
-    """The fewest output frames in which CTC can spell `text`; at least 1.
+def min_ctc_frames(text: str) -> int:
+    """The smallest number of output frames for which `text` has a CTC path; at least 1.
 
-    One per label, and one for the blank between two equal labels (Graves et al. 2006, section 3).
+    One frame per label, and one for the blank between two equal labels (Graves et al. 2006,
+    section 3): ``hello`` needs 6.
     """
     repeats = sum(a == b for a, b in pairwise(text))
     return max(1, len(text) + repeats)
@@ -229,25 +238,27 @@ def min_frames(text: str) -> int:
 
 def feasible_subset(
     dataset: Dataset, output_lengths: Callable[[Tensor], Tensor]
-) -> tuple[Dataset, list[LeftOut]]:
-    """The utterances that a network can spell, and those it cannot, with the reason.
+) -> tuple[Dataset, list[ExcludedUtterance]]:
+    """The utterances with as many output frames as CTC needs, and the others, with the reason.
 
     `output_lengths` gives the network's output frames for numbers of input frames (int64).
     """
-    kept, left_out = [], []
+    feasible, excluded = [], []
     num_output_frames = output_lengths(torch.from_numpy(dataset.num_frames)).tolist()
     for utterance, available in zip(dataset.utterances, num_output_frames, strict=True):
-        needed = min_frames(utterance.text)
+        needed = min_ctc_frames(utterance.text)
         if available >= needed:
-            kept.append(utterance)
+            feasible.append(utterance)
             continue
         reason = f"its text needs {needed} output frames and its audio gives {available}"
-        left_out.append(LeftOut(id=utterance.id, split=utterance.split, reason=reason))
-    return Dataset(kept, dataset.store), left_out
+        excluded.append(ExcludedUtterance(id=utterance.id, split=utterance.split, reason=reason))
+    return Dataset(feasible, dataset.store), excluded
 
 
 def _cut(order: IntArray, dataset: Dataset, batch_seconds: float) -> list[list[int]]:
-    """Cut a list of indices into batches whose padded length stays within `batch_seconds`."""
+    """Divide `order` into consecutive batches of at most `batch_seconds`, padding included."""
+    # A batch of n utterances has n times as many frames as its longest utterance. `order` may run
+    # from long to short or the reverse, so the longest so far is tracked, not taken from one end.
     most = batch_seconds * dataset.store.config.frames_per_second
     batches: list[list[int]] = []
     longest = 0

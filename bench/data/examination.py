@@ -1,4 +1,4 @@
-"""What decoding tells of recordings: each is decoded once, to its end, for all its snippets."""
+"""Facts and faults of recordings: each is decoded once, to its end, for all its snippets."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ from bench.data.recording import (
 from bench.data.utterance import Snippet
 
 EXAMINATION_VERSION = "1"
-"""Raised when the rules here or in bench.data.recording change: results of the old ones are not
-used then."""
+"""Raised when the rules here or in bench.data.recording change, so that cached results of the old
+rules are not used."""
 
 FULL_SCALE = 0.999
 """A sample from here on counts as clipped."""
@@ -72,12 +72,14 @@ _NUM_FACTS = len(fields(AudioFacts))
 
 
 class ExaminationCache:
-    """Results on disk, by file; one is used while the file's size and time stay as they were."""
+    """Results on disk, by recording; a result is valid while size and time of the recording stay
+    the same."""
 
     def __init__(self, path: Path) -> None:
-        """Load what `path` holds; nothing if the disk has damaged it.
+        """Load the results in `path`; none if the file is damaged.
 
-        A file's entry is its stamp, and by part the values of an AudioFacts or AudioFault.
+        The entry of a recording is its stamp (size and time) and, by part, the values of an
+        AudioFacts or AudioFault.
         """
         self._path = path
         self._version = digest([EXAMINATION_VERSION, soundfile.__libsndfile_version__])
@@ -91,7 +93,7 @@ class ExaminationCache:
             return
 
     def get(self, part: Part, stamp: Sequence[int]) -> Found | None:
-        """What is known of `part` of a file with this stamp."""
+        """The result for `part` of a recording with this stamp, or None."""
         try:
             known_stamp, known = self._files[str(part.audio)]
             if known_stamp != list(stamp):
@@ -102,7 +104,7 @@ class ExaminationCache:
             return None
 
     def put(self, part: Part, stamp: Sequence[int], found: Found) -> None:
-        """Keep what was found."""
+        """Store the result for `part`."""
         entry = self._files.get(str(part.audio))
         if entry is None or entry[0] != list(stamp):
             entry = self._files[str(part.audio)] = (list(stamp), {})
@@ -110,7 +112,7 @@ class ExaminationCache:
         self._changed = True
 
     def save(self) -> None:
-        """Write to disk what was added.
+        """Write new results to disk.
 
         Raises:
             UnwritableError: the disk is full, or the folder cannot be written.
@@ -123,12 +125,12 @@ class ExaminationCache:
 def examine(
     parts: Iterable[Part], cache: ExaminationCache, tick: Callable[[int], None] = lambda count: None
 ) -> dict[Part, Found]:
-    """What is found of each part; files are decoded in parallel, each once.
+    """The facts or the fault of each part; files are decoded in parallel, each once.
 
     Args:
-        parts: in any order; those of one file may be many.
-        cache: asked first; what is new is added and saved, also when this is interrupted.
-        tick: called with the number of parts that were done since the last call.
+        parts: in any order; several may be of one file.
+        cache: read first; new results are added and saved, also after an interrupt.
+        tick: called with the number of parts done since the last call.
     """
     found: dict[Part, Found] = {}
     todo: dict[Path, list[Part]] = {}
@@ -201,7 +203,7 @@ class _Meter:
         self._num_clipped = 0
 
     def add(self, block_N: FloatArray, position: int) -> None:
-        """Take in the samples that begin at `position` of the recording."""
+        """Add a block of samples that begins at `position` of the recording."""
         low = max(0, self._start - position)
         high = len(block_N) if self._stop is None else min(len(block_N), self._stop - position)
         if low >= high:
@@ -215,7 +217,7 @@ class _Meter:
     def facts(
         self, num_frames: int, rate: int, channel: int | None, file_digest: str
     ) -> AudioFacts:
-        """What was gathered, of a recording of `num_frames` samples."""
+        """The facts, for a recording of `num_frames` samples."""
         stop = num_frames if self._stop is None else min(self._stop, num_frames)
         is_whole = (self._start, stop) == (0, num_frames)
         length = stop - self._start

@@ -1,4 +1,4 @@
-"""Features: what the networks see of the audio.
+"""Features: the input of the networks, computed from audio.
 
 Legend: N samples, T frames, F feature bins.
 
@@ -18,18 +18,19 @@ import torchaudio
 from torch import Tensor, nn
 
 FEATURES_VERSION = 1
-"""Goes up whenever the same audio and config would give other numbers."""
+"""Raised when the same audio and config would give other numbers."""
 
 LOG_FLOOR = 2.0**-24
 """Added to a power before its logarithm, well under the noise of a recording (as in NeMo)."""
 
 STD_FLOOR = 0.01
-"""In nats: a bin that varies less (digital silence) counts as constant and is not blown up."""
+"""In nats: the standard deviation by which a bin is divided is at least this, so that a constant
+bin (digital silence) is not amplified."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """What is computed from the waveform."""
+    """Kind and resolution of the features, and their normalisation."""
 
     kind: Literal["log_mel", "log_spectrogram"] = "log_mel"
     num_bins: int = 64
@@ -57,7 +58,7 @@ class FeatureConfig:
                 f"num_bins of a log_spectrogram over {self.window_samples} samples must be "
                 f"{self.window_samples // 2 + 1}, got {self.num_bins}"
             )
-        if self.kind == "log_mel" and not _every_filter_hears(self):
+        if self.kind == "log_mel" and not _every_filter_covers_a_bin(self):
             raise ValueError(
                 f"num_bins must leave each mel filter a bin of the {self.fft_samples}-point FFT, "
                 f"got {self.num_bins}; take fewer bins or a longer window"
@@ -118,13 +119,14 @@ def compute(waveform_N: Tensor, config: FeatureConfig, stats: CorpusStats | None
 
 def log_power(waveform_N: Tensor, config: FeatureConfig) -> Tensor:
     """Features [T, F] before normalisation: natural logarithm of the power in each bin."""
-    # A window shorter than the FFT sits in its middle: so much around it is never heard.
-    unheard = config.fft_samples - config.window_samples
+    # torch centres a window shorter than the FFT within it and multiplies the samples around it by
+    # 0. Padding the waveform by as many samples makes frame t begin at sample t * hop.
+    surplus = config.fft_samples - config.window_samples
     short = max(0, config.window_samples - len(waveform_N))
-    padded = F.pad(waveform_N, (unheard // 2, unheard - unheard // 2 + short))
+    padded = F.pad(waveform_N, (surplus // 2, surplus - surplus // 2 + short))
     spectrogram, mel_scale = _transforms(config, waveform_N.device)
     spectrum_FT = spectrogram(padded)
-    # |z|², without the root that abs() takes (a fifth of all the time).
+    # |z|² without the square root of abs(), which would take a fifth of the time.
     power_FT: Tensor = mel_scale(spectrum_FT.real.square() + spectrum_FT.imag.square())
     return (power_FT + LOG_FLOOR).log().T.contiguous()
 
@@ -150,10 +152,10 @@ def _transforms(config: FeatureConfig, device: torch.device) -> tuple[nn.Module,
     return spectrogram.to(device), mel_scale.to(device)
 
 
-def _every_filter_hears(config: FeatureConfig) -> bool:
-    """Whether each mel filter covers an FFT bin: its triangle [low, high] must hold a multiple."""
+def _every_filter_covers_a_bin(config: FeatureConfig) -> bool:
+    """True if each mel filter, a triangle over [low, high] Hz, covers an FFT bin's frequency."""
     if config.num_bins > config.fft_samples:
-        return False  # without drawing a million edges
+        return False  # without computing a million edges
     top_mel = 2595 * math.log10(1 + config.sample_rate_hz / 2 / 700)
     edges_hz = [
         700 * (10 ** (top_mel * edge / (config.num_bins + 1) / 2595) - 1)

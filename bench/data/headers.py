@@ -1,4 +1,4 @@
-"""What the headers of recordings claim, read apart from the decoder, which believes them.
+"""The length that a recording's header claims, read without the decoder, which trusts it.
 
 A streaming writer cannot know the length when it writes the header: FLAC says 0, WAV says 0 or a
 number near 2 or 4 GB. Other headers are wrong because a transfer broke off or because files were
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 UNKNOWN_BYTES = 0x7FFF0000
-"""A length in bytes from here on means "not known": sox, arecord and ffmpeg write numbers just
-below 2 or 4 GB into a pipe."""
+"""A length in bytes of this or more means "unknown": sox, arecord and ffmpeg write numbers just
+below 2 or 4 GB when they write to a pipe."""
 _SLACK_SECONDS = 0.1
-"""So much junk may follow the samples of a WAV: some writers pad or append a tag."""
+"""At most this much may follow the samples of a WAV: some writers pad or append a tag."""
 _NIST_HEADER_BYTES = 1024
 _FLAC_TOTAL_OFFSET = 21
 """Of the five bytes that end with the 36 bits of STREAMINFO's number of samples (RFC 9639,
@@ -29,15 +29,14 @@ section 8.2)."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a header says of its recording's length, and how to keep the decoder from believing
-    it."""
+    """The length that a header claims, and patches that make the decoder ignore it."""
 
     frames: int | None = None
-    """Samples per channel; None: it does not say."""
+    """Samples per channel; None: the header does not say."""
     fault: str = ""
-    """What is wrong with it; "" if nothing is."""
+    """The fault of the file, as an error names it; "" if there is none."""
     patches: tuple[tuple[int, bytes], ...] = ()
-    """Offsets and bytes in place of those in the file, to make the decoder go on to its end."""
+    """Offsets, and bytes that replace those in the file, so that the decoder reads to its end."""
 
 
 def read_claim(path: Path) -> Claim:

@@ -1,4 +1,4 @@
-"""What an utterance is called whose corpus does not name it: after its recording."""
+"""Ids for utterances without one, from the name of the recording."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".raw", ".pcm", ".aif", ".aiff",
     ".au", ".caf", ".w64", ".m4a", ".mp4", ".aac", ".webm", ".wma", ".amr",
 )  # fmt: skip
-"""Of recordings. Whatever else follows a dot is part of a name: ``meeting.2``, ``dr. who``."""
+"""Suffixes of recordings. Any other text after a dot is part of a name: ``meeting.2``."""
 _DIGITS = 6
-"""Of an offset in seconds; cuts closer than a microsecond are one."""
+"""Digits after the point of an offset in seconds; offsets are distinguished to a microsecond."""
 
 
 def without_suffix(audio: str) -> str:

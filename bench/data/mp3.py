@@ -1,10 +1,10 @@
-"""MP3 files taken apart into the streams that they hold.
+"""The streams of an MP3 file, each with a tag that states its number of frames.
 
 libsndfile decodes as many frames as the tag in a stream's first frame says (Xing, Info or LAME;
-http://gabriel.mp3-tech.org/mp3infotag.html), and without a tag as many as it guesses from the first
-frames' bit rate. So an MP3 without a tag, or the second of two joined by ``cat``, is lost in whole
-or in part. Here frames are counted by their headers, a file is cut where a stream ends, and a
-stream without a tag gets one that says how many frames it has.
+http://gabriel.mp3-tech.org/mp3infotag.html), and without a tag as many as it estimates from the
+first frames' bit rate. So of an MP3 without a tag, and of all but the first of several concatenated
+files, it drops a part or all. This module counts frames by their headers, splits a file into its
+streams, and adds a tag to a stream that has none.
 """
 
 import io
@@ -21,12 +21,13 @@ _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 _KBPS_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _TAG_KBPS_INDEX = 8
-"""The bit rate of a made frame, 112 or 64 kbit/s: room for a tag at every sample rate."""
+"""The bit rate of the frame that holds an added tag, 112 or 64 kbit/s: long enough for a tag at
+every sample rate."""
 _TAGS = (b"Xing", b"Info")
 _HAS_FRAMES = 1
 _ID3V1_BYTES = 128
 _UNCOUNTED = 1
-"""Encoders count the tag's own frame or not."""
+"""Some encoders count the frame that holds the tag, others do not."""
 
 Data = mmap.mmap | bytes
 
@@ -39,7 +40,7 @@ class _Frame:
     length: int
     rate_hz: int
     tag_at: int
-    """Where a tag would stand."""
+    """The offset at which a tag would begin."""
 
 
 @dataclass(slots=True)
@@ -56,9 +57,9 @@ class Mp3Layout:
     """How an MP3 file must be read."""
 
     streams: tuple[io.BytesIO, ...] = ()
-    """What to decode one after the other; none: the file as it is."""
+    """The streams to decode in turn; (): decode the file as it is."""
     fault: str = ""
-    """What is wrong with it; "" if nothing is."""
+    """The fault of the file, as an error names it; "" if there is none."""
 
 
 def mp3_layout(path: Path) -> Mp3Layout:
@@ -78,7 +79,7 @@ def mp3_layout(path: Path) -> Mp3Layout:
 
 
 def _streams(data: Data) -> tuple[list[_Stream], str]:
-    """The streams of the file, and what is wrong between or behind their frames."""
+    """The streams of the file, and the fault between or after their frames, "" if none."""
     streams: list[_Stream] = []
     end, fault = 0, ""
     for frame in _frames(data):
@@ -126,7 +127,8 @@ def _frames(data: Data) -> Iterator[_Frame]:
         position += id3_bytes(data[position : position + 10])
         frame = _frame(data, position)
         if frame is None:
-            # After a break, only a frame that another follows is one.
+            # After a gap, a header counts only if another frame follows: its sync bits also occur
+            # in arbitrary data.
             position = _resynchronised(data, position + 1)
             continue
         yield frame
@@ -134,7 +136,7 @@ def _frames(data: Data) -> Iterator[_Frame]:
 
 
 def _resynchronised(data: Data, position: int) -> int:
-    """Where the next two frames stand one after the other; the end if nowhere."""
+    """The offset of the next frame that another one follows; the file's end if there is none."""
     while (position := data.find(b"\xff", position)) >= 0:
         frame = _frame(data, position)
         if frame is not None:
@@ -146,7 +148,7 @@ def _resynchronised(data: Data, position: int) -> int:
 
 
 def _frame(data: Data, position: int) -> _Frame | None:
-    """The frame whose header stands at `position`, if one does (ISO 11172-3, section 2.4.1.3)."""
+    """The frame whose header is at `position`, or None (ISO 11172-3, section 2.4.1.3)."""
     head = data[position : position + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # sync, layer III
         return None
@@ -172,7 +174,7 @@ def _frame_bytes(version: int, kbps_index: int, rate_hz: int) -> int:
 
 
 def _tag_frames(data: Data, frame: _Frame) -> int | None:
-    """The number of frames by the tag in `frame`; None if it holds no tag, or one without it."""
+    """The number of frames that the tag in `frame` states; None without a tag or a number."""
     tag = data[frame.tag_at : frame.tag_at + 12]
     if tag[:4] not in _TAGS or len(tag) < 12 or not tag[7] & _HAS_FRAMES:
         return None

@@ -1,8 +1,8 @@
 """Recordings decoded to their end, block by block: FLAC, WAV, OGG, MP3, SPH (NIST) and headerless
 RAW, through libsndfile.
 
-RAW has no header to tell what it holds: it is taken as 16 kHz, one channel, 16 bit, little-endian,
-as in the "littleendian" archives of CMU's AN4.
+RAW files have no header; they are read as 16 kHz, one channel, 16 bit, little-endian, as in the
+"littleendian" archives of CMU's AN4.
 """
 
 import re
@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float32]
 BLOCK_SAMPLES = 65_536
 """Of all channels together, decoded at a time."""
 SNIPPET_SLACK_SECONDS = 0.01
-"""A snippet may end so much behind its recording: times are written down rounded."""
+"""A snippet may end at most this long after its recording: corpora state rounded times."""
 _CLAIM_SLACK_SECONDS = 0.01
 
 _RAW = {
@@ -36,13 +36,13 @@ _RAW = {
     "endian": "LITTLE",
 }
 _RATES_HZ = range(1_000, 768_001)
-"""What recordings have; a header can claim any, and memory is taken as it says."""
+"""Accepted sample rates; a header can claim any, and buffers are allocated accordingly."""
 _RESTORE = "restore the file or take the utterance out of the corpus"
 _CORRECT = "correct the path or restore the file"
 _LEAST_CORRELATION = 0.5
 _LEAST_GAIN = 0.3
 _CUT_LINE = re.compile(r": (\d+) \(should be (\d+)\)")
-"""How libsndfile's log says that a header claims more bytes than there are."""
+"""libsndfile's log line for a header that claims more bytes than the file has."""
 
 
 class AudioError(UserError):
@@ -60,32 +60,32 @@ def unreadable(path: Path, fault: str) -> AudioError:
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound that is read as a stream: not up to where its header says that it ends."""
+    """A sound file read as a stream, to its last byte instead of the end that its header claims."""
 
     def seekable(self) -> bool:
         return False
 
 
 class _ByteOrder:
-    """Whether 16-bit samples without a header were read with their two bytes the wrong way round.
+    """Detects 16-bit samples that were read in the wrong byte order.
 
-    Neighbouring samples of speech are alike, 0.8 to 0.99 by their correlation. Read the wrong way
-    round, the noisy low byte decides, and they are not.
+    Neighbouring samples of speech correlate by 0.8 to 0.99. With swapped bytes the low byte, which
+    is mostly noise, dominates, and the correlation is near 0.
     """
 
     def __init__(self) -> None:
         self._sums = np.zeros((2, 2))
-        """As read and swapped: products of neighbours, squares."""
+        """Row 0 as read, row 1 with swapped bytes: sum of products of neighbours, of squares."""
 
     def add(self, samples_N: FloatArray) -> None:
-        """Take in a block."""
+        """Add a block of samples."""
         native_N = np.rint(samples_N * 32768).astype(np.int16)
         for sums, values_N in zip(self._sums, (native_N, native_N.byteswap()), strict=True):
             values = values_N.astype(np.float64)
             sums += values[1:] @ values[:-1], values @ values
 
     def correlations(self) -> tuple[float, float]:
-        """Of neighbouring samples, as read and swapped."""
+        """The correlation of neighbouring samples, as read and with swapped bytes."""
         native, swapped = self._sums[:, 0] / np.maximum(self._sums[:, 1], 1e-9)
         return float(native), float(swapped)
 
@@ -128,16 +128,16 @@ class Recording:
             self._check_end(position)
 
     def _skipped_to(self, start: int) -> int:
-        """The position to decode from: `start` where the decoder gets there exactly, else 0.
+        """The position to decode from: `start` if the decoder can seek to it exactly, else 0.
 
-        libsndfile 1.2.2 is off by some samples after a seek in Vorbis.
+        libsndfile 1.2.2 is off by a few samples after a seek in Vorbis.
         """
         sound = self._sounds[0]
         if start == 0 or len(self._sounds) > 1 or sound.subtype == "VORBIS":
             return 0
         try:
             sound.seek(start)
-        except soundfile.SoundFileError:  # behind the end, or not possible in this format
+        except soundfile.SoundFileError:  # after the end, or not supported by the format
             return 0
         return start
 
@@ -270,7 +270,7 @@ def snippet_range(snippet: Snippet | None, sample_rate_hz: int) -> tuple[int, in
 
 
 def check_snippet(path: Path, snippet: Snippet, num_frames: int, sample_rate_hz: int) -> None:
-    """Nothing if `snippet` lies within the recording `path` of `num_frames` samples.
+    """Check that `snippet` lies within the recording `path` of `num_frames` samples.
 
     Raises:
         AudioError: it does not, by more than SNIPPET_SLACK_SECONDS, or it holds no sample.

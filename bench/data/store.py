@@ -2,8 +2,8 @@
 
 A store is a folder ``features/<digest>`` of the cache: ``feats.f16`` (all utterances end to end,
 float16 [frames, F]), ``num_frames.npy`` (int64 [utterances]), ``ids.json``, ``meta.json`` and,
-written last, ``.completed``. It is read with pread rather than mapped: processes share the page
-cache all the same, but pages that were read never count as memory of the training process.
+written last, ``.completed``. It is read with pread, not memory-mapped: processes share the page
+cache in both cases, but mapped pages would count as memory of the training process.
 """
 
 import itertools
@@ -47,10 +47,10 @@ class FeatureStore:
     """Features of every utterance of a corpus, read from disk when asked for."""
 
     digest: str
-    """Names the content: corpus, feature config and version of the features' code."""
+    """Digest of the corpus, the feature config and the version of the features' code."""
     config: FeatureConfig
     stats: CorpusStats | None
-    """What ``normalize="corpus"`` used; a recogniser needs it beside the config."""
+    """The statistics of ``normalize="corpus"``; a recogniser needs them besides the config."""
     ids: tuple[str, ...]
     lengths: npt.NDArray[np.int64]
     """Frames of each utterance, in the order of `ids`."""
@@ -107,16 +107,16 @@ def open_store(
     stats: CorpusStats | None = None,
     progress: ProgressCallback | None = None,
 ) -> FeatureStore:
-    """The store of `corpus` under `config`, built first where the cache has none.
+    """The store of `corpus` under `config`, built first if the cache has none.
 
-    Of several processes that ask at once one builds and the others wait. A store that is incomplete
-    or damaged is built anew.
+    Of several processes at the same time one builds the store and the others wait. An incomplete or
+    damaged store is built anew.
 
     Args:
         corpus: the utterances.
-        config: what is computed of them.
-        stats: what ``normalize="corpus"`` uses, for a network that was trained on another corpus;
-            None: those of the train split.
+        config: the features to compute.
+        stats: statistics for ``normalize="corpus"``, for a network that was trained on another
+            corpus; None: those of this corpus's train split.
         progress: called with (done, total) utterances.
 
     Raises:
@@ -175,7 +175,7 @@ def build_store(
     """
     _check_space(folder.parent, corpus, config)
     partial = folder.with_suffix(".partial")
-    # No other process is at it: whatever lies there was left by one that was killed.
+    # The caller has the lock, so an existing folder was left by a process that was killed.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -253,7 +253,8 @@ def _corpus_stats(
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """One utterance is too small to share between torch's threads, and ours fill the cores."""
+    """Let torch use one thread: the threads of `ordered_map` occupy all cores already, and a single
+    utterance is too small to divide."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,8 +1,8 @@
-"""The alphabet, and the one way in which transcripts are normalised to it.
+"""The alphabet, and the normalisation of transcripts.
 
-Symbol 0 is CTC's blank; 1 is the space, 2 the apostrophe, 3 to 28 are a to z. Models never see
-another symbol, and error rates are counted on normalised text, so both are versioned and hashed
-into every run.
+Symbol 0 is CTC's blank; 1 is the space, 2 the apostrophe, 3 to 28 are a to z. Networks output no
+other symbol, and error rates are counted on normalised text; so a digest of both is recorded with
+every run.
 """
 
 import re
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from bench.core.config import digest
 
 TEXT_VERSION = "2"
-"""Raised whenever `normalize` gives another text for some input: results then do not compare."""
+"""Raised when `normalize` gives another text for some input: results are then not comparable."""
 
 BLANK = 0
 ALPHABET = " '" + string.ascii_lowercase
@@ -34,23 +34,25 @@ _STOP_NAMES = re.compile(
 
 
 def normalize(text: str) -> str:
-    """`text` in lower case, typographic forms made plain, words parted by one space.
+    """`text` in lower case, with plain typographic forms and one space between words.
 
-    By Unicode category, so that no list has to be complete; the same for references and hypotheses:
+    Rules go by Unicode category, so that no list has to be complete, and are the same for
+    references and hypotheses:
 
     - Compatibility forms (NFKC) become plain: full-width letters, ligatures, the ellipsis.
-    - Format characters (Cf: zero-width spaces, soft hyphens, direction marks, a BOM) vanish.
+    - Format characters (Cf: zero-width spaces, soft hyphens, direction marks, a BOM) are removed.
     - White space of every kind, dashes (Pd, and the minus sign), full stops, commas, colons,
       question and exclamation marks of every script, and double quotation marks of every kind
-      (Pi, Pf, " and 「」) part words.
-    - Apostrophes and their look-alikes (’ ‘ ‛ ` ´ ′ ʼ ʻ) become ' between two letters or digits,
-      and vanish at a word's edge, where an apostrophe cannot be told from a quotation mark: goin'
-      is read as goin, dogs' as dogs, 'cause as cause. Two in a row are a quotation mark.
+      (Pi, Pf, " and 「」) separate words.
+    - Apostrophes and similar characters (’ ‘ ‛ ` ´ ′ ʼ ʻ) become ' between two letters or digits.
+      They are removed at a word's edge, where they cannot be distinguished from quotation marks:
+      goin' becomes goin, dogs' dogs, 'cause cause. Two in a row count as a quotation mark.
 
-    Everything else stays: accents, digits, brackets, slashes. How to say them is not ours to guess
-    (see `unknown_symbols`).
+    All other characters stay: accents, digits, brackets, slashes. Their pronunciation is ambiguous,
+    so they are reported, not replaced (see `unknown_symbols`).
     """
-    # Before NFKC too, which takes the accent ´ apart; and NFKC after lower(), which can undo it.
+    # _PLAIN is applied before NFKC too, which would decompose the accent ´ into a space and a
+    # combining mark; NFKC is applied after lower() too, whose result may not be in NFKC.
     plain = unicodedata.normalize("NFKC", text.translate(_PLAIN)).lower()
     plain = unicodedata.normalize("NFKC", plain).translate(_PLAIN)
     if "'" in plain:
@@ -70,7 +72,7 @@ _PLAIN = _PlainForms()
 
 
 def _plain_form(symbol: str) -> str:
-    """`symbol`, or what it stands for: "'", a space, or nothing."""
+    """The replacement of `symbol`: "'", a space, nothing, or the symbol itself."""
     category, name = unicodedata.category(symbol), unicodedata.name(symbol, "")
     if category == "Cf":
         return ""
@@ -82,7 +84,7 @@ def _plain_form(symbol: str) -> str:
 
 
 def _inner_only(run: re.Match[str]) -> str:
-    """What stays of a run of apostrophes."""
+    """The replacement of a run of apostrophes."""
     if len(run[0]) > 1:
         return " "
     around = run.string[run.start() - 1 : run.start()], run.string[run.end() : run.end() + 1]
@@ -108,12 +110,12 @@ def encode(text: str) -> list[int]:
 
 
 def decode(indices: Iterable[int]) -> str:
-    """The text of symbol `indices`, the inverse of `encode`; blanks must have been taken out."""
+    """The text of symbol `indices`, the inverse of `encode`; without blanks."""
     chosen = list(indices)
     assert all(BLANK < index < NUM_SYMBOLS for index in chosen), f"not symbols of text: {chosen}"
     return "".join(ALPHABET[index - 1] for index in chosen)
 
 
 def text_digest() -> str:
-    """Names alphabet and normalisation: texts compare only under the same one."""
+    """Digest of alphabet and normalisation; results are comparable only if it is the same."""
     return digest({"alphabet": ALPHABET, "version": TEXT_VERSION})

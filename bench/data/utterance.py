@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("train", "valid", "test", "watch")
-"""`watch` is never trained on or scored: its transcripts are followed through the epochs."""
+"""`watch` is neither trained on nor scored; its transcripts are recorded at each evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +13,7 @@ class Snippet:
     """The part of a recording that an utterance is cut from."""
 
     start_seconds: float
-    """From the recording's begin, 0 or more."""
+    """Seconds from the start of the recording, 0 or more."""
     seconds: float | None = None
     """Length of the part; None: to the recording's end."""
 
@@ -45,8 +45,8 @@ class Utterance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
-    """An utterance that a reader refused, and why."""
+class ExcludedUtterance:
+    """An utterance that is not used, and why."""
 
     id: str
     split: str
@@ -59,13 +59,13 @@ class Corpus:
 
     name: str
     utterances: tuple[Utterance, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[ExcludedUtterance, ...] = ()
     leakage: dict[str, int] = field(default_factory=dict)
-    """How much two splits share: ``{"train/test same text": 26, …}``; only counts above zero."""
+    """Utterances that two splits share: ``{"train/test same text": 26, …}``; counts above 0."""
     notes: tuple[str, ...] = ()
-    """What a reader of results should know, such as a test split carved from the training part."""
+    """Remarks for readers of results, such as that the test split is part of the training part."""
     digest: str = ""
-    """Names the data by content: ids, texts, speakers, splits and audio digests."""
+    """Digest of the content: ids, texts, speakers, splits and audio digests."""
 
     def split(self, name: str) -> tuple[Utterance, ...]:
         """The utterances of one split, in the corpus's order."""

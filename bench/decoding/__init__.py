@@ -1,4 +1,4 @@
-"""From log-probabilities to text: one decoder a file, one table of them."""
+"""Decoders from log-probabilities to text: one per file, and a table of them."""
 
 from collections.abc import Callable
 

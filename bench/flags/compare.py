@@ -12,39 +12,40 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.compare`."""
     parser = cli.parser(
         "compare",
-        "Compare systems on the same test utterances: studies (each variant is a system), runs (a "
-        "folder or an MLflow run id), JSON lines of any recogniser (text, pred_text), trn "
-        "files, or a comparison that --save kept.",
+        "Compare systems on the same test utterances. SYSTEM is a study (all its systems), a run "
+        "(its folder or its MLflow run id), JSON lines of any recogniser (text, pred_text), a trn "
+        "file, or a comparison saved by --save.",
         "out/cells.an4.quick.1a2b3c4d",
         "ours.jsonl theirs.jsonl --markdown",
         "--ref ref.trn a.trn b.trn",
     )
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="two systems, or a study")
     parser.add_argument(
-        "--ref", type=Path, metavar="TRN", help="the reference; the systems are trn files then"
+        "--ref", type=Path, metavar="TRN", help="the references, for systems that are trn files"
     )
     parser.add_argument(
         "--common",
         action="store_true",
-        help="leave out utterances that some system lacks, and say how many",
+        help="compare only the utterances that all systems have; prints how many are left out",
     )
     parser.add_argument(
         "--match-by",
         choices=("id", "name"),
         default="id",
-        help="utterances are the same whose ids are, or whose names are: the ends of ids, whatever "
-        "folders stand before them (default: id)",
+        help="match utterances by id, or by name: the id without the folders before it "
+        "(default: id)",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="compare what differs in data, budget or scoring too; the numbers are stamped",
+        help="compare systems that differ in data, budget or scoring too; marked NOT COMPARABLE",
     )
     parser.add_argument(
         "--save",
         type=Path,
         metavar="FILE",
-        help="keep the comparison in a small file that this command reads: words as numbers",
+        help="save the comparison to a small file that this command can read; words are replaced "
+        "by numbers",
     )
     form = parser.add_mutually_exclusive_group()
     for name in ("csv", "markdown", "latex"):
@@ -53,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--margin",
         type=cli.real_number("--margin", above=0, most=MAX_MARGIN),
         metavar="POINTS",
-        help="systems closer than this in WER are equivalent (default: as their study says, or 2)",
+        help="WER difference below which systems count as equivalent (default: that of their "
+        "study, or 2)",
     )
     parser.add_argument(
         "--by",

@@ -12,9 +12,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.deploy`."""
     parser = cli.parser(
         "deploy",
-        "Print a file that runs the sweep behind -- on many machines. They share one folder, an "
-        "MLflow server and a queue in PostgreSQL (compose brings its own). A sweep that is "
-        "stopped goes on where it was.",
+        "Print a file that runs a sweep, whose arguments follow --, on many machines. They share a "
+        "folder, an MLflow server and a queue in PostgreSQL (compose includes both). A stopped "
+        "sweep resumes.",
         "slurm --count 8 -- --study cells --storage postgresql://me@db/bench > cells.sh",
         "kubernetes --count 8 --gpus 1 -- --study cells --storage postgresql://me@db/bench",
         "compose --count 2 -- --study cells > compose.yaml",
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_whole("--hours"),
         default=24,
         metavar="N",
-        help="until a task is queued again (default: 24)",
+        help="time limit of a task, after which it is queued again (default: 24)",
     )
     kubernetes = kinds.add_parser("kubernetes", help="an Indexed Job", allow_abbrev=False)
     _add_common(kubernetes, "pods")
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_image(kind)
     kubernetes.add_argument(
         "--claim",
-        help="a PersistentVolumeClaim that all nodes can write (default: the file makes one)",
+        help="a PersistentVolumeClaim that all nodes can write (default: the file creates one)",
     )
     kinds.add_parser("dockerfile", help="the image of the two above", allow_abbrev=False)
     return parser
@@ -56,9 +56,9 @@ def _whole(flag: str, least: int = 1) -> Callable[[str], int]:
 
 def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
     for flag, least, default, counted in (
-        ("--count", 1, 4, what),
-        ("--cpus", 1, 4, "of each"),
-        ("--gpus", 0, 0, "of each"),
+        ("--count", 1, 4, f"number of {what}"),
+        ("--cpus", 1, 4, "CPU cores of each"),
+        ("--gpus", 0, 0, "GPUs of each"),
     ):
         kind.add_argument(
             flag,
@@ -71,14 +71,14 @@ def _add_common(kind: argparse.ArgumentParser, what: str) -> None:
         "--memory",
         type=_whole("--memory"),
         metavar="GIB",
-        help=f"of each (default: {GIB_PER_CPU} for each of --cpus)",
+        help=f"memory of each (default: {GIB_PER_CPU} for each of --cpus)",
     )
     kind.add_argument(
         "--notice",
         type=_whole("--notice"),
         default=120,
         metavar="SECONDS",
-        help="between SIGTERM and the end (default: 120)",
+        help="time between SIGTERM and the end of a task (default: 120)",
     )
     kind.add_argument("sweep", nargs="*", metavar="-- SWEEP-ARGUMENTS", help="see bench.sweep")
     kind.set_defaults(hours=None, image=None, claim=None, tracking_uri=None)
@@ -88,11 +88,13 @@ def _add_tracking(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--tracking-uri",
         metavar="URL",
-        help="of the MLflow server (default: $MLFLOW_TRACKING_URI)",
+        help="address of the MLflow server (default: $MLFLOW_TRACKING_URI)",
     )
 
 
 def _add_image(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
-        "--image", default="deepspeech-bench", help="default: deepspeech-bench, built locally"
+        "--image",
+        default="deepspeech-bench",
+        help="the container image (default: deepspeech-bench, built locally)",
     )

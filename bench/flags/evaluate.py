@@ -10,8 +10,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.evaluate`."""
     parser = cli.parser(
         "evaluate",
-        "Score a checkpoint on a split. The test split of a study is scored by the study itself, "
-        "once per seed; scoring it here to choose between checkpoints would spoil it.",
+        "Score a checkpoint on a split. A study scores its test split itself, once per seed; do "
+        "not use this command to choose checkpoints by their test scores.",
         "--checkpoint out/STUDY/runs/ds-gru/confirm-0/checkpoints/best.pt --split valid",
     )
     cli.add_checkpoint(parser)

@@ -12,19 +12,23 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.replay`."""
     parser = cli.parser(
         "replay",
-        "Simulate many searches over recorded learning curves: what the sampler and the pruner "
-        "buy. Curves are recorded by a study of --budget record.",
+        "Simulate searches over recorded learning curves to compare samplers and pruners with "
+        "random search. A study with --budget record records the curves.",
         "STUDY --save curves.jsonl",
         "sweeps/curves/spoken.ds-gru.jsonl --trials 24",
     )
     parser.add_argument("curves", metavar="STUDY|FILE", help="a study, or a file that --save wrote")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the curves, JSON lines")
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the curves to FILE as JSON lines"
+    )
     for flag, default, least, what in (
-        ("--trials", 24, 2, "of a study"),
-        ("--studies", 100, 5, "to simulate"),
+        ("--trials", 24, 2, "trials of a study"),
+        ("--studies", 100, 5, "studies to simulate"),
     ):
         number = cli.whole_number(flag, least=least, most=MAX_SIMULATED)
         parser.add_argument(flag, type=number, default=default, help=f"{what} (default: {default})")
-    parser.add_argument("--budget", default="standard", help="default: standard")
+    parser.add_argument(
+        "--budget", default="standard", help="sampler and pruner settings (default: standard)"
+    )
     cli.add_seed(parser)
     return parser

@@ -14,9 +14,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.sweep`."""
     parser = cli.parser(
         "sweep",
-        "Search each variant's settings under the same budget, retrain the best with fresh "
-        "seeds, score the test set once per seed, and report which variant is better. Run it "
-        "again to resume, or beside a running one, here or on another machine, to help it.",
+        "Tune each variant under the same budget, retrain the best setting with new seeds, score "
+        "the test set once per seed, and report which variant is better. The same command resumes "
+        "a stopped sweep; started while one runs, here or on another machine, it adds workers.",
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
         "--study look-ahead",
@@ -31,13 +31,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--match",
         metavar=cli.MATCH_FORM,
-        help="solve each width for so many parameters (2M), or multiply-adds per second of audio",
+        help="choose each variant's width for this number of parameters (such as 2M), or of "
+        "multiply-adds per second of audio",
     )
     cli.add_settings(parser)
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)
-    parser.add_argument("--name", help="of the study (default: variants, corpus, budget, digest)")
+    parser.add_argument(
+        "--name", help="the study's name (default: variants, corpus, budget, digest)"
+    )
     return parser
 
 
@@ -46,7 +49,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=cli.whole_number("--workers", least=1, most=MAX_WORKERS),
-        help="processes (default: one per core; GPU: one)",
+        help="number of worker processes (default: one per core; on a GPU one)",
     )
     parser.add_argument(
         "--gpus",
@@ -64,23 +67,23 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="what starts the workers: this machine (default), or the nodes of a Ray cluster",
+        help="where workers run: on this machine (default), or on the nodes of a Ray cluster",
     )
     parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="of the Ray cluster, or auto (default: one of this machine alone, for this sweep)",
+        help="address of the Ray cluster, or auto (default: a new cluster of this machine only)",
     )
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of the queue, postgresql://… for several machines (default: a journal file)",
+        help="address of the queue, postgresql://… for several machines (default: a journal file)",
     )
     parser.add_argument(
         "--grace",
         type=cli.real_number("--grace", least=MIN_GRACE_SECONDS),
         default=GRACE_SECONDS,
         metavar="SECONDS",
-        help="without a sign of life before a worker counts as gone "
+        help="time without a heartbeat after which a worker counts as dead "
         f"(default: {GRACE_SECONDS:.0f})",
     )

@@ -9,8 +9,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.sync`."""
     parser = cli.parser(
         "sync",
-        "Send to MLflow what it lacks of the records in out/: after its server was away, or to "
-        "another server (MLFLOW_TRACKING_URI). What it has is not sent again.",
+        "Upload to MLflow the records in out/ that it does not have yet: after its server was "
+        "unreachable, or to another server (MLFLOW_TRACKING_URI).",
         "",
         "STUDY",
     )

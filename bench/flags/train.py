@@ -9,14 +9,14 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.train`."""
     parser = cli.parser(
         "train",
-        "Train one variant once with the default setting of its space, or with a recipe; the same "
-        "command resumes it. The test split is not touched.",
+        "Train one variant once with the default values of its search space, or with a recipe. "
+        "The same command resumes a stopped run. The test split is not used.",
         "--variant ds-gru --set optim.learning_rate=2e-3",
         "--recipe an4 --corpus an4:PATH",
     )
-    parser.add_argument("--variant", metavar="V", help="default: that of the recipe")
+    parser.add_argument("--variant", metavar="V", help="see bench.ls (default: the recipe's)")
     parser.add_argument(
-        "--recipe", metavar="NAME", help="a setting of sweeps/recipes/: variant, corpus and values"
+        "--recipe", metavar="NAME", help="variant, corpus and config values in sweeps/recipes/"
     )
     cli.add_corpus(parser, default=None, otherwise=f"that of the recipe, or {cli.DEFAULT_CORPUS}")
     parser.add_argument(

@@ -10,9 +10,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.transcribe`."""
     parser = cli.parser(
         "transcribe",
-        "Print what a trained model hears. Without --checkpoint or --study: the newest study's "
-        "confirm run with the lowest valid WER. A recording that cannot be read is named on "
-        "stderr, the others are transcribed all the same, and the exit code is 1.",
+        "Transcribe recordings with a trained model. Without --checkpoint or --study, the confirm "
+        "run of the newest study with the lowest valid WER is used. A recording that cannot be "
+        "read is an error on stderr; the others are transcribed, and the exit code is 1.",
         "recording.wav",
         "--study STUDY a.flac b.flac FOLDER",
         "call.wav --offset 12.5 --duration 3",
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         "audio",
         nargs="+",
         type=Path,
-        help="WAV, FLAC, OGG, MP3, SPH or RAW, or a folder that is searched for them",
+        help="WAV, FLAC, OGG, MP3, SPH or RAW files, or folders that are searched for them",
     )
     cli.add_checkpoint(parser)
     cli.add_channel(parser)
@@ -29,13 +29,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--offset",
         type=cli.real_number("--offset", least=0),
         metavar="SECONDS",
-        help="where to begin in each recording",
+        help="start of the part to transcribe (default: 0)",
     )
     parser.add_argument(
         "--duration",
         type=cli.real_number("--duration", above=0),
         metavar="SECONDS",
-        help="how much to read (default: to the end)",
+        help="length of the part to transcribe (default: to the end)",
     )
     cli.add_device(parser)
     return parser

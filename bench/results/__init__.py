@@ -1,1 +1,1 @@
-"""From recorded runs to numbers that may be compared: tables, statistics, the report's input."""
+"""Comparisons of recorded runs: tables, statistics, the report's input."""

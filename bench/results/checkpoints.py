@@ -1,4 +1,4 @@
-"""Which checkpoint a command means."""
+"""Finding the checkpoint that a command's flags name."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ from bench.study.definition import find_study, studies_newest_first
 
 
 def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
-    """`checkpoint` itself, else the best one of `study`, else that of the newest study which has
-    one.
+    """`checkpoint` if given, else the best one of `study`, else that of the newest study with one.
 
     Raises:
         UserError: no such file, or no study with a finished confirm run.

@@ -1,4 +1,4 @@
-"""What must be alike for a difference of error rates to mean something (DESIGN.md, section 8.4)."""
+"""Conditions under which error rates of systems are comparable (DESIGN.md, section 8.4)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from bench.results.scored import ScoredSystem
 
 STAMP = "NOT COMPARABLE"
 EXPECTED = ("data", "text", "decoder", "budget", "precision", "hardware", "metric")
-"""What a comparison should know of each system; of a budget there are several keys."""
+"""Facts that should be known of each system; a budget has several, such as budget.num_trials."""
 
 
 def differing_facts(systems: Sequence[ScoredSystem]) -> dict[str, Mapping[str, str]]:
-    """The keys in which systems are known to differ: by key the value of each system that has one.
+    """The facts in which systems differ: by key, the value of each system for which it is known.
 
-    What nobody recorded, as for systems from elsewhere, is not held against them.
+    Unknown facts, as of systems from elsewhere, are not counted as differences.
     """
     keys = sorted({key for system in systems for key in system.facts})
     known = {key: {s.name: s.facts[key] for s in systems if key in s.facts} for key in keys}
@@ -24,7 +24,7 @@ def differing_facts(systems: Sequence[ScoredSystem]) -> dict[str, Mapping[str, s
 
 
 def unknown_facts(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
-    """One sentence for each group of systems of which the same of EXPECTED is unknown."""
+    """One sentence for each group of systems for which the same facts of EXPECTED are unknown."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
         known = {key.partition(".")[0] for key in system.facts}
@@ -34,10 +34,10 @@ def unknown_facts(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
 
 
 def check_comparable(systems: Sequence[ScoredSystem], *, force: bool) -> tuple[str, ...]:
-    """The keys in which `systems` differ: none, unless the user insists with ``--force``.
+    """The facts in which `systems` differ; with `force` there may be some.
 
     Raises:
-        UserError: they differ; names the keys, and of each value a system that has it.
+        UserError: they differ and not `force`; names the keys, and a system for each value.
     """
     differing = differing_facts(systems)
     if differing and not force:
@@ -57,8 +57,8 @@ def _examples(values: Mapping[str, str]) -> str:
 
 
 def left_out_of_corpora(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
-    """One sentence for each corpus of which utterances were left out before anybody trained on it;
-    nothing of a corpus that is not here any more."""
+    """One sentence for each corpus with utterances that its validation left out, without corpora
+    that no longer exist."""
     found = []
     for config in dict.fromkeys(s.corpus for s in systems if s.corpus is not None):
         try:
@@ -74,10 +74,10 @@ def left_out_of_corpora(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
 def leaks(
     systems: Sequence[ScoredSystem], progress: ProgressCallback | None = None
 ) -> tuple[str, ...]:
-    """One sentence for each corpus whose splits share speakers, recordings or texts; those that a
-    kept comparison brings along come first.
+    """One sentence for each corpus whose splits share speakers, recordings or texts; those from
+    saved comparisons come first.
 
-    A corpus that is not here any more, or not as it was, leaves the matter open, and is said too.
+    Another sentence for each corpus that no longer exists or has changed, so that this is unknown.
     """
     corpora = dict.fromkeys((s.corpus, s.facts.get("data")) for s in systems)
     found = list(dict.fromkeys(sentence for system in systems for sentence in system.leakage))

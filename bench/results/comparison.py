@@ -1,5 +1,4 @@
-"""From the recorded runs of a study to what its report shows: one row a variant, one row a pair,
-one sentence."""
+"""The comparison of a study's systems: one row per system, one row per pair, and the verdict."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from bench.core.seeding import numpy_generator
 from bench.results.pairs import (
     ENDED_BADLY,
     Claims,
-    Outcome,
+    SystemRuns,
     assumptions,
     compare_pairs,
     counts_by_speaker,
@@ -30,60 +29,61 @@ from variants import VARIANTS
 
 SHARE = "batches.train_share"
 SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
-"""Parts of the standard error of a mean WER, see `summarise`."""
+"""Components of the standard error of a mean WER, see `summarise`."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyComparison:
     """The numbers of a study's verdict; columns as reports.input.COLUMNS states them."""
 
     variants: pd.DataFrame
     pairs: pd.DataFrame
     verdict: str
     findings: tuple[tuple[str, str], ...]
-    """What else the study's question was about, and what was found."""
+    """Further results for the study's question: (title, sentence)."""
     assumptions: tuple[str, ...]
-    """What the verdicts rest on, a sentence each."""
-    outcomes: tuple[Outcome, ...]
-    """The runs that were compared."""
+    """Assumptions behind the verdicts, a sentence each."""
+    system_runs: tuple[SystemRuns, ...]
+    """The runs compared, by system."""
 
 
-def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
+def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
     """Compare the confirm runs of every variant, on the utterances that all of them scored."""
-    outcomes, absent = _outcomes(definition, tables)
+    system_runs, absent = _confirm_runs(definition, tables)
     question = definition.question
     claims = question.claims if question else ()
     margin = question.margin_points / 100 if question else MARGIN
     rng = numpy_generator(definition.seed, "bootstrap")
-    scored = summarise(outcomes, rng).set_index("name")
+    scored = summarise(system_runs, rng).set_index("name")
     rows = [
         _variant_row(label, system, tables.runs, scored)
         for label, system in definition.systems.items()
     ]
-    variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng, claims, margin)
-    # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
+    variants, pairs = pd.DataFrame(rows), compare_pairs(system_runs, rng, claims, margin)
+    # A comparison with NaN is false, so pareto_set alone would count a system without a WER as
+    # Pareto-optimal.
     costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
-    variants["unbeaten"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
-    findings = tuple(_data_scale(definition, outcomes, rng))
-    return Comparison(
+    variants["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
+    findings = tuple(_data_scale(definition, system_runs, rng))
+    return StudyComparison(
         variants=variants,
         pairs=pairs,
         verdict=_verdict(variants, pairs, claims),
         findings=findings,
-        assumptions=(*absent, *assumptions(outcomes)),
-        outcomes=tuple(outcomes),
+        assumptions=(*absent, *assumptions(system_runs)),
+        system_runs=tuple(system_runs),
     )
 
 
 def _data_scale(
-    definition: StudyDefinition, outcomes: Sequence[Outcome], rng: np.random.Generator
+    definition: StudyDefinition, system_runs: Sequence[SystemRuns], rng: np.random.Generator
 ) -> Iterator[tuple[str, str]]:
-    """How the WER falls with the data, where the amount of it is all that systems differ in."""
+    """The power law of WER against the amount of data, if systems differ in that only."""
     changed = {key for label in definition.systems for key in definition.changes(label)}
-    if changed != {SHARE} or len(outcomes) < 3:
+    if changed != {SHARE} or len(system_runs) < 3:
         return
-    shares_N = [definition.base_config(outcome.name).batches.train_share for outcome in outcomes]
-    errors, words_C = counts_by_speaker(outcomes)
+    shares_N = [definition.base_config(system.name).batches.train_share for system in system_runs]
+    errors, words_C = counts_by_speaker(system_runs)
     law = fit_power_law(np.array(shares_N), errors, words_C, rng)
     yield (
         "WER against the amount of data",
@@ -92,16 +92,18 @@ def _data_scale(
     )
 
 
-def _outcomes(definition: StudyDefinition, tables: Tables) -> tuple[list[Outcome], tuple[str, ...]]:
-    """The systems with confirm runs that ended, utterances in one order; and a sentence on each
-    system of which runs count as 100 %, having left nothing to score."""
+def _confirm_runs(
+    definition: StudyDefinition, tables: Tables
+) -> tuple[list[SystemRuns], tuple[str, ...]]:
+    """The ended confirm runs of each system, utterances in one order; and a sentence for each
+    system with runs that count as 100 % since they left no checkpoint to score."""
     utterances = tables.utterances.sort_values(["run", "id"])
     scored = {str(run): table for run, table in utterances.groupby("run")}
     if not scored:
         return [], ()
     any_run = next(iter(scored.values()))
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    outcomes, sentences = [], []
+    system_runs, sentences = [], []
     for label in definition.systems:
         own = confirms[confirms["variant"] == label].sort_values("run")
         good = [scored[run] for run in own["run"] if run in scored]
@@ -109,21 +111,21 @@ def _outcomes(definition: StudyDefinition, tables: Tables) -> tuple[list[Outcome
             continue  # of a system without a single scored run nothing can be said
         lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        outcomes.append(Outcome(name=label, runs=(*good, *bad)))
+        system_runs.append(SystemRuns(name=label, runs=(*good, *bad)))
         if bad:
             ends = ", ".join(lost["state"])
             sentences.append(
                 f"{len(bad)} of {len(good) + len(bad)} confirm runs of {label} left no checkpoint "
                 f"to score ({ends}) and count with a WER of 100 %"
             )
-    return outcomes, tuple(sentences)
+    return system_runs, tuple(sentences)
 
 
 def _variant_row(
     variant: str,
     system: System,
     runs: pd.DataFrame,
-    outcomes: pd.DataFrame,
+    summary: pd.DataFrame,
 ) -> dict[str, Any]:
     own = runs[runs["variant"] == variant]
     trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
@@ -151,8 +153,8 @@ def _variant_row(
         row[column] = scored[column].mean()
     for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
-    if variant in outcomes.index:
-        found: dict[Any, Any] = outcomes.loc[variant].to_dict()
+    if variant in summary.index:
+        found: dict[Any, Any] = summary.loc[variant].to_dict()
         row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
         row["num_seeds"] = int(found["num_seeds"])
         row |= {column: found[column] for column in SOURCES}
@@ -208,7 +210,7 @@ def _others(rows: Sequence[Mapping[Any, Any]], name: str) -> str:
 
 
 def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
-    """How many of the question's claims were found, and what became of the others."""
+    """The number of the question's claims that were confirmed, and the verdicts on the others."""
     verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in pairs.to_dict("records")}
     found, rest = 0, []
     for better, worse in claims:

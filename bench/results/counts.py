@@ -44,7 +44,7 @@ class Counts:
 
 
 def counts_of(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Counts:
-    """The counts of every system's `runs`, by name: one frame a seed, as an Outcome holds them.
+    """The counts of every system's `runs`, by name: one table per seed, as in SystemRuns.
 
     Raises:
         UserError: fewer than two utterances.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
 from bench.results.counts import Counts, counts_of
-from bench.results.pairs import Outcome, summarise
+from bench.results.pairs import SystemRuns, summarise
 from bench.stats.clusters import Bools
 from bench.stats.estimate import Estimate
 from bench.stats.groups import contrasts
@@ -42,7 +42,7 @@ Attributes = Mapping[str, Mapping[str, str]]
 
 
 def by_group(
-    outcomes: Sequence[Outcome], attributes: Attributes, name: str
+    system_runs: Sequence[SystemRuns], attributes: Attributes, name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rates of each group, with GROUP_COLUMNS, and the gains of each pair of systems by group,
     with GAIN_COLUMNS: `delta_inside` and `delta_outside` are WER of `b` minus WER of `a` in the
@@ -51,7 +51,7 @@ def by_group(
     Raises:
         UserError: nobody knows `name` of these utterances, all are of one group, or of too many.
     """
-    run = outcomes[0].runs[0]
+    run = system_runs[0].runs[0]
     group_U = _groups(run, attributes, name)
     words = run["num_ref_words"].groupby(group_U).sum()
     # A group without a single reference word has no rate.
@@ -66,19 +66,21 @@ def by_group(
             f"groups are {MOST_GROUPS} at most, but {name} has {len(names)} values (such as "
             f"{names[0]!r}, {names[1]!r}); name another attribute"
         )
-    rows = [(name, group, *row) for group in names for row in _rates_of(outcomes, group_U == group)]
-    gains = _gains(outcomes, group_U, names, name)
+    rows = [
+        (name, group, *row) for group in names for row in _rates_of(system_runs, group_U == group)
+    ]
+    gains = _gains(system_runs, group_U, names, name)
     return pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), gains
 
 
 def by_every_group(
-    outcomes: Sequence[Outcome], attributes: Attributes
+    system_runs: Sequence[SystemRuns], attributes: Attributes
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same of every attribute that parts these utterances into two to twelve groups."""
     found = []
-    for name in known_attributes(attributes) if outcomes else ():
+    for name in known_attributes(attributes) if system_runs else ():
         with suppress(UserError):
-            found.append(by_group(outcomes, attributes, name))
+            found.append(by_group(system_runs, attributes, name))
     if not found:
         return pd.DataFrame(columns=list(GROUP_COLUMNS)), pd.DataFrame(columns=list(GAIN_COLUMNS))
     groups, gains = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
@@ -135,32 +137,36 @@ def _in_order(group: str) -> tuple[bool, float, str]:
 
 
 def _rates_of(
-    outcomes: Sequence[Outcome], inside_U: Bools
+    system_runs: Sequence[SystemRuns], inside_U: Bools
 ) -> list[tuple[str, float, float, float, int, int, int]]:
     """One row a system: name, rate, interval, and the size of the group. A group of one speaker has
     a rate and no interval: nothing says what others of the group would have."""
-    first = outcomes[0].runs[0][inside_U]
+    first = system_runs[0].runs[0][inside_U]
     size = len(first), int(first["speaker"].nunique()), int(first["num_ref_words"].sum())
     if size[1] < 2:
-        counts = counts_of({o.name: o.runs for o in outcomes})
+        counts = counts_of({o.name: o.runs for o in system_runs})
         rates = _mean_rates(counts, inside_U)
         return [
-            (o.name, rate, np.nan, np.nan, *size) for o, rate in zip(outcomes, rates, strict=True)
+            (o.name, rate, np.nan, np.nan, *size)
+            for o, rate in zip(system_runs, rates, strict=True)
         ]
     parts = [
-        Outcome(name=o.name, runs=tuple(run[inside_U].reset_index(drop=True) for run in o.runs))
-        for o in outcomes
+        SystemRuns(name=o.name, runs=tuple(run[inside_U].reset_index(drop=True) for run in o.runs))
+        for o in system_runs
     ]
     rows = summarise(parts, np.random.default_rng(0)).to_dict("records")
     return [(str(row["name"]), row["wer"], row["low"], row["high"], *size) for row in rows]
 
 
 def _gains(
-    outcomes: Sequence[Outcome], group_U: NDArray[np.str_], names: Sequence[str], attribute: str
+    system_runs: Sequence[SystemRuns],
+    group_U: NDArray[np.str_],
+    names: Sequence[str],
+    attribute: str,
 ) -> pd.DataFrame:
     """Each pair of systems in each group against the others; of two groups, in the first."""
-    counts = counts_of({outcome.name: outcome.runs for outcome in outcomes})
-    pairs = list(combinations(range(len(outcomes)), 2))
+    counts = counts_of({system.name: system.runs for system in system_runs})
+    pairs = list(combinations(range(len(system_runs)), 2))
     tested = names if len(names) > 2 else names[:1]
     estimates = []
     for group in tested:
@@ -180,7 +186,7 @@ def _gains(
         for k, (i, j) in enumerate(pairs):
             contrast, half = float(estimate.value[k]), float(half_P[k])
             numbers = (
-                attribute, group, outcomes[i].name, outcomes[j].name, inside[j] - inside[i],
+                attribute, group, system_runs[i].name, system_runs[j].name, inside[j] - inside[i],
                 outside[j] - outside[i], contrast - half, contrast + half,
                 1 - float(level_GP[g, k]), float(p_GP[g, k]), float(adjusted_GP[g, k]),
                 abs(contrast) > half,

@@ -1,4 +1,4 @@
-"""What the list of studies says of each."""
+"""The index page: one row for each study."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from bench.study.definition import FILE, StudyDefinition, load, studies_newest_f
 from reports import StudyRow, build_index
 
 INDEX = "index.html"
-KEPT = "index-row.json"
+CACHED_ROW = "index-row.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _KeptRow:
-    """A row, and what it was made from."""
+class _CachedRow:
+    """A row, and the digest of code and records that it was made from."""
 
     key: str
     row: StudyRow
@@ -42,7 +42,7 @@ def _row(folder: Path) -> StudyRow:
     report = folder / REPORT_FILE
     link = quote(report.relative_to(OUT).as_posix()) if report.exists() else ""
     try:
-        return replace(_kept_or_read(folder), report=link)
+        return replace(_cached_or_read(folder), report=link)
     except UserError as error:
         return StudyRow(
             name=folder.name, asked="", corpus="", budget="", state="cannot be read",
@@ -50,25 +50,25 @@ def _row(folder: Path) -> StudyRow:
         )  # fmt: skip
 
 
-def _kept_or_read(folder: Path) -> StudyRow:
-    """The row of the study in `folder` without a link; kept beside its records, as comparing them
-    takes long, and used for as long as neither records nor code have changed."""
+def _cached_or_read(folder: Path) -> StudyRow:
+    """The row of the study in `folder` without a link. It is cached beside the records, since a
+    comparison takes long, and valid until the records or the code change."""
     key = digest({"code": _code_digest(), "records": _records_digest(folder)})
     try:
-        kept = from_dict(_KeptRow, read_json(folder / KEPT) or {})
-        if kept.key == key:
-            return kept.row
+        cached = from_dict(_CachedRow, read_json(folder / CACHED_ROW) or {})
+        if cached.key == key:
+            return cached.row
     except (UserError, ValueError):
-        pass  # nobody has written one, or it is damaged
+        pass  # no such file, or a damaged one
     row = _read(folder)
-    with suppress(UnwritableError):  # somebody else's study
-        write_json(folder / KEPT, to_dict(_KeptRow(key=key, row=row)))
+    with suppress(UnwritableError):  # the study of another user
+        write_json(folder / CACHED_ROW, to_dict(_CachedRow(key=key, row=row)))
     return row
 
 
 @cache
 def _code_digest() -> str:
-    """Of every module that a row could depend on."""
+    """Digest of every module that a row could depend on."""
     root = Path(__file__).resolve().parents[2]
     files = sorted(
         p for part in ("bench", "reports", "variants") for p in root.glob(f"{part}/**/*.py")
@@ -77,7 +77,7 @@ def _code_digest() -> str:
 
 
 def _records_digest(folder: Path) -> str:
-    """Of names, sizes and times of the study's definition and all records of its runs."""
+    """Digest of names, sizes and times of the study's definition and of its runs' records."""
     names = (RUN, SUMMARY, METRICS, SCORES)
     files = [folder / FILE, *(p for name in names for p in folder.glob(f"runs/*/*/{name}"))]
     stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(files)]
@@ -111,6 +111,6 @@ def _state(definition: StudyDefinition, runs: pd.DataFrame) -> str:
 
 
 def _last_change(runs: pd.DataFrame) -> str:
-    """To the minute, in UTC."""
+    """The time of the last start or end of a run, to the minute, in UTC."""
     latest = max([*runs["started_at"], *runs["ended_at"]], default="")
     return latest[: len("2026-11-23T09:38")].replace("T", " ")

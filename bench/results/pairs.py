@@ -1,8 +1,8 @@
 """All pairs of systems on the same utterances: estimates, tests, verdicts.
 
-Every number comes from bench.stats. A pair ends as different, equivalent or undecided by the one
-interval shown beside it. MAPSSWE, McNemar's and Wilcoxon's tests are evidence for single
-checkpoints: the first run of each system.
+Every number comes from bench.stats. The verdict on a pair (different, equivalent or undecided)
+follows from its confidence interval alone. MAPSSWE, McNemar's and Wilcoxon's tests compare single
+checkpoints, the first run of each system, and are shown for reference.
 
 Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
@@ -54,52 +54,53 @@ PAIR_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one system (a variant, or a system from elsewhere) did on the common utterances."""
+class SystemRuns:
+    """The scored runs of one system on the common utterances."""
 
     name: str
     runs: tuple[pd.DataFrame, ...]
-    """One frame a seed, with columns `id, speaker, num_ref_words, substitutions, deletions,
+    """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
 
 
 ENDED_BADLY = ("diverged", "failed", "cut")
-"""A confirm run that ended so and has no scored utterance counts as `nothing_recognised`."""
+"""A confirm run with one of these states and no scored utterance counts as `nothing_recognised`."""
 
 
 def nothing_recognised(run: pd.DataFrame) -> pd.DataFrame:
-    """`run` as it would be without a single word: a WER of 100 %, for a run that ended without a
-    checkpoint to score."""
+    """`run` with empty hypotheses and so a WER of 100 %, for a run that ended without a checkpoint
+    to score."""
     return run.assign(hyp="", deletions=run["num_ref_words"], substitutions=0, insertions=0)
 
 
 Claims = Collection[tuple[str, str]]
-"""Pairs of names: the first was claimed, before the study, to have the lower WER."""
+"""Pairs of names; before the study, the first was claimed to have the lower WER."""
 
 
-def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataFrame:
-    """One row a system, with SYSTEM_COLUMNS. Rates are fractions.
+def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd.DataFrame:
+    """One row per system, with SYSTEM_COLUMNS. Rates are fractions.
 
-    `wer` is the mean over runs, `errors` and `num_ref_words` are sums over them. `se_utterances`
-    and `se_speakers` are plain standard errors of these very runs over utterances and over
-    speakers. `low, high` is the 95 % interval over seeds and speakers together, on the log scale;
-    of a system without any error it is Wilson's over utterances. The parts of the standard error
-    behind it, `se_from_seeds` and its like, add up in squares; NaN if unknown. The seeds of a
-    single run have the variance pooled over the other systems, if those have several.
+    `wer` is the mean over runs; `errors` and `num_ref_words` are sums over runs. `se_utterances`
+    and `se_speakers` are standard errors over utterances and over speakers, with the runs fixed.
+    `low, high` is the 95 % interval over seeds and speakers, on the log scale; for a system without
+    errors it is Wilson's over utterances. `se_from_seeds`, `se_from_test_set` and
+    `se_from_interaction` are the components of its standard error, which add up in squares; NaN if
+    unknown. For a system with a single run, the variance between seeds is that pooled over the
+    other systems, if they have several runs.
 
     Raises:
         UserError: fewer than two utterances.
     """
-    if not outcomes:
+    if not system_runs:
         return pd.DataFrame(columns=list(SYSTEM_COLUMNS))
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     systems = counts.estimates(rng)
     split = rates(systems)
     means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
     by_utterance = standard_errors(means_VU, counts.words_U, rng)
     by_speaker = standard_errors(counts.mean_by_speaker(), counts.words_by_speaker(), rng)
     rows = []
-    for i, outcome in enumerate(outcomes):
+    for i, system in enumerate(system_runs):
         wer, variance = float(systems.wer[i]), split.total[i]
         low, high = np.nan, np.nan
         if wer == 0:
@@ -109,57 +110,61 @@ def summarise(outcomes: Sequence[Outcome], rng: np.random.Generator) -> pd.DataF
             low, high = log_interval(wer, float(np.sqrt(variance.variance)), df)
         parts = (split.by_seeds, split.by_test_set, split.by_interaction)
         row = (
-            outcome.name, wer, int(counts.errors[i].sum()),
-            int(counts.words_U.sum()) * len(outcome.runs), by_utterance[i], by_speaker[i],
-            low, high, len(outcome.runs), *(float(np.sqrt(part[i])) for part in parts),
+            system.name, wer, int(counts.errors[i].sum()),
+            int(counts.words_U.sum()) * len(system.runs), by_utterance[i], by_speaker[i],
+            low, high, len(system.runs), *(float(np.sqrt(part[i])) for part in parts),
         )  # fmt: skip
         rows.append(dict(zip(SYSTEM_COLUMNS, row, strict=True)))
     return pd.DataFrame(rows, columns=list(SYSTEM_COLUMNS))
 
 
 def compare_pairs(
-    outcomes: Sequence[Outcome],
+    system_runs: Sequence[SystemRuns],
     rng: np.random.Generator,
     claims: Claims = (),
     margin: float = MARGIN,
     progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
-    """One row an unordered pair, with PAIR_COLUMNS.
+    """One row per unordered pair, with PAIR_COLUMNS.
 
-    `delta_wer` is WER of `b` minus WER of `a`: above zero, `a` is better. `verdict` reads
-    "<name> better", "equivalent" (within `margin`) or "undecided". `low, high` is the interval that
-    decided so, `coverage` its own level; `p` is that of no difference, `p_adjusted` after the
-    adjustment over `claims` first and the other pairs then. `minimum_detectable_effect` is the
-    difference found with 80 % power at that level. An undecided pair would be decided, with 80 %
-    power if its true difference is that seen, by `seeds_needed` runs a system or by
-    `speakers_needed` test speakers; NaN where no number would; `remedy` says so in words. The
-    shares split the variance. `utterances_low` and its like are plain intervals of these very runs
-    over utterances and over speakers, as other tools print them (Bisani & Ney 2004): too narrow for
-    few speakers, and silent about seeds. `progress` hears of each system whose errors are aligned.
+    - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
+    - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
+      several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
+      "checkpoints differ" or "checkpoints equivalent".
+    - `low, high`: the interval from which the verdict follows; `coverage` is its level.
+    - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
+      `claims` first and then over the other pairs.
+    - `minimum_detectable_effect`: the difference that is found with 80 % power at that level.
+    - `seeds_needed`, `speakers_needed`: runs per system, or test speakers, with which an undecided
+      pair would be decided with 80 % power if the true difference is the observed one; NaN if no
+      number suffices. `remedy` states them in words.
+    - `share_seeds`, `share_test_set`, `share_interaction`: components of the variance.
+    - `utterances_low` and so on: intervals over utterances and over speakers with the runs fixed,
+      as other tools print them (Bisani & Ney 2004); too narrow for few speakers, and without the
+      variance between seeds.
 
-    Where no system has several runs the seeds' variance is unknown, and the verdict is about these
-    checkpoints: "checkpoints differ", "checkpoints equivalent".
+    `progress` is called for each system whose errors are aligned.
 
     Raises:
         UserError: fewer than two utterances.
     """
-    if len(outcomes) < 2:
+    if len(system_runs) < 2:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     systems = counts.estimates(rng)
-    claims_P = _claimed([outcome.name for outcome in outcomes], claims)
+    claims_P = _claimed([system.name for system in system_runs], claims)
     found = judge(systems, claims_P, margin)
     plain = _plain_intervals(counts, rng)
-    evidence = _evidence(outcomes, counts, progress)
+    evidence = _evidence(system_runs, counts, progress)
     by_speaker, words_C = counts.errors_by_speaker(), counts.words_by_speaker()
     rows = []
-    for place, (i, j) in enumerate(combinations(range(len(outcomes)), 2)):
+    for place, (i, j) in enumerate(combinations(range(len(system_runs)), 2)):
         improvement = probability_of_improvement(by_speaker[i], by_speaker[j], words_C)
-        judged = _judged(found, place, outcomes[i], outcomes[j], systems, margin)
+        judged = _judged(found, place, system_runs[i], system_runs[j], systems, margin)
         rows.append(
             {
-                "a": outcomes[i].name,
-                "b": outcomes[j].name,
+                "a": system_runs[i].name,
+                "b": system_runs[j].name,
                 "claim": bool(claims_P[place]),
                 "margin": margin,
                 "probability_of_improvement": improvement,
@@ -172,31 +177,31 @@ def compare_pairs(
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
-def rank_over_speakers(outcomes: Sequence[Outcome]) -> Ranking:
-    """Three systems or more, ranked by their error rates on each speaker, means over runs."""
-    counts = _counts(outcomes)
+def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
+    """Three or more systems ranked by their error rates on each speaker, means over runs."""
+    counts = _counts(system_runs)
     words_C = counts.words_by_speaker()
     said = words_C > 0
     return rank((counts.mean_by_speaker()[:, said] / words_C[said]).T)
 
 
-def counts_by_speaker(outcomes: Sequence[Outcome]) -> tuple[tuple[Floats, ...], Floats]:
+def counts_by_speaker(system_runs: Sequence[SystemRuns]) -> tuple[tuple[Floats, ...], Floats]:
     """Word errors [S, C] of each system, and the reference words [C] of each speaker."""
-    counts = _counts(outcomes)
+    counts = _counts(system_runs)
     return counts.errors_by_speaker(), counts.words_by_speaker()
 
 
-def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """What the verdicts on these systems rest on, a sentence each."""
-    if len(outcomes) < 2 or len(outcomes[0].runs[0]) < 2:
+def assumptions(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
+    """Assumptions behind the verdicts on these systems, a sentence each."""
+    if len(system_runs) < 2 or len(system_runs[0].runs[0]) < 2:
         return
-    if outcomes[0].runs[0]["speaker"].nunique() == 1:
+    if system_runs[0].runs[0]["speaker"].nunique() == 1:
         yield (
             "all utterances are of one speaker: intervals are over utterances and hold for this "
             "speaker only"
         )
-    single = [outcome.name for outcome in outcomes if len(outcome.runs) == 1]
-    if len(single) == len(outcomes):
+    single = [system.name for system in system_runs if len(system.runs) == 1]
+    if len(single) == len(system_runs):
         yield (
             "every system is a single run: verdicts are about these checkpoints; whether the "
             "recipes differ is unknown"
@@ -206,12 +211,12 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"{', '.join(single)}: a single run, so the variance between its seeds is unknown; "
             "the variance pooled over the other systems is used"
         )
-    systems = _counts(outcomes).estimates(np.random.default_rng(0))
+    systems = _counts(system_runs).estimates(np.random.default_rng(0))
     pool = pooled_variance(systems)
     repeated = [
-        (o, calm) for o, calm in zip(outcomes, pool.is_calm, strict=True) if len(o.runs) > 1
+        (o, calm) for o, calm in zip(system_runs, pool.is_calm, strict=True) if len(o.runs) > 1
     ]
-    wild = [outcome.name for outcome, calm in repeated if not calm]
+    wild = [system.name for system, calm in repeated if not calm]
     if wild:
         yield (
             f"seeds scatter unequally (Cochran's test, p {p_value(float(pool.p_equal))}): "
@@ -231,11 +236,17 @@ def assumptions(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _judged(
-    found: Verdicts, place: int, a: Outcome, b: Outcome, systems: SystemEstimates, margin: float
+    found: Verdicts,
+    place: int,
+    a: SystemRuns,
+    b: SystemRuns,
+    systems: SystemEstimates,
+    margin: float,
 ) -> dict[str, Any]:
     delta, half = float(found.estimate.value[place]), float(found.half_width[place])
     splits = [split.at(place) for split in found.splits]
-    # The wider of the two that count; its shares say what limits the pair.
+    # A pair may be judged by two variance estimates, its own and the pooled one; the larger decides
+    # (bench.stats.verdict), so its components say what limits the pair.
     widths = [float(np.nan_to_num(split.total.variance)) for split in splits]
     split = splits[int(np.argmax(widths))]
     different, equivalent = bool(found.different[place]), bool(found.equivalent[place])
@@ -271,19 +282,20 @@ def _judged(
 
 
 def _claimed(names: Sequence[str], claims: Claims) -> Bools:
-    """Which pairs [P] are claims, either way round."""
+    """True [P] for pairs that are claims, in either order."""
     asked = {frozenset(pair) for pair in claims}
     return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)
 
 
-def _counts(outcomes: Sequence[Outcome]) -> Counts:
-    return counts_of({outcome.name: outcome.runs for outcome in outcomes})
+def _counts(system_runs: Sequence[SystemRuns]) -> Counts:
+    return counts_of({system.name: system.runs for system in system_runs})
 
 
 def _plain_intervals(
     counts: Counts, rng: np.random.Generator
 ) -> Mapping[tuple[int, int], dict[str, float]]:
-    """Of the difference of each pair over utterances and over speakers, the runs as they are."""
+    """Intervals of the difference of each pair over utterances and over speakers, with the runs
+    fixed."""
     means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
     over = {
         "utterances": plain_intervals(means_VU, counts.words_U, rng),
@@ -300,11 +312,11 @@ def _plain_intervals(
 
 
 def _evidence(
-    outcomes: Sequence[Outcome], counts: Counts, progress: ProgressCallback | None
+    system_runs: Sequence[SystemRuns], counts: Counts, progress: ProgressCallback | None
 ) -> Mapping[tuple[int, int], dict[str, Any]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
-    firsts = [outcome.runs[0] for outcome in outcomes]
+    firsts = [system.runs[0] for system in system_runs]
     slots = []
     for number, run in enumerate(firsts):
         if progress is not None:
@@ -314,7 +326,7 @@ def _evidence(
     said = words_C > 0
     rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]
     found = {}
-    for i, j in combinations(range(len(outcomes)), 2):
+    for i, j in combinations(range(len(system_runs)), 2):
         segments, sentences = mapsswe(slots[i], slots[j], words_U), mcnemar(right[i], right[j])
         found[i, j] = {
             "mapsswe_segments": segments.segments,

@@ -1,4 +1,4 @@
-"""What a study was to compare, and what of it there is no verdict on."""
+"""Planned comparisons of a study that have no verdict, and cautions about the others."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from bench.runs import read_study
 from bench.study.definition import load
 
 FEW_SEEDS = 3
-"""Below so many an interval is no more than a first look; as in reports.sections.verdict."""
+"""With fewer seeds an interval is only a first estimate; as in reports.sections.verdict."""
 
 
 def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
-    """One sentence on the systems that no planned comparison can say anything of, as none of their
-    confirm runs was scored; "" if there are none.
+    """One sentence on the systems without a verdict, since none of their confirm runs was scored;
+    "" if there are none.
 
     `runs` are those of the study (bench.runs.reader.COLUMNS).
     """
@@ -30,8 +30,8 @@ def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
 
 
 def study_cautions(folder: Path) -> tuple[str, ...]:
-    """What keeps a comparison of the study in `folder` from being the whole truth, a sentence each:
-    runs that were not scored, few seeds, utterances that were left out."""
+    """Limitations of a comparison of the study in `folder`, a sentence each: runs that were not
+    scored, few seeds, utterances that were left out."""
     definition, tables = load(folder), read_study(folder)
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
     planned, found = definition.budget.num_seeds, []
@@ -59,7 +59,7 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
 
 
 def study_without_verdict(folder: Path) -> str:
-    """The same of the study in `folder`, with what can be done about it; "" if it has a verdict."""
+    """`without_verdict` of the study in `folder`, and whether it is over; "" if it has verdicts."""
     definition = load(folder)
     sentence = without_verdict(definition.systems, read_study(folder).runs)
     if not sentence:
@@ -70,7 +70,7 @@ def study_without_verdict(folder: Path) -> str:
 
 
 def _ends(runs: pd.DataFrame) -> str:
-    """How many runs of each kind ended how."""
+    """The number of runs of each kind and state, in words."""
     told = []
     for kind, name in (("trial", "trials"), ("confirm", "confirm runs")):
         states = Counter(runs.loc[runs["kind"] == kind, "state"])

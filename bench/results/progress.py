@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.runs.layout import METRICS, POINT, read_lines, read_run
+from bench.runs.layout import METRICS, METRICS_SCHEMA, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, State, read_state
@@ -26,16 +26,16 @@ class RunProgress:
     slot: int
     state: State
     num_epochs: int
-    """That it may take."""
+    """Epochs that the run may take."""
     epoch: float = 0.0
     loss: float | None = None
     """The last training loss."""
     valid_wers: tuple[float, ...] = ()
-    """One an evaluation."""
+    """One per evaluation."""
     seconds: float = 0.0
-    """Wall time of the run, over all resumes, up to its last sign of life."""
+    """Wall time of the run, over all resumes, up to its last record."""
     silent_seconds: float | None = None
-    """Since that, of a run that has no end."""
+    """Wall time since the last record, for a run that has not ended."""
 
     @property
     def has_ended(self) -> bool:
@@ -87,7 +87,7 @@ class StudyProgress:
 
 
 class ProgressReader:
-    """Reads one study again and again; a run that has ended is read once."""
+    """Reads a study repeatedly; ended runs are read once."""
 
     def __init__(self, folder: Path) -> None:
         """Open the study in `folder`.
@@ -100,7 +100,7 @@ class ProgressReader:
         self._ended: dict[Path, RunProgress] = {}
 
     def read(self, now: datetime | None = None) -> StudyProgress:
-        """The study at this moment; `now` (default: the clock's time) dates signs of life.
+        """The study at this moment; `silent_seconds` count up to `now` (default: the current time).
 
         Raises:
             UserError: a record of a newer version, or a line that is not JSON.
@@ -148,12 +148,12 @@ class ProgressReader:
 
 
 def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
-    """Wall time until the last run ends, if as many go on at once as do now.
+    """Estimated wall time until the last run ends, if as many runs stay in progress as now.
 
-    A run is expected to take what the ended runs of its kind took on average, those of its variant
-    if there are any, and a run in progress what it will take at its own pace; else as many epochs
-    as it has, at the pace of the others. A cap on seconds may end it sooner. None if nothing was
-    measured yet.
+    The expected time of a run in progress is extrapolated from its own pace; that of a waiting run
+    is the mean of ended runs of its kind, of its variant if there are any; else its number of
+    epochs at the mean pace of other runs. A cap on seconds may end a run sooner. None if nothing
+    has been measured yet.
     """
     todo = [run for run in runs if not run.has_ended]
     if not todo:
@@ -182,10 +182,11 @@ def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float 
 
 
 def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
-    """What metrics.jsonl says; the time since its last line if it may yet grow (`now` is given)."""
+    """Fields of RunProgress from metrics.jsonl; for a run that has not ended (`now` is given), also
+    the time since its last line."""
     wers: list[float] = []
     seen: dict[str, Any] = {}
-    for point in read_lines(folder / METRICS, POINT):
+    for point in read_lines(folder / METRICS, METRICS_SCHEMA):
         if point["key"] == OBJECTIVE:
             wers.append(point["value"])
         elif point["key"] == "train/loss":

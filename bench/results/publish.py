@@ -1,8 +1,8 @@
-"""What a study found, told to MLflow."""
+"""Recording a study's results in MLflow."""
 
 from pathlib import Path
 
-from bench.results.comparison import Comparison
+from bench.results.comparison import StudyComparison
 from bench.results.report_input import REPORT_FILE, command_of
 from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
@@ -10,10 +10,10 @@ from reports import ReportInput
 
 
 def publish(
-    tracker: StudyTracker, folder: Path, report_input: ReportInput, comparison: Comparison
+    tracker: StudyTracker, folder: Path, report_input: ReportInput, comparison: StudyComparison
 ) -> None:
-    """One summary run a system, so that comparing k systems in the MLflow UI takes k runs; told
-    again, it changes nothing."""
+    """Record one summary run per system, so that k runs compare k systems in the MLflow UI;
+    repeated calls change nothing."""
     definition = load(folder)
     findings = Findings(
         verdict=comparison.verdict,

@@ -12,7 +12,7 @@ from bench.core.config import Resolved, as_setting, digest, flatten, identity, t
 from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
-from bench.results.comparison import Comparison, compare
+from bench.results.comparison import StudyComparison, compare
 from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
@@ -39,7 +39,7 @@ from reports.input import SpeedRow
 REPORT_FILE = "report.html"
 
 
-def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison]:
+def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyComparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
 
     `audio` lets a few test utterances be heard in the page.
@@ -55,7 +55,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     rtf = real_time_factors(definition, speed)
     openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
-    groups, gains = by_every_group(comparison.outcomes, known)
+    groups, gains = by_every_group(comparison.system_runs, known)
     confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
     report_input = ReportInput(
         groups=groups,

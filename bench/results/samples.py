@@ -1,5 +1,5 @@
-"""A few test utterances to be heard: their sound, their features, and when each system emitted the
-letters of the text that was scored.
+"""Audio samples for the report: recordings of a few test utterances, their features, and the time
+at which each system emitted each letter of the scored transcript.
 
 Legend: T frames, F feature bins, U output frames, V symbols.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.data.audio import read_utterance
-from bench.data.batches import min_frames
+from bench.data.batches import min_ctc_frames
 from bench.data.features import compute
 from bench.data.text import BLANK, decode, encode
 from bench.data.utterance import Corpus, Utterance
@@ -28,7 +28,7 @@ from variants.spec import AcousticModel
 
 NUM_SAMPLES = 6
 MAX_SECONDS = 30.0
-"""A longer utterance is not embedded: the page is to be mailed."""
+"""Longer utterances are not embedded, so that the page stays small enough to mail."""
 
 _logger = logging.getLogger("bench.results")
 
@@ -36,11 +36,11 @@ _logger = logging.getLogger("bench.results")
 def gather_samples(
     folder: Path, corpus: Corpus, runs: pd.DataFrame, scored: pd.DataFrame
 ) -> tuple[Sample, ...]:
-    """What the report lets its reader hear of the study in `folder`.
+    """The audio samples in the report of the study in `folder`.
 
-    Each system is heard through the confirm run with the lowest valid WER, and the text is the one
-    that was scored for it. A recording or a checkpoint that is gone costs a warning: then its
-    sample, or its letters, are missing.
+    Each system is represented by its confirm run with the lowest valid WER, and the transcripts are
+    the scored ones. If a recording or a checkpoint no longer exists, the sample or the letters are
+    omitted, with a warning.
     """
     networks = _checkpoints(folder, runs)
     utterances = {u.id: u for u in corpus.split("test") if u.seconds <= MAX_SECONDS}
@@ -48,16 +48,16 @@ def gather_samples(
     for id in choose(scored[scored["id"].isin(utterances)]):
         try:
             own = scored[scored["id"] == id]
-            heard = dict(zip(own["run"].astype(str), own["hyp"].astype(str), strict=True))
-            made.append(_sample(utterances[id], networks, heard))
+            hyps = dict(zip(own["run"].astype(str), own["hyp"].astype(str), strict=True))
+            made.append(_sample(utterances[id], networks, hyps))
         except UserError as error:
-            _logger.warning("report: %s cannot be heard: %s", id, error)
+            _logger.warning("report: no audio sample of %s: %s", id, error)
     return tuple(made)
 
 
 def choose(scored: pd.DataFrame) -> list[str]:
-    """The ids of NUM_SAMPLES utterances: half of them those about which systems differ most, the
-    others the worst for all; of equals the first by id."""
+    """The ids of NUM_SAMPLES utterances: half of them with the largest differences between systems,
+    the others with the highest mean error rate; ties are broken by id."""
     if scored.empty:
         return []
     kinds = ["substitutions", "deletions", "insertions"]
@@ -70,7 +70,7 @@ def choose(scored: pd.DataFrame) -> list[str]:
 
 
 def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str, Path]]:
-    """Each system, its best run, and that run's checkpoint if it is still there."""
+    """(system, best run, checkpoint) of each system whose checkpoint still exists."""
     ended = runs[(runs["kind"] == "confirm") & runs["state"].isin(TRAINED)]
     ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("variant")
     found = []
@@ -79,14 +79,14 @@ def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str, Path]
         if path.exists():
             found.append((str(system), str(run), path))
         else:
-            _logger.warning("report: %s is gone, so no letters of %s are shown", path, system)
+            _logger.warning("report: %s does not exist, so %s has no letters", path, system)
     return found
 
 
 def _sample(
     utterance: Utterance, networks: list[tuple[str, str, Path]], scored: dict[str, str]
 ) -> Sample:
-    """`utterance` as the page plays it; `scored` has the text of each run."""
+    """The sample of `utterance`; `scored` has the transcript of each run."""
     letters, feats_TF, waveform_N, rate = {}, torch.zeros(1, 1), torch.zeros(0), 16_000
     for system, run, path in networks:
         model, config = load_model(path, torch.device("cpu"))
@@ -114,24 +114,27 @@ def _sample(
 def emissions(
     model: AcousticModel, feats_TF: Tensor, text: str, seconds: float
 ) -> tuple[Letter, ...]:
-    """The symbols of `text`, each where it begins on the likeliest path that spells it (Graves et
-    al. 2006, section 3.2).
+    """The symbols of `text`, each at its first frame on the most probable CTC path for `text`
+    (Graves et al. 2006, section 3.2).
 
-    A text that was scored may come from another device or precision than this one, which would
-    decode another text now and then; it is aligned here, not decoded again.
+    The text is aligned, not decoded again: it was decoded on another device or in another
+    precision, where the result may differ.
 
     Args:
         model: on the CPU, in evaluation mode.
         feats_TF: of one utterance.
-        text: what was decoded, at most as long as the output frames allow.
-        seconds: how long it lasts; output frames divide it evenly.
+        text: the scored transcript.
+        seconds: the utterance's duration, which the output frames divide evenly.
+
+    Raises:
+        UserError: `text` needs more output frames than there are.
     """
     if not text:
         return ()
     log_probs_BUV, out_lens_B = model(feats_TF[None], torch.tensor([len(feats_TF)]))
     num_frames = int(out_lens_B[0])
     targets = encode(text)
-    if min_frames(text) > num_frames:
+    if min_ctc_frames(text) > num_frames:
         raise UserError(f"the text that was scored needs more than {num_frames} output frames")
     log_probs_BUV = log_probs_BUV[:, :num_frames].float()
     path_BU, values_BU = torchaudio.functional.forced_align(
@@ -149,7 +152,7 @@ def emissions(
 
 
 def _grey(feats_TF: Tensor) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-    """Features as grey levels (F, T), the lowest bin last; 2nd to 99.5th percentile."""
+    """Features as grey levels [F, T], lowest bin last, from the 2nd to the 99.5th percentile."""
     levels = feats_TF.numpy().T[::-1]
     low, high = np.percentile(levels, [2, 99.5])
     grey: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.clip(

@@ -1,8 +1,8 @@
-"""A comparison kept in one small file: every run's words on the test set, as numbers.
+"""A comparison saved in one small file: the transcripts of every run on the test set, as numbers.
 
-The first line names the systems and what is known of them; each further line is an utterance with
-its reference and each run's hypothesis. A word is written as its number, the same in the whole
-file: enough for every count and test, and nobody's text is passed on.
+The first line has the systems and their facts; each further line is an utterance with its reference
+and each run's hypothesis. Words are replaced by numbers, the same number for a word in the whole
+file: this preserves all counts and tests without disclosing the text.
 """
 
 import json
@@ -18,7 +18,7 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.parsing import parse_json
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
 from bench.scoring import score
 from bench.stats.verdict import MARGIN
@@ -41,7 +41,7 @@ class _Head:
     leakage: tuple[str, ...]
     systems: tuple[_Facts, ...]
     claims: tuple[tuple[str, ...], ...] = ()
-    """What the study claimed before it began: pairs of names, the first better."""
+    """Claims of the study before it began: pairs of names, the first with the lower WER."""
     margin: float = MARGIN
 
 
@@ -53,22 +53,22 @@ class _Row:
     speaker: str
     ref: str
     hyps: Mapping[str, tuple[str, ...]]
-    """By system, one a run."""
+    """By system, one per run."""
 
 
-def keep(
+def save_comparison(
     systems: Sequence[ScoredSystem],
     path: Path,
     *,
     leakage: Sequence[str],
     common: bool,
 ) -> None:
-    """Write the runs of `systems` to `path`, and what `leakage` was found in their corpora.
+    """Write the runs of `systems` to `path`, with the sentences on `leakage` in their corpora.
 
     Raises:
         UserError: they were not scored on the same utterances, and `common` does not allow it.
     """
-    outcomes = aligned(systems, common=common)
+    system_runs = aligned(systems, common=common)
     codes: dict[str, int] = {}
     number = count()
 
@@ -89,23 +89,23 @@ def keep(
         "margin": min(system.margin for system in systems),
     }
     lines = [head]
-    utterances = outcomes[0].runs[0]
+    utterances = system_runs[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
         zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)
     ):
-        hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in outcomes}
+        hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in system_runs}
         lines.append({"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps})
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def is_kept(path: Path) -> bool:
-    """Whether `keep` wrote the file."""
+def is_saved_comparison(path: Path) -> bool:
+    """True if `save_comparison` wrote the file."""
     with path.open(encoding="utf-8", errors="replace") as handle:
         return FORMAT in handle.read(len(FORMAT) + 20)
 
 
-def read_kept(path: Path) -> list[ScoredSystem]:
-    """The systems that `keep` wrote, scored anew.
+def read_saved_comparison(path: Path) -> list[ScoredSystem]:
+    """The systems in a file of `save_comparison`, scored again.
 
     Raises:
         UserError: the file is damaged.
@@ -118,7 +118,7 @@ def read_kept(path: Path) -> list[ScoredSystem]:
             raise ValueError("its format is another, no system is there, or an utterance twice")
         return [
             ScoredSystem(
-                outcome=Outcome(name=system.name, runs=_runs(rows, system.name)),
+                scored=SystemRuns(name=system.name, runs=_runs(rows, system.name)),
                 facts=system.facts,
                 notes=system.notes,
                 leakage=head.leakage,

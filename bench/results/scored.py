@@ -1,4 +1,4 @@
-"""A system as a comparison takes it: what it understood, and what is known of how it came about."""
+"""A system in a comparison: its scored runs, and facts about how they were made."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,49 +12,50 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.results.groups import Attributes
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
 
 WRITTEN = "written"
-"""Column of a run whose references have marks: the reference as its owner wrote it."""
+"""Column of a run whose references have marks: the original reference."""
 _WRONG_WORD = "*"
-"""Stands for a word that no reference has."""
+"""A word that occurs in no reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSystem:
-    """An outcome, and what is known of how it came about."""
+    """The scored runs of a system, and facts about how they were made."""
 
-    outcome: Outcome
-    """A speaker is "" where the file names none; `aligned` finds one."""
+    scored: SystemRuns
+    """Speakers are "" if the file names none; `aligned` sets them."""
     facts: Mapping[str, str]
-    """By key, such as ``data`` or ``budget.num_trials``; what nobody recorded has no key."""
+    """By key, such as ``data`` or ``budget.num_trials``; unknown facts have no key."""
     notes: tuple[str, ...] = ()
-    """What a reader of the comparison should know."""
+    """Remarks for readers of the comparison."""
     warnings: tuple[str, ...] = ()
-    """What is likely not as the owner of the file means it; a sentence each."""
+    """Probable mistakes in the file, a sentence each."""
     leakage: tuple[str, ...] = ()
-    """What the splits of its corpus are known to share, a sentence each."""
+    """Known leakage between the splits of its corpus, a sentence each."""
     study: str = ""
     corpus: CorpusConfig | None = None
     file: Path | None = None
-    """That its texts are from, if it is not a run of ours."""
+    """The file of its transcripts; None for runs of this project."""
     no_verdict: str = ""
-    """What its study was to compare and cannot, in a sentence; said of a study's first system."""
+    """A sentence on the planned comparisons of its study without a verdict; set on a study's first
+    system."""
     unpaired: frozenset[str] = frozenset()
-    """Ids that have a reference and no hypothesis, or the other way round."""
+    """Ids with a reference and no hypothesis, or with a hypothesis and no reference."""
     claims: tuple[tuple[str, str], ...] = ()
-    """What its study claimed before it began: pairs of labels, the first better."""
+    """Claims of its study before it began: pairs of labels, the first with the lower WER."""
     attributes: Attributes = field(default_factory=dict)
-    """What its file says of utterances and speakers; of a run of ours, its corpus does."""
+    """Attributes of utterances and speakers in its file; those of a run are in its corpus."""
     margin: float = MARGIN
-    """Within which its study takes two systems as equivalent."""
+    """WER difference within which its study counts two systems as equivalent."""
 
     @property
     def name(self) -> str:
-        """As tables show it."""
-        return self.outcome.name
+        """The name in tables."""
+        return self.scored.name
 
 
 def frame_of(scores: Sequence[UtteranceScore]) -> pd.DataFrame:
@@ -64,13 +65,13 @@ def frame_of(scores: Sequence[UtteranceScore]) -> pd.DataFrame:
 
 
 def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem:
-    """`system` with other ids.
+    """`system` with renamed ids.
 
     Raises:
-        UserError: two utterances of one run would be called alike.
+        UserError: two utterances of one run would have the same id.
     """
-    runs = tuple(run.assign(id=run["id"].map(rename)) for run in system.outcome.runs)
-    for before, after in zip(system.outcome.runs, runs, strict=True):
+    runs = tuple(run.assign(id=run["id"].map(rename)) for run in system.scored.runs)
+    for before, after in zip(system.scored.runs, runs, strict=True):
         if (again := after["id"].duplicated()).any():
             id = after["id"][again].iloc[0]
             alike = sorted(before["id"][after["id"] == id])
@@ -81,18 +82,19 @@ def with_ids(system: ScoredSystem, rename: Callable[[str], str]) -> ScoredSystem
     unpaired = frozenset(map(rename, system.unpaired))
     return replace(
         system,
-        outcome=replace(system.outcome, runs=runs),
+        scored=replace(system.scored, runs=runs),
         unpaired=unpaired,
         attributes={rename(id): own for id, own in system.attributes.items()},
     )
 
 
-def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
-    """The outcomes, with the same utterances, references and speakers in every run, ids sorted.
+def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[SystemRuns]:
+    """The runs of each system on the same utterances, sorted by id, with one reference and one
+    speaker for each utterance.
 
     Args:
         systems: at least one.
-        common: leave out what some run lacks, instead of refusing it.
+        common: leave out utterances that some run lacks, instead of raising an error.
 
     Raises:
         UserError: different utterances, none in common, different references or speakers for the
@@ -103,22 +105,22 @@ def aligned(systems: Sequence[ScoredSystem], *, common: bool) -> list[Outcome]:
     named = _agreed(systems, ids, "speaker")
     # An utterance without a speaker is a cluster of its own.
     speakers = [named.get(id, id) for id in ids]
-    outcomes = []
+    system_runs = []
     for system in systems:
-        runs = (run.set_index("id").loc[ids].reset_index() for run in system.outcome.runs)
+        runs = (run.set_index("id").loc[ids].reset_index() for run in system.scored.runs)
         ordered = tuple(run.assign(speaker=speakers) for run in runs)
-        outcomes.append(replace(system.outcome, runs=ordered))
-    if not outcomes[0].runs[0]["num_ref_words"].any():
+        system_runs.append(replace(system.scored, runs=ordered))
+    if not system_runs[0].runs[0]["num_ref_words"].any():
         raise UserError(
             f"error rates need a reference word, the {len(ids)} references have none; name other "
             "files"
         )
-    return _with_one_reference(outcomes)
+    return _with_one_reference(system_runs)
 
 
 def left_out(systems: Sequence[ScoredSystem]) -> str:
-    """How many utterances `aligned` leaves out with `common`, and of what; "" if none."""
-    runs = [(system, set(run["id"])) for system in systems for run in system.outcome.runs]
+    """A sentence on the utterances that `aligned` leaves out with `common`; "" if there is none."""
+    runs = [(system, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in runs))
     every = set.union(*(ids | system.unpaired for system, ids in runs))
     if every == shared:
@@ -128,20 +130,22 @@ def left_out(systems: Sequence[ScoredSystem]) -> str:
     return f"--common left out {len(every - shared)} of {len(every)} utterances: {shown}"
 
 
-def _with_one_reference(outcomes: list[Outcome]) -> list[Outcome]:
-    """One reference for every run, where alternatives were chosen that differ: the longest.
+def _with_one_reference(system_runs: list[SystemRuns]) -> list[SystemRuns]:
+    """The runs with one reference per utterance: if runs were scored against different
+    alternatives, the longest of them.
 
-    All are divided by its words. A run that came closest to another one keeps its number of errors;
-    their places are unknown, so they stand at the utterance's begin.
+    All runs are then divided by the same number of words. A run that was scored against another
+    alternative keeps its number of errors; their positions are unknown and set to the start of the
+    utterance.
     """
-    runs = [run for outcome in outcomes for run in outcome.runs]
+    runs = [run for system in system_runs for run in system.runs]
     if not any(WRITTEN in run for run in runs):
-        return outcomes
+        return system_runs
     refs = pd.DataFrame({place: run["ref"] for place, run in enumerate(runs)})
     longest = [max(row, key=lambda ref: len(ref.split())) for row in refs.to_numpy()]
     return [
-        replace(outcome, runs=tuple(_read_as(run, longest) for run in outcome.runs))
-        for outcome in outcomes
+        replace(system, runs=tuple(_read_as(run, longest) for run in system.runs))
+        for system in system_runs
     ]
 
 
@@ -156,7 +160,7 @@ def _read_as(run: pd.DataFrame, refs: Sequence[str]) -> pd.DataFrame:
 
 
 def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
-    found = [(system.name, set(run["id"])) for system in systems for run in system.outcome.runs]
+    found = [(system.name, set(run["id"])) for system in systems for run in system.scored.runs]
     shared = set.intersection(*(ids for _, ids in found))
     if not shared:
         examples = ", ".join(f"{min(ids)!r} of {name}" for name, ids in dict(found).items())
@@ -176,14 +180,14 @@ def _shared_ids(systems: Sequence[ScoredSystem], *, common: bool) -> list[str]:
 
 
 def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) -> dict[str, str]:
-    """What the systems have in `column`, by id; without those for which none has anything."""
+    """The common value of `column` in all systems, by id; without ids that have none."""
     said: dict[str, tuple[str, str]] = {}
     wanted = set(ids)
     for system in systems:
-        for run in system.outcome.runs:
+        for run in system.scored.runs:
             values = run[WRITTEN] if column == "ref" and WRITTEN in run else run[column]
             for id, value in zip(run["id"], values, strict=True):
-                # No speaker is an unknown one; an empty reference says that nobody spoke.
+                # "" is an unknown speaker, but a valid reference: nothing was said.
                 if id not in wanted or (column == "speaker" and not value):
                     continue
                 name, other = said.setdefault(id, (system.name, value))

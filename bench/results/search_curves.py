@@ -1,4 +1,4 @@
-"""What a search has found after n trials."""
+"""The best value of a search as a function of its number of trials."""
 
 from typing import Literal
 
@@ -11,8 +11,8 @@ from bench.stats.clusters import Floats
 
 
 def best_so_far(values_N: Floats) -> Floats:
-    """The lowest value up to each trial, in the order they ran; a trial without a value (NaN:
-    failed, diverged) costs its place and adds nothing."""
+    """The lowest value up to each trial, in the order in which they ran; trials without a value
+    (NaN: failed, diverged) count as trials and leave it as it was."""
     return np.fmin.accumulate(values_N)
 
 
@@ -21,16 +21,17 @@ def expected_best(
 ) -> float:
     """The expected lowest value of `num_trials` independent trials, given N that were run.
 
-    Only for trials that do not learn from one another, as in random search. `biased` draws with
-    replacement from the values (Dodge et al., EMNLP 2019); for a minimum it comes out too high.
-    `unbiased` draws without (Dodge et al., Findings of EMNLP 2021), so it needs
-    ``num_trials <= N``. A trial without a value (NaN) counts as one worse than all others; if such
-    can be all that is drawn, the expectation is infinite.
+    Valid for independent trials only, as in random search. `biased` draws with replacement from the
+    values (Dodge et al., EMNLP 2019) and overestimates the minimum. `unbiased` draws without
+    replacement (Dodge et al., Findings of EMNLP 2021), so it needs ``num_trials <= N``. A trial
+    without a value (NaN) counts as worse than all others; if all trials drawn can be such, the
+    expectation is infinite.
     """
     values_N = np.sort(np.where(np.isnan(values_N), np.inf, values_N))
     size = values_N.size
     assert num_trials >= 1, f"the best of {num_trials} trials does not exist"
-    # The chance that every draw is at rank i or above, i = 0 .. N; its steps weigh the ranks.
+    # The probability that all draws have rank i or higher (0 the lowest value), i = 0 … N. The
+    # differences of successive ones are the probabilities that rank i is the minimum.
     above = (size - np.arange(size + 1)) / size
     if estimator == "biased":
         reached = above**num_trials
@@ -43,16 +44,17 @@ def expected_best(
 
 
 def rank_agreement(a_N: Floats, b_N: Floats) -> float:
-    """Kendall's tau-b: 1 if both put N trials into the same order, -1 if into the opposite."""
+    """Kendall's tau-b of two rankings of N trials: 1 if they agree, -1 if they are opposite."""
     return float(kendalltau(a_N, b_N).statistic)
 
 
 def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """What each variant's search had found and spent after each trial, in the order they ended:
-    ``variant, num_trials, train_seconds`` (of all trials so far) and ``best_valid_wer``.
+    """The best WER and the training time of each variant's search after each trial, in the order in
+    which trials ended: ``variant, num_trials, train_seconds`` (of all trials so far) and
+    ``best_valid_wer``.
 
-    Only a trial that trained as far as the budget goes can win, as in the study itself; any other
-    spends its time and adds nothing.
+    Only trials that trained to the end of the budget can be best, as in the study; others count
+    with their time.
     """
     rows = []
     for variant, trials in _ended(runs).groupby("variant", sort=False):
@@ -67,10 +69,10 @@ def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
 def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
     """The expected lowest valid WER of n trials: ``variant, num_trials, valid_wer``.
 
-    Rests on slots 1 to `num_random` - 1 of each variant's search, the only ones that are drawn at
-    random and so independent: slot 0 has the defaults, and those after learn from what has ended.
-    One row for each n up to how many of these have ended; NaN where trials without a WER, which
-    count as worse than all others, can be all that is drawn.
+    Uses slots 1 to `num_random` - 1 of each variant's search, the only independent random ones:
+    slot 0 has the default values, and later slots are proposed from earlier results. One row for
+    each n up to the number of these that have ended; NaN if all trials drawn can be without a WER,
+    which counts as worse than all others.
     """
     rows = []
     ended = _ended(runs)
@@ -83,7 +85,7 @@ def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
 
 
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:
-    """The trials whose slot is used up, in the order they ended."""
+    """The trials that have ended for good, in the order in which they ended."""
     over = (runs["kind"] == "trial") & runs["state"].isin(
         [*TRAINED, "pruned", "diverged", "failed"]
     )

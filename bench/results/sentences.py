@@ -1,4 +1,4 @@
-"""What is said of a pair of systems, in words."""
+"""Sentences on a pair of systems, and the format of its numbers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
 
 
 def remedy_of(pair: Mapping[Any, Any]) -> str:
-    """What would decide an undecided pair (a row of `compare_pairs`); "" for any other."""
+    """What would decide an undecided pair (a row of `compare_pairs`), in words; "" for others."""
     if pair["verdict"] != UNDECIDED:
         return ""
     if math.isnan(pair["p"]):
@@ -33,7 +33,7 @@ def remedy_of(pair: Mapping[Any, Any]) -> str:
 
 
 def sentence_of(pair: Mapping[Any, Any]) -> str:
-    """The verdict on a pair, with the interval that decided it."""
+    """The verdict on a pair, with its interval."""
     a, b, verdict = pair["a"], pair["b"], pair["verdict"]
     found = f"{b} has {points(pair['delta_wer'])} points of WER against {a}"
     if not math.isnan(pair["low"]):
@@ -56,22 +56,22 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
 
 
 def differ(verdict: str) -> bool:
-    """Whether it tells two systems apart."""
+    """True if the verdict is that two systems, or their checkpoints, differ."""
     return verdict not in (UNDECIDED, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
 
 
 def known(value: float, form: str) -> str:
-    """A dash for NaN."""
+    """`value` formatted by `form`; a dash for NaN."""
     return "–" if math.isnan(value) else form.format(value)
 
 
 def percent(rate: float, digits: int = 1) -> str:
-    """0.123 as "12.3"."""
+    """A rate in percent: 0.123 as "12.3"."""
     return known(100 * rate, f"{{:.{digits}f}}")
 
 
 def points(difference: float) -> str:
-    """-0.0123 as "−1.2"; 0.0 has no sign."""
+    """A difference in percentage points: -0.0123 as "−1.2"; "0.0" has no sign."""
     shown = known(100 * difference, "{:+.1f}").replace("-", MINUS)
     return "0.0" if shown in ("+0.0", f"{MINUS}0.0") else shown
 
@@ -82,5 +82,5 @@ def p_value(p: float) -> str:
 
 
 def interval(low: float, high: float, form: Callable[[float], str] = percent) -> str:
-    """Both ends, or that nobody knows them."""
+    """Both ends of an interval, or "unknown"."""
     return "unknown" if math.isnan(low) else f"{form(low)} to {form(high)}"

@@ -1,4 +1,4 @@
-"""Errors of recognised texts word by word, for MAPSSWE (bench.stats.mapsswe)."""
+"""Word errors by position in the reference, for MAPSSWE (bench.stats.mapsswe)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,11 @@ from bench.stats.mapsswe import Ints
 
 
 def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:
-    """Errors [K] of `hyps`, aligned by jiwer; `refs` run in parallel."""
+    """Errors [K] of `hyps` against `refs`, parallel sequences, aligned by jiwer.
+
+    An utterance of n reference words has 2 n + 1 slots: odd ones count the substitution or deletion
+    of a word, even ones the insertions before, between and after words.
+    """
     aligned = jiwer.process_words(list(refs), list(hyps))
     slots_U = []
     for words, chunks in zip(aligned.references, aligned.alignments, strict=True):

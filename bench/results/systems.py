@@ -1,5 +1,4 @@
-"""Whatever a user names, as systems that can be compared: studies and runs of ours, JSON lines and
-trn files of anybody's."""
+"""Reading the systems to compare: studies, runs, JSON lines or trn files of other recognisers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,12 +12,12 @@ from bench.core.config import flatten, to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
-from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
+from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
-from bench.results.saved_comparison import is_kept, read_kept
+from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
-from bench.runs.layout import ENVIRONMENT, RUN, SCORED, read_json, read_lines, read_run
+from bench.runs.layout import ENVIRONMENT, RUN, SCORES_SCHEMA, read_json, read_lines, read_run
 from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
@@ -34,22 +33,21 @@ NORMALISED = (
 def read_systems(
     names: Iterable[str], ref: Path | None = None, *, common: bool = False, by_name: bool = False
 ) -> list[ScoredSystem]:
-    """The systems that `names` stand for, in order, each under a name of its own.
+    """The systems of `names`, in order, with unique names.
 
-    Systems of two studies that are called alike get the name of their study before theirs; files
-    that are called alike get their folders.
+    Systems of two studies with the same name are prefixed with their study's name; files with the
+    same name are prefixed with their folders.
 
     Args:
-        names: of studies (each of whose variants is a system), folders of runs, MLflow run ids,
-            JSON-lines files of scored utterances, comparisons that were kept; or trn files, if
-            there is a `ref`.
-        ref: the reference, a trn file.
-        common: leave out utterances of which `ref` or a trn file has nothing.
-        by_name: name utterances without the folders before their ids.
+        names: studies (for all their systems), folders of runs, MLflow run ids, JSON-lines files of
+            scored utterances, saved comparisons; or, with `ref`, trn files.
+        ref: the references, a trn file.
+        common: leave out utterances that `ref` or a trn file lacks.
+        by_name: remove folders from the ids of utterances.
 
     Raises:
-        UserError: nothing is called so; a file that cannot be read; two systems of one name.
-        NoVerdictError: a study that is over and has nothing to compare.
+        UserError: an unknown name; a file that cannot be read; two systems with one name.
+        NoVerdictError: a study without a scored confirm run.
     """
     systems: list[ScoredSystem] = []
     for name in names:
@@ -69,7 +67,7 @@ def read_systems(
 
 
 def _told_apart(systems: Sequence[ScoredSystem]) -> Iterator[ScoredSystem]:
-    """`systems`, the names of those that are called alike made longer."""
+    """`systems`, with longer names for those that share one."""
     count = Counter(system.name for system in systems)
     for system in systems:
         alike = [s.file for s in systems if s.name == system.name and s.file is not None]
@@ -78,12 +76,12 @@ def _told_apart(systems: Sequence[ScoredSystem]) -> Iterator[ScoredSystem]:
             name = f"{system.study}/{name}"
         elif len(alike) > 1 and system.file is not None:
             name = _shortest_end(system.file, alike)
-        yield replace(system, outcome=replace(system.outcome, name=name))
+        yield replace(system, scored=replace(system.scored, name=name))
 
 
 def _shortest_end(file: Path, among: Sequence[Path]) -> str:
-    """As many folders before the name of `file` as tell it from others; its suffix too, if they do
-    not."""
+    """The name of `file` with as few parent folders as distinguish it from the files `among`; with
+    its suffix if folders do not suffice."""
     paths = [file.resolve(), *({path.resolve() for path in among} - {file.resolve()})]
     for ends in ([path.with_suffix("").parts for path in paths], [path.parts for path in paths]):
         own, *others = ends
@@ -101,8 +99,8 @@ def _of_name(name: str) -> list[ScoredSystem]:
     run = path.parent if path.name == SCORES else path
     if (run / RUN).is_file():
         return [_of_run(run)]
-    if path.is_file() and is_kept(path):
-        return read_kept(path)
+    if path.is_file() and is_saved_comparison(path):
+        return read_saved_comparison(path)
     if path.suffix.lower() == ".trn" and path.is_file():
         raise UserError(
             f"{path} is a trn file, which needs the reference: add --ref REF.trn (then every "
@@ -136,7 +134,8 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
-    """`system` with a run of 100 % for each confirm run that ended and left nothing to score."""
+    """`system` with a run of 100 % WER for each confirm run that ended without a checkpoint to
+    score."""
     ends = [
         read_state(path)
         for path in sorted(folder.glob("confirm-*"))
@@ -145,14 +144,14 @@ def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
     lost = [end for end in ends if end in ENDED_BADLY]
     if not lost:
         return system
-    runs = system.outcome.runs
+    runs = system.scored.runs
     more = tuple(nothing_recognised(runs[0]) for _ in lost)
     note = (
         f"{system.name}: confirm runs without a checkpoint to score ({', '.join(lost)}) count with "
         "a WER of 100 %"
     )
     return replace(
-        system, outcome=replace(system.outcome, runs=(*runs, *more)), notes=(*system.notes, note)
+        system, scored=replace(system.scored, runs=(*runs, *more)), notes=(*system.notes, note)
     )
 
 
@@ -172,10 +171,10 @@ def _of_run(folder: Path) -> ScoredSystem:
 def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
-    """Runs of ours, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORED)) for folder in folders)
+    """A system of recorded runs, one per seed."""
+    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
     system = ScoredSystem(
-        outcome=Outcome(name=name, runs=frames),
+        scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
         study=study,
         corpus=None if definition is None else definition.corpus,
@@ -187,7 +186,7 @@ def _of_records(
 
 
 def recorded_facts(folders: Sequence[Path], definition: StudyDefinition | None) -> dict[str, str]:
-    """What is known of how runs of ours came about; of a run outside a study it is less."""
+    """The facts of recorded runs; fewer for a run outside a study."""
     if definition is None:
         return _recorded(folders, None)
     budget = flatten(to_dict(definition.budget))
@@ -201,7 +200,7 @@ def recorded_facts(folders: Sequence[Path], definition: StudyDefinition | None) 
 
 
 def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
-    """What the runs themselves noted; several values where they do not agree."""
+    """The facts in the runs' records; several values, separated by |, if runs differ."""
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
@@ -219,15 +218,15 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
 
 
 def _cpu(environment: Mapping[str, str]) -> str | None:
-    """The model, and what computed recurrences there."""
+    """The model of the CPU, and the implementation of recurrences."""
     names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
     return ", recurrences ".join(names) or None
 
 
 def _scored(path: Path, read: Transcripts) -> ScoredSystem:
-    """Texts of others: reference and hypothesis are normalised as ours are, and scored by us.
+    """Transcripts of another recogniser, normalised and scored like those of this project.
 
-    Symbols outside our alphabet stay, accents and digits too, and count as they are written.
+    Symbols outside the alphabet, such as accents and digits, are compared as written.
     """
     texts = read.texts
     notes = [NORMALISED]
@@ -247,7 +246,7 @@ def _scored(path: Path, read: Transcripts) -> ScoredSystem:
     if any(text.written != text.ref for text in texts.values()):
         run[WRITTEN] = [text.written for text in texts.values()]
     return ScoredSystem(
-        outcome=Outcome(name=path.stem, runs=(run,)),
+        scored=SystemRuns(name=path.stem, runs=(run,)),
         facts={"text": text_digest(), "metric": f"jiwer {version('jiwer')}"},
         notes=tuple(notes),
         warnings=(*read.warnings, *_unknown_symbols(path, run)),
@@ -258,7 +257,7 @@ def _scored(path: Path, read: Transcripts) -> ScoredSystem:
 
 
 def _unknown_symbols(path: Path, run: pd.DataFrame) -> Iterator[str]:
-    """What texts hold that no recogniser of ours can write, in a sentence."""
+    """A sentence on the symbols of texts that are outside the alphabet, if any."""
     found = []
     for what, column in (("references", "ref"), ("hypotheses", "hyp")):
         if counts := count_unknown_symbols(run[column]).most_common():

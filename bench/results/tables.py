@@ -1,4 +1,4 @@
-"""A comparison in the forms that people paste elsewhere: JSON, CSV, Markdown, LaTeX."""
+"""A comparison as JSON, CSV, Markdown and LaTeX."""
 
 import math
 import re
@@ -23,31 +23,31 @@ from bench.results.sentences import (
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is said of some systems."""
+    """A comparison of systems, as printed."""
 
     systems: pd.DataFrame
-    """As `bench.results.pairs.summarise` gives it."""
+    """The table of `bench.results.pairs.summarise`."""
     pairs: pd.DataFrame
-    """As `bench.results.pairs.compare_pairs` gives it."""
+    """The table of `bench.results.pairs.compare_pairs`."""
     not_comparable: tuple[str, ...]
-    """Keys in which the systems differ though they should not."""
+    """Facts in which the systems differ, so that they are not comparable."""
     leakage: tuple[str, ...] = ()
-    """What the splits of the systems' corpora share, a sentence each."""
+    """Leakage between the splits of the systems' corpora, a sentence each."""
     notes: tuple[str, ...] = ()
     groups: pd.DataFrame | None = None
     gains: pd.DataFrame | None = None
-    """As `bench.results.groups.by_group` gives them, if somebody asked."""
+    """The tables of `bench.results.groups.by_group`, with ``--by``."""
 
     @property
     def stamps(self) -> tuple[str, ...]:
-        """The warnings that go above every form of the numbers."""
+        """Warnings to print above the numbers in every form."""
         if not self.not_comparable:
             return self.leakage
         return f"{STAMP}: the systems differ in {', '.join(self.not_comparable)}", *self.leakage
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """An object with `systems`, `pairs` and what stamps them; an unknown number is null."""
+    """An object with `systems`, `pairs` and the stamps; unknown numbers are null."""
     columns = ["name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers",
                "low", "high", "num_seeds"]  # fmt: skip
     asked = {
@@ -66,8 +66,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """The systems, the pairs and, if somebody asked, groups and gains, with an empty line between
-    them; stamps as first lines that begin with #."""
+    """Stamps as lines that begin with #, then the systems, the pairs and, with ``--by``, groups and
+    gains, with an empty line between tables."""
     head = "".join(f"# {_one_line(stamp)}\n" for stamp in comparison.stamps)
     tables = (comparison.systems, comparison.pairs, comparison.groups, comparison.gains)
     parts = [t.to_csv(index=False, lineterminator="\n") for t in tables if t is not None]
@@ -75,7 +75,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """Every table; a bar in a name is escaped."""
+    """Every table, with escaped names."""
     parts = [f"**{_in_markdown(stamp)}**" for stamp in comparison.stamps]
     for header, rows in _all_cells(comparison):
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
@@ -84,7 +84,7 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def as_latex(comparison: Comparison) -> str:
-    """Every table as `tabular`, ruled as booktabs does."""
+    """Every table as `tabular` with the rules of booktabs."""
     parts = [rf"\textbf{{{_in_latex(stamp)}}}\par" for stamp in comparison.stamps]
     for header, rows in _all_cells(comparison):
         lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *rows)]
@@ -191,8 +191,8 @@ def _all_cells(comparison: Comparison) -> list[Cells]:
 
 
 def matrix_cells(comparison: Comparison) -> Cells:
-    """How many points of WER each row's system lies above (+) or below each column's; a star where
-    the verdict is that they differ, "=" where they are equivalent."""
+    """The WER of each row's system minus that of each column's, in points; with a star if the
+    verdict is that they differ, "=" if they are equivalent."""
     names = list(comparison.systems["name"])
     found: dict[tuple[str, str], str] = {}
     for row in comparison.pairs.to_dict("records"):
@@ -204,13 +204,13 @@ def matrix_cells(comparison: Comparison) -> Cells:
 
 
 def verdicts(comparison: Comparison) -> Sequence[str]:
-    """A sentence a pair, claims first."""
+    """A sentence for each pair, claims first."""
     rows = comparison.pairs.to_dict("records")
     return [sentence_of(row) for row in sorted(rows, key=lambda row: not row["claim"])]
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Numbers that JSON has, and null for those that nobody knows."""
+    """`row` with plain values for JSON; None for NaN and infinity."""
     made: dict[str, Any] = {}
     for key, value in row.items():
         plain = value.item() if hasattr(value, "item") else value
@@ -220,7 +220,8 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _nested(pair: dict[str, Any]) -> dict[str, Any]:
-    """`mapsswe_z` and its like as objects by test, `speakers_low` as one by what was resampled."""
+    """`pair` with an object for each test, as of `mapsswe_z`, and for each kind of interval, as of
+    `speakers_low`."""
     made: dict[str, Any] = {}
     for key, value in pair.items():
         test, _, figure = key.partition("_")

@@ -1,4 +1,4 @@
-"""Two costs at once, such as error rate and training seconds: both are to be small.
+"""Trade-offs between two costs, such as error rate and training seconds; both are minimised.
 
 Legend: P points, each of two costs.
 """
@@ -13,11 +13,12 @@ from bench.stats.clusters import Floats
 
 
 def pareto_set(costs_P2: Floats) -> NDArray[np.bool_]:
-    """Which points no other point beats: none is as good in both costs and better in one."""
+    """The Pareto-optimal points, as bools [P]: no other point is as good in both costs and better
+    in one."""
     as_good = (costs_P2[:, None] <= costs_P2[None]).all(axis=2)
     better = (costs_P2[:, None] < costs_P2[None]).any(axis=2)
-    unbeaten: NDArray[np.bool_] = np.logical_not((as_good & better).any(axis=0))
-    return unbeaten
+    optimal: NDArray[np.bool_] = np.logical_not((as_good & better).any(axis=0))
+    return optimal
 
 
 def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
@@ -32,23 +33,24 @@ def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
 
 
 COSTS = ("num_parameters", "macs_per_second_of_audio", "train_seconds", "real_time_factor")
-"""What WER is set against; the last is measured by bench.speed, the others are of a study."""
+"""The costs that WER is plotted against; bench.speed measures the last, a study the others."""
 
 BEYOND_WORST = 1.1
 """The reference point of a hypervolume, in units of the worst value of each axis."""
 
 
 def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) -> pd.DataFrame:
-    """WER against each cost: one row a cost and a variant that has both.
+    """WER against each cost: one row for each cost and each variant of which both are known.
 
     Args:
-        variants: with ``variant``, ``wer_mean`` and the costs that a study knows.
+        variants: with ``variant``, ``wer_mean`` and the costs that a study measures.
         real_time_factors: by variant, of those that were measured under equal conditions.
 
     Returns:
-        ``cost, variant, value, unbeaten``, and of the cost's whole picture ``reference_wer`` and
-        ``reference_cost``, a tenth beyond the worst of each axis, and ``hypervolume``, the share of
-        the rectangle between that point and zero in which some variant does better.
+        ``cost, variant, value, pareto_optimal``, and, the same in all rows of a cost, the reference
+        point ``reference_wer`` and ``reference_cost``, a tenth beyond the worst of each axis, and
+        ``hypervolume``, the share of the rectangle between that point and zero that some variant
+        dominates.
     """
     known = variants.assign(real_time_factor=variants["variant"].map(real_time_factors))
     tables: list[pd.DataFrame] = []
@@ -56,14 +58,14 @@ def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) ->
         costs_P2 = known[[cost, "wer_mean"]].to_numpy(np.float64)
         shown = np.isfinite(costs_P2).all(axis=1)
         costs_P2 = costs_P2[shown]
-        # The largest of no values is no number either; such a table has no rows.
+        # Without a variant the reference is 0, and the share 0 / 0; such a table has no rows.
         reference = BEYOND_WORST * costs_P2.max(axis=0, initial=0.0)
         with np.errstate(invalid="ignore"):
             share = hypervolume(costs_P2, (reference[0], reference[1])) / reference.prod()
         table = known.loc[shown, ["variant"]].assign(
             cost=cost,
             value=costs_P2[:, 0],
-            unbeaten=pareto_set(costs_P2),
+            pareto_optimal=pareto_set(costs_P2),
             reference_cost=reference[0],
             reference_wer=reference[1],
             hypervolume=share,

@@ -1,4 +1,4 @@
-"""Transcripts that other recognisers wrote: JSON lines, and NIST's trn files."""
+"""Reading transcripts of other recognisers: JSON lines, and NIST's trn files."""
 
 import math
 import re
@@ -18,9 +18,9 @@ from bench.scoring.marks import check_marks, resolve
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
-"""Where a row has none of ID_FIELDS, its recording and offset name it, as in corpora."""
+"""The recording, which with the offset is the id of a row without ID_FIELDS, as in corpora."""
 TEXT_FIELDS = (("text", "pred_text"), ("ref", "hyp"))
-"""What was said and what was understood: as NeMo and the open ASR leaderboard, as we write it."""
+"""Reference and hypothesis: of NeMo and the open ASR leaderboard, of this project."""
 SPEAKER_FIELDS = ("speaker", "speaker_id", "client_id")
 _TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*[^()\s])\s*\)\s*")
 _COMMENT = ";;"
@@ -31,15 +31,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was said in one utterance, and what was understood, normalised."""
+    """The normalised reference and hypothesis of one utterance."""
 
     where: str
     """``file:line`` of the reference."""
     ref: str
     hyp: str
     written: str
-    """The reference as its owner wrote it, marks and all: the same for every system, where `ref` is
-    the alternative that this hypothesis comes closest to."""
+    """The original reference with its marks, the same for every system; `ref` is the alternative
+    with the fewest errors for this hypothesis."""
     speaker: str = ""
     seconds: float = math.nan
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -53,18 +53,18 @@ class Transcripts:
     texts: Mapping[str, Transcript]
     """By id."""
     unpaired: frozenset[str] = frozenset()
-    """The ids of references without a hypothesis, and the other way round."""
+    """Ids of references without a hypothesis, and of hypotheses without a reference."""
     warnings: tuple[str, ...] = ()
-    """What was read in a way that its owner should know of."""
+    """Remarks on doubtful input, such as null hypotheses."""
 
 
 def read_json_lines(path: Path) -> Transcripts:
-    """Utterances as NeMo and the open ASR leaderboard write them, or as we do: one JSON object a
-    line, or all in one array, or a CSV or TSV table. A hypothesis that is null is empty, with a
+    """Utterances in the format of NeMo and the open ASR leaderboard, or of this project: JSON
+    lines, a JSON array, or a CSV or TSV table. A hypothesis that is null counts as empty, with a
     warning.
 
     Raises:
-        UserError: a row that is no utterance, or one that is there twice; names the line.
+        UserError: a row that is no utterance, or a repeated one; names the line.
     """
     texts: dict[str, Transcript] = {}
     silent: list[str] = []
@@ -101,14 +101,14 @@ def read_json_lines(path: Path) -> Transcripts:
 
 
 def read_trn(path: Path, ref: Path, *, common: bool = False, by_name: bool = False) -> Transcripts:
-    """Utterances from NIST's transcripts, hypotheses in `path` and references in `ref`; marks as
-    `bench.scoring.marks` reads them. Ids are alike whatever their case, as for NIST's tools.
+    """Utterances of NIST's trn files, with marks as in `bench.scoring.marks`. Ids are compared
+    without case, as in NIST's tools.
 
     Args:
         path: of the hypotheses.
         ref: of the references.
-        common: leave out utterances that only one of the files has, instead of refusing them.
-        by_name: ids are alike whose last parts are, whatever folders stand before them.
+        common: leave out utterances that only one of the files has, instead of raising an error.
+        by_name: compare ids without the folders before them.
 
     Raises:
         UserError: a line of another form, an utterance twice, or one that only one file has.
@@ -153,7 +153,7 @@ def _paired(ref: _Line, hyp: _Line) -> Transcript:
         ref=resolved_ref,
         hyp=resolved_hyp,
         written=" ".join(ref.words.split()),
-        # What stands before the first dash, or underscore where there is none, as for NIST's tools.
+        # The text before the first dash, or underscore if there is no dash, as in NIST's tools.
         speaker=ref.id.partition("-" if "-" in ref.id else "_")[0],
     )
 
@@ -229,7 +229,7 @@ def _seconds(row: Mapping[str, Any]) -> float:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    """What a row has instead of what it needs."""
+    """The faulty values of a row, or its keys, for an error."""
     wrong = [
         f"{key}: {row[key]!r:.40}"
         for pair in TEXT_FIELDS

@@ -30,13 +30,13 @@ _RUN_KEYS: Keys = {
     "opened_at": str, "mlflow_run_id": str | None,
 }  # fmt: skip
 # One line of metrics.jsonl, of watch.jsonl and of utterances-<split>.jsonl.
-POINT: Keys = {
+METRICS_SCHEMA: Keys = {
     "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
 }  # fmt: skip
-HEARD: Keys = {
+WATCH_SCHEMA: Keys = {
     "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
 }  # fmt: skip
-SCORED: Keys = {
+SCORES_SCHEMA: Keys = {
     **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
     "seconds": int | float,
     **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
@@ -104,7 +104,7 @@ def damaged(path: Path, reason: str) -> UserError:
 def read_lines(path: Path, keys: Keys) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
 
-    Each must have `keys` with values of these types: POINT, HEARD or SCORED.
+    Each must have `keys` with values of these types: METRICS_SCHEMA, WATCH_SCHEMA or SCORES_SCHEMA.
 
     Raises:
         UserError: a whole line that is no such object.

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from bench.runs.layout import (
-    HEARD,
     METRICS,
-    POINT,
+    METRICS_SCHEMA,
     RUN,
-    SCORED,
+    SCORES_SCHEMA,
     WATCH,
+    WATCH_SCHEMA,
     Keys,
     read_lines,
     read_run,
@@ -85,8 +85,8 @@ def read_study(folder: Path) -> Tables:
         curves = list(_curves(path.parent, run))
         rows["curves"] += curves
         rows["runs"].append(_run_row(path.parent, run, curves))
-        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", run, SCORED)
-        rows["watch"] += _joined(path.parent / WATCH, run, HEARD)
+        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", run, SCORES_SCHEMA)
+        rows["watch"] += _joined(path.parent / WATCH, run, WATCH_SCHEMA)
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 
 
@@ -117,7 +117,7 @@ def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]])
 
 
 def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    points = list(read_lines(folder / METRICS, POINT))
+    points = list(read_lines(folder / METRICS, METRICS_SCHEMA))
     at: dict[int, dict[str, float]] = {}
     for point in points:
         if point["key"] in CLOCKS:

@@ -24,13 +24,13 @@ from bench.runs.layout import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
-    HEARD,
     METRICS,
-    POINT,
+    METRICS_SCHEMA,
     RUN,
     SCHEMA_VERSION,
     SUMMARY,
     WATCH,
+    WATCH_SCHEMA,
     read_lines,
     read_run,
 )
@@ -73,11 +73,11 @@ class RunRecord:
         self._last_step: dict[str, int] = {}
         self._last_watched: dict[str, int] = {}
         self._num_nonfinite = 0
-        for point in read_lines(folder / METRICS, POINT):
+        for point in read_lines(folder / METRICS, METRICS_SCHEMA):
             self._last_step[point["key"]] = point["step"]
             if point["key"] == NONFINITE:
                 self._num_nonfinite = round(point["value"])
-        for line in read_lines(folder / WATCH, HEARD):
+        for line in read_lines(folder / WATCH, WATCH_SCHEMA):
             self._last_watched[line["id"]] = line["step"]
 
     @classmethod

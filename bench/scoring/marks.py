@@ -1,20 +1,20 @@
-"""The marks of NIST's trn transcripts, read as ``sclite -D`` of NIST's SCTK reads them.
+"""The marks of NIST's trn transcripts, interpreted like ``sclite -D`` of NIST's SCTK.
 
-- ``(uh)`` is optional: left out it is no error, and counts among the reference words as a hit; said
-  it counts as any word. One word only: ``(you know)`` is two words with a bracket each.
-- ``{ two / too }`` are alternatives, each of one word or more; they may nest, and ``@`` stands for
-  no word: ``{ um / uh / @ }``.
-- ``sto-`` is a fragment: ``-D`` gives it no rights (``-F`` would take any word that begins so), so
-  it is a word, here ``sto`` after normalisation.
+- ``(uh)`` is an optional word: its deletion is no error and counts as a hit; if it is recognised,
+  it counts like any word. It is one word; ``(you know)`` is two words with a bracket each.
+- ``{ two / too }`` are alternatives of one or more words; they may nest, and ``@`` stands for no
+  word: ``{ um / uh / @ }``.
+- ``sto-`` is a fragment. With ``-D`` it is an ordinary word, here ``sto`` after normalisation
+  (``-F`` would accept any word that begins so).
 - ``word*`` is ``word``.
 
-A hypothesis may hold marks as well; an optional word of it that no reference word matches is left
-out (sclite counts one more reference word and a hit).
+A hypothesis may have marks too; an optional word in it that matches no reference word is dropped
+(sclite counts one more reference word and a hit).
 
-Reference and hypothesis are networks of words. Of all pairs of their paths, that with the fewest
-errors is taken over the whole utterance; where several have as few, that which costs least by
-sclite's weights. sclite goes by those weights alone (4 a substitution, 3 an insertion or deletion),
-so that it may count more errors in a bad transcript, never fewer.
+Reference and hypothesis are networks of words. Of all pairs of paths through them, the pair with
+the fewest errors over the utterance is scored; of several such pairs, that with the lowest cost by
+sclite's weights. sclite minimises those weights only (4 for a substitution, 3 for an insertion or
+deletion), so it may count more errors in a bad transcript, never fewer.
 """
 
 import re
@@ -27,10 +27,11 @@ from bench.data.text import normalize
 _MARKS = re.compile(r"[{}()@*]")
 _TOKENS = re.compile(r"[{}/]|[^\s{}/]+")
 _OUTSIDE = re.compile(r"[{}]|[^\s{}]+")
-"""Outside of braces a slash is a part of its word."""
+"""Outside braces a slash is part of a word."""
 
 _ERROR = 1_000_000
-"""Beyond what the weights of a whole utterance add up to: errors are compared first."""
+"""More than the sum of the weights of an utterance, so that costs order by number of errors first
+and by weights second."""
 _DELETION = _INSERTION = _ERROR + 3
 _SUBSTITUTION = _ERROR + 4
 _LEFT_OUT = 2
@@ -38,22 +39,22 @@ _LEFT_OUT = 2
 
 @dataclass(frozen=True, slots=True)
 class _Arc:
-    """From a node to one after it, by a word or without one."""
+    """An edge from a node to a later one, with a word or empty."""
 
     start: int
     word: str | None
     left_out: tuple[str, ...] = ()
-    """The optional words that are not said on this arc."""
+    """The optional words that this arc skips."""
 
     @property
     def cost(self) -> int:
-        """Of passing it alone: a deletion or insertion, unless it has no word."""
+        """The cost of this arc without a partner: of a deletion or insertion, if it has a word."""
         return _DELETION if self.word is not None else _LEFT_OUT * len(self.left_out)
 
 
 @dataclass
 class _Network:
-    """Nodes 0, 1, …, numbered so that every arc leads to a greater one; paths go from the first to
+    """Nodes 0, 1, …, with arcs from lower to higher numbers only; paths lead from the first node to
     the last."""
 
     arcs_into: list[list[_Arc]] = field(default_factory=lambda: [[]])
@@ -63,23 +64,24 @@ class _Network:
         return len(self.arcs_into) - 1
 
     def add_words(self, start: int, words: Sequence[str]) -> int:
-        """A chain of arcs from `start`; the node it ends at."""
+        """Add a chain of arcs from `start`; returns its last node."""
         for word in words:
             self.arcs_into.append([_Arc(start, word)])
             start = self.last
         return start
 
     def join(self, ends: Sequence[_Arc]) -> int:
-        """A new node that `ends` lead to."""
+        """Add a node with the incoming arcs `ends`; returns it."""
         self.arcs_into.append(list(ends))
         return self.last
 
 
 def resolve(ref: str, hyp: str) -> tuple[str, str]:
-    """The normalised words of reference and hypothesis along the paths with the fewest errors.
+    """The normalised words of reference and hypothesis along the pair of paths with the fewest
+    errors.
 
-    Both hold the optional words that the hypothesis leaves out, so that aligning the two texts
-    counts what ``sclite -D`` counts.
+    Optional words that the hypothesis lacks are in both texts, as hits, so that an alignment of the
+    two counts the same as ``sclite -D``.
 
     Raises:
         ValueError: as `check_marks`.
@@ -90,10 +92,10 @@ def resolve(ref: str, hyp: str) -> tuple[str, str]:
 
 
 def check_marks(text: str) -> None:
-    """Return if the marks of `text` can be read.
+    """Check that the marks of `text` are well-formed.
 
     Raises:
-        ValueError: braces that do not pair, or an alternative without a word; says which.
+        ValueError: unmatched braces, or an alternative without a word; says which.
     """
     if "{" in text or "}" in text:
         _network(text)
@@ -116,10 +118,10 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _add_sequence(network: _Network, node: int, tokens: Iterator[str]) -> int:
-    """Words and alternatives from `node` on; the node they end at."""
+    """Add words and alternatives after `node`; returns the last node."""
     for token in tokens:
         if token == "}":
-            raise ValueError("a brace closes that was not opened")
+            raise ValueError("a closing brace has no opening one")
         if token == "{":
             node = _add_alternatives(network, node, tokens)
         else:
@@ -133,7 +135,7 @@ def _add_alternatives(network: _Network, start: int, tokens: Iterator[str]) -> i
         listed = list(_alternative(tokens))
         closed_by = listed.pop()
         if not listed:
-            raise ValueError("an alternative has a word, or @ for none")
+            raise ValueError("each alternative needs a word, or @ for none")
         ends.append(_Arc(_add_sequence(network, start, iter(listed)), None))
     return network.join(ends)
 
@@ -146,7 +148,7 @@ def _alternative(tokens: Iterator[str]) -> Iterator[str]:
         if depth == 0 and token in ("/", "}"):
             return
         depth += {"{": 1, "}": -1}.get(token, 0)
-    raise ValueError("a brace opens that is not closed")
+    raise ValueError("an opening brace has no closing one")
 
 
 def _add_word(network: _Network, node: int, token: str) -> int:
@@ -163,12 +165,17 @@ def _add_word(network: _Network, node: int, token: str) -> int:
 
 
 _Step = tuple[int, int, _Arc | None, _Arc | None]
-"""The pair of nodes that it comes from, and the arcs of reference and hypothesis that it takes."""
+"""The previous pair of nodes, and the arcs of reference and hypothesis from there, or None."""
 _NO_STEP: _Step = (-1, -1, None, None)
 
 
 def _best_paths(ref: _Network, hyp: _Network) -> tuple[str, str]:
-    """The words along the cheapest pair of paths (dynamic programming over pairs of nodes)."""
+    """The words along the pair of paths with the lowest cost.
+
+    Dynamic programming over pairs of nodes, as for the Levenshtein distance of two word sequences:
+    ``cells[i][j]`` is the lowest cost of paths to node i of `ref` and node j of `hyp`, and the step
+    that reaches it: a match or substitution, an arc of `ref` alone, or an arc of `hyp` alone.
+    """
     cells: list[list[tuple[int, _Step]]] = []
     for i, ref_arcs in enumerate(ref.arcs_into):
         row: list[tuple[int, _Step]] = []
@@ -196,7 +203,7 @@ def _best_paths(ref: _Network, hyp: _Network) -> tuple[str, str]:
 
 
 def _words_along(cells: Sequence[Sequence[tuple[int, _Step]]]) -> tuple[str, str]:
-    """The texts of reference and hypothesis, by going back from the last pair of nodes."""
+    """The texts of reference and hypothesis, traced back from the last pair of nodes."""
     ref_words: list[str] = []
     hyp_words: list[str] = []
     _, (i, j, a, b) = cells[-1][-1]

@@ -1,4 +1,4 @@
-"""The metrics of a run: what each means, its unit, and which way is better."""
+"""The metrics of a run: definition, unit and direction of each."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,13 @@ class Metric:
     """One row of METRICS."""
 
     name: str
-    """As logged after its prefix: ``wer`` is the row of ``valid/wer`` and ``test/wer``."""
+    """The logged name without its prefix: ``wer`` for ``valid/wer`` and ``test/wer``."""
     direction: Literal["minimize", "maximize"] | None
-    """Which way is better; None for what describes a run and does not judge it."""
+    """Which direction is better; None for a metric that only describes a run."""
     unit: str
     """"" for a plain number."""
     summary: str
-    """One line for people."""
+    """One line of explanation."""
 
 
 METRICS: dict[str, Metric] = {
@@ -43,19 +43,19 @@ METRICS: dict[str, Metric] = {
             name="consistency",
             direction=None,
             unit="nats per symbol",
-            summary="KL divergence between what is heard of two views of an utterance (CR-CTC)",
+            summary="KL divergence between the CTC outputs of two augmented views (CR-CTC)",
         ),
         Metric(
             name="blank_share",
             direction=None,
             unit="fraction",
-            summary="output frames whose best symbol is the blank; near 1 the network says nothing",
+            summary="output frames whose best symbol is the blank; near 1: blanks only",
         ),
         Metric(
             name="empty_share",
             direction=None,
             unit="fraction",
-            summary="utterances whose transcript is empty; near 1 the network says nothing",
+            summary="utterances whose transcript is empty; near 1: blanks only",
         ),
         Metric(
             name="grad_norm",
@@ -74,8 +74,7 @@ METRICS: dict[str, Metric] = {
             name="num_micro_batches",
             direction=None,
             unit="parts",
-            summary="in which a batch went through the network; more than configured if memory ran "
-            "out",
+            summary="micro-batches of a batch; more than configured if memory ran out",
         ),
         Metric(
             name="epoch", direction=None, unit="epochs", summary="passes over the training data"
@@ -84,7 +83,7 @@ METRICS: dict[str, Metric] = {
             name="audio_hours",
             direction=None,
             unit="h",
-            summary="of audio trained on so far, every pass counted",
+            summary="audio trained on so far, counting every epoch",
         ),
         Metric(
             name="audio_seconds_per_second",
@@ -96,7 +95,7 @@ METRICS: dict[str, Metric] = {
             name="train_seconds",
             direction="minimize",
             unit="s",
-            summary="of computing in training steps: CPU seconds on a CPU, wall seconds on a GPU",
+            summary="computing time of training steps: CPU seconds on a CPU, wall seconds on a GPU",
         ),
         Metric(
             name="peak_memory_bytes",
@@ -108,7 +107,7 @@ METRICS: dict[str, Metric] = {
             name="num_parameters",
             direction="minimize",
             unit="",
-            summary="trained numbers, both bias vectors of a recurrent cell included",
+            summary="trained parameters, including both bias vectors of a recurrent cell",
         ),
         Metric(
             name="macs_per_second_of_audio",

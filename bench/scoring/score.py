@@ -1,9 +1,8 @@
-"""Errors of recognised texts, in words and in characters.
+"""Word and character errors of transcripts.
 
-The counts are jiwer's (Levenshtein distance; its alignment is rapidfuzz's), taken from rapidfuzz
-itself, which is some twenty times faster utterance by utterance. Rates are those of a corpus: all
-errors over all reference words. They are not clipped, so a recogniser that inserts enough goes
-beyond 1.
+The counts equal jiwer's (Levenshtein distance with rapidfuzz's alignment), but are taken from
+rapidfuzz directly, which is about 20 times faster for single utterances. Rates are corpus-level:
+all errors divided by all reference words. They are not clipped: with many insertions they exceed 1.
 """
 
 from collections import Counter
@@ -61,11 +60,11 @@ def score(
     speakers: Iterable[str],
     seconds: Iterable[float],
 ) -> list[UtteranceScore]:
-    """One score per utterance; the arguments run in parallel.
+    """One score per utterance; the arguments are parallel sequences.
 
-    References and hypotheses are normalised by the same rule (`bench.data.text.normalize`), so
-    white space that a network doubles between words, or an apostrophe at a word's edge, counts in
-    neither rate. Both may be empty: of a reference without a word, what was inserted counts.
+    References and hypotheses are both normalised (`bench.data.text.normalize`), so that repeated
+    spaces and apostrophes at a word's edge count as errors in neither rate. Both may be empty; all
+    words of a hypothesis with an empty reference are insertions.
 
     Raises:
         ValueError: arguments of different lengths.

@@ -1,4 +1,4 @@
-"""Where a run's time goes."""
+"""Time measurement: the seconds that a run spends in each phase."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,20 +8,20 @@ from typing import Literal, get_args
 import torch
 
 TrainPhase = Literal["data", "augment", "forward", "loss", "backward", "optimizer", "device"]
-"""Parts of a training step; `data` is the wait for a batch of features. A GPU works on while the
-host goes ahead: there the first six are the host's time alone, and `device` the wait for what was
-begun."""
+"""Parts of a training step; `data` is the wait for a batch of features. CUDA kernels are
+asynchronous: on a GPU the first six are the host's time, and `device` is the wait for the kernels
+that the host has launched."""
 Phase = TrainPhase | Literal["evaluation", "report", "checkpoint"]
 
 COMPUTED = "computed"
-"""Beside the phases: what training steps computed for, see Clocks.computed."""
+"""Key of the computing time of training steps beside the phases, see Clocks.computed."""
 
 
 class Clocks:
-    """Seconds by phase, added up in a dict that outlives the process inside a checkpoint."""
+    """Seconds by phase, added up in a dict that is part of the checkpoint."""
 
     def __init__(self, seconds: dict[str, float], device: torch.device) -> None:
-        """Count on from `seconds`, in place, in a process that computes on `device`."""
+        """Add to `seconds` in place, in a process that computes on `device`."""
         self._seconds = seconds
         self._computing = computing_clock(device)
 
@@ -40,9 +40,9 @@ class Clocks:
 
     @property
     def computed(self) -> float:
-        """Seconds that training steps computed for so far: CPU seconds where that is the device,
-        else wall seconds. Other processes on the machine add nothing to CPU seconds, so a cap on
-        them ends a run at the same step on a busy machine."""
+        """Computing time of training steps so far: CPU seconds on a CPU, wall seconds on a GPU.
+        Other processes on the machine add nothing to CPU seconds, so a cap on them ends a run at
+        the same step on a busy machine."""
         return self._seconds.get(COMPUTED, 0.0)
 
     @property
@@ -62,12 +62,12 @@ class Clocks:
 
 
 def computing_clock(device: torch.device) -> Callable[[], float]:
-    """A clock that stands still while the process does not compute, as far as the system can tell.
+    """A clock of computing time, which stops while another process has the core.
 
-    On a CPU it counts the seconds in which the calling thread has a core. Of several threads it
-    counts their mean, and so those of the whole process: kernel.c computes in threads of its own
-    while the calling one waits. On a GPU it counts wall seconds: the host's wait for the device is
-    among them, and the host's own work overlaps with the device's.
+    On a CPU with one thread: CPU seconds of the calling thread. With several: CPU seconds of the
+    process divided by the number of threads, since kernel.c computes in threads of its own while
+    the calling thread waits. On a GPU: wall seconds, since the host's work and its waiting overlap
+    with the device's work.
     """
     if device.type != "cpu":
         return time.perf_counter

@@ -31,35 +31,35 @@ BYTES_PER_TRAINED_WEIGHT = 16
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long to train, and how often to look."""
+    """How long to train, and how often to evaluate, log and save."""
 
     num_epochs: int = 20
     max_train_seconds: float | None = None
-    """Cap on the seconds that training steps compute for, over all resumes: CPU seconds on a CPU,
-    so that other processes on the machine do not count. A run that reaches it ends there, evaluated
-    and marked as cut."""
+    """Cap on the computing time of training steps, over all resumes: CPU seconds on a CPU, so that
+    other processes on the machine do not count. A run that reaches the cap is evaluated and ends
+    with state "cut"."""
     patience: int | None = None
-    """End after this many epochs without a better valid WER; None: never early."""
+    """Stop after this many epochs without a lower valid WER; None: no early stopping."""
     eval_every_epochs: int = 1
     log_every_steps: int = 10
     checkpoint_every_seconds: float = 60.0
-    """The most work that a killed run loses."""
+    """A killed run loses at most this much work."""
     num_micro_batches: int = 1
-    """Each batch goes through the network in so many parts, and takes less memory. The gradient is
-    that of the whole batch, but batch normalisation sees the part alone."""
+    """Number of parts in which a batch goes through the network, to save memory. Gradients add up
+    to that of the whole batch; batch normalisation uses the statistics of each part."""
     average_decay: float = 0.0
-    """Above 0, evaluated and kept as the best are not the weights themselves but their exponential
-    moving average, which forgets in about 1 / (1 - decay) steps (Polyak and Juditsky 1992; see
-    bench.training.average). Training goes on with the weights. 0: off."""
+    """Above 0, the exponential moving average of the weights is evaluated and saved as the best
+    checkpoint; it averages over about 1 / (1 - decay) steps (Polyak and Juditsky 1992; see
+    bench.training.model_ema). Training continues with the weights themselves. 0: off."""
     consistency_weight: float = 0.0
-    """Above 0, each batch is heard twice at once, with masks, warp and dropout of their own, and
-    beside CTC the two views shall agree: CR-CTC, whose authors weigh the term with 0.2 and hide 2.5
-    times as many frames as without (Yao et al. 2024, arXiv:2410.05101; see
-    bench.training.consistency). A step takes twice the time and memory, its audio counts once.
-    0: off."""
+    """Weight of the consistency loss of CR-CTC (Yao et al. 2024, arXiv:2410.05101; see
+    bench.training.consistency). Above 0, each batch goes through the network as two augmented
+    views, with masks, warp and dropout drawn independently, and the loss adds the divergence
+    between their outputs. The paper uses a weight of 0.2 and masks 2.5 times as many frames. A step
+    takes twice the time and memory; its audio counts once. 0: off."""
     deterministic: bool = False
-    """Only algorithms that give the same bits each time, slower on CUDA; a CPU knows no others, as
-    long as its number of threads is the same."""
+    """Use only deterministic algorithms, which are slower on CUDA. On a CPU results are
+    deterministic anyway for a given number of threads."""
 
     def __post_init__(self) -> None:
         counts = ("num_epochs", "patience", "eval_every_epochs", "log_every_steps")
@@ -86,13 +86,13 @@ class TrainingConfig:
 
     @property
     def num_views(self) -> int:
-        """How often each utterance of a batch is heard in a step."""
+        """Augmented views of each utterance in a step."""
         return 2 if self.consistency_weight else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run's numbers."""
+    """Everything that determines a run's numbers."""
 
     variant: str
     """One of variants.VARIANTS."""
@@ -116,7 +116,7 @@ class RunConfig:
 
 
 def default_run_config(variant: str, corpus: CorpusConfig) -> RunConfig:
-    """The config of `variant` before anything is changed.
+    """The default config of `variant`.
 
     Raises:
         UserError: unknown variant.
@@ -195,8 +195,9 @@ def check_memory(config: RunConfig, bytes_per_weight: int) -> None:
 
 
 def check_training_memory(config: RunConfig, device: str) -> None:
-    """Refuse a network that cannot be trained on `device` ("cpu", "cuda") of this machine; a GPU's
-    own memory is not asked.
+    """Refuse a network whose weights do not fit in the host's memory: for training on `device`
+    "cpu" with gradients and optimizer state, on "cuda" the weights only. A GPU's own memory is not
+    checked.
 
     Raises:
         UserError: as `check_memory`.

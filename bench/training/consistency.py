@@ -1,9 +1,9 @@
-"""How far apart a network hears two views of the same utterance: the term of CR-CTC.
+"""The consistency loss of CR-CTC: divergence between the CTC outputs of two augmented views.
 
 Yao et al. 2024, "CR-CTC: Consistency regularization on CTC for improved speech recognition",
-arXiv:2410.05101. Each view of an utterance has SpecAugment masks, a frequency warp and dropout of
-its own; the tempo is shared, so that the output frames of the two line up. Each view learns from
-what the network makes of the other.
+arXiv:2410.05101. SpecAugment masks, frequency warp and dropout are drawn for each view; the tempo
+is shared, so that the output frames of the two views correspond. The output distribution of each
+view is the target of the other.
 
 Legend: B rows of a batch, U output frames, V symbols.
 """
@@ -20,10 +20,10 @@ def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B:
     """Divergence of each view from the other [B], in nats per symbol, in float32.
 
     Rows 2i and 2i + 1 are the views of one utterance. For a row the divergence is the sum over its
-    output frames of KL(other view ‖ this view); no gradient goes through the other view, and
-    padding does not count. The mean over both rows is the paper's L_CR, over the number of symbols
-    as the CTC loss is (see `ctc_losses`), so that the paper's weights keep their meaning. The
-    lengths are on the CPU.
+    output frames of KL(other view ‖ this view), without padding; no gradient flows through the
+    other view. The mean of both rows is the paper's L_CR, here divided by the number of symbols
+    like the CTC loss (see `ctc_losses`), so that the paper's weights apply. `out_lens_B` and
+    `target_lens_B` are on the CPU.
     """
     device, num_frames = log_probs_BUV.device, log_probs_BUV.shape[1]
     here_BUV = log_probs_BUV.float()

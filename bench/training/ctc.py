@@ -2,8 +2,8 @@
 
 Legend: B utterances, U output frames, V symbols, L labels.
 
-On a CPU in kernel.c, where loss and gradient take a tenth of the time of torch's own; else, and
-without a compiler, torch's.
+On a CPU kernel.c computes loss and gradient in a tenth of the time of torch's own function, which
+is used on other devices and if kernel.c could not be compiled.
 """
 
 from typing import Any, cast
@@ -21,14 +21,14 @@ from variants.ops import kernel
 def ctc_losses(
     log_probs_BUV: Tensor, out_lens_B: Tensor, targets_BL: Tensor, target_lens_B: Tensor
 ) -> Tensor:
-    """CTC loss of each utterance [B] in nats per symbol, in float32; infinite where the frames are
-    too few.
+    """CTC loss of each utterance [B] in nats per symbol, in float32; infinite if an utterance has
+    fewer output frames than CTC needs for its text.
 
-    Per symbol, so that long utterances do not outweigh short ones, as the ``mean`` of
-    `torch.nn.functional.ctc_loss` has it. The lengths are on the CPU, where that function wants
-    them: lengths on a GPU would be waited for.
+    Per symbol, so that long utterances do not outweigh short ones, like the ``mean`` reduction of
+    `torch.nn.functional.ctc_loss`. `out_lens_B` and `target_lens_B` are on the CPU: torch's
+    function would copy them there, and so wait for a GPU.
     """
-    if torch.are_deterministic_algorithms_enabled():  # CUDA has no such algorithm for this
+    if torch.are_deterministic_algorithms_enabled():  # torch has no deterministic one for CUDA
         log_probs_BUV, targets_BL = log_probs_BUV.cpu(), targets_BL.cpu()
     log_probs_BUV = log_probs_BUV.float()
     if kernel.computes(log_probs_BUV):
@@ -47,12 +47,17 @@ def ctc_losses(
 
 
 def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
-    """Sums over utterances as nats per symbol of their texts, whose lengths are on the CPU."""
+    """`losses_B` divided by the number of symbols of each text; `target_lens_B` is on the CPU."""
     return losses_B * copied(1 / target_lens_B.clamp(min=1), losses_B.device)
 
 
 class _CtcLosses(torch.autograd.Function):
-    """In nats; the gradient is taken on the way forward, while what it needs is at hand."""
+    """The loss in nats, by kernel.c.
+
+    `forward` also computes the gradient: it needs the forward variables (`alpha`, two values a
+    label and frame), which `backward` would otherwise have to store or compute again. The loss
+    enters the objective linearly, so `backward` only scales that gradient by `grad_B`.
+    """
 
     @staticmethod
     def forward(
@@ -67,6 +72,8 @@ class _CtcLosses(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
         losses_B = log_probs_BUV.new_empty(num_rows)
         grads_BUV = log_probs_BUV.new_zeros(log_probs_BUV.shape) if wanted else None
+        # As kernel.c orders them: one impossible state (before the first label), L labels, and the
+        # L + 1 blanks around them.
         num_states = 2 * num_labels + 2
         kernel.call(
             "ctc",

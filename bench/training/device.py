@@ -1,4 +1,4 @@
-"""Where a run computes, in which precision, and how much memory it took."""
+"""A run's device, precision and peak memory."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 
 
 def resolve_device(name: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
-    """The device that ``--device`` names; auto is the GPU where torch sees one.
+    """The device that ``--device`` names; "auto" is the GPU if torch finds one, else the CPU.
 
     Raises:
         UserError: CUDA was asked for and torch sees none.
@@ -32,8 +32,8 @@ def resolve_device(name: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Within, float32 means float32: TF32 keeps 10 bits of the fraction, and torch allows cuDNN to
-    use it."""
+    """Disable TF32 within the block: it rounds float32 operands to 10 bits of mantissa, and torch
+    enables it for cuDNN by default."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (products.allow_tf32, convolutions.allow_tf32)
     products.allow_tf32 = convolutions.allow_tf32 = False
@@ -44,7 +44,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def default_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA; float32 on a CPU, most of which emulate bfloat16 (18 times slower)."""
+    """bfloat16 on CUDA; float32 on a CPU, since most CPUs emulate bfloat16 (18 times slower)."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
@@ -55,10 +55,10 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Within, torch uses only algorithms that give the same bits each time, if that is `wanted`.
+    """If `wanted`, allow torch only deterministic algorithms within the block.
 
-    cuBLAS reads its setting when a process first uses it, so a process that means to be
-    deterministic enters this before it computes anything on CUDA.
+    cuBLAS reads its environment variable once, when a process first uses it, so the block must be
+    entered before anything is computed on CUDA.
     """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -71,10 +71,10 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, where malloc is glibc's (see mallopt(3)).
+    """Make glibc's malloc reuse freed memory instead of returning it to the system (mallopt(3)).
 
-    Otherwise blocks above 32 MiB go back to the system at once, and activations lie in new pages at
-    each step: 1 to 8 % of its time for an LSTM of 256 units, 8 to 13 % for 512.
+    By default it returns blocks above 32 MiB at once, and the page faults of new activations cost 1
+    to 8 % of a step's time for an LSTM of 256 units, 8 to 13 % for 512 units.
     """
     if sys.platform != "linux":
         return
@@ -85,7 +85,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that this process has held: allocated on the GPU, or resident on a CPU."""
+    """Peak memory of this process: allocated on the GPU, or resident on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

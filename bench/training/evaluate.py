@@ -1,4 +1,4 @@
-"""What a network hears: losses, texts and error rates of a dataset, the text of one recording.
+"""Evaluation: losses, texts and error rates of a dataset, the text of one recording.
 
 Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
@@ -23,16 +23,16 @@ from variants.spec import AcousticModel
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a network does on a dataset."""
+    """The results of a network on a dataset."""
 
     loss: float
-    """CTC loss per symbol, mean over the utterances that it has frames enough to spell; NaN if
-    there are none. The error rates are over all utterances."""
+    """CTC loss per symbol, mean over the utterances that have as many output frames as CTC needs;
+    NaN if none has. The error rates are over all utterances."""
     blank_share: float
-    """Of the output frames, those whose best symbol is the blank."""
+    """Share of the output frames whose best symbol is the blank."""
     empty_share: float
-    """Of the utterances, those whose transcript has no letter. Near 1 with a `blank_share` near 1,
-    the network has collapsed to blanks, as most do in their first epochs."""
+    """Share of the utterances whose transcript is empty. Near 1, with `blank_share` near 1, the
+    network outputs blanks only, as most networks do in their first epochs."""
     scores: list[UtteranceScore]
     """In the order of the dataset."""
     totals: Totals
@@ -61,22 +61,22 @@ def evaluate(
     in_parts = Parts(device)
     for indices, host in collated(dataset, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
-        hear = partial(_hear, model, host, out_lens_B, decoder, device, precision)
-        heard = in_parts(hear, len(indices))
-        for part_losses, part_blanks, _ in heard:
+        recognise = partial(_recognise, model, host, out_lens_B, decoder, device, precision)
+        parts = in_parts(recognise, len(indices))
+        for part_losses, part_blanks, _ in parts:
             losses.append(part_losses)
             num_blanks += part_blanks
         num_frames += int(out_lens_B.sum())
-        texts = [text for _, _, part_texts in heard for text in part_texts]
+        texts = [text for _, _, part_texts in parts for text in part_texts]
         for index, hyp in zip(indices, texts, strict=True):
             hyps[index] = hyp
-    spoken = dataset.utterances
+    utterances = dataset.utterances
     scores = score(
-        ids=[u.id for u in spoken],
-        refs=[u.text for u in spoken],
+        ids=[u.id for u in utterances],
+        refs=[u.text for u in utterances],
         hyps=hyps,
-        speakers=[u.speaker for u in spoken],
-        seconds=[u.seconds for u in spoken],
+        speakers=[u.speaker for u in utterances],
+        seconds=[u.seconds for u in utterances],
     )
     return Evaluation(
         loss=torch.cat(losses).mean().item(),
@@ -87,7 +87,7 @@ def evaluate(
     )
 
 
-def _hear(
+def _recognise(
     model: AcousticModel,
     host: Batch,
     out_lens_B: Tensor,
@@ -96,8 +96,8 @@ def _hear(
     precision: torch.dtype | None,
     rows: slice,
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """Losses of those `rows` of a batch on the host that have frames enough, the number of their
-    frames in which the blank is best, and their texts."""
+    """For `rows` of a batch on the host: the losses of those with as many output frames as CTC
+    needs, the number of output frames whose best symbol is the blank, and the texts."""
     host, out_lens_B = host.rows(rows), out_lens_B[rows]
     batch = host.to(device)
     with autocast(device, precision or default_precision(device)):
@@ -106,7 +106,7 @@ def _hear(
     frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
     inside_BU = frame_U < out_lens_B.to(device)[:, None]
     num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
-    feasible_B = (out_lens_B >= host.needed_frames_B).to(losses_B.device)
+    feasible_B = (out_lens_B >= host.min_ctc_frames_B).to(losses_B.device)
     return losses_B[feasible_B], num_blanks, decoder(log_probs_BUV, out_lens_B)
 
 

@@ -1,12 +1,12 @@
-"""The training loop: one straight function, which knows neither the search nor the tracking.
+"""The training loop: one straight function, independent of the search and of tracking.
 
 Legend: B rows of a batch, T frames, F feature bins, U output frames, V symbols. A row is an
-utterance, or one of two views of it that lie next to each other (see bench.training.consistency).
+utterance, or one of its two adjacent views (see bench.training.consistency).
 
-Nothing of a run lives anywhere but in the weights and their average, the optimizer and `LoopState`:
-all randomness is drawn from generators that depend on seed and step alone (bench.core.seeding), and
-the batches of an epoch on seed and epoch. So a run that was killed and resumed gives the same
-numbers as one that was not.
+The state of a run is the weights, their moving average, the optimizer and `LoopState`; nothing
+else. All random numbers come from generators seeded by run seed and step (bench.core.seeding), and
+the batches of an epoch are a function of run seed and epoch. So a run that was killed and resumed
+has the same numbers as one that was not.
 """
 
 import logging
@@ -34,7 +34,6 @@ from bench.data.batches import (
     micro_batches,
 )
 from bench.training import checkpoint
-from bench.training.average import Average
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
@@ -49,6 +48,7 @@ from bench.training.device import (
 )
 from bench.training.evaluate import evaluate
 from bench.training.memory import is_out_of_memory, release
+from bench.training.model_ema import ModelEma
 from bench.training.optim import (
     build_optimizer,
     learning_rate_at,
@@ -66,7 +66,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What a run trains on, is chosen by, and is watched on."""
+    """The datasets of a run: for training, for choosing the best checkpoint, for watching."""
 
     train: Dataset
     valid: Dataset
@@ -74,7 +74,7 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Names the utterances, their order and their features."""
+        """Identifies the utterances, their order and their features."""
         sets = (self.train, self.valid, self.watch)
         return digest([[d.store.digest, *(u.id for u in d.utterances)] for d in sets])
 
@@ -90,29 +90,29 @@ def train(
     before_save: Callable[[], None] = lambda: None,
     precision: torch.dtype | None = None,
 ) -> TrainResult:
-    """Train `model`, or go on where ``directory/checkpoints/last.pt`` left off, or the checkpoint
-    before it if that is damaged.
+    """Train `model`, or resume from ``directory/checkpoints/last.pt``, or from the checkpoint
+    before that one if it is damaged.
 
-    A run that the device's memory is too small for goes on from its last checkpoint: on a GPU that
-    others use too in the same way, if it was not that checkpoint from which it did so before, and
-    else, once, with twice the number of micro-batches.
+    If the device's memory runs out, the run resumes from its last checkpoint. On a GPU with other
+    processes it first retries once from there without changes; otherwise, and the next time, the
+    number of micro-batches is doubled, once.
 
     Args:
         config: of the run.
-        model: what `build_model` gave for it; it is moved to `device` and trained in place.
-        data: the network must have output frames enough for each text in train.
+        model: as `build_model` returns it for `config`; moved to `device` and trained in place.
+        data: the network must have as many output frames as CTC needs for each text in train.
         device: where to compute.
-        directory: the run's own; "last.pt" and "best.pt" are kept in its folder "checkpoints".
-        report: called with the progress; returns True to stop the run here.
-        before_save: called before each checkpoint of where the run is: what was reported is not
-            reported again after a resume, so it should be safe by now.
-        precision: of the network's arithmetic; the device's default where none is given.
+        directory: of the run; its folder "checkpoints" gets "last.pt" and "best.pt".
+        report: called with the progress; returns True to stop the run at this step.
+        before_save: called before each write of "last.pt". Progress reported before is not reported
+            again after a resume, so it should be durable when this returns.
+        precision: of the network's arithmetic; None: the device's default.
 
     Raises:
         UserError: an empty split, an utterance too short for its text, a checkpoint in `directory`
             of another config or other data.
         UnwritableError: the disk is full; the last checkpoint stays.
-        torch.OutOfMemoryError: the smaller parts were too large as well.
+        torch.OutOfMemoryError: memory ran out with twice the micro-batches, too.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -143,7 +143,7 @@ def _train(
     before_save: Callable[[], None],
     precision: torch.dtype | None,
 ) -> TrainResult:
-    # 1. Set up, or take up what an earlier process left.
+    # 1. Set up, or resume from the last checkpoint.
     _check_data(data, model)
     settings, seed = config.training, config.seed
     num_views = settings.num_views
@@ -151,7 +151,7 @@ def _train(
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    average = Average(model, settings.average_decay)
+    average = ModelEma(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
     buffers = Buffers(model)
     clocks = Clocks(state.seconds, device)
@@ -163,20 +163,20 @@ def _train(
     batches = collated(data.train, batches_from(data.train, config.batches, seed=seed, **place))
     stop = False
     while state.outcome is None and not stop:
-        # 2. A batch. Its lengths stay on the host too, so that nothing waits for the device.
+        # 2. A batch. The host has its lengths too, so that it never waits for the device.
         with clocks("data"):
             indices, host = next(batches)
         with clocks("augment"):
             rng = generator(seed, "augment", state.step)
             lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
-            # Views of an utterance share its tempo; what is drawn from here on is their own.
+            # Views of an utterance share its tempo; warp, masks and dropout are drawn per view.
             host, host_lens_B = host.repeated(num_views), lens_B.repeat_interleave(num_views)
             out_lens_B = model.output_lengths(host_lens_B)
             batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
             feats_BTF = augment(batch, feat_lens_B, _longest(host_lens_B), config.augment, rng)
 
-        # 3. Forward and backward; dropout draws from torch's global generators. A batch too large
-        # for the device's memory goes in parts, whose gradients add up to that of the whole.
+        # 3. Forward and backward; dropout draws from torch's global generators. The gradients of
+        # the micro-batches add up to that of the batch.
         seed_torch(derive(seed, "dropout", state.step), device)
         optimizer.zero_grad(set_to_none=True)
         model.train()
@@ -198,7 +198,8 @@ def _train(
                 torch.autograd.backward(objective)
                 loss += part_loss.detach()
 
-        # 4. A step, skipped without a trace if anything is not finite (see read_window).
+        # 4. A step. If loss, gradient or a buffer is not finite, the device skips it: weights,
+        # buffers, optimizer and average stay as they were. The host learns of it in read_window.
         with clocks("optimizer"):
             learning_rate = learning_rate_at(state.step, num_steps, config.optim)
             set_learning_rate(optimizer, learning_rate)
@@ -212,7 +213,8 @@ def _train(
             state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
             state.step, state.batch = state.step + 1, state.batch + 1
 
-        # 5. Read the curves every few steps, and where the epoch or the time allowed ends.
+        # 5. Read the losses of the steps since the last time: every few steps, and at the end of an
+        # epoch or of the time allowed.
         epoch = state.epoch + state.batch / sizes[state.epoch]
         epoch_ends = state.batch == sizes[state.epoch]
         cap = settings.max_train_seconds
@@ -222,7 +224,7 @@ def _train(
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
             metrics |= read_window(state, clocks, data.train, order_of)
 
-        # 6. At the end of an epoch, evaluate and keep the best weights.
+        # 6. At the end of an epoch, evaluate, and save the weights if they are the best so far.
         if epoch_ends:
             state.epoch, state.batch = state.epoch + 1, 0
         over = out_of_time or state.epoch == settings.num_epochs
@@ -243,7 +245,7 @@ def _train(
             elif out_of_time:
                 state.outcome = "cut"
 
-        # 7. Report, then save: what was reported and not saved is reported again.
+        # 7. Report, then save: progress reported after the last save is reported again on resume.
         if metrics:
             progress = Progress(
                 step=state.step,
@@ -268,7 +270,7 @@ def _train(
 
 
 def _check_data(data: TrainingData, model: AcousticModel) -> None:
-    """Refuse what would end in an infinite loss or in no rate at all."""
+    """Refuse an empty train split, and utterances whose CTC loss would be infinite."""
     if not len(data.train):
         raise UserError("training needs utterances in split 'train', got none; add some")
 
@@ -287,12 +289,12 @@ def _resume(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
-    average: Average,
+    average: ModelEma,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> LoopState:
-    """Put the newest whole checkpoint into model, average and optimizer; without one, write that
-    of step 0."""
+    """Load the newest undamaged checkpoint into model, average and optimizer; without one, save a
+    checkpoint of step 0."""
     content = checkpoint.newest_whole(last, best, device)
     if content is None:
         state = LoopState(num_micro_batches=config.training.num_micro_batches)
@@ -311,7 +313,7 @@ def _save_last(
     config: RunConfig,
     data: TrainingData,
     model: AcousticModel,
-    average: Average,
+    average: ModelEma,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
 ) -> None:
@@ -326,7 +328,7 @@ def _save_last(
 
 
 def _longest(host_lens_B: Tensor) -> int:
-    """The largest of lengths on the CPU; no device is asked."""
+    """The largest of lengths on the CPU; does not wait for the device."""
     return int(host_lens_B.numpy().max())
 
 
@@ -337,7 +339,7 @@ def _evaluate(
     device: torch.device,
     precision: torch.dtype,
 ) -> tuple[dict[str, float], tuple[WatchTranscript, ...]]:
-    """Metrics on valid (none without such a split), and what is heard of the watch utterances."""
+    """Metrics on valid ({} without such a split), and the transcripts of the watch utterances."""
     metrics = {}
     if len(data.valid):
         valid = evaluate(model, data.valid, config.batches, device, precision=precision)
@@ -350,13 +352,13 @@ def _evaluate(
         }
     if not len(data.watch):
         return metrics, ()
-    heard = evaluate(model, data.watch, config.batches, device, precision=precision).scores
-    return metrics, tuple(WatchTranscript(id=s.id, ref=s.ref, hyp=s.hyp) for s in heard)
+    watched = evaluate(model, data.watch, config.batches, device, precision=precision).scores
+    return metrics, tuple(WatchTranscript(id=s.id, ref=s.ref, hyp=s.hyp) for s in watched)
 
 
 def _is_better(new: dict[str, float], best: dict[str, float]) -> bool:
-    """By WER, of equals by CER; equal in both is not better. Without a valid split the newest is
-    best."""
+    """Compare by WER, then by CER; equal in both is not better. Without a valid split the newest
+    weights count as the best."""
     keys = ("valid/wer", "valid/cer")
     return not best or [new[key] for key in keys] < [best[key] for key in keys]
 

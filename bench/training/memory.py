@@ -1,8 +1,8 @@
-"""What happens when the device's memory runs out.
+"""Recovery when the device's memory runs out.
 
-Every allocator has its own way to say so. What follows is the same: the failed attempt's tensors go
-first, then the same size is tried again where other processes use the GPU too (their peak may have
-passed), and then halves.
+Allocators report it in different words (`is_out_of_memory`). The response is the same: release the
+tensors of the failed attempt; on a GPU with other processes retry the same size, since their peak
+may have passed; then retry with half the size.
 """
 
 import gc
@@ -15,8 +15,8 @@ from typing import TypeVar
 import torch
 
 OTHERS_BYTES = 2**30
-"""A GPU on which more than this is taken, beyond what this process has reserved, is shared. Below
-it may be this process's own CUDA context and libraries (0.3 to 0.6 GiB)."""
+"""A GPU counts as shared if more than this is allocated beyond what this process has reserved. Less
+may be this process's own CUDA context and libraries (0.3 to 0.6 GiB)."""
 
 # torch's own allocators say "out of memory" (CUDA, HIP, MPS) or "can't allocate memory" (CPU), the
 # CUDA runtime "CUDA error: out of memory", its libraries the name of a status such as
@@ -44,7 +44,7 @@ def is_shared(device: torch.device) -> bool:
 
 
 def release() -> None:
-    """Give the device what nothing refers to any more.
+    """Return unreferenced memory to the device.
 
     Call it outside the ``except`` block: an exception's traceback refers to every tensor of the
     attempt that failed.
@@ -54,17 +54,17 @@ def release() -> None:
 
 
 class Parts:
-    """Computes batches in as many parts as the device's memory demands."""
+    """Computes a batch in several parts if it does not fit into the device's memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._num_parts = 1
 
     def __call__(self, compute: Callable[[slice], T], num_rows: int) -> list[T]:
-        """`compute` of all rows of a batch, in order, of which each call gets a part.
+        """The results of `compute` for consecutive slices that cover `num_rows` rows of a batch.
 
-        A part that is too large is tried again as it is on a shared GPU, and then in halves; later
-        batches begin with parts as small.
+        A slice that does not fit is retried unchanged on a shared GPU, then halved; later batches
+        begin with slices as small.
 
         Raises:
             torch.OutOfMemoryError: a single row is too large.

@@ -8,31 +8,32 @@ import torch
 from torch import Tensor, nn
 
 ADAM_BETA2 = 0.98
-"""Forgets in about 50 steps (0.999: in 1000), as Vaswani et al. 2017: CTC's gradients change by
-orders of magnitude when a network leaves its all-blank phase, and Adam would divide by their old
-size."""
+"""The second moment averages over about 50 steps, as in Vaswani et al. 2017 (0.999: 1000 steps).
+CTC's gradients change by orders of magnitude when a network leaves its all-blank phase, and with
+0.999 Adam would still divide by their old magnitude."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """How weights are changed by gradients."""
+    """Optimizer and learning-rate schedule."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019), or SGD with Nesterov momentum."""
     learning_rate: float = 0.003
-    """The highest of the schedule."""
+    """The maximum of the schedule."""
     weight_decay: float = 0.01
-    """Of matrices and kernels; biases and gains do not decay. Decoupled for AdamW, L2 for SGD."""
+    """For weights of two or more dimensions; biases and gains do not decay. Decoupled for AdamW,
+    an L2 penalty for SGD."""
     momentum: float = 0.9
     """Of SGD; AdamW's beta 1."""
     schedule: Literal["one_cycle", "exponential", "constant"] = "one_cycle"
-    """After the warm-up: half a cosine wave down, a constant factor per step down, or level."""
+    """After the warm-up: a half cosine, an exponential decay per step, or constant."""
     warmup_share: float = 0.1
-    """Share of all steps in which the rate rises linearly to its highest."""
+    """Share of all steps in which the rate rises linearly to its maximum."""
     final_lr_share: float = 0.01
-    """Where a falling schedule ends, as a share of the highest rate."""
+    """The final rate of a decaying schedule, as a share of the maximum."""
     max_grad_norm: float = 1.0
-    """A longer gradient is scaled down to this norm."""
+    """Gradients are clipped to this Euclidean norm."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "max_grad_norm"):
@@ -74,8 +75,8 @@ def learning_rate_at(step: int, num_steps: int, config: OptimConfig) -> float:
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimizer of the parameters of `model`, on whose device its state lives.
 
-    Fused kernels on every device: on a CPU they take a third of the time of the others, and they
-    alone know how to leave out a step (see `step_unless`).
+    Fused kernels on every device: on a CPU they take a third of the time of torch's other
+    implementations, and only they can skip a step by a flag on the device (see `step_unless`).
     """
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -89,23 +90,25 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
     sgd = torch.optim.SGD(
         groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True
     )
-    # Were the very first step left out, torch would go on with a buffer it never filled.
+    # torch allocates the buffer in the first step and fills it there; if that step is skipped, the
+    # second one would read uninitialised memory.
     for parameter in model.parameters():
         sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return sgd
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Let the next step use `learning_rate`."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
 
 def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:
-    """Take one step, unless `skip` (a bool on the device) holds: then nothing at all changes.
+    """Take one step unless `skip` (a bool on the device) is true; then weights and optimizer state
+    stay as they are.
 
-    The device decides, so the host never waits for it. The flag is the one that torch's GradScaler
-    hands to fused optimizers.
+    The device evaluates the flag, so the host does not wait. `found_inf` is how torch's GradScaler
+    passes such a flag to fused optimizers.
     """
     optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
     optimizer.step()

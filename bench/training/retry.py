@@ -1,4 +1,4 @@
-"""How a run goes on after the device's memory ran out in a training step."""
+"""Resuming a run after the device's memory ran out in a training step."""
 
 import logging
 from pathlib import Path
@@ -19,17 +19,19 @@ def prepare_retry(
     device: torch.device,
     reason: str,
 ) -> int | None:
-    """Let a run go on from its last checkpoint, if need be with twice the micro-batches.
+    """Prepare the last checkpoint of a run for a retry: unchanged on a shared GPU, else, or if that
+    failed too, with twice the micro-batches.
 
     Args:
-        directory: the run's own.
+        directory: of the run.
         config: of the run.
-        retried_at: what this function returned the last time, None before.
+        retried_at: the last result of this function, None before the first call.
         device: whose memory ran out.
-        reason: what its allocator said.
+        reason: the allocator's message.
 
     Returns:
-        The step from which all is tried again as it was: next time, from there, parts are smaller.
+        The step of the last retry without changes; the next failure from that step doubles the
+        micro-batches.
 
     Raises:
         torch.OutOfMemoryError: both have been tried.

@@ -1,4 +1,4 @@
-"""What changes in a run besides weights and optimizer, and the losses that it has yet to read."""
+"""The state of the training loop, and reading the losses that accumulate on the device."""
 
 import logging
 import math
@@ -14,31 +14,30 @@ from bench.data.batches import Dataset
 from bench.training.clocks import Clocks
 
 MAX_NONFINITE_STREAK = 10
-"""A run has diverged after so many skipped steps in a row."""
+"""A run has diverged after this many skipped steps in a row."""
 
 CURVES = ("train/loss", "train/grad_norm", "train/consistency")
-"""Metrics of the columns of the window after the first; the last is not always there."""
+"""Metrics of columns 1, 2, … of the window; the last only with a consistency loss."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class LoopState:
-    """All that changes in a run besides weights, their average and optimizer, which a checkpoint
-    holds too."""
+    """The state of a run besides weights, their average and the optimizer; part of a checkpoint."""
 
     step: int = 0
-    """Batches trained on, those left out as not finite included."""
+    """Batches done, those of skipped steps included."""
     epoch: int = 0
-    """Whole epochs done."""
+    """Complete epochs done."""
     batch: int = 0
-    """Batches done of the epoch after these."""
+    """Batches done of the current epoch."""
     window: list[Tensor] = field(default_factory=list)
-    """Of each step since the last report, unread, on the device: the largest running statistic, the
-    loss, the gradient's norm, and the consistency if it is trained for; [3] or [4]. A step with a
-    value that is not finite was skipped."""
+    """One tensor [3] or [4] for each step since the last report, on the device, not yet read: the
+    largest magnitude of the buffers, the loss, the gradient's norm and, with a consistency loss,
+    that loss. A step with a value that is not finite was skipped."""
     audio_seconds: float = 0.0
-    """In the batches trained on, those of skipped steps included."""
+    """Audio of the batches done, those of skipped steps included."""
     seconds: dict[str, float] = field(default_factory=dict)
     """See Clocks."""
     reported_audio_seconds: float = 0.0
@@ -47,30 +46,30 @@ class LoopState:
     num_nonfinite: int = 0
     """Steps skipped."""
     nonfinite_streak: int = 0
-    """The steps just before the last report, all not finite."""
+    """Steps skipped in a row up to the last report."""
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     final: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
     num_micro_batches: int = 1
-    """That a batch goes through the network in."""
+    """Parts in which a batch goes through the network."""
     outcome: Literal["finished", "cut", "diverged"] | None = None
 
 
 def read_window(
     state: LoopState, clocks: Clocks, dataset: Dataset, order_of: Callable[..., list[list[int]]]
 ) -> dict[str, float]:
-    """Fetch and empty the window; count what was not finite in it, average the rest.
+    """The metrics of the steps in the window, means over those that were not skipped; empties the
+    window. This is the one place where the host waits for the device.
 
-    ``order_of(epoch=…)`` gives an epoch's batches, to name one that was not finite.
-
-    Sets the outcome where so many steps in a row were not finite that the run has diverged.
+    Logs each skipped step with its batch, for which ``order_of(epoch=…)`` gives an epoch's batches.
+    After MAX_NONFINITE_STREAK skipped steps in a row it sets `state.outcome` to "diverged".
     """
     with clocks("device"):
         rows = torch.stack(state.window).tolist()
     state.window = []
     finite = []
-    # The window never reaches back beyond the epoch, at whose end it is read.
+    # All steps of the window are of one epoch, since it is read at the end of each.
     for place, row in enumerate(rows, start=state.batch - len(rows)):
         if all(map(math.isfinite, row)):
             finite.append(row)

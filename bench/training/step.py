@@ -1,8 +1,8 @@
-"""What a training step changes besides weights and optimizer, and how a step is taken back.
+"""The buffers of a network, saved before a training step and restored if the step is skipped.
 
-A step whose loss, gradient or statistics are not finite is skipped: optimizer, moving average and
-buffers keep what they held before it. The device decides, so the host never waits for it, and no
-branch of the host depends on it (a captured graph may hold all of this).
+A step whose loss, gradient or buffers are not finite is skipped: weights, optimizer, moving average
+and buffers stay as they were. The device evaluates the flag, so the host does not wait for it and
+takes no branch on it; a CUDA graph could capture a whole step.
 """
 
 import torch
@@ -22,13 +22,14 @@ class Buffers:
 
     @torch.no_grad()
     def save(self) -> None:
-        """Remember what they hold; called before the forward passes of a step."""
+        """Copy the buffers; called before the forward passes of a step."""
         if self._current:
             torch._foreach_copy_(self._saved, self._current)
 
     @torch.no_grad()
     def largest(self) -> Tensor:
-        """Their largest magnitude, float32 []: not finite if any element is not, 0 of none."""
+        """The largest magnitude of all floating-point buffers, float32 []: not finite if any
+        element is not; 0 without buffers."""
         if not self._floating:
             return self._nothing
         norms = torch._foreach_norm(self._floating, float("inf"))
@@ -36,6 +37,6 @@ class Buffers:
 
     @torch.no_grad()
     def restore_if(self, skip: Tensor) -> None:
-        """Go back to what was saved if `skip` (a bool on the device) holds."""
+        """Restore the copy if `skip` (a bool on the device) is true."""
         for saved, current in zip(self._saved, self._current, strict=True):
             torch.where(skip, saved, current, out=current)

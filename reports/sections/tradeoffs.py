@@ -32,7 +32,7 @@ class Point:
     wer: float
     low: float
     high: float
-    is_unbeaten: bool
+    is_pareto_optimal: bool
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Tradeoff:
     reference_wer: float
 
     @property
-    def unbeaten(self) -> tuple[str, ...]:
+    def pareto_optimal(self) -> tuple[str, ...]:
         """The variants that no other beats, by cost."""
         ordered = sorted(self.points, key=lambda point: (point.cost, point.variant))
-        return tuple(point.variant for point in ordered if point.is_unbeaten)
+        return tuple(point.variant for point in ordered if point.is_pareto_optimal)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
                 wer=row["wer_mean"],
                 low=row["wer_low"],
                 high=row["wer_high"],
-                is_unbeaten=bool(row["unbeaten"]),
+                is_pareto_optimal=bool(row["pareto_optimal"]),
             )
             for row in rows
         ),
@@ -107,7 +107,9 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
 
 
 def _chart(tradeoff: Tradeoff) -> Chart:
-    front = sorted((p for p in tradeoff.points if p.is_unbeaten), key=lambda point: point.cost)
+    front = sorted(
+        (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
+    )
     traces: list[Any] = [
         go.Scatter(
             x=[point.cost for point in front],
@@ -141,8 +143,8 @@ def _marker(point: Point, words: str) -> go.Scatter:
         mode="markers",
         marker={
             "color": colour(point.tone),
-            "symbol": "diamond" if point.is_unbeaten else "circle",
-            "size": 11 if point.is_unbeaten else 8,
+            "symbol": "diamond" if point.is_pareto_optimal else "circle",
+            "size": 11 if point.is_pareto_optimal else 8,
         },
         hovertemplate=f"{plain(point.variant)}<br>%{{y:.4~g}} % at %{{x:.4~g}} {words}"
         "<extra></extra>",

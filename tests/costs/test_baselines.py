@@ -160,7 +160,7 @@ def test_family_reads_each_utterance_once_an_epoch_with_the_features_of_the_stor
     for timed in epoch:
         cached = data.train.collate([indices[id] for id in timed.batch.ids])
         torch.testing.assert_close(timed.batch.feats_BTF, cached.feats_BTF, atol=2e-3, rtol=2e-3)
-        for name in ("feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
+        for name in ("feat_lens_B", "targets", "target_lens_B", "min_ctc_frames_B"):
             assert torch.equal(getattr(timed.batch, name), getattr(cached, name)), name
 
 

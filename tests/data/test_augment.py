@@ -48,7 +48,7 @@ def batch_of(lengths: list[int], needed: int = 1, num_bins: int = 16) -> Batch:
         feat_lens_B=torch.tensor(lengths),
         targets=torch.ones(len(lengths), needed, dtype=torch.int64),
         target_lens_B=torch.full((len(lengths),), needed),
-        needed_frames_B=torch.full((len(lengths),), needed),
+        min_ctc_frames_B=torch.full((len(lengths),), needed),
         ids=tuple(map(str, range(len(lengths)))),
     )
 

@@ -26,7 +26,7 @@ from bench.data.batches import (
     evaluation_order,
     feasible_subset,
     micro_batches,
-    min_frames,
+    min_ctc_frames,
     padding_share,
     thinned,
 )
@@ -153,13 +153,13 @@ def test_a_repeated_batch_has_each_utterance_in_a_row() -> None:
         feat_lens_B=torch.tensor([9, 5]),
         targets=torch.tensor([[3, 4], [5, 0]]),
         target_lens_B=torch.tensor([2, 1]),
-        needed_frames_B=torch.tensor([2, 1]),
+        min_ctc_frames_B=torch.tensor([2, 1]),
         ids=("a", "b"),
     )
     twice = batch.repeated(2)
     assert batch.repeated(1) is batch
     assert twice.ids == ("a", "a", "b", "b")
-    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B", "needed_frames_B"):
+    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B", "min_ctc_frames_B"):
         assert torch.equal(getattr(twice, name), getattr(batch, name)[[0, 0, 1, 1]])
 
 
@@ -280,27 +280,27 @@ def test_dataset_knows_its_length_and_seconds(tones: Dataset) -> None:
 
 @pytest.mark.parametrize("text, frames", [("a", 1), ("aa", 3), ("abba", 5), ("aaa b", 7), ("", 1)])
 def test_min_frames(text: str, frames: int) -> None:
-    assert min_frames(text) == frames
+    assert min_ctc_frames(text) == frames
 
 
 @pytest.mark.parametrize("text", ["cab", "add", "bee b", "aaaa"])
 def test_min_frames_is_where_ctc_loss_becomes_finite(text: str) -> None:
     labels = torch.tensor([encode(text)])
-    for frames in (min_frames(text) - 1, min_frames(text)):
+    for frames in (min_ctc_frames(text) - 1, min_ctc_frames(text)):
         loss = torch.nn.functional.ctc_loss(
             torch.zeros(frames, 1, 29).log_softmax(2),
             labels,
             torch.tensor([frames]),
             torch.tensor([labels.shape[1]]),
         )
-        assert bool(loss.isfinite()) is (frames == min_frames(text))
+        assert bool(loss.isfinite()) is (frames == min_ctc_frames(text))
 
 
 def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) -> None:
     texts = {"train-0": "a" * 50, "train-3": "ab" * 60}
     utterances = [replace(u, text=texts.get(u.id, u.text)) for u in tones.utterances]
     dataset = Dataset(utterances, tones.store)
-    exact = {u.id: min_frames(u.text) for u in utterances}
+    exact = {u.id: min_ctc_frames(u.text) for u in utterances}
     available = torch.tensor([exact[u.id] - (u.id in texts) for u in utterances])
     calls = SimpleNamespace(lengths=None)
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.data.utterance import Corpus, LeftOut
+from bench.data.utterance import Corpus, ExcludedUtterance
 from bench.results import comparability as refusal
 from bench.results.comparability import (
     check_comparable,
@@ -16,7 +16,7 @@ from bench.results.comparability import (
     left_out_of_corpora,
     unknown_facts,
 )
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.results.scored import ScoredSystem
 
 FACTS = {
@@ -26,8 +26,8 @@ FACTS = {
 
 
 def system(name: str, corpus: CorpusConfig | None = None, **facts: str) -> ScoredSystem:
-    outcome = Outcome(name=name, runs=(pd.DataFrame(),))
-    return ScoredSystem(outcome=outcome, facts=FACTS | facts, corpus=corpus)
+    outcome = SystemRuns(name=name, runs=(pd.DataFrame(),))
+    return ScoredSystem(scored=outcome, facts=FACTS | facts, corpus=corpus)
 
 
 def foreign(name: str) -> ScoredSystem:
@@ -59,7 +59,7 @@ def test_texts_of_others_are_normalised_under_a_rule_too() -> None:
 
 
 def test_what_was_left_out_of_a_corpus_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = [LeftOut(id=id, split="test", reason="empty transcript") for id in "ab"]
+    gone = [ExcludedUtterance(id=id, split="test", reason="empty transcript") for id in "ab"]
     found = Corpus(name="an4", utterances=(), left_out=tuple(gone), digest="d1")
     monkeypatch.setattr(refusal, "load_corpus", lambda config: found)
     config = CorpusConfig(name="an4")

@@ -12,13 +12,13 @@ from bench.results.groups import (
     by_group,
     known_attributes,
 )
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 
 SPEAKERS, PER_SPEAKER = 16, 10
 GENDER = {f"u{s:02}-{u}": {"gender": "f" if s < 7 else "m", "age": str(5 + s)} for s in range(SPEAKERS) for u in range(PER_SPEAKER)}  # fmt: skip
 
 
-def made(name: str, female: float, male: float, seed: int) -> Outcome:
+def made(name: str, female: float, male: float, seed: int) -> SystemRuns:
     rng, runs = np.random.default_rng(seed), []
     for _ in range(3):
         rows = []
@@ -31,15 +31,15 @@ def made(name: str, female: float, male: float, seed: int) -> Outcome:
                      "substitutions": wrong, "deletions": 0, "insertions": 0, "ref": "a", "hyp": "a"}
                 )  # fmt: skip
         runs.append(pd.DataFrame(rows))
-    return Outcome(name=name, runs=tuple(runs))
+    return SystemRuns(name=name, runs=tuple(runs))
 
 
 @pytest.fixture
-def outcomes() -> list[Outcome]:
+def outcomes() -> list[SystemRuns]:
     return [made("fair", 0.2, 0.2, 0), made("unfair", 0.4, 0.2, 1)]
 
 
-def test_a_gain_that_is_another_for_one_gender_is_found(outcomes: list[Outcome]) -> None:
+def test_a_gain_that_is_another_for_one_gender_is_found(outcomes: list[SystemRuns]) -> None:
     groups, gains = by_group(outcomes, GENDER, "gender")
     assert tuple(groups.columns) == GROUP_COLUMNS
     assert tuple(gains.columns) == GAIN_COLUMNS
@@ -56,7 +56,7 @@ def test_a_gain_that_is_another_for_one_gender_is_found(outcomes: list[Outcome])
 
 
 def test_numbers_of_many_values_are_binned_and_length_is_always_known(
-    outcomes: list[Outcome],
+    outcomes: list[SystemRuns],
 ) -> None:
     groups, gains = by_group(outcomes, GENDER, "age")
     assert list(dict.fromkeys(groups["group"])) == ["5 to 10", "11 to 15", "16 to 20"]
@@ -68,13 +68,13 @@ def test_numbers_of_many_values_are_binned_and_length_is_always_known(
     assert list(dict.fromkeys(by_group(outcomes, few, "age")[0]["group"])) == ["0", "1", "2"]
 
 
-def test_what_nobody_knows_is_a_group_of_its_own_and_comes_last(outcomes: list[Outcome]) -> None:
+def test_what_nobody_knows_is_a_group_of_its_own_and_comes_last(outcomes: list[SystemRuns]) -> None:
     some = {id: own for id, own in GENDER.items() if own["gender"] == "m"}
     groups, _ = by_group(outcomes, some, "gender")
     assert list(dict.fromkeys(groups["group"])) == ["m", "unknown"]
 
 
-def test_a_group_of_one_speaker_has_a_rate_without_an_interval(outcomes: list[Outcome]) -> None:
+def test_a_group_of_one_speaker_has_a_rate_without_an_interval(outcomes: list[SystemRuns]) -> None:
     one = {id: {"accent": "x" if id.startswith("u00") else "y"} for id in GENDER}
     groups, gains = by_group(outcomes, one, "accent")
     alone = groups[groups["group"] == "x"]
@@ -98,13 +98,13 @@ def test_a_group_of_one_speaker_has_a_rate_without_an_interval(outcomes: list[Ou
     ],
 )
 def test_what_is_no_group_is_refused(
-    outcomes: list[Outcome], attributes: dict[str, dict[str, str]], name: str, said: str
+    outcomes: list[SystemRuns], attributes: dict[str, dict[str, str]], name: str, said: str
 ) -> None:
     with pytest.raises(UserError, match=said.replace(".", r"\.").replace("?", r"\?")):
         by_group(outcomes, attributes, name)
 
 
-def test_every_attribute_that_parts_the_utterances(outcomes: list[Outcome]) -> None:
+def test_every_attribute_that_parts_the_utterances(outcomes: list[SystemRuns]) -> None:
     more = {id: {**own, "set": "x"} for id, own in GENDER.items()}
     assert known_attributes(more) == ("length", "gender", "age", "set")
     groups, gains = by_every_group(outcomes, more)

@@ -7,7 +7,7 @@ import pytest
 
 from bench.data.corpora import CorpusConfig
 from bench.results import index
-from bench.results.comparison import Comparison, compare
+from bench.results.comparison import StudyComparison, compare
 from bench.results.index import write_index
 from bench.runs import RunIdentity, RunRecord, Tables
 from bench.study.definition import FILE, StudyDefinition, begin_or_return, define
@@ -56,7 +56,7 @@ def test_a_row_is_read_again_only_when_records_or_code_change(
 ) -> None:
     read: list[str] = []
 
-    def counted(definition: StudyDefinition, tables: Tables) -> Comparison:
+    def counted(definition: StudyDefinition, tables: Tables) -> StudyComparison:
         read.append(definition.name)
         return compare(definition, tables)
 
@@ -74,9 +74,9 @@ def test_a_row_is_read_again_only_when_records_or_code_change(
     monkeypatch.setattr(index, "_code_digest", lambda: "other code")
     write_index()
     assert len(read) == 4
-    (out / "cells" / index.KEPT).write_text("{")
+    (out / "cells" / index.CACHED_ROW).write_text("{")
     assert "1 of 4 trials ended" in write_index().read_text("utf-8")
-    (out / "cells" / index.KEPT).write_text('{"key": "x", "row": {}}')
+    (out / "cells" / index.CACHED_ROW).write_text('{"key": "x", "row": {}}')
     write_index()
     assert len(read) == 6
 

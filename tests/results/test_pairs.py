@@ -8,7 +8,7 @@ from bench.core.errors import UserError
 from bench.results.pairs import (
     PAIR_COLUMNS,
     SYSTEM_COLUMNS,
-    Outcome,
+    SystemRuns,
     assumptions,
     compare_pairs,
     nothing_recognised,
@@ -19,7 +19,7 @@ from bench.results.pairs import (
 WORDS = 8
 
 
-def made(name: str, rates: list[float], seed: int = 0, num_speakers: int = 12) -> Outcome:
+def made(name: str, rates: list[float], seed: int = 0, num_speakers: int = 12) -> SystemRuns:
     """Runs with substitutions at the given rate per seed; ids and speakers always the same."""
     rng = np.random.default_rng(seed)
     runs = []
@@ -34,10 +34,10 @@ def made(name: str, rates: list[float], seed: int = 0, num_speakers: int = 12) -
             for u, row in enumerate(wrong)
         ]  # fmt: skip
         runs.append(pd.DataFrame(rows))
-    return Outcome(name=name, runs=tuple(runs))
+    return SystemRuns(name=name, runs=tuple(runs))
 
 
-def test_golden_systems(golden: list[Outcome]) -> None:
+def test_golden_systems(golden: list[SystemRuns]) -> None:
     found = summarise(golden, np.random.default_rng(0))
     assert tuple(found.columns) == SYSTEM_COLUMNS
     assert found["name"].tolist() == ["a", "b", "c"]
@@ -65,7 +65,7 @@ def test_parts_of_the_standard_error_add_up_to_the_interval() -> None:
     assert one["se_from_seeds"] > 2 * many["se_from_seeds"]
 
 
-def test_golden_pairs(golden: list[Outcome]) -> None:
+def test_golden_pairs(golden: list[SystemRuns]) -> None:
     found = compare_pairs(golden, np.random.default_rng(0))
     assert tuple(found.columns) == PAIR_COLUMNS
     assert (found["a"] + found["b"]).tolist() == ["ab", "ac", "bc"]
@@ -114,7 +114,7 @@ def test_two_copies_are_undecided_or_within_the_margin_equivalent() -> None:
 
 def test_a_system_against_itself_has_no_variance_to_judge_by() -> None:
     one = made("one", [0.2])
-    twin = Outcome(name="twin", runs=one.runs)
+    twin = SystemRuns(name="twin", runs=one.runs)
     found = compare_pairs([one, twin], np.random.default_rng(0)).iloc[0]
     assert (found["verdict"], found["delta_wer"]) == ("undecided", 0)
     assert np.isnan(found[["p", "p_adjusted", "low", "high"]].to_numpy(float)).all()
@@ -152,14 +152,14 @@ def test_a_single_run_among_systems_with_seeds_borrows_their_variance() -> None:
     three, one = made("three", [0.2, 0.26, 0.23]), made("one", [0.33], 1)
     found = compare_pairs([three, one], np.random.default_rng(0)).iloc[0]
     alone = compare_pairs(
-        [Outcome(name="three", runs=three.runs[:1]), one], np.random.default_rng(0)
+        [SystemRuns(name="three", runs=three.runs[:1]), one], np.random.default_rng(0)
     ).iloc[0]
     assert found["p"] > 2 * alone["p"]
     assert found["verdict"] == "undecided"
     assert alone["verdict"] == "checkpoints differ"
     said = " ".join(assumptions([three, one]))
     assert "one: a single run, so the variance between its seeds is unknown" in said
-    said = " ".join(assumptions([Outcome(name="three", runs=three.runs[:1]), one]))
+    said = " ".join(assumptions([SystemRuns(name="three", runs=three.runs[:1]), one]))
     assert "these checkpoints; whether the recipes differ is unknown" in said
 
 
@@ -196,7 +196,7 @@ def test_a_single_speaker_is_resampled_by_utterance_and_it_is_said() -> None:
 
 def test_a_run_that_recognised_nothing_has_a_wer_of_one() -> None:
     run = nothing_recognised(made("x", [0.1]).runs[0])
-    found = summarise([Outcome(name="x", runs=(run, run))], np.random.default_rng(0)).iloc[0]
+    found = summarise([SystemRuns(name="x", runs=(run, run))], np.random.default_rng(0)).iloc[0]
     assert found["wer"] == 1
     assert set(run["hyp"]) == {""}
 
@@ -210,14 +210,14 @@ def test_none_and_one_make_no_pair() -> None:
 
 def test_one_utterance_is_too_few() -> None:
     outcome = made("x", [0.1])
-    short = Outcome(name="x", runs=(outcome.runs[0].head(1),))
+    short = SystemRuns(name="x", runs=(outcome.runs[0].head(1),))
     with pytest.raises(UserError, match="two utterances or more that all systems read, got 1"):
         summarise([short], np.random.default_rng(0))
 
 
 def test_other_utterances_are_a_bug_of_the_caller() -> None:
     one, two = made("x", [0.1]), made("y", [0.1], 1)
-    shuffled = Outcome(name="y", runs=(two.runs[0].iloc[::-1],))
+    shuffled = SystemRuns(name="y", runs=(two.runs[0].iloc[::-1],))
     with pytest.raises(AssertionError, match="y: other utterances"):
         compare_pairs([one, shuffled], np.random.default_rng(0))
 
@@ -238,7 +238,7 @@ def test_a_table_of_the_size_of_librispeech() -> None:
     assert ends["delta_wer"] == pytest.approx(0.095, abs=0.005)
 
 
-def anything(rng: np.random.Generator) -> list[Outcome]:
+def anything(rng: np.random.Generator) -> list[SystemRuns]:
     """Two to eleven systems on a few utterances: perfect, hopeless, inserting, with empty references."""
     num_utterances = int(rng.integers(2, 14))
     words = rng.integers(rng.integers(2), 6, num_utterances)
@@ -262,7 +262,7 @@ def anything(rng: np.random.Generator) -> list[Outcome]:
                     }
                 )
             )  # fmt: skip
-        outcomes.append(Outcome(name=f"n{number}", runs=tuple(runs)))
+        outcomes.append(SystemRuns(name=f"n{number}", runs=tuple(runs)))
     return outcomes
 
 

@@ -8,22 +8,26 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.results.comparability import leaks
-from bench.results.pairs import Outcome, compare_pairs, summarise
-from bench.results.saved_comparison import is_kept, keep, read_kept
+from bench.results.pairs import SystemRuns, compare_pairs, summarise
+from bench.results.saved_comparison import (
+    is_saved_comparison,
+    read_saved_comparison,
+    save_comparison,
+)
 from bench.results.scored import ScoredSystem
 
 
 @pytest.fixture
-def systems(golden: list[Outcome]) -> list[ScoredSystem]:
-    twice = Outcome(name=golden[1].name, runs=golden[1].runs + golden[2].runs)
+def systems(golden: list[SystemRuns]) -> list[ScoredSystem]:
+    twice = SystemRuns(name=golden[1].name, runs=golden[1].runs + golden[2].runs)
     return [
-        ScoredSystem(outcome=golden[0], facts={"data": "d1"}, notes=("short",)),
-        ScoredSystem(outcome=twice, facts={"data": "d1"}),
+        ScoredSystem(scored=golden[0], facts={"data": "d1"}, notes=("short",)),
+        ScoredSystem(scored=twice, facts={"data": "d1"}),
     ]
 
 
 def numbers(systems: list[ScoredSystem]) -> list[pd.DataFrame]:
-    outcomes = [system.outcome for system in systems]
+    outcomes = [system.scored for system in systems]
     rng = np.random.default_rng(0)
     return [summarise(outcomes, rng), compare_pairs(outcomes, rng)]
 
@@ -32,9 +36,9 @@ def test_every_number_survives_and_no_word_does(
     systems: list[ScoredSystem], tmp_path: Path
 ) -> None:
     path = tmp_path / "kept.jsonl"
-    keep(systems, path, leakage=("LEAKAGE of something",), common=False)
-    assert is_kept(path)
-    again = read_kept(path)
+    save_comparison(systems, path, leakage=("LEAKAGE of something",), common=False)
+    assert is_saved_comparison(path)
+    again = read_saved_comparison(path)
     for before, after in zip(numbers(systems), numbers(again), strict=True):
         pd.testing.assert_frame_equal(before, after)
     assert [(s.name, s.facts, s.notes) for s in again] == [
@@ -49,16 +53,16 @@ def test_every_number_survives_and_no_word_does(
 
 def test_claims_and_margin_are_kept(systems: list[ScoredSystem], tmp_path: Path) -> None:
     claimed = [replace(s, claims=(("b", "a"), ("a", "z")), margin=0.01) for s in systems]
-    keep(claimed, tmp_path / "kept.jsonl", leakage=(), common=False)
-    for again in read_kept(tmp_path / "kept.jsonl"):
+    save_comparison(claimed, tmp_path / "kept.jsonl", leakage=(), common=False)
+    for again in read_saved_comparison(tmp_path / "kept.jsonl"):
         assert (again.claims, again.margin) == ((("b", "a"),), 0.01)
 
 
 def test_a_damaged_file_is_named(systems: list[ScoredSystem], tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
-    keep(systems, path, leakage=(), common=False)
+    save_comparison(systems, path, leakage=(), common=False)
     path.write_text(path.read_text()[:-30])
     with pytest.raises(UserError, match=r"kept\.jsonl is a damaged comparison .*--save"):
-        read_kept(path)
+        read_saved_comparison(path)
     path.write_text("{}\n")
-    assert not is_kept(path)
+    assert not is_saved_comparison(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.results.pairs import Outcome, compare_pairs, summarise
+from bench.results.pairs import SystemRuns, compare_pairs, summarise
 
 NUM_VARIANTS, NUM_SEEDS, NUM_UTTERANCES, NUM_SPEAKERS = 20, 5, 2620, 40
 
@@ -37,7 +37,9 @@ def test_all_pairs_of_a_large_study() -> None:
     """Prints the seconds."""
     rng = np.random.default_rng(0)
     outcomes = [
-        Outcome(name=f"v{v:02}", runs=tuple(run(0.05 + 0.005 * v, rng) for _ in range(NUM_SEEDS)))
+        SystemRuns(
+            name=f"v{v:02}", runs=tuple(run(0.05 + 0.005 * v, rng) for _ in range(NUM_SEEDS))
+        )
         for v in range(NUM_VARIANTS)
     ]
     began = time.perf_counter()

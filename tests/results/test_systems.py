@@ -67,14 +67,14 @@ def test_a_study_is_its_systems_with_a_run_per_seed(study: Callable[..., Path]) 
     folder = study("first")
     for name in ("first", str(folder)):
         (system,) = read_systems([name])
-        assert (system.name, len(system.outcome.runs)) == ("ds-gru", 2)
+        assert (system.name, len(system.scored.runs)) == ("ds-gru", 2)
         assert system.facts["data"] == "d1"
         assert system.facts["budget.num_trials"] == "2"
     run = folder / "runs" / "ds-gru" / "confirm-1"
     for name in (str(run), "first1", str(run / "utterances-test.jsonl")):
         (system,) = read_systems([name])
-        assert (system.name, len(system.outcome.runs)) == ("ds-gru/confirm-1", 1)
-        assert list(system.outcome.runs[0]["substitutions"]) == [0, 0, 1]
+        assert (system.name, len(system.scored.runs)) == ("ds-gru/confirm-1", 1)
+        assert list(system.scored.runs[0]["substitutions"]) == [0, 0, 1]
 
 
 def test_systems_of_two_studies_are_told_apart(study: Callable[..., Path]) -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_left_nothing_to_score_counts(study: Callable[..., Path], sta
     summary = {"state": state, "metrics": {}, "error": None, "ended_at": "t"}
     write_json(run / "summary.json", summary)
     (system,) = read_systems(["first"])
-    first, lost = system.outcome.runs
+    first, lost = system.scored.runs
     assert set(lost["hyp"]) == {""}
     assert (lost["deletions"] == first["num_ref_words"]).all()
     assert f"({state}) count with a WER of 100 %" in " ".join(system.notes)
@@ -143,8 +143,8 @@ def test_a_run_that_left_nothing_to_score_counts(study: Callable[..., Path], sta
 def test_claims_go_by_the_names_that_systems_have_here(study: Callable[..., Path]) -> None:
     study("one")
     (system,) = read_systems(["one"])
-    other = replace(system, outcome=replace(system.outcome, name="two/ds-gru"), study="two")
-    lstm = replace(system, outcome=replace(system.outcome, name="ds-lstm"), study="two")
+    other = replace(system, scored=replace(system.scored, name="two/ds-gru"), study="two")
+    lstm = replace(system, scored=replace(system.scored, name="ds-lstm"), study="two")
     claimed = [
         replace(s, claims=(("ds-gru", "ds-lstm"), ("ds-rnn", "ds-gru"))) for s in (other, lstm)
     ]
@@ -154,7 +154,7 @@ def test_claims_go_by_the_names_that_systems_have_here(study: Callable[..., Path
 def test_json_lines_of_others_are_normalised_and_scored(tmp_path: Path) -> None:
     hyps = {"s1-1": "One, two THREE!", "s1-2": "four", "s2-1": ""}
     (system,) = read_systems([str(nemo(tmp_path / "x.jsonl", hyps, speaker="ann"))])
-    run = system.outcome.runs[0]
+    run = system.scored.runs[0]
     assert list(run["deletions"]) == [0, 1, 1]
     assert set(run["speaker"]) == {"ann"}
     assert system.notes == (NORMALISED,)
@@ -164,7 +164,7 @@ def test_json_lines_of_others_are_normalised_and_scored(tmp_path: Path) -> None:
 def test_symbols_outside_our_alphabet_count_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"key": 7, "text": "Größe 42 ½", "pred_text": "größe 43 ½"}\n')
-    (run,) = read_systems([str(path)])[0].outcome.runs
+    (run,) = read_systems([str(path)])[0].scored.runs
     assert (run["id"][0], run["hits"][0], run["substitutions"][0]) == ("7", 2, 1)
 
 
@@ -190,7 +190,7 @@ def test_arrays_tables_and_gzip_are_read(tmp_path: Path) -> None:
 def test_a_recording_names_its_utterance_as_in_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('\ufeff{"audio_filepath": "./clips/s1.wav", "text": "a", "pred_text": "a"}\r\n')
-    assert list(read_systems([str(path)])[0].outcome.runs[0]["id"]) == ["clips/s1"]
+    assert list(read_systems([str(path)])[0].scored.runs[0]["id"]) == ["clips/s1"]
 
 
 def test_speakers_come_from_whichever_system_names_them(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_speakers_come_from_whichever_system_names_them(tmp_path: Path) -> None:
 
 def test_trn_files_have_their_speaker_in_the_id() -> None:
     (system,) = read_systems([str(GOLDEN / "a.trn")], GOLDEN / "ref.trn")
-    run = system.outcome.runs[0]
+    run = system.scored.runs[0]
     assert (len(run), run["speaker"].nunique(), run["num_ref_words"].sum()) == (80, 8, 1150)
     assert run[["substitutions", "deletions", "insertions"]].to_numpy().sum() == 131
 
@@ -281,10 +281,10 @@ def test_bad_json_lines(content: bytes, message: str, tmp_path: Path) -> None:
         ("six (s2-1) x\n", "a line reads"),
         (
             ";; a\n{ six / sex (s2-1)\n",
-            r":2: alternatives read `\{ one / another \}`, but a brace op",
+            r":2: alternatives read `\{ one / another \}`, but an opening brace",
         ),
-        ("six } (s2-1)\n", ":1: alternatives read .* but a brace closes that was not opened"),
-        ("{ six / } (s2-1)\n", ":1: alternatives read .* an alternative has a word, or @"),
+        ("six } (s2-1)\n", ":1: alternatives read .* but a closing brace has no opening one"),
+        ("{ six / } (s2-1)\n", ":1: alternatives read .* each alternative needs a word, or @"),
         ("six (s2-1)\nsix (S2-1)\n", ":2: 'S2-1' is there already .*hyp.trn:1: 's2-1'"),
         ("six (s2-2)\n", "'s2-1' is only in .*ref.trn:1 .1 missing, 1 too many"),
         ("six (s2-1)\nsix (s2-2)\n", "'s2-2' is only in .*hyp.trn"),
@@ -353,7 +353,7 @@ def test_lines_as_windows_and_old_tools_write_them(tmp_path: Path) -> None:
     text = "\ufeff;; a comment\r\nSix {Sex / @} (S2-1 )\r\n\r\none (s1  x)\r\n"
     ref, hyp = trn(tmp_path, ref=text, hyp="six (s2-1)\none (S1 X)\n")
     (system,) = read_systems([hyp], Path(ref))
-    assert list(system.outcome.runs[0]["id"]) == ["S2-1", "s1 x"], "as the reference has them"
+    assert list(system.scored.runs[0]["id"]) == ["S2-1", "s1 x"], "as the reference has them"
     assert counts(system) == (0, 2)
 
 
@@ -376,7 +376,7 @@ def test_a_hypothesis_that_is_null_is_empty_and_told(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(GOOD.replace('"y"', "null") + GOOD.replace('"a"', '"b"'))
     (system,) = read_systems([str(path)])
-    assert list(system.outcome.runs[0]["hyp"]) == ["", "y"]
+    assert list(system.scored.runs[0]["hyp"]) == ["", "y"]
     assert system.warnings == (
         f"{path}: 1 of 2 hypotheses are null and count as empty, in {path}:1",
     )
@@ -426,7 +426,7 @@ def test_utterances_are_matched_by_name(tmp_path: Path) -> None:
         read_systems([str(here)], by_name=True)
     ref, hyp = trn(tmp_path, ref="six (a/s-1)\n", hyp="six (b/S-1)\n")
     (system,) = read_systems([hyp], Path(ref), by_name=True)
-    assert list(system.outcome.runs[0]["id"]) == ["s-1"]
+    assert list(system.scored.runs[0]["id"]) == ["s-1"]
 
 
 def test_common_leaves_out_what_a_trn_file_lacks_and_says_how_many(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_speakers_of_trn_ids_without_a_dash(tmp_path: Path) -> None:
     path = tmp_path / "x.trn"
     path.write_text("six (s2_1)\nsix (s3_a-1)\nsix (s4)\n")
     (system,) = read_systems([str(path)], path)
-    assert list(system.outcome.runs[0]["speaker"]) == ["s2", "s3_a", "s4"]
+    assert list(system.scored.runs[0]["speaker"]) == ["s2", "s3_a", "s4"]
 
 
 def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path) -> None:

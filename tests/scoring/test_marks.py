@@ -64,12 +64,12 @@ def test_words_that_normalisation_parts_stay_together() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("we { two", "opens that is not closed"),
-        ("we { two / { a / b } c", "opens that is not closed"),
-        ("we two }", "closes that was not opened"),
-        ("we { two } } x", "closes that was not opened"),
-        ("we { two / }", "an alternative has a word, or @ for none"),
-        ("we { }", "an alternative has a word, or @ for none"),
+        ("we { two", "an opening brace has no closing one"),
+        ("we { two / { a / b } c", "an opening brace has no closing one"),
+        ("we two }", "a closing brace has no opening one"),
+        ("we { two } } x", "a closing brace has no opening one"),
+        ("we { two / }", "each alternative needs a word, or @ for none"),
+        ("we { }", "each alternative needs a word, or @ for none"),
     ],
 )
 def test_marks_that_cannot_be_read_are_refused(text: str, reason: str) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.stats import clusters
 from bench.stats.clusters import (
     cluster_sums,
@@ -16,7 +16,7 @@ CLUSTERS = ("id", "speaker")
 LINEARISED = {"id": (0.01017, 0.01062, 0.01523), "speaker": (0.01729, 0.01793, 0.02969)}
 
 
-def sums(golden: list[Outcome], by: str) -> tuple[np.ndarray, np.ndarray]:
+def sums(golden: list[SystemRuns], by: str) -> tuple[np.ndarray, np.ndarray]:
     frames = [o.runs[0] for o in golden]
     errors = np.stack([f["substitutions"] + f["deletions"] + f["insertions"] for f in frames])
     words = frames[0]["num_ref_words"].to_numpy(dtype=float)
@@ -24,14 +24,14 @@ def sums(golden: list[Outcome], by: str) -> tuple[np.ndarray, np.ndarray]:
     return cluster_sums(errors.astype(float), of), cluster_sums(words[None], of)[0]
 
 
-def test_golden_rates(golden: list[Outcome]) -> None:
+def test_golden_rates(golden: list[SystemRuns]) -> None:
     errors, words = sums(golden, "id")
     assert errors.sum(axis=1).tolist() == [131, 180, 256]
     assert words.sum() == 1150
 
 
 @pytest.mark.parametrize("by", CLUSTERS)
-def test_golden_standard_errors(golden: list[Outcome], by: str) -> None:
+def test_golden_standard_errors(golden: list[SystemRuns], by: str) -> None:
     errors, words = sums(golden, by)
     shrunk = (words.size - 1) / words.size
     found = np.sqrt(shrunk * np.diagonal(linearised_covariance(errors, words)))

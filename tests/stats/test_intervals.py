@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.stats.clusters import cluster_sums
 from bench.stats.intervals import (
     log_interval,
@@ -25,7 +25,7 @@ INTERVALS = {
 
 
 @pytest.mark.parametrize("by", INTERVALS)
-def test_golden_intervals(golden: list[Outcome], by: str) -> None:
+def test_golden_intervals(golden: list[SystemRuns], by: str) -> None:
     frames = [o.runs[0] for o in golden]
     kinds = ["substitutions", "deletions", "insertions"]
     of = frames[0][by].to_numpy(dtype=str)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.results.slots import error_slots
 from bench.stats.mapsswe import Mapsswe, mapsswe
 
@@ -31,7 +31,7 @@ def test_every_printed_digit_of_sc_stats(
     assert found.p == pytest.approx(P[pair], rel=0.01)
 
 
-def test_with_jiwers_alignments_a_segment_or_two_may_move(golden: list[Outcome]) -> None:
+def test_with_jiwers_alignments_a_segment_or_two_may_move(golden: list[SystemRuns]) -> None:
     frames = {o.name: o.runs[0] for o in golden}
     words = frames["a"]["num_ref_words"].to_numpy()
     slots = {name: error_slots(list(f["ref"]), list(f["hyp"])) for name, f in frames.items()}

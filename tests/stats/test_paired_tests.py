@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.results.pairs import Outcome
+from bench.results.pairs import SystemRuns
 from bench.stats.paired_tests import mcnemar, rank, wilcoxon
 
 # Demsar (2006), table 6: AUC of C4.5, +m, +cf, +m+cf on 14 data sets, as ranks.
@@ -22,7 +22,7 @@ DEMSAR = np.array(
 )  # fmt: skip
 
 
-def test_golden_mcnemar(golden: list[Outcome]) -> None:
+def test_golden_mcnemar(golden: list[SystemRuns]) -> None:
     right = {o.name: o.runs[0]["ref"].to_numpy() == o.runs[0]["hyp"].to_numpy() for o in golden}
     found = {pair: mcnemar(right[pair[0]], right[pair[1]]) for pair in combinations("abc", 2)}
     assert [(f.b, f.c) for f in found.values()] == [(16, 10), (15, 2), (12, 5)]
@@ -38,7 +38,7 @@ def test_mcnemar_is_exact_above_twenty_discordant_pairs_too() -> None:
     assert mcnemar(right_a, right_a).p == 1
 
 
-def test_golden_wilcoxon(golden: list[Outcome]) -> None:
+def test_golden_wilcoxon(golden: list[SystemRuns]) -> None:
     rates = []
     for outcome in golden:
         sums = outcome.runs[0].groupby("speaker").sum(numeric_only=True)

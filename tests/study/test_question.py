@@ -118,7 +118,7 @@ def test_settings_may_be_dotted_with_or_without_quotes(tmp_path: Path) -> None:
         ('base = "narrow"', 'base = "narow"', "unknown system of wider.toml 'narow'; did you mean narrow"),
         ('["wide", "narrow"]', '["wide", "thin"]', "unknown system of wider.toml 'thin'"),
         ('["wide", "narrow"]', '["wide"]', r"better holds pairs of systems, got \['wide'\]"),
-        ("[systems.wide]", '[systems."../x"]', "a system is called by letters"),
+        ("[systems.wide]", '[systems."../x"]', "the name of a system begins with a letter or digit"),
         ('"ds-gru"\nmodel.width = 32', '"ds-gruu"', "unknown variant 'ds-gruu'; did you mean ds-gru"),
         ('variant = "ds-gru"\nmodel.width', "model.width", "a system is a variant and its settings"),
         ("model.width = 32", "training.num_epochs = 99", "'training.num_epochs' belongs to the budget"),

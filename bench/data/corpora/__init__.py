@@ -31,16 +31,16 @@ def load_corpus(
     splits: Collection[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Corpus:
-    """The validated corpus that `config` names, made or unpacked first where that is needed.
+    """The validated corpus that `config` names, synthesised or unpacked first if necessary.
 
     Args:
-        config: which corpus, and how to treat its oddities.
+        config: which corpus, and how to treat utterances that cannot be used.
         splits: those to load and check; None: all.
         progress: called with (done, total) utterances while they are synthesised and while they
             are checked.
 
     Raises:
-        UserError: unknown corpus, or anything in it that the user must mend.
+        UserError: unknown corpus, or faults in it that the user must correct.
     """
     spec = look_up(CORPORA, config.name, "corpus")
     listing = spec.read(config, progress)

@@ -27,10 +27,11 @@ PLACES_VARIABLE = "BENCH_CORPORA"
 
 _DEFAULT_PLACES = os.pathsep.join(("data", "../shared/corpora"))
 _AUDIO_SUFFIXES = (".raw", ".sph", ".wav", ".flac")
-"""From the least to the most wanted, where a recording is there in several forms."""
+"""In increasing order of preference, for a recording that exists in several formats."""
 _LINE = re.compile(r"(?P<words>.*)\((?P<id>[^\s()]+)\)")
 _TEST_SHARE, _VALID_SHARE = 7, 10
-"""One in so many training speakers is held out where the corpus names none: 10 and 7 of 74."""
+"""One of this many training speakers is held out if the corpus names no test or validation
+speakers: 10 and 7 of 74."""
 _NO_TEST = (
     "the official test part of AN4 is absent: test is {count} held-out training speakers, "
     "so error rates do not compare with published ones"
@@ -69,7 +70,7 @@ def _read(
 
 
 def _recordings(root: Path) -> dict[str, Path]:
-    """Files by name, of several forms of one recording the most wanted."""
+    """The file of each recording by name, in the preferred format."""
     return {
         path.stem: path
         for suffix in _AUDIO_SUFFIXES
@@ -123,12 +124,12 @@ def _valid_speakers(root: Path, train: Sequence[Row]) -> list[str]:
 
 
 def _in_hash_order(rows: Sequence[Row]) -> list[str]:
-    """Speakers in an order that is arbitrary, but the same everywhere."""
+    """Speakers in the order of a hash of their names, the same on every machine."""
     return sorted({row.speaker for row in rows}, key=lambda s: hashlib.sha256(s.encode()).digest())
 
 
 def _root(path: str | None) -> Path:
-    """The folder that holds ``etc/``, unpacked first if what lies there is archives."""
+    """The folder that holds ``etc/``; archives are unpacked first."""
     places = [path] if path else os.environ.get(PLACES_VARIABLE, _DEFAULT_PLACES).split(os.pathsep)
     for place in map(Path, places):
         for folder in (place, place / "an4"):

@@ -1,4 +1,4 @@
-"""The folders and archives that corpora are kept in."""
+"""Folders and archives of corpora."""
 
 import hashlib
 import lzma
@@ -13,7 +13,7 @@ from bench.core.files import atomic_folder, exclusive_lock
 from bench.core.paths import cache_folder, writing_cache
 
 MAX_UNPACKED_BYTES = 2**32
-"""An archive unpacks to so much at most; a few kB of a stranger's could unpack to a full disk."""
+"""Limit on the unpacked size of an archive: a few malicious kB could otherwise fill the disk."""
 
 _NUM_SHOWN = 12
 
@@ -33,21 +33,22 @@ def entries(folder: Path) -> list[Path]:
 
 
 def only_folder(folder: Path) -> tuple[Path, ...]:
-    """The folder in `folder`, if there is exactly one, as in what an archive unpacks to."""
+    """The folder in `folder` if there is exactly one, as is usual in an unpacked archive; else
+    ()."""
     folders = [entry for entry in entries(folder) if entry.is_dir()]
     return tuple(folders) if len(folders) == 1 else ()
 
 
 def holds(folder: Path) -> str:
-    """What is in `folder`, for the error of a reader that does not find there what it looks for."""
+    """The content of `folder`, for the error message of a reader that finds no corpus in it."""
     names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
     more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
     return f"{folder} holds {', '.join(names[:_NUM_SHOWN]) or 'nothing'}{more}"
 
 
 def unpacked(archives: Sequence[Path]) -> Path:
-    """The folder that the tar `archives`, compressed or not, unpack to: under the cache, once for
-    the same bytes.
+    """The folder below the cache with the content of the tar `archives`, compressed or not; they
+    are unpacked once for the same bytes.
 
     Raises:
         UserError: no archive, damaged, or with more in it than files and folders of its own.

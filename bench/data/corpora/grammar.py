@@ -1,8 +1,8 @@
 """The sentences of `spoken`: templates with slots, and the phrases that fill them.
 
-A slot is drawn like a hand of cards: from a shuffled deck of its phrases, shuffled anew when it is
-used up, so that rare words do not exist. Everything is spelled as it is scored: lower case,
-numbers in words.
+Phrases are drawn without replacement from a shuffled list, which is shuffled again when it is
+exhausted, so that all phrases of a slot are about equally frequent. Text is spelled as it is
+scored: lower case, numbers in words.
 """
 
 import random
@@ -15,19 +15,19 @@ _SLOT = re.compile(r"{(\w+)}")
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """What can be said, and what is kept out of it to be listened to."""
+    """Templates and phrases of sentences, and the sentences of the watch split."""
 
     templates: tuple[str, ...]
     """Sentences with ``{slot}`` places."""
     slots: Mapping[str, tuple[str, ...]]
     """The phrases that each slot takes."""
     watch: Mapping[str, str]
-    """Sentences, by name, that are followed through training. No drawn sentence shares three words
-    in a row with one of them, so that a trigram language model of the training text has never seen
-    them either."""
+    """Sentences, by name, whose transcripts are recorded during training. No drawn sentence shares
+    three consecutive words with one of them, so that a trigram language model of the training text
+    has not seen their trigrams."""
     unseen_templates: tuple[str, ...] = ()
-    """Templates of valid and test alone: a language model of the training text knows their words
-    but not their order, which keeps its measured gain honest."""
+    """Templates used in valid and test only: a language model of the training text knows their
+    words but not their order, so that its gain is not overestimated."""
 
 
 def draw_sentences(
@@ -42,7 +42,7 @@ def draw_sentences(
         template = deck.draw()
         filled = [(slot, decks[slot].draw()) for slot in _SLOT.findall(template)]
         sentence = _SLOT.sub("{}", template).format(*(phrase for _, phrase in filled))
-        # A deck's end and the next one's start may hold the same card: no "bread and bread".
+        # The last phrase before a reshuffle may be the first one after it: no "bread and bread".
         if len(set(filled)) == len(filled) and not watched & trigrams(sentence):
             drawn[sentence] = None
     return shuffled(list(drawn), rng)
@@ -55,7 +55,7 @@ def trigrams(sentence: str) -> set[tuple[str, ...]]:
 
 
 def shuffled(items: list[str], rng: random.Random) -> list[str]:
-    """A shuffled copy, by ``random()``: the one method whose sequence Python promises to keep."""
+    """A shuffled copy, by ``random()``: the only method whose sequence Python guarantees."""
     return [item for _, item in sorted((rng.random(), item) for item in items)]
 
 
@@ -69,7 +69,7 @@ class _Deck:
 
 
 def _slots(text: str) -> dict[str, tuple[str, ...]]:
-    """Slots written as ``name: phrase, phrase, …``; a line that goes on is indented."""
+    """Slots written as ``name: phrase, phrase, …``; continuation lines are indented."""
     entries = (entry.split(": ") for entry in text.replace("\n  ", " ").splitlines())
     return {name: tuple(phrases.split(", ")) for name, phrases in entries}
 

@@ -1,4 +1,4 @@
-"""What a corpus holds, counted before anybody trains on it."""
+"""Statistics and suspicious utterances of a corpus, for `bench.check`."""
 
 import math
 from collections import Counter
@@ -13,12 +13,12 @@ from bench.data.utterance import SPLITS, Corpus, Utterance
 
 NUM_EXAMPLES = 3
 QUIET_PEAK = 0.01
-"""A recording that never exceeds it (-40 dB of full scale) counts as silent."""
+"""A recording whose peak is below this (-40 dB of full scale) counts as silent."""
 CLIPPED_SHARE = 0.001
-"""More samples than this at full scale are a recording that clips."""
+"""A recording with a larger share of samples at full scale counts as clipped."""
 FAR_OUT_SCALES, FAR_OUT_FACTOR = 5.0, 2.0
-"""Letters per second are far out where they are both so many robust standard deviations (in the
-logarithm) and more than this factor away from the median."""
+"""Letters per second are far out if they differ from the median by more than both: this many robust
+standard deviations of the logarithm, and this factor."""
 _MAD_TO_SCALE = 1.4826
 
 
@@ -34,25 +34,25 @@ class SplitSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a corpus holds."""
+    """Statistics and suspicious utterances of a corpus."""
 
     corpus: Corpus
     splits: dict[str, SplitSize]
-    """Those that have rows, usable or not."""
+    """The splits that have rows, usable or not."""
     symbols: dict[str, int]
     """How often each symbol outside the alphabet occurs, the most frequent first."""
     num_with_symbols: int
     faults: dict[str, str]
-    """By id, what is wrong with its recording."""
+    """By id, the fault of the recording."""
     left_out: dict[str, list[str]]
     """By reason, ids."""
     suspicious: dict[str, list[str]]
-    """By reason, ids of utterances that can be used but may not be what was meant."""
+    """By reason, ids of utterances that can be used but are probably faulty."""
     examples: tuple[Utterance, ...]
 
 
 def inspect(findings: Sequence[Finding], listing: Listing, config: CorpusConfig) -> Inspection:
-    """Count what `findings` are of; nothing in them is an error here."""
+    """The statistics of `findings`; faults are counted, not raised."""
     corpus = sound_part(findings, listing, config)
     left_out: dict[str, list[str]] = {}
     for item in corpus.left_out:
@@ -74,7 +74,7 @@ def inspect(findings: Sequence[Finding], listing: Listing, config: CorpusConfig)
 def _suspicious(
     findings: Sequence[Finding], utterances: Sequence[Utterance]
 ) -> dict[str, list[str]]:
-    """By reason, ids; only reasons that hold for some."""
+    """By reason, ids; without reasons that apply to no utterance."""
     facts = [
         (f.row.id, f.audio, f)
         for f in findings
@@ -93,7 +93,7 @@ def _suspicious(
 
 
 def _far_out(utterances: Sequence[Utterance]) -> list[str]:
-    """Of those whose letters per second are far from the median."""
+    """The ids of utterances whose letters per second are far from the median."""
     if not utterances:
         return []
     rates = [math.log(len(u.text.replace(" ", "")) / u.seconds) for u in utterances]
@@ -118,6 +118,6 @@ def _size(utterances: Sequence[Utterance]) -> SplitSize:
 
 
 def _spread(count: int) -> list[int]:
-    """Places of a few of `count`, from the first to the last."""
+    """Up to NUM_EXAMPLES indices below `count`, evenly spaced from the first to the last."""
     places = {round(i * (count - 1) / (NUM_EXAMPLES - 1)) for i in range(NUM_EXAMPLES)}
     return sorted(places) if count else []

@@ -141,7 +141,7 @@ def _recordings(folder: Path) -> dict[str, Path]:
     data = folder.parent
     roots = [*([data.parent] if data.name == _DATA else []), data, folder, Path.cwd()]
     paths = [entry.value for entry in listed.values()]
-    # Most often the first path of the first root is there, so few files are looked for.
+    # Usually the first path exists below the first root, so that few paths are tested.
     root = next((r for r in roots if any(exists(r / path) for path in paths)), roots[0])
     return {
         name: recording(entry.value, root, f"{entry.where}: path")
@@ -169,7 +169,7 @@ def _segments(file: Path, audio: Mapping[str, Path]) -> dict[str, tuple[str, Sni
         stop = None if end in _TO_THE_END else seconds_of(end, f"{entry.where}: END")
         if stop is not None and stop <= start:
             raise UserError(f"{entry.where}: END must be after START, got {begin} and {end}")
-        # Rounded, for 2.3 - 2.1 is 0.19999999999999973.
+        # Rounded, since 2.3 - 2.1 is 0.19999999999999973.
         length = None if stop is None else round(stop - start, 9)
         cuts[id] = (name, Snippet(start_seconds=start, seconds=length))
     return cuts
@@ -200,7 +200,7 @@ def _speakers(folder: Path) -> _Table:
 
 
 def _check_same(folder: Path, files: Mapping[str, Iterable[str]]) -> None:
-    """Two files list the same utterances."""
+    """Check that two files list the same utterances."""
     (first, ours), (second, theirs) = ((name, set(ids)) for name, ids in files.items())
     for name, missing in ((second, ours - theirs), (first, theirs - ours)):
         if missing:

@@ -17,7 +17,7 @@ _FOLDER = "LibriSpeech"
 _SETS = {"valid": ("dev-clean", "dev-clean-2"), "test": ("test-clean",)}
 """Sets that a split may be, the second of the mini corpus; train is every ``train-*``."""
 _SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
-"""From the most to the least wanted, where a recording is there in several forms."""
+"""In decreasing order of preference, for a recording that exists in several formats."""
 _SPEAKERS = "SPEAKERS.TXT"
 
 

@@ -1,4 +1,4 @@
-"""What a corpus is before it is validated: its spec, its settings, the rows its reader lists."""
+"""A corpus before validation: its spec, its config, the rows that its reader lists."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ _URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """Which corpus, where it lies, and what to do with its oddities."""
+    """Which corpus, its path, and how to treat utterances that cannot be used."""
 
     name: str = "spoken"
     """One of bench.data.corpora.CORPORA."""
     path: str | None = None
-    """Folder, archive or file; None where the corpus knows its own places."""
+    """Folder, archive or file; None if the corpus has default paths or is synthesised."""
     channel: int | None = None
     """The channel, from 0, to use of recordings with several; None: those are an error."""
     text: Literal["error", "drop"] = "error"
@@ -65,7 +65,7 @@ class CorpusConfig:
         return from_dict(cls, plain)
 
     def required_path(self) -> Path:
-        """The file or folder to read, where a corpus knows no places of its own.
+        """The file or folder to read, for a corpus without default paths.
 
         Raises:
             UserError: none given, an address on the net, or nothing there.
@@ -103,18 +103,18 @@ class Row:
     snippet: Snippet | None = None
     """The part of `audio` that is the utterance; None: all of it."""
     claimed_seconds: float | None = None
-    """How long the corpus says that the utterance is; None: it does not say."""
+    """The duration that the corpus states; None: it states none."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Any further column, as text: age, gender, accent, …"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What a reader found."""
+    """The rows that a reader found."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    """What a reader of results should know."""
+    """Remarks for readers of results."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The names that the field gives to splits, and the one rule that turns them into ours.
+"""The usual names of splits, and how they map to this project's names.
 
 ============ =========================================
 train        train, training
@@ -11,7 +11,7 @@ either       eval, evaluation
 Names count in any case. ``eval`` is the test split for Kaldi and ESPnet (train, dev, eval), the
 validation split for others (train, eval, test): it is test where another name says valid and none
 says test, valid where another says test and none says valid, and an error otherwise. Two names of
-one split are an error too: nobody but the corpus's owner knows whether they are one set or two.
+one split are an error too: only the corpus's owner knows whether they are one set or two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ _OURS = {
 }
 _EITHER = ("eval", "evaluation")
 SPLIT_NAMES = "train (training), valid (val, validation, dev), test, watch; eval for valid or test"
-"""What errors say may be written."""
+"""The accepted names, for error messages."""
 
 
 def is_split_name(name: str) -> bool:

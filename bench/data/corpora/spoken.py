@@ -1,8 +1,8 @@
-"""`spoken`: sentences of our own grammar in many voices of eSpeak NG; nothing to download.
+"""`spoken`: sentences of a grammar, synthesised by eSpeak NG in many voices; nothing to download.
 
-The plan (who says what, how loud, in which noise) is a pure function of this code; the samples are
-a pure function of the plan and of eSpeak NG's version. Both name the folder under the cache, so a
-corpus is made once and never goes stale.
+The plan (sentence, voice, level and noise of each utterance) is a pure function of this code; the
+samples are a pure function of the plan and of eSpeak NG's version. The name of the cache folder is
+a digest of both, so a corpus is synthesised once and never out of date.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
 from bench.data.corpora.voices import Line, Voice, voices
 
 SYNTHESIS_VERSION = "1"
-"""Raised when synthesis.py makes other samples of the same plan."""
+"""Raised when synthesis.py gives other samples for the same plan."""
 
 _SEED = 2017
 _WORDS_PER_MINUTE = (120, 170)
@@ -47,23 +47,24 @@ _MARGIN_S = (0.10, 0.25)
 _NOISES = ("white", "pink")
 MANIFEST_FILE = "manifest.jsonl"
 COMPLETED_FILE = ".completed"
-"""Written last, with the digest of all samples: a folder without it is made again."""
+"""Written last, with the digest of all samples; a folder without it is incomplete."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much of a grammar is spoken."""
+    """A grammar, and the number of sentences and voices of each split."""
 
     grammar: Grammar
     num_sentences: dict[str, int]
     """Of train, valid and test."""
     unseen_share: float
-    """Of the sentences of valid and test, those from the grammar's unseen templates."""
+    """Share of the sentences of valid and test that are from the grammar's unseen templates."""
     num_voices: dict[str, int]
-    """Of each split; at most as many as bench.data.corpora.voices deals to it."""
+    """By split; at most as many as bench.data.corpora.voices has for it."""
     min_train_count: int
-    """A word of valid or test is said so often in train: we measure hearing, not guessing. Of words
-    said 3 to 5 times, a network trained for minutes misses 62 %; of those said 50 times, 8 %."""
+    """Every word of valid and test occurs at least this often in train, so that errors measure
+    recognition, not the lack of training data for a word: a network trained for minutes misses 62 %
+    of words that occur 3 to 5 times, and 8 % of words that occur 50 times."""
 
 
 SIZES = {
@@ -133,7 +134,8 @@ def _between(limits: tuple[float, float], rng: random.Random) -> float:
 
 
 def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, _Sentence]]]:
-    """(name, sentence) of each split; train keeps enough of every word that the others hold."""
+    """(name, sentence) of each split; each word of valid and test occurs in train at least
+    `min_train_count` times."""
     unseen = {s: round(size.unseen_share * size.num_sentences[s]) for s in ("test", "valid")}
     seen = {split: size.num_sentences[split] - unseen[split] for split in unseen}
     drawn = draw_sentences(size.grammar, size.num_sentences["train"] + sum(seen.values()), rng)
@@ -159,12 +161,12 @@ def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, _Sentenc
 def _deal_unseen(
     size: Size, counts: Mapping[str, int], dealt: dict[str, list[_Sentence]], rng: random.Random
 ) -> None:
-    """Add sentences of templates that train has not, spread evenly among the others."""
+    """Add sentences of unseen templates to valid and test, evenly spaced among the others."""
     if not any(counts.values()):
         return
     trained = Counter(word for sentence in dealt["train"] for word in sentence.text.split())
     templates = size.grammar.unseen_templates
-    # Some words of a draw may be too rare in train: draw more than are needed.
+    # Sentences with a word that is too rare in train are skipped, so more than needed are drawn.
     drawn = draw_sentences(size.grammar, 2 * sum(counts.values()), rng, templates)
     known = (x for x in drawn if all(trained[w] >= size.min_train_count for w in x.split()))
     for split, count in counts.items():
@@ -174,7 +176,7 @@ def _deal_unseen(
 
 
 def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
-    """The folder of WAVs and their manifest, spoken now if this version is not cached yet.
+    """The folder of WAVs and their manifest, synthesised first if the cache has none.
 
     Raises:
         UserError: eSpeak NG is not installed, or does not work.
@@ -192,7 +194,7 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
     key = digest([SYNTHESIS_VERSION, espeak_version, [asdict(line) for line in lines]])
     folder = cache_root() / "spoken" / f"{name}-{key}"
     if (folder / COMPLETED_FILE).is_file():
-        return folder  # from a cache that cannot be written, too
+        return folder  # before any lock: the cache may be read-only
     with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.parent / f"{folder.name}.lock"
@@ -228,7 +230,7 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
             for said in map(str.strip, process.stdout):
                 if progress and said.isdigit():
                     progress(int(said), len(lines))
-        except BaseException:  # Ctrl-C above all: who fills a folder must not outlive it
+        except BaseException:  # such as Ctrl-C: the process must not outlive its folder
             process.kill()
             raise
     if process.returncode == os.EX_IOERR:

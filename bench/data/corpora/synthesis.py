@@ -1,11 +1,11 @@
-"""Speaks a plan: ``python -m bench.data.corpora.synthesis FOLDER``.
+"""Synthesises a plan: ``python -m bench.data.corpora.synthesis FOLDER``.
 
-Reads plan.jsonl in the folder, writes one WAV beside it for each line, prints how many are done.
-Where the disk is full, or cannot be written, the last line is the system's number of the error.
+Reads plan.jsonl in the folder, writes one WAV beside it for each line, and prints the number of
+lines done. If the disk is full or not writable, the last printed line is the errno.
 
-A process of its own, because eSpeak NG keeps hidden state: the same text twice in one process
-gives different samples, but a fresh process that speaks the same plan in the same order gives the
-same bytes.
+A separate process, since eSpeak NG has hidden state: the same text twice in one process gives
+different samples, but a fresh process that speaks the same plan in the same order gives the same
+bytes.
 """
 
 import ctypes
@@ -53,7 +53,7 @@ class Espeak:
     def __init__(self) -> None:
         loader = import_module("espeakng_loader")
         self._library = ctypes.CDLL(loader.get_library_path())
-        # The library cuts long paths to its data off; a relative one is always short.
+        # The library truncates long paths to its data; a relative path is short.
         os.chdir(Path(loader.get_data_path()).parent)
         self.sample_rate_hz = self._library.espeak_Initialize(
             _AUDIO_OUTPUT_SYNCHRONOUS, 0, b".", _INITIALIZE_DONT_EXIT
@@ -61,7 +61,8 @@ class Espeak:
         if self.sample_rate_hz <= 0:
             raise RuntimeError(f"eSpeak NG finds no data in {Path.cwd()}")
         self._chunks: list[bytes] = []
-        self._callback = _Callback(self._collect)  # kept, or it would be collected while C holds it
+        # An attribute, so that it is not garbage-collected while the C library refers to it.
+        self._callback = _Callback(self._collect)
         self._library.espeak_SetSynthCallback(self._callback)
         # Breath and flutter are random, by default seeded with the time.
         self._check(self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED)), "seed")
@@ -92,7 +93,7 @@ class Espeak:
 
 
 def recorded(speech: Samples, line: Line) -> NDArray[np.int16]:
-    """`speech` at 16 kHz as if recorded: at its level, with margins and noise; int16 [N]."""
+    """`speech` at 16 kHz at the level of `line`, with its margins and noise; int16 [N]."""
     audio: Samples = speech * (10 ** (line.level_db / 20) / np.sqrt(np.mean(speech**2)))
     audio = audio * min(1.0, _PEAK / np.abs(audio).max())
     noise_rms = np.sqrt(np.mean(audio**2)) / 10 ** (line.snr_db / 20)
@@ -103,7 +104,7 @@ def recorded(speech: Samples, line: Line) -> NDArray[np.int16]:
 
 def _noise(num_samples: int, line: Line) -> Samples:
     """Noise [num_samples] with a root mean square of 1."""
-    # A power of two, at which Fourier transforms are fast, then cut.
+    # The length is a power of two, for which the FFT is fast, and is truncated afterwards.
     noise = np.random.default_rng(line.noise_seed).standard_normal(1 << num_samples.bit_length())
     if line.noise == "pink":
         spectrum = np.fft.rfft(noise)
@@ -119,7 +120,7 @@ def main(folder: Path) -> None:
     plan = [json.loads(line) for line in (folder / PLAN).read_text("utf-8").splitlines()]
     torch.set_num_threads(1)
     espeak = Espeak()
-    # In float64, so that the rounding to 16 bits hides the last digits, in which machines differ.
+    # In float64: machines differ in the last digits, which rounding to 16 bits removes.
     resample = torchaudio.transforms.Resample(
         espeak.sample_rate_hz, SAMPLE_RATE_HZ, dtype=torch.float64
     )
@@ -129,7 +130,7 @@ def main(folder: Path) -> None:
         samples = recorded(speech, line)
         wav = io.BytesIO()
         soundfile.write(wav, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
-        # Not by libsndfile, which says "System error" of every reason.
+        # Not by libsndfile, whose error for every reason is "System error".
         (folder / f"{line.id}.wav").write_bytes(wav.getbuffer())
         print(done, flush=True)
 

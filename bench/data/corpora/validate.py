@@ -1,9 +1,9 @@
-"""The one place where utterances are checked: every reader's rows come through here.
+"""Validation of the rows of every reader.
 
-What the user must correct (a recording that is missing or cannot be decoded to its end, a symbol
-outside the alphabet, an id given twice) is an error that lists all of it, or is left out where the
-user says so. What a corpus may well hold but training cannot use (an empty transcript, a recording
-that is too long) is left out, with its reason.
+Faults that the user must correct (a recording that is missing or cannot be decoded to its end, a
+symbol outside the alphabet, an id used twice) are one error that lists them all; the user can have
+such utterances left out instead. Utterances that are legitimate but cannot be trained on (an empty
+transcript, a recording that is too long) are left out, with a reason.
 """
 
 import logging
@@ -19,10 +19,10 @@ from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
 from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Part, examine
 from bench.data.text import normalize, unknown_symbols
-from bench.data.utterance import SPLITS, Corpus, LeftOut, Utterance
+from bench.data.utterance import SPLITS, Corpus, ExcludedUtterance, Utterance
 
 MAX_LISTED = 20
-"""So many faults are written out in one error."""
+"""Number of faults that an error lists."""
 MISMATCH_SHARE, MISMATCH_SECONDS = 0.05, 0.1
 """A duration that differs from the audio's by more than both is reported."""
 _OVERLAP_SECONDS = 0.1
@@ -33,20 +33,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A row, and what was found of it."""
+    """A row and the results of its checks."""
 
     row: Row
     text: str
     """Normalised."""
     unknown: str
-    """Its symbols outside the alphabet."""
+    """The symbols of `text` outside the alphabet."""
     audio: AudioFacts | AudioFault
     left_out: str
-    """Why it is of no use; "" if it can be used."""
+    """Why the utterance cannot be used; "" if it can."""
 
     @property
     def is_mismatch(self) -> bool:
-        """True if the corpus's own list gives a duration that is far from the audio's."""
+        """True if the duration that the corpus states differs from the audio's."""
         claimed = self.row.claimed_seconds
         if claimed is None or isinstance(self.audio, AudioFault):
             return False
@@ -57,7 +57,7 @@ class Finding:
 def validate(
     listing: Listing, config: CorpusConfig, progress: ProgressCallback | None = None
 ) -> Corpus:
-    """The corpus of those rows that are sound, with what was left out and what its splits share.
+    """The corpus of the rows that can be used, with those left out and the leakage between splits.
 
     Raises:
         UserError: as `survey`; audio that cannot be used or symbols outside the alphabet, unless
@@ -73,16 +73,16 @@ def validate(
 def survey(
     listing: Listing, config: CorpusConfig, progress: ProgressCallback | None = None
 ) -> list[Finding]:
-    """What is found of each row; every recording is decoded to its end.
+    """The results of the checks of each row; every recording is decoded to its end.
 
-    That takes minutes for a large corpus, so results are kept under the cache folder until a file's
-    size or time changes.
+    That takes minutes for a large corpus, so results are cached until a file's size or time
+    changes.
 
     Raises:
         UserError: two rows with one id.
         UnwritableError: the cache cannot be written.
     """
-    # Absolute, so that what is kept holds from any working folder.
+    # Absolute paths, so that cached results are valid for any working folder.
     rows = [
         row if row.audio.is_absolute() else replace(row, audio=row.audio.absolute())
         for row in listing.rows
@@ -104,7 +104,7 @@ def survey(
 
 
 def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConfig) -> Corpus:
-    """The corpus of those rows that can be used."""
+    """The corpus of the rows that can be used."""
     utterances = tuple(_utterance(f, f.audio) for f in findings
                        if not f.left_out and isinstance(f.audio, AudioFacts))  # fmt: skip
     notes = listing.notes
@@ -118,7 +118,7 @@ def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConf
         name=config.name,
         utterances=utterances,
         left_out=tuple(
-            LeftOut(id=f.row.id, split=f.row.split, reason=f.left_out)
+            ExcludedUtterance(id=f.row.id, split=f.row.split, reason=f.left_out)
             for f in findings
             if f.left_out
         ),
@@ -131,7 +131,7 @@ def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConf
 
 
 def require_splits(corpus: Corpus, splits: Iterable[str], who: str) -> None:
-    """Nothing if `corpus` has utterances in each of `splits`, as `who` ("training") needs.
+    """Check that `corpus` has utterances in each of `splits`, which `who` ("training") needs.
 
     Raises:
         UserError: it has none in one of them.
@@ -148,8 +148,8 @@ def require_splits(corpus: Corpus, splits: Iterable[str], who: str) -> None:
 
 
 def leaked_ids(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
-    """By "EARLIER/LATER same ASPECT" the ids of the later split's utterances that share their
-    speaker, audio or text with the earlier one; only what is not empty."""
+    """By "EARLIER/LATER same ASPECT", the ids of utterances of the later split whose speaker, audio
+    or text is also in the earlier split; without empty entries."""
     by_split = {s: [u for u in utterances if u.split == s] for s in SPLITS}
     aspects: dict[str, Callable[[Sequence[Utterance], Sequence[Utterance]], list[str]]] = {
         "speaker": lambda first, later: _same(first, later, lambda u: u.speaker),
@@ -165,7 +165,7 @@ def leaked_ids(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
 
 
 def some(ids: Sequence[str], shown: int = 5) -> str:
-    """The first ids, and how many more there are."""
+    """The first `shown` ids, and the number of further ones."""
     return ", ".join(ids[:shown]) + (f" and {len(ids) - shown} more" if len(ids) > shown else "")
 
 
@@ -177,7 +177,7 @@ def _same(
 
 
 def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[str]:
-    """Of `later`, those whose audio is that of one in `first`, or overlaps it in one recording."""
+    """The ids of `later` whose audio is in `first` too, or overlaps a snippet of `first`."""
     same = _same(first, later, lambda u: u.audio_digest)
     if all(u.snippet is None for u in (*first, *later)):
         return same
@@ -218,7 +218,7 @@ def _check_ids(rows: Iterable[Row]) -> None:
 
 
 def _reason(text: str, unknown: str, audio: AudioFacts | AudioFault, max_seconds: float) -> str:
-    """Why the utterance is of no use; "" if it is."""
+    """Why the utterance cannot be used; "" if it can."""
     if unknown:
         return "symbols outside the alphabet"
     if not text:
@@ -231,7 +231,7 @@ def _reason(text: str, unknown: str, audio: AudioFacts | AudioFault, max_seconds
 
 
 def _check_refused(findings: Sequence[Finding], config: CorpusConfig) -> None:
-    """Raise an error that lists what must be corrected, unless it is to be left out."""
+    """Raise an error that lists all faults, without those that `config` says to leave out."""
     faults: list[str] = []
     ways_out: dict[str, None] = {}
     flags: dict[str, None] = {}

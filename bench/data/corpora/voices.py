@@ -1,8 +1,8 @@
-"""Who speaks in `spoken`: eSpeak NG's English accents and its variants of the voice.
+"""The voices of `spoken`: eSpeak NG's English accents and voice variants.
 
-A variant shifts formants, pitch and voicing, which makes it a person; an accent is how that person
-was brought up. Variants are dealt to the splits, so no split hears a timbre of another, and each
-is heard in several accents. Whispers, robots and joke voices are not dealt.
+A variant sets formants, pitch and voicing, like a speaker; an accent sets pronunciation. Each
+variant belongs to one split, so that splits share no timbre, and speaks in several accents.
+Whispering, robot and joke variants are not used.
 """
 
 from dataclasses import dataclass
@@ -51,20 +51,20 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """As eSpeak is asked for it; also the speaker's name in the corpus."""
+        """The name of the voice for eSpeak, and of the speaker in the corpus."""
         return f"{self.accent}+{self.variant}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One utterance to be spoken, with everything that decides its samples."""
+    """One utterance to synthesise, with everything that determines its samples."""
 
     id: str
     split: str
     text: str
     templates: str
-    """Where the sentence is from: "trained" templates, "unseen" ones that train has not, or
-    "watched"."""
+    """Origin of the sentence: "trained" (templates of train), "unseen" (templates of valid and test
+    only) or "watched"."""
     voice: Voice
     level_db: float
     """Root mean square of the speech, relative to full scale."""
@@ -74,11 +74,11 @@ class Line:
     """"white" or "pink"."""
     noise_seed: int
     margin_s: float
-    """Length of the noise alone before and after the speech."""
+    """Seconds of noise without speech at the start and at the end."""
 
 
 def voices(split: str, accents_per_variant: int) -> tuple[tuple[str, str], ...]:
-    """The (accent, variant) pairs of a split: each variant in so many accents, dealt in turn."""
+    """The (accent, variant) pairs of a split: each variant with `accents_per_variant` accents."""
     return tuple(
         (ACCENTS[(index + _ACCENT_STRIDE * turn) % len(ACCENTS)], variant)
         for turn in range(accents_per_variant)

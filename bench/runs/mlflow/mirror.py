@@ -21,13 +21,13 @@ from bench.runs.layout import (
     CONFIG,
     DIFF,
     ENVIRONMENT,
-    HEARD,
     METRICS,
     ORIGINS,
     RUN,
-    SCORED,
+    SCORES_SCHEMA,
     SUMMARY,
     WATCH,
+    WATCH_SCHEMA,
     read_json,
     read_lines,
     read_run,
@@ -203,7 +203,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     Its page that sets runs side by side groups by the first column and compares the second.
     """
     made = {}
-    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORED))
+    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORES_SCHEMA))
     if not scores.empty:
         step = -(-len(scores) // NUM_DECODES)
         sample = scores.sort_values("id", kind="stable").iloc[::step]
@@ -213,7 +213,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
             wer=(words / sample["num_ref_words"]).round(4),
         )
         made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
-    watched = pd.DataFrame(read_lines(folder / WATCH, HEARD))
+    watched = pd.DataFrame(read_lines(folder / WATCH, WATCH_SCHEMA))
     if not watched.empty:
         epochs = watched["epoch"].map("{:g}".format)
         moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]

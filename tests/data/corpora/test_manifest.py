@@ -91,7 +91,7 @@ def test_faulty_rows_are_named(line: str, message: str, folder: Path) -> None:
 def test_faulty_manifests_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match="needs its path; write --corpus manifest:PATH"):
         load_corpus(CorpusConfig(name="manifest"))
-    with pytest.raises(UserError, match=r"got the address https:/x\.y/m\.jsonl; download it"):
+    with pytest.raises(UserError, match=r"got the address https://x\.y/m\.jsonl; download it"):
         load_corpus(CorpusConfig.parse("manifest:https://x.y/m.jsonl"))
     with pytest.raises(UserError, match=r"nowhere\.jsonl does not exist"):
         load(folder / "nowhere.jsonl")

@@ -10,7 +10,7 @@ from bench.core.paths import cache_root
 from bench.data import examination
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
 from bench.data.corpora.validate import require_splits, validate
-from bench.data.utterance import LeftOut, Snippet
+from bench.data.utterance import ExcludedUtterance, Snippet
 
 CONFIG = CorpusConfig(name="made-up")
 
@@ -74,9 +74,9 @@ def test_what_training_cannot_use_is_left_out_with_its_reason(
     with caplog.at_level(logging.INFO, logger="bench"):
         corpus = validate(listing(rows + extra), config)
     assert set(corpus.left_out) == {
-        LeftOut(id="long", split="train", reason="longer than 1.5 s"),
-        LeftOut(id="silent", split="train", reason="empty transcript"),
-        LeftOut(id="digit", split="train", reason="symbols outside the alphabet"),
+        ExcludedUtterance(id="long", split="train", reason="longer than 1.5 s"),
+        ExcludedUtterance(id="silent", split="train", reason="empty transcript"),
+        ExcludedUtterance(id="digit", split="train", reason="symbols outside the alphabet"),
     }
     assert len(corpus.utterances) == len(rows)
     assert "left out 1, longer than 1.5 s: long" in caplog.text

@@ -1,7 +1,6 @@
 """Metrics sent one at a time."""
 
-from bench.costs.rivals import DirectLog
-
+from bench.costs.baselines import DirectLog
 from tests.runs.conftest import STORE, Lab
 
 

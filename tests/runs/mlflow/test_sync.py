@@ -65,7 +65,7 @@ def test_what_is_not_sent_is_said_and_kept(
 ) -> None:
     assert run(monkeypatch) == cli.EXIT_START_AGAIN
     told = capsys.readouterr().err
-    assert "2 things were not sent" in told
+    assert "2 records could not be uploaded" in told
     assert "hunter2" not in told
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert run(monkeypatch) == 0

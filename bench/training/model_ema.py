@@ -1,11 +1,12 @@
-"""The moving average of a network's weights, which is evaluated and kept in their place.
+"""The exponential moving average (EMA) of a network's weights, which is evaluated and saved in
+place of the weights.
 
-While the learning rate is high the weights go to and fro around a good place, and their average
-lies nearer to it (Polyak and Juditsky 1992, "Acceleration of stochastic approximation by
-averaging"; for deep networks Tarvainen and Valpola 2017, arXiv:1703.01780).
+At a high learning rate the weights oscillate around a minimum, and their average lies nearer to it
+(Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; for deep
+networks Tarvainen and Valpola 2017, arXiv:1703.01780).
 
-`torch.optim.swa_utils.AveragedModel` has one decay for the whole run, treats counters as weights,
-and cannot skip a step by a flag on the device; hence this file.
+`torch.optim.swa_utils.AveragedModel` is not used: it has one decay for the whole run, averages
+counters like weights, and cannot skip a step by a flag on the device.
 """
 
 from copy import deepcopy
@@ -18,27 +19,27 @@ from variants.spec import AcousticModel
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The share of the average that `step` (from 0) keeps: min(`decay`, (1 + step) / (10 + step)).
+    """The decay at `step` (from 0): min(`decay`, (1 + step) / (10 + step)).
 
-    So an early average is not one of random weights. The ramp is that of TensorFlow's
-    ExponentialMovingAverage with `num_updates`.
+    The ramp, that of TensorFlow's ExponentialMovingAverage with `num_updates`, makes the average
+    forget the random initial weights within a few steps.
     """
     return min(decay, (1 + step) / (10 + step))
 
 
-class Average:
+class ModelEma:
     """A network and the moving average of its weights and running statistics, on its device."""
 
     model: AcousticModel
-    """What is evaluated: a copy that holds the average, or the network itself with decay 0."""
+    """The network to evaluate: a copy that holds the average; with decay 0 the trained one."""
 
     def __init__(self, model: AcousticModel, decay: float) -> None:
-        """Follow `model`, which is on its device already and is changed in place from now on."""
+        """Average `model`, which is on its device already and is trained in place."""
         self.model, self._decay = model, decay
         if not decay:
             return
-        # A move, to where it is, lays the weights of torch's recurrent cells side by side again,
-        # as cuDNN wants them.
+        # `to`, though the copy is on this device already, calls flatten_parameters: cuDNN wants the
+        # weights of a recurrent layer in one block of memory, and deepcopy separates them.
         device = next(model.parameters()).device
         self.model = deepcopy(model).to(device).requires_grad_(False)
         self._averaged: list[Tensor] = list(self.model.parameters())
@@ -47,10 +48,10 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int, skip: Tensor) -> None:
-        """Take up what the network is after `step` (from 0), unless `skip` (a bool on the device)
-        holds: then the average stays as it is. No device is waited for.
+        """Add the weights after `step` (from 0) to the average, unless `skip` (a bool on the
+        device) is true.
 
-        Counters are copied.
+        The host does not wait for the device. Integer buffers (counters) are copied, not averaged.
         """
         if not self._decay:
             return
@@ -64,5 +65,5 @@ class Average:
                 averaged.copy_(current)
 
     def state(self) -> dict[str, Any]:
-        """What a run's last checkpoint holds of it: `average`, or nothing with decay 0."""
+        """The entry `average` of a run's last checkpoint; empty with decay 0."""
         return {"average": self.model.state_dict()} if self._decay else {}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.training import checkpoint
-from bench.training.average import Average, decay_at
 from bench.training.config import build_model
 from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData
+from bench.training.model_ema import ModelEma, decay_at
 from variants.ops.normalization import MaskedBatchNorm
 from variants.spec import AcousticModel
 
@@ -70,7 +70,7 @@ def test_early_averages_forget_faster() -> None:
 @pytest.mark.parametrize("decay", [0.3, 0.9])
 def test_follows_the_recursion(decay: float) -> None:
     model = Small()
-    average = Average(model, decay)
+    average = ModelEma(model, decay)
     steps = [weights_of(model)]
     for step in range(12):
         with torch.no_grad():
@@ -90,7 +90,7 @@ def test_follows_the_recursion(decay: float) -> None:
 
 def test_a_skipped_step_leaves_the_average_as_it_is() -> None:
     model = Small()
-    average = Average(model, 0.9)
+    average = ModelEma(model, 0.9)
     before = weights_of(average.model)
     with torch.no_grad():
         for value in (*model.parameters(), model.norm.running_mean):
@@ -101,7 +101,7 @@ def test_a_skipped_step_leaves_the_average_as_it_is() -> None:
 
 def test_off_it_is_the_network_itself() -> None:
     model = Small()
-    average = Average(model, 0.0)
+    average = ModelEma(model, 0.0)
     before = weights_of(model)
     average.update(0, torch.tensor(False))
     assert average.model is model
