@@ -14,14 +14,14 @@ from reports.markup import FOLDER, render
 from reports.palette import COLOURS
 from reports.sections import (
     accuracy,
+    audio_samples,
     budget,
+    comparability,
     cost,
     curves,
     decodes,
     differences,
     errors,
-    hearing,
-    listening,
     method,
     pairwise,
     redo,
@@ -29,13 +29,13 @@ from reports.sections import (
     search,
     speakers,
     tradeoffs,
-    trust,
+    transcript_progress,
     verdict,
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, differences, accuracy, pairwise, curves, budget, search, tradeoffs, errors,
-    decodes, hearing, listening, speakers, cost, runs, redo, method,
+    verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
+    errors, decodes, audio_samples, transcript_progress, speakers, cost, runs, redo, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
 

@@ -59,7 +59,7 @@ def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: M
     assert shown.broken == ("Budget",)
     page = verdict.html(shown)
     assert page.index("</strong> budget.") < page.index("<table")
-    assert '<a href="#trust">' in page
+    assert '<a href="#comparability">' in page
 
 
 def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput) -> None:

@@ -1,13 +1,13 @@
 from collections.abc import Callable
 
 from reports import ReportInput
-from reports.sections import trust
+from reports.sections import comparability
 
 MakeInput = Callable[..., ReportInput]
 
 
 def test_numbers(study: ReportInput) -> None:
-    shown = trust.numbers(study)
+    shown = comparability.numbers(study)
     assert [row.split for row in shown.splits] == ["train", "valid", "test", "watch"]
     assert shown.splits[0].num_speakers == 32
     assert shown.left_out == (("shorter than its text allows", 2),)
@@ -20,24 +20,28 @@ def test_numbers(study: ReportInput) -> None:
 def test_the_checklist_is_counted_and_names_what_differs(
     study: ReportInput, make_input: MakeInput
 ) -> None:
-    assert "Of 13 conditions of a fair comparison 13 hold." in trust.html(trust.numbers(study))
+    assert "Of 13 conditions of a fair comparison 13 hold." in comparability.html(
+        comparability.numbers(study)
+    )
     facts = {**study.facts, "ds-lstm": {**study.facts["ds-lstm"], "data": "<other>"}}
-    page = trust.html(trust.numbers(make_input(facts=facts)))
+    page = comparability.html(comparability.numbers(make_input(facts=facts)))
     assert "12 hold, 1 does not." in page
     assert "data: 9d0c6a2f31b84e57 (ds-gru); &lt;other&gt; (ds-lstm)" in page
-    told = trust.html(trust.numbers(make_input(facts={}, corpus={}))).replace("\n", " ")
+    told = comparability.html(comparability.numbers(make_input(facts={}, corpus={}))).replace(
+        "\n", " "
+    )
     assert "10 cannot be told" in told
     assert "What was left out is not recorded" in told
 
 
 def test_nothing_left_out_is_said(study: ReportInput, make_input: MakeInput) -> None:
-    shown = trust.numbers(make_input(corpus={**study.corpus, "left_out": {}}))
-    assert "Nothing left out" in trust.html(shown)
+    shown = comparability.numbers(make_input(corpus={**study.corpus, "left_out": {}}))
+    assert "Nothing left out" in comparability.html(shown)
 
 
 def test_an_unknown_state_is_in_the_total_only(study: ReportInput, make_input: MakeInput) -> None:
     runs = study.runs.assign(state="hibernating")
-    row = trust.numbers(make_input(runs=runs)).states[0]
+    row = comparability.numbers(make_input(runs=runs)).states[0]
     assert (sum(row.counts), row.total) == (0, 8)
 
 
@@ -51,18 +55,18 @@ DESIGN = {
 
 
 def test_the_claim_is_answered(study: ReportInput, make_input: MakeInput) -> None:
-    shown = trust.numbers(make_input(design=DESIGN))
+    shown = comparability.numbers(make_input(design=DESIGN))
     answers = [found for _, found in shown.answers]
     assert answers == ["contradicted", "found", "not compared yet", "falls <fast>"]
-    page = trust.html(shown)
+    page = comparability.html(shown)
     assert "LSTM beats GRU." in page
     assert "WER against data:</b> falls &lt;fast&gt;" in page
-    assert "The claim" not in trust.html(trust.numbers(study))
+    assert "The claim" not in comparability.html(comparability.numbers(study))
 
 
 def test_a_claim_that_the_data_do_not_decide_is_undecided(
     study: ReportInput, make_input: MakeInput
 ) -> None:
     pairs = study.pairs.assign(verdict="undecided")
-    shown = trust.numbers(make_input(design=DESIGN, pairs=pairs))
+    shown = comparability.numbers(make_input(design=DESIGN, pairs=pairs))
     assert [found for _, found in shown.answers][:2] == ["undecided"] * 2

@@ -1,5 +1,5 @@
-"""Hear and see: a few test utterances with their sound, their spectrogram, and the letters that
-each variant puts into time."""
+"""Audio samples: a few test utterances, each with its recording, its spectrogram, and the
+letters of each variant at the times when CTC emitted them."""
 
 import base64
 import struct
@@ -14,7 +14,7 @@ from reports.markup import render
 from reports.palette import variant_names
 from reports.scale import scale_of
 
-TITLE = "Hear and see"
+TITLE = "Audio samples"
 
 UNSURE = 0.5
 """A letter of less probability is drawn faint."""
@@ -32,7 +32,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Heard:
+class SampleView:
     """An utterance as the page plays it."""
 
     id: str
@@ -52,7 +52,7 @@ class Heard:
 class Numbers:
     """What the section shows."""
 
-    samples: tuple[Heard, ...]
+    samples: tuple[SampleView, ...]
     wanted: bool
     """False if the user left recordings out."""
 
@@ -62,7 +62,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
     if report_input.samples is None:
         return Numbers((), wanted=False)
-    heard = []
+    views = []
     for sample in report_input.samples:
         rows = tuple(
             (name, tones[name], "".join(letter.symbol for letter in letters),
@@ -70,8 +70,8 @@ def numbers(report_input: ReportInput) -> Numbers:
             for name in tones
             if (letters := sample.letters.get(name)) is not None
         )  # fmt: skip
-        heard.append(
-            Heard(
+        views.append(
+            SampleView(
                 id=sample.id,
                 speaker=sample.speaker,
                 ref=sample.ref,
@@ -82,12 +82,12 @@ def numbers(report_input: ReportInput) -> Numbers:
                 ticks=_ticks(sample.seconds),
             )
         )
-    return Numbers(tuple(heard), wanted=True)
+    return Numbers(tuple(views), wanted=True)
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/hearing.html", numbers=numbers)
+    return render("sections/audio_samples.html", numbers=numbers)
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:

@@ -1,4 +1,4 @@
-"""Comparable? The conditions of a fair comparison, one by one; the claim; the data; how the runs
+"""Comparability: the conditions of a fair comparison, one by one; the claim; the data; how the runs
 ended."""
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import STATES, variant_names
 
-TITLE = "Comparable?"
+TITLE = "Comparability"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     return render(
-        "sections/trust.html",
+        "sections/comparability.html",
         numbers=numbers,
         summary=_summary(numbers.checks),
         num_left_out=_total(numbers.left_out or ()),
