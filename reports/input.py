@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `unbeaten`: none has a lower WER at as few multiply-adds. The parts of
-    # the standard error of the mean WER add up in squares; NaN where a source cannot be seen.
+    # 12 %), NaN if unknown. `pareto_optimal`: no other variant has a lower WER at as few
+    # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
+    # source cannot be estimated.
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
-        "num_pruned", "num_diverged", "num_failed", "num_seeds", "unbeaten", "real_time_factor",
-        "se_from_seeds", "se_from_test_set", "se_from_interaction",
+        "num_pruned", "num_diverged", "num_failed", "num_seeds", "pareto_optimal",
+        "real_time_factor", "se_from_seeds", "se_from_test_set", "se_from_interaction",
     ),
     # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
     # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
@@ -70,10 +71,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant and searched key: its share in what tells good trials from bad ones.
     "importances": ("variant", "key", "importance"),
     # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
-    # "real_time_factor"; `unbeaten`: none is as good in both and better in one. Of the cost's whole
-    # picture: the reference point, and the share of the rectangle from zero to it that is beaten.
+    # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
+    # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
+    # Pareto set dominates.
     "tradeoffs": (
-        "cost", "variant", "value", "unbeaten", "reference_wer", "reference_cost", "hypervolume",
+        "cost", "variant", "value", "pareto_optimal", "reference_wer", "reference_cost",
+        "hypervolume",
     ),
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def compare(definition: StudyDefinition, tables: Tables) -> Comparison:
     variants, pairs = pd.DataFrame(rows), compare_pairs(outcomes, rng, claims, margin)
     # Never true of a variant without a WER: NaN is not as good as anything, nor is it beaten.
     costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
-    variants["unbeaten"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
+    variants["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
     findings = tuple(_data_scale(definition, outcomes, rng))
     return Comparison(
         variants=variants,

@@ -1,4 +1,4 @@
-"""Two costs at once, such as error rate and training seconds: both are to be small.
+"""Pareto sets and hypervolumes of two costs to be minimised, such as WER and training seconds.
 
 Legend: P points, each of two costs.
 """
@@ -13,11 +13,11 @@ from bench.stats.clusters import Floats
 
 
 def pareto_set(costs_P2: Floats) -> NDArray[np.bool_]:
-    """Which points no other point beats: none is as good in both costs and better in one."""
+    """Which points are Pareto-optimal: no other is as good in both costs and better in one."""
     as_good = (costs_P2[:, None] <= costs_P2[None]).all(axis=2)
     better = (costs_P2[:, None] < costs_P2[None]).any(axis=2)
-    unbeaten: NDArray[np.bool_] = np.logical_not((as_good & better).any(axis=0))
-    return unbeaten
+    pareto_optimal: NDArray[np.bool_] = np.logical_not((as_good & better).any(axis=0))
+    return pareto_optimal
 
 
 def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
@@ -32,7 +32,7 @@ def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
 
 
 COSTS = ("num_parameters", "macs_per_second_of_audio", "train_seconds", "real_time_factor")
-"""What WER is set against; the last is measured by bench.speed, the others are of a study."""
+"""Costs that WER is traded against; bench.speed measures the last, studies record the others."""
 
 BEYOND_WORST = 1.1
 """The reference point of a hypervolume, in units of the worst value of each axis."""
@@ -46,9 +46,9 @@ def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) ->
         real_time_factors: by variant, of those that were measured under equal conditions.
 
     Returns:
-        ``cost, variant, value, unbeaten``, and of the cost's whole picture ``reference_wer`` and
-        ``reference_cost``, a tenth beyond the worst of each axis, and ``hypervolume``, the share of
-        the rectangle between that point and zero in which some variant does better.
+        ``cost, variant, value, pareto_optimal``, and per cost ``reference_wer`` and
+        ``reference_cost``, 1.1 times the worst value of each axis, and ``hypervolume``, the share
+        of the rectangle between that point and zero that the Pareto set dominates.
     """
     known = variants.assign(real_time_factor=variants["variant"].map(real_time_factors))
     tables: list[pd.DataFrame] = []
@@ -63,7 +63,7 @@ def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) ->
         table = known.loc[shown, ["variant"]].assign(
             cost=cost,
             value=costs_P2[:, 0],
-            unbeaten=pareto_set(costs_P2),
+            pareto_optimal=pareto_set(costs_P2),
             reference_cost=reference[0],
             reference_wer=reference[1],
             hypervolume=share,

@@ -28,7 +28,7 @@ class VariantCost:
     search_seconds: float
     """Of all its trials."""
     wer_mean: float
-    unbeaten: bool
+    pareto_optimal: bool
     """No other variant has a lower WER at as few multiply-adds."""
 
 

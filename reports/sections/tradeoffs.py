@@ -19,12 +19,12 @@ COSTS = {
     "train_seconds": "training seconds of a confirm run",
     "real_time_factor": "real-time factor of greedy recognition",
 }
-"""Column of the input, and what it is called."""
+"""Column of the input: name on the page."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: what it costs and what it errs."""
+    """One variant: cost and WER with its interval."""
 
     variant: str
     tone: int
@@ -32,7 +32,7 @@ class Point:
     wer: float
     low: float
     high: float
-    is_unbeaten: bool
+    is_pareto_optimal: bool
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Tradeoff:
     words: str
     points: tuple[Point, ...]
     hypervolume: float
-    """Share of the rectangle from zero to the reference point that some variant beats."""
+    """Share of the rectangle from zero to the reference point that the Pareto set dominates."""
     reference_cost: float
     reference_wer: float
 
     @property
-    def unbeaten(self) -> tuple[str, ...]:
-        """The variants that no other beats, by cost."""
+    def pareto_optimal(self) -> tuple[str, ...]:
+        """Names of the Pareto-optimal variants, by increasing cost."""
         ordered = sorted(self.points, key=lambda point: (point.cost, point.variant))
-        return tuple(point.variant for point in ordered if point.is_unbeaten)
+        return tuple(point.variant for point in ordered if point.is_pareto_optimal)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
                 wer=row["wer_mean"],
                 low=row["wer_low"],
                 high=row["wer_high"],
-                is_unbeaten=bool(row["unbeaten"]),
+                is_pareto_optimal=bool(row["pareto_optimal"]),
             )
             for row in rows
         ),
@@ -107,7 +107,9 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
 
 
 def _chart(tradeoff: Tradeoff) -> Chart:
-    front = sorted((p for p in tradeoff.points if p.is_unbeaten), key=lambda point: point.cost)
+    front = sorted(
+        (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
+    )
     traces: list[Any] = [
         go.Scatter(
             x=[point.cost for point in front],
@@ -141,8 +143,8 @@ def _marker(point: Point, words: str) -> go.Scatter:
         mode="markers",
         marker={
             "color": colour(point.tone),
-            "symbol": "diamond" if point.is_unbeaten else "circle",
-            "size": 11 if point.is_unbeaten else 8,
+            "symbol": "diamond" if point.is_pareto_optimal else "circle",
+            "size": 11 if point.is_pareto_optimal else 8,
         },
         hovertemplate=f"{plain(point.variant)}<br>%{{y:.4~g}} % at %{{x:.4~g}} {words}"
         "<extra></extra>",

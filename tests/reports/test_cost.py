@@ -30,7 +30,7 @@ def test_variants_keep_their_order_and_colours(study: ReportInput) -> None:
     assert numbers.variants[0].search_seconds == first["search_seconds"]
     page = cost.html(numbers)
     assert "has not been measured alone" in page
-    assert page.count('aria-label="unbeaten"') == 1
+    assert page.count('aria-label="Pareto-optimal"') == 1
 
 
 def test_measurements_are_shown_with_units_and_dashes(make_input: MakeInput) -> None:

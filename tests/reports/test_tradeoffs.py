@@ -12,13 +12,13 @@ def test_points_hold_cost_and_wer(study: ReportInput) -> None:
     gru, lstm = by_size.points
     row = study.variants.set_index("variant").loc["ds-gru"]
     assert (gru.cost, gru.wer, gru.low) == (1_214_557, row["wer_mean"], row["wer_low"])
-    assert (gru.is_unbeaten, lstm.is_unbeaten) == (True, False)
-    assert by_size.unbeaten == ("ds-gru",)
+    assert (gru.is_pareto_optimal, lstm.is_pareto_optimal) == (True, False)
+    assert by_size.pareto_optimal == ("ds-gru",)
 
 
-def test_the_page_names_the_unbeaten_and_marks_them_by_shape(study: ReportInput) -> None:
+def test_the_page_names_the_pareto_optimal_and_marks_them_by_shape(study: ReportInput) -> None:
     page = tradeoffs.html(tradeoffs.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
-    assert "By parameters, unbeaten: <b>ds-gru</b>. Hypervolume 30.0 %" in page
+    assert "By parameters, Pareto-optimal: <b>ds-gru</b>. Hypervolume 30.0 %" in page
     assert page.count('"diamond"') == 2
     assert page.count('"circle"') == 2
 

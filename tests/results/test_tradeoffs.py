@@ -46,7 +46,7 @@ def test_wer_against_each_cost() -> None:
     assert set(found.columns) == set(COLUMNS["tradeoffs"])
     assert list(found["cost"].unique()) == [COSTS[0], COSTS[1], COSTS[3]]
     sizes = found[found["cost"] == "num_parameters"].set_index("variant")
-    assert sizes["unbeaten"].to_dict() == {"small": True, "large": True, "beaten": False}
+    assert sizes["pareto_optimal"].to_dict() == {"small": True, "large": True, "beaten": False}
     assert sizes[["reference_cost", "reference_wer"]].iloc[0].tolist() == pytest.approx(
         [4.4e6, 0.22]
     )
@@ -54,7 +54,7 @@ def test_wer_against_each_cost() -> None:
     beaten = (3.4 * 0.02 + 0.4 * 0.1) / (4.4 * 0.22)
     assert sizes["hypervolume"].tolist() == pytest.approx([beaten] * 3)
     macs = found[found["cost"] == "macs_per_second_of_audio"]
-    assert macs.loc[macs["unbeaten"], "variant"].tolist() == ["large"]
+    assert macs.loc[macs["pareto_optimal"], "variant"].tolist() == ["large"]
 
 
 def test_nothing_scored_is_nothing_to_trade() -> None:

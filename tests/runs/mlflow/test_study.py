@@ -14,7 +14,7 @@ PARAMS = {"optim.learning_rate": 0.001}
 VARIANTS = {
     "variant": ["tiny", "other"], "summary": ["", ""], "wer_mean": [0.25, 0.375],
     "wer_low": [0.2, 0.3], "wer_high": [math.nan, 0.4], "num_parameters": [9.0, 7.0],
-    "num_seeds": [1, 2], "unbeaten": [True, False],
+    "num_seeds": [1, 2], "pareto_optimal": [True, False],
 }  # fmt: skip
 PAIRS = {
     "a": ["tiny"], "b": ["other"], "delta_wer": [0.125], "low": [0.0625], "high": [0.25],
