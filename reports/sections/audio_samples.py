@@ -2,12 +2,12 @@
 letters of each variant at the times when CTC emitted them."""
 
 import base64
-import struct
-import zlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from reports.input import Letter, ReportInput
 from reports.markup import render
@@ -91,16 +91,10 @@ def html(numbers: Numbers) -> str:
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:
-    """A picture of 8-bit grey levels (rows, columns), dark where they are high (RFC 2083)."""
-    height, width = grey.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in 255 - grey)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    packed = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    """8-bit grey levels (rows, columns) as a PNG file, dark where they are high."""
+    file = io.BytesIO()
+    Image.fromarray(255 - grey).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _placed(letter: Letter, seconds: float) -> Placed:

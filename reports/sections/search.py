@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
@@ -106,6 +106,7 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
         axes = _axes(trials, report_input.spaces.get(variant, {}))
         finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
+        lowest = np.fmin.accumulate([t.valid_wer for t in finished])
         alarms = _alarms(best, axes) if variant in report_input.spaces else ()
         found.append(
             VariantSearch(
@@ -114,7 +115,7 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
                 trials,
                 axes,
                 best,
-                _best_so_far(finished),
+                tuple(zip((t.slot for t in finished), lowest, strict=True)),
                 alarms,
                 _importances(variant, report_input),
             )
@@ -170,11 +171,6 @@ def _axis(key: str, dimension: Mapping[str, Any] | None, seen: Sequence[Any]) ->
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return Axis(key, min(values), max(values))
     return Axis(key, choices=tuple(sorted({str(value) for value in values})))
-
-
-def _best_so_far(finished: Sequence[Trial]) -> tuple[tuple[int, float], ...]:
-    lowest = pd.Series([trial.valid_wer for trial in finished], dtype=float).cummin()
-    return tuple(zip((trial.slot for trial in finished), lowest, strict=True))
 
 
 def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:

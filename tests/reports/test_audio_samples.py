@@ -1,9 +1,9 @@
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Callable
 from dataclasses import replace
 
+import matplotlib.image
 import numpy as np
 
 from reports import ReportInput
@@ -29,12 +29,8 @@ def test_letters_stand_where_they_were_emitted(study: ReportInput) -> None:
 
 def test_the_picture_holds_the_levels() -> None:
     grey = np.array([[0, 128, 255], [1, 2, 3]], dtype=np.uint8)
-    picture = audio_samples.png(grey)
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack(">II", picture[16:24]) == (3, 2)
-    (length,) = struct.unpack(">I", picture[33:37])
-    assert picture[37:41] == b"IDAT"
-    assert zlib.decompress(picture[41 : 41 + length]) == bytes([0, 255, 127, 0, 0, 254, 253, 252])
+    picture = matplotlib.image.imread(io.BytesIO(audio_samples.png(grey)), format="png")
+    assert np.rint(255 * picture).tolist() == [[255, 127, 0], [254, 253, 252]]
 
 
 def test_missing_recordings_are_told_from_unwanted_ones(study: ReportInput) -> None:

@@ -44,11 +44,6 @@ def plots(variant: str, tables: Tables, variants: pd.DataFrame) -> dict[str, byt
     return made
 
 
-def best_so_far(values: pd.Series) -> pd.Series:
-    """The lowest of the values up to each; NaN until there is one."""
-    return values.cummin().ffill()
-
-
 def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame) -> bool:
     axes = figure.subplots(1, 2)
     for axis, metric, label in zip(
@@ -100,7 +95,7 @@ def _search(figure: Figure, runs: pd.DataFrame) -> bool:
     ):
         some = trials[chosen]
         axis.scatter(some["slot"], 100 * some["valid_wer"], marker=marker, color=color, label=label)
-    best = best_so_far(trials["valid_wer"].where(ended))
+    best = np.fmin.accumulate(trials["valid_wer"].where(ended))  # ignores NaN
     axis.step(trials["slot"], 100 * best, where="post", color=CONFIRM, label="best so far")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(frameon=False)
