@@ -37,7 +37,7 @@ SECTIONS: tuple[ModuleType, ...] = (
     verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
     errors, decodes, audio_samples, transcript_progress, speakers, cost, runs, redo, method,
 )  # fmt: skip
-"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
+"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 
 
 def build(report_input: ReportInput, path: Path) -> Path:
@@ -64,7 +64,7 @@ def build(report_input: ReportInput, path: Path) -> Path:
 
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:
-    anchor = section.__name__.rpartition(".")[2]
+    anchor = section.__name__.rpartition(".")[2].replace("_", "-")
     body = section.html(section.numbers(report_input))
     return {"anchor": anchor, "title": section.TITLE, "body": Markup(body)}
 

@@ -49,7 +49,7 @@ def checks(report_input: ReportInput) -> tuple[Check, ...]:
         *alike,
         _spent(report_input),
         _cut(report_input),
-        _leakage(report_input.corpus),
+        _leakage(report_input.corpus.leakage),
         _openings(report_input.runs),
     )
 
@@ -96,23 +96,19 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
 def _spent(report_input: ReportInput) -> Check:
     """Whether every variant has had the trials and the seeds that the budget gives it."""
     title, runs, budget = "Budget spent", report_input.runs, report_input.budget
-    details, asked = [], False
+    details = []
     ended = runs[(runs["kind"] == "trial") & (runs["state"] != "running")]
-    for key, what, done in (
-        ("num_trials", "trials", ended),
-        ("num_seeds", "scored seeds", _scored(runs)),
+    for planned, what, done in (
+        (budget.num_trials, "trials", ended),
+        (budget.num_seeds, "scored seeds", _scored(runs)),
     ):
-        planned = budget.get(key)
-        if not isinstance(planned, int):
-            continue
-        asked = True
         for name in report_input.variants["variant"]:
             count = done.loc[done["variant"] == name, "slot"].nunique()
             if count != planned:
                 details.append(f"{name}: {count} of {planned} {what}")
     if details:
         return Check(title, "bad", "not by all in full", tuple(details))
-    if not asked or runs.empty:
+    if runs.empty:
         return Check(title, "plain", "not recorded")
     return Check(title, "good", "trials and seeds by every variant in full")
 
@@ -138,19 +134,16 @@ def _cut(report_input: ReportInput) -> Check:
         begun = f", in epoch {epochs.min():.0f} at the earliest" if len(epochs) else ""
         details.append(f"{name}: {' and '.join(counts)}{begun}")
     if details:
-        cap = report_input.budget.get("max_train_seconds")
-        after = f" of {cap:,.0f} s" if isinstance(cap, int | float) else ""
-        return Check(title, "bad", f"runs ended by the cap{after} on training time", tuple(details))
+        found = f"runs ended by the cap of {report_input.budget.max_train_seconds:,.0f} s"
+        return Check(title, "bad", f"{found} on training time", tuple(details))
     return Check(title, "good", "no run was ended by the cap on training time")
 
 
-def _leakage(corpus: Mapping[str, object]) -> Check:
+def _leakage(leakage: Mapping[str, int]) -> Check:
     """Whether a later split shares something with an earlier one."""
-    title, shared = "Leakage", corpus.get("leakage")
-    if not isinstance(shared, Mapping):
-        return Check(title, "plain", "not recorded")
+    title = "Leakage"
     # Watch utterances are neither trained on nor scored.
-    found = {str(what): int(number) for what, number in shared.items() if "watch" not in str(what)}
+    found = {what: number for what, number in leakage.items() if "watch" not in what}
     details = tuple(f"{w}: {plural(number, 'utterance')}" for w, number in found.items() if number)
     if details:
         return Check(title, "bad", "splits overlap", details)

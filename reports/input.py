@@ -108,6 +108,114 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSummary:
+    """The size of a split."""
+
+    split: str
+    num_utterances: int
+    num_speakers: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSummary:
+    """The data of a study."""
+
+    name: str
+    digest: str
+    notes: tuple[str, ...]
+    leakage: Mapping[str, int]
+    """Number of shared utterances by splits and kind, such as "train/test same speaker"."""
+    excluded: Mapping[str, int]
+    """Number of utterances that no system was trained or scored on, by reason."""
+    splits: tuple[SplitSummary, ...]
+
+    @property
+    def num_excluded(self) -> int:
+        """For all reasons together."""
+        return sum(self.excluded.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSummary:
+    """What each system may spend."""
+
+    name: str
+    num_trials: int
+    num_seeds: int
+    max_train_seconds: float
+    """Of one run."""
+    settings: Mapping[str, object]
+    """Every field of the budget, these four included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConstants:
+    """The constants of the statistics, from the modules that apply them."""
+
+    level: float
+    """Of the intervals of single systems."""
+    alpha: float
+    """Family-wise error rate of all verdicts of a study."""
+    power: float
+    margin: float
+    """Of equivalence: a difference of WERs, as a fraction."""
+    num_replicates: int
+    """Of the bootstrap."""
+    fewest_linearised: int
+    """Speakers, below which the variance over speakers is bootstrapped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionSummary:
+    """What a study was registered to test."""
+
+    base: str
+    """The system that the others are compared with."""
+    claim: str = ""
+    source: str = ""
+    better: tuple[tuple[str, str], ...] = ()
+    """The claim as pairs of systems, the first with the lower WER."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemSummary:
+    """One system as the study declares it."""
+
+    variant: str
+    settings: Mapping[str, object]
+    changes: tuple[str, ...]
+    """Config keys in which it differs from the base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDesign:
+    """What a study compares, and how."""
+
+    method: MethodConstants
+    held_equal: str = ""
+    """Such as "2,000,000 parameters"."""
+    question: QuestionSummary | None = None
+    systems: Mapping[str, SystemSummary] = field(default_factory=dict)
+    """By label."""
+    findings: tuple[tuple[str, str], ...] = ()
+    """Pairs of a topic and what was found about it."""
+    assumptions: tuple[str, ...] = ()
+    """Of the verdicts, a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRange:
+    """A searched config key: a range, or choices."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[object, ...] = ()
+    """If not empty, `low`, `high` and `log` mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
 
@@ -116,10 +224,8 @@ class ReportInput:
     """One sentence: which variant is better, by how much, or that no difference can be seen."""
     command: str
     """The command that repeats the study."""
-    corpus: Mapping[str, Any]
-    """`name, digest, notes (list), leakage (dict), left_out (dict reason -> count)`, and per split
-    `splits: {split: {utterances, speakers, seconds}}`."""
-    budget: Mapping[str, Any]
+    corpus: CorpusSummary
+    budget: BudgetSummary
     environment: Mapping[str, str]
     """Flat: versions, hardware, git commit, …"""
     tracking_uri: str
@@ -129,13 +235,7 @@ class ReportInput:
     curves: pd.DataFrame
     utterances: pd.DataFrame
     watch: pd.DataFrame
-    design: Mapping[str, Any]
-    """`method` with `level, alpha, power, margin, num_replicates, fewest_linearised`; `held_equal`
-    (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
-    source, base` and `better`, pairs of which the first is claimed to have the lower WER;
-    `findings`, pairs of a matter and what was found about it; `assumptions`, what the verdicts rest
-    on, a sentence each; per row of the study `systems:
-    {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
+    design: StudyDesign
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The flat config of each variant's confirm runs, or of its base before there is one."""
@@ -161,9 +261,8 @@ class ReportInput:
     tradeoffs: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
     )
-    spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
-    {"choices": […]}}}``."""
+    spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
+    """By variant, then by searched config key."""
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

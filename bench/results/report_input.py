@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,18 @@ from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.match import WIDTH
+from bench.study.space import Budget, Dimension
 from reports import ReportInput
+from reports.input import (
+    BudgetSummary,
+    CorpusSummary,
+    MethodConstants,
+    QuestionSummary,
+    SearchRange,
+    SplitSummary,
+    StudyDesign,
+    SystemSummary,
+)
 
 REPORT_FILE = "report.html"
 
@@ -52,7 +64,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         verdict=comparison.verdict,
         command=command_of(definition),
         corpus=describe_corpus(corpus, definition),
-        budget=to_dict(definition.budget),
+        budget=describe_budget(definition.budget),
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
         variants=comparison.variants.assign(
@@ -70,7 +82,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         importances=_importances(definition, tables.runs),
         tradeoffs=tradeoffs(comparison.variants, rtf),
         spaces={
-            label: {key: to_dict(d) for key, d in definition.searched(label).items()}
+            label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
         configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
@@ -80,11 +92,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
         },
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
-        design={
-            **describe_design(definition),
-            "findings": comparison.findings,
-            "assumptions": comparison.assumptions,
-        },
+        design=replace(
+            describe_design(definition),
+            findings=comparison.findings,
+            assumptions=comparison.assumptions,
+        ),
     )
     return report_input, comparison
 
@@ -116,54 +128,79 @@ def command_of(definition: StudyDefinition) -> str:
     return " ".join(parts)
 
 
-def describe_design(definition: StudyDefinition) -> dict[str, object]:
-    """What the report says about the design; the same keys as ReportInput.design."""
+def describe_design(definition: StudyDefinition) -> StudyDesign:
+    """What the study compares and how, without what it found."""
     question, match = definition.question, definition.match
-    return {
-        "method": {
-            "level": LEVEL,
-            "alpha": ALPHA,
-            "power": POWER,
-            "num_replicates": NUM_REPLICATES,
-            "fewest_linearised": FEWEST_LINEARISED,
-            "margin": MARGIN if question is None else question.margin_points / 100,
-        },
-        "held_equal": "" if match is None else match.title,
-        "question": {} if question is None else to_dict(question),
-        "systems": {
-            label: {
-                "variant": system.variant,
-                "settings": dict(system.settings),
-                "changes": list(definition.changes(label)),
-            }
+    return StudyDesign(
+        method=MethodConstants(
+            level=LEVEL,
+            alpha=ALPHA,
+            power=POWER,
+            margin=MARGIN if question is None else question.margin_points / 100,
+            num_replicates=NUM_REPLICATES,
+            fewest_linearised=FEWEST_LINEARISED,
+        ),
+        held_equal="" if match is None else match.title,
+        question=None
+        if question is None
+        else QuestionSummary(
+            base=question.base,
+            claim=question.claim,
+            source=question.source,
+            better=question.claims,
+        ),
+        systems={
+            label: SystemSummary(
+                variant=system.variant,
+                settings=dict(system.settings),
+                changes=tuple(definition.changes(label)),
+            )
             for label, system in definition.systems.items()
         },
-    }
+    )
 
 
-def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, object]:
-    """What the report says about the data; the same keys as ReportInput.corpus."""
-    left_out: dict[str, int] = {}
-    for item in corpus.left_out:
-        left_out[item.reason] = left_out.get(item.reason, 0) + 1
+def describe_budget(budget: Budget) -> BudgetSummary:
+    """The budget as the report shows it."""
+    return BudgetSummary(
+        name=budget.name,
+        num_trials=budget.num_trials,
+        num_seeds=budget.num_seeds,
+        max_train_seconds=budget.max_train_seconds,
+        settings=to_dict(budget),
+    )
+
+
+def search_range(dimension: Dimension) -> SearchRange:
+    """A dimension of a search space as the report shows it."""
+    if dimension.low is None or dimension.high is None:
+        return SearchRange(choices=dimension.choices)
+    return SearchRange(low=dimension.low, high=dimension.high, log=dimension.log)
+
+
+def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> CorpusSummary:
+    """The corpus as the study uses it: without the utterances that the study excluded."""
+    excluded = Counter(item.reason for item in corpus.left_out)
     if definition.excluded:
-        left_out["fewer output frames than CTC needs in some system"] = len(definition.excluded)
-    splits = {}
-    for split in SPLITS:
-        utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]
-        splits[split] = {
-            "utterances": len(utterances),
-            "speakers": len({u.speaker for u in utterances}),
-            "seconds": sum(u.seconds for u in utterances),
-        }
-    return {
-        "name": corpus.name,
-        "digest": corpus.digest,
-        "notes": list(corpus.notes),
-        "leakage": dict(corpus.leakage),
-        "left_out": left_out,
-        "splits": splits,
-    }
+        excluded["fewer output frames than CTC needs in some system"] = len(definition.excluded)
+    return CorpusSummary(
+        name=corpus.name,
+        digest=corpus.digest,
+        notes=tuple(corpus.notes),
+        leakage=dict(corpus.leakage),
+        excluded=dict(excluded),
+        splits=tuple(_split(corpus, split, definition) for split in SPLITS),
+    )
+
+
+def _split(corpus: Corpus, split: str, definition: StudyDefinition) -> SplitSummary:
+    utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]
+    return SplitSummary(
+        split=split,
+        num_utterances=len(utterances),
+        num_speakers=len({u.speaker for u in utterances}),
+        seconds=sum(u.seconds for u in utterances),
+    )
 
 
 def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Mapping[str, object]:

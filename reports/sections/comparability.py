@@ -2,25 +2,13 @@
 ended."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from reports.comparable import Check, checks
-from reports.format import plural
-from reports.input import ReportInput
+from reports.input import CorpusSummary, QuestionSummary, ReportInput
 from reports.markup import render
 from reports.palette import STATES, variant_names
 
 TITLE = "Comparability"
-
-
-@dataclass(frozen=True)
-class SplitRow:
-    """How much speech a split holds."""
-
-    split: str
-    num_utterances: int
-    num_speakers: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -39,53 +27,33 @@ class Numbers:
     """What the section shows."""
 
     checks: tuple[Check, ...]
-    claim: str
-    """Empty, like its source, if the study tests none."""
-    source: str
+    question: QuestionSummary | None
     answers: tuple[tuple[str, str], ...]
-    """For each pair of the claim, "a below b" and what was found; then what else was."""
-    corpus: str
-    digest: str
-    notes: tuple[str, ...]
-    splits: tuple[SplitRow, ...]
-    left_out: tuple[tuple[str, int], ...] | None
-    """None if unknown."""
+    """For each pair of the claim, "a below b" and its verdict; then the other findings."""
+    corpus: CorpusSummary
     states: tuple[StateRow, ...]
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The claim and its answers, the corpus in figures, and the states of all runs."""
-    corpus, design = report_input.corpus, report_input.design
-    question = design.get("question", {})
+    question = report_input.design.question
+    claims = question.better if question else ()
     return Numbers(
         checks=checks(report_input),
-        claim=str(question.get("claim", "")),
-        source=str(question.get("source", "")),
-        answers=tuple(
-            (f"{better} below {worse}", _answer(report_input, better, worse))
-            for better, worse in question.get("better", ())
-        )
-        + tuple((str(matter), str(found)) for matter, found in design.get("findings", ())),
-        corpus=str(corpus.get("name", "unknown")),
-        digest=str(corpus.get("digest", "unknown")),
-        notes=tuple(str(note) for note in corpus.get("notes", ())),
-        splits=tuple(
-            SplitRow(split, row["utterances"], row["speakers"], row["seconds"])
-            for split, row in corpus.get("splits", {}).items()
+        question=question,
+        answers=(
+            *((f"{a} below {b}", _answer(report_input, a, b)) for a, b in claims),
+            *report_input.design.findings,
         ),
-        left_out=_counts(corpus["left_out"]) if "left_out" in corpus else None,
+        corpus=report_input.corpus,
         states=_states(report_input),
     )
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render(
-        "sections/comparability.html",
-        numbers=numbers,
-        summary=_summary(numbers.checks),
-        num_left_out=_total(numbers.left_out or ()),
-    )
+    summary = _summary(numbers.checks)
+    return render("sections/comparability.html", numbers=numbers, summary=summary)
 
 
 def _summary(found: tuple[Check, ...]) -> str:
@@ -97,14 +65,6 @@ def _summary(found: tuple[Check, ...]) -> str:
     )
     told += f", {bad} {'does' if bad == 1 else 'do'} not" if bad else ""
     return told + (f"; {unknown} cannot be told." if unknown else ".")
-
-
-def _counts(found: dict[str, Any]) -> tuple[tuple[str, int], ...]:
-    return tuple((str(what), int(number)) for what, number in found.items() if number)
-
-
-def _total(counts: tuple[tuple[str, int], ...]) -> str:
-    return plural(sum(number for _, number in counts), "utterance")
 
 
 def _answer(report_input: ReportInput, better: str, worse: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.format import bare_percent, count, duration, plural, setting, short
-from reports.input import ReportInput
+from reports.input import ReportInput, SearchRange
 from reports.markup import render
 
 TITLE = "Redo"
@@ -48,7 +48,8 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Provenance as text, tables as CSV."""
-    budget = tuple((key, _budget(key, value)) for key, value in report_input.budget.items())
+    settings = report_input.budget.settings
+    budget = tuple((key, _budget(key, value)) for key, value in settings.items())
     facts = {"Budget": budget, **_environment(report_input.environment)}
     return Numbers(
         commands="\n".join(_commands(report_input)),
@@ -59,7 +60,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         browse=_browse(report_input.tracking_uri),
         facts={group: rows for group, rows in facts.items() if rows},
         spaces={
-            variant: tuple((key, range_text(dimension)) for key, dimension in space.items())
+            variant: tuple((key, range_text(searched)) for key, searched in space.items())
             for variant, space in report_input.spaces.items()
         },
         downloads=(*_results(report_input), *_tables(report_input), *_patches(report_input)),
@@ -81,12 +82,12 @@ def _commands(report_input: ReportInput) -> Iterator[str]:
     yield report_input.command
 
 
-def range_text(dimension: Mapping[str, Any]) -> str:
+def range_text(searched: SearchRange) -> str:
     """A searched key in words: "0.0005 to 0.008, log", or its choices."""
-    if dimension.get("choices"):
-        return "one of " + ", ".join(setting(choice) for choice in dimension["choices"])
-    shown = f"{setting(dimension['low'])} to {setting(dimension['high'])}"
-    return shown + (", log" if dimension.get("log") else "")
+    if searched.choices:
+        return "one of " + ", ".join(map(setting, searched.choices))
+    shown = f"{setting(searched.low)} to {setting(searched.high)}"
+    return shown + (", log" if searched.log else "")
 
 
 def _budget(key: str, value: Any) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.format import is_missing, percent, setting, text
-from reports.input import ReportInput
+from reports.input import ReportInput, SearchRange
 from reports.markup import render
 from reports.palette import STATES, TRAINED, colour, dash, variant_names
 
@@ -156,17 +156,17 @@ def _trial(row: Mapping[Any, Any]) -> Trial:
     )
 
 
-def _axes(trials: Sequence[Trial], space: Mapping[str, Mapping[str, Any]]) -> tuple[Axis, ...]:
+def _axes(trials: Sequence[Trial], space: Mapping[str, SearchRange]) -> tuple[Axis, ...]:
     """The searched keys with their ranges; where none is written down, what the trials span."""
     keys = sorted({*space, *(key for trial in trials for key in trial.params)})
     return tuple(_axis(key, space.get(key), [t.params.get(key) for t in trials]) for key in keys)
 
 
-def _axis(key: str, dimension: Mapping[str, Any] | None, seen: Sequence[Any]) -> Axis:
-    if dimension and dimension.get("choices"):
-        return Axis(key, choices=tuple(str(choice) for choice in dimension["choices"]))
-    if dimension:
-        return Axis(key, dimension["low"], dimension["high"], bool(dimension.get("log", False)))
+def _axis(key: str, searched: SearchRange | None, seen: Sequence[Any]) -> Axis:
+    if searched and searched.choices:
+        return Axis(key, choices=tuple(map(str, searched.choices)))
+    if searched:
+        return Axis(key, searched.low, searched.high, searched.log)
     values = [value for value in seen if not is_missing(value)]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return Axis(key, min(values), max(values))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports import ReportInput
+from reports.input import QuestionSummary
 from reports.sections import verdict
 
 MakeInput = Callable[..., ReportInput]
@@ -33,7 +34,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
     assert lstm.against
     assert lstm.against.difference.mean == 0.051
     assert lstm.against.probability_of_improvement == pytest.approx(0.013)
-    asked = {**study.design, "question": {"base": "ds-lstm"}}
+    asked = replace(study.design, question=QuestionSummary(base="ds-lstm"))
     shown = verdict.numbers(make_input(design=asked))
     assert shown.baseline == "ds-lstm"
     turned = shown.variants[0].against
@@ -94,7 +95,7 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
     incomplete = "The study is not complete"
     planned = make_input(state="diverged", num_seeds=0)
     assert incomplete not in " ".join(verdict.cautions(planned))
-    more = replace(planned, budget={**planned.budget, "num_trials": 99})
+    more = replace(planned, budget=replace(planned.budget, num_trials=99))
     assert incomplete in " ".join(verdict.cautions(more))
     killed = planned.runs.assign(state=["killed", *planned.runs["state"][1:]])
     assert incomplete in " ".join(verdict.cautions(replace(planned, runs=killed)))
