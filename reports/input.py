@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -204,6 +204,18 @@ class StudyDesign:
     """Of the verdicts, a sentence each."""
 
 
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a fair comparison."""
+
+    title: str
+    outcome: Literal["good", "bad", "plain"]
+    """Met, broken, or ("plain") unknown, since nobody recorded it."""
+    found: str
+    details: tuple[str, ...] = ()
+    """What differs, or breaks the condition: a sentence each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchRange:
     """A searched config key: a range, or choices."""
@@ -239,12 +251,11 @@ class ReportInput:
     speed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS["speed"]))
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The flat config of each variant's confirm runs, or of its base before there is one."""
-    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
-    hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,
-    values joined by " | " are of runs that do not agree."""
+    conditions: tuple[Condition, ...] = ()
+    """Of a fair comparison."""
     diffs: Mapping[str, str] = field(default_factory=dict)
-    """What the runs' trees had changed since their commits, by the digest that `facts` tells."""
+    """Uncommitted changes of the runs' code, as patches by the digest that the condition of the
+    commit names."""
     train_words: Mapping[str, int] = field(default_factory=dict)
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
@@ -263,6 +274,11 @@ class ReportInput:
     )
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By variant, then by searched config key."""
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Titles of the conditions of a fair comparison that do not hold."""
+        return tuple(each.title for each in self.conditions if each.outcome == "bad")
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

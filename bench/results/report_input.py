@@ -14,7 +14,9 @@ from bench.core.config import digest, flatten, to_dict
 from bench.costs.ledger import KIND, measured
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
+from bench.results.comparability import SEPARATOR
 from bench.results.comparison import Comparison, compare
+from bench.results.conditions import conditions
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.systems import recorded_facts
@@ -59,12 +61,17 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
     corpus = load_corpus(definition.corpus)
     speed = measured(dict.fromkeys(system.variant for system in definition.systems.values()))
     rtf = real_time_factors(definition, speed)
+    budget = describe_budget(definition.budget)
+    facts = {
+        label: describe_facts(folder, definition, label, tables.runs)
+        for label in definition.systems
+    }
     report_input = ReportInput(
         study=definition.name,
         verdict=comparison.verdict,
         command=command_of(definition),
         corpus=describe_corpus(corpus, definition),
-        budget=describe_budget(definition.budget),
+        budget=budget,
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
         variants=comparison.variants.assign(
@@ -86,10 +93,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, Comparison
             for label in definition.systems
         },
         configs={label: _confirmed(definition, label, tables.runs) for label in definition.systems},
-        facts={
-            label: describe_facts(folder, definition, label, tables.runs)
-            for label in definition.systems
-        },
+        conditions=conditions(facts, tables.runs, budget, corpus.leakage),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design=replace(
@@ -220,7 +224,7 @@ def describe_facts(
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
     facts = recorded_facts(folders, definition) if folders else {}
-    return facts | ({"code": " | ".join(code)} if code else {})
+    return facts | ({"code": SEPARATOR.join(code)} if code else {})
 
 
 def _code(run: Path) -> str:
@@ -285,4 +289,4 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
         "digest.text": definition.text_digest,
         "digest.spaces": digest({v: to_dict(s) for v, s in definition.spaces.items()}),
     }
-    return {key: " | ".join(values) for key, values in gathered.items()} | digests
+    return {key: SEPARATOR.join(values) for key, values in gathered.items()} | digests

@@ -13,6 +13,7 @@ from bench.core.config import flatten, to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
+from bench.results.comparability import SEPARATOR
 from bench.results.pairs import ENDED_BADLY, Outcome, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_kept, read_kept
@@ -222,7 +223,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         for key, value in found.items():
             if value:
                 facts.setdefault(key, set()).add(str(value))
-    return {key: " | ".join(sorted(values)) for key, values in facts.items()}
+    return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
 def _cpu(environment: Mapping[str, str]) -> str | None:

@@ -3,8 +3,7 @@ ended."""
 
 from dataclasses import dataclass
 
-from reports.comparable import Check, checks
-from reports.input import CorpusSummary, QuestionSummary, ReportInput
+from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
 from reports.markup import render
 from reports.palette import STATES, variant_names
 
@@ -26,7 +25,7 @@ class StateRow:
 class Numbers:
     """What the section shows."""
 
-    checks: tuple[Check, ...]
+    conditions: tuple[Condition, ...]
     question: QuestionSummary | None
     answers: tuple[tuple[str, str], ...]
     """For each pair of the claim, "a below b" and its verdict; then the other findings."""
@@ -39,7 +38,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     question = report_input.design.question
     claims = question.better if question else ()
     return Numbers(
-        checks=checks(report_input),
+        conditions=report_input.conditions,
         question=question,
         answers=(
             *((f"{a} below {b}", _answer(report_input, a, b)) for a, b in claims),
@@ -52,13 +51,13 @@ def numbers(report_input: ReportInput) -> Numbers:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    summary = _summary(numbers.checks)
+    summary = _summary(numbers.conditions)
     return render("sections/comparability.html", numbers=numbers, summary=summary)
 
 
-def _summary(found: tuple[Check, ...]) -> str:
+def _summary(found: tuple[Condition, ...]) -> str:
     """How many conditions hold, in words."""
-    good, bad = (sum(check.outcome == outcome for check in found) for outcome in ("good", "bad"))
+    good, bad = (sum(each.outcome == outcome for each in found) for outcome in ("good", "bad"))
     unknown = len(found) - good - bad
     told = (
         f"Of {len(found)} conditions of a fair comparison {good} {'holds' if good == 1 else 'hold'}"

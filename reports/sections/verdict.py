@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -83,7 +82,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(
         sentence=report_input.verdict,
         cautions=cautions(report_input),
-        broken=broken(checks(report_input)),
+        broken=report_input.broken,
         assumptions=report_input.design.assumptions,
         baseline=baseline,
         variants=variants,

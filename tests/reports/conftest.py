@@ -16,6 +16,7 @@ from reports import ReportInput
 from reports.input import (
     COLUMNS,
     BudgetSummary,
+    Condition,
     CorpusSummary,
     Letter,
     MethodConstants,
@@ -56,6 +57,10 @@ FACTS = {
 }  # fmt: skip
 METHOD = MethodConstants(
     level=0.95, alpha=0.05, power=0.8, margin=0.02, num_replicates=10_000, fewest_linearised=10
+)
+CONDITIONS = tuple(
+    Condition(title, "good", "as it should be")
+    for title in ("Data digest", "Text normalisation", "Budget", "Training not cut short")
 )
 SPLITS = (
     ("train", 1040, 32, 2711.0), ("valid", 96, 6, 251.3), ("test", 48, 6, 120.9),
@@ -389,7 +394,7 @@ def make_input(
             name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
             for place, name in enumerate(variants)
         },
-        "facts": dict.fromkeys(variants, FACTS if num_seeds else {}),
+        "conditions": CONDITIONS,
         "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(variants, SPACE),
     }

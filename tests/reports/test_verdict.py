@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports import ReportInput
-from reports.input import QuestionSummary
+from reports.input import Condition, QuestionSummary
 from reports.sections import verdict
 
 MakeInput = Callable[..., ReportInput]
@@ -55,8 +55,7 @@ def test_the_page_says_the_figures(study: ReportInput) -> None:
 def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
     assert verdict.numbers(study).broken == ()
     assert "fair comparison" not in verdict.html(verdict.numbers(study))
-    facts = {**study.facts, "ds-lstm": {**study.facts["ds-lstm"], "budget.num_trials": "9"}}
-    shown = verdict.numbers(make_input(facts=facts))
+    shown = verdict.numbers(make_input(conditions=(Condition("Budget", "bad", "differs"),)))
     assert shown.broken == ("Budget",)
     page = verdict.html(shown)
     assert page.index("</strong> budget.") < page.index("<table")
