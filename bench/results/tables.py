@@ -1,7 +1,6 @@
 """A comparison in the forms that people paste elsewhere: JSON, CSV, Markdown, LaTeX."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ import pandas as pd
 
 from bench.results.comparability import STAMP
 from bench.results.sentences import (
-    MINUS,
     differ,
     interval,
     known,
@@ -19,6 +17,7 @@ from bench.results.sentences import (
     points,
     sentence_of,
 )
+from reports.text_tables import in_latex, in_markdown, latex_table, markdown_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,25 +64,16 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison) -> str:
     """Both tables; a bar in a name is escaped."""
-    parts = [f"**{_in_markdown(stamp)}**" for stamp in comparison.stamps]
-    for header, rows in (system_cells(comparison), pair_cells(comparison)):
-        lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-        parts.append("\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines))
-    return "\n\n".join(parts)
+    stamps = (f"**{in_markdown(stamp)}**" for stamp in comparison.stamps)
+    tables = (system_cells(comparison), pair_cells(comparison))
+    return "\n\n".join((*stamps, *(markdown_table(*cells) for cells in tables)))
 
 
 def as_latex(comparison: Comparison) -> str:
     """Both tables as `tabular`, ruled as booktabs does."""
-    parts = [rf"\textbf{{{_in_latex(stamp)}}}\par" for stamp in comparison.stamps]
-    for header, rows in (system_cells(comparison), pair_cells(comparison)):
-        lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *rows)]
-        columns = "l" + "r" * (len(header) - 1)
-        top, body = lines[0], "\n".join(lines[1:])
-        parts.append(
-            rf"\begin{{tabular}}{{{columns}}}" + "\n\\toprule\n" + top + "\n\\midrule\n"
-            + body + "\n\\bottomrule\n" + r"\end{tabular}"
-        )  # fmt: skip
-    return "\n\n".join(parts)
+    stamps = (rf"\textbf{{{in_latex(stamp)}}}\par" for stamp in comparison.stamps)
+    tables = (system_cells(comparison), pair_cells(comparison))
+    return "\n\n".join((*stamps, *(latex_table(*cells) for cells in tables)))
 
 
 Cells = tuple[list[str], list[list[str]]]
@@ -173,23 +163,6 @@ def _nested(pair: dict[str, Any]) -> dict[str, Any]:
         else:
             made[key] = value
     return made
-
-
-def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*`<])", r"\\\1", _one_line(text))
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "[": "{[}",  # after a line's end it would be a length
-    "Δ": r"$\Delta$", MINUS: "$-$", "–": "--",
-}  # fmt: skip
-
-
-def _in_latex(text: str) -> str:
-    return "".join(_LATEX.get(symbol, symbol) for symbol in _one_line(text))
 
 
 def _one_line(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from reports.format import bare_percent, count, duration, plural, setting, short
 from reports.input import ReportInput, SearchRange
 from reports.markup import render
+from reports.text_tables import latex_table, markdown_table
 
 TITLE = "Redo"
 
@@ -157,13 +158,9 @@ def _results(report_input: ReportInput) -> Iterator[Download]:
         ]
         for row in variants.to_dict("records")
     ]
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
     each = plural(len(rows), "row")
+    markdown, latex = markdown_table(header, rows) + "\n", latex_table(header, rows) + "\n"
     yield _download("results.md", each, "text/markdown", markdown)
-    body = "".join(" & ".join(map(_in_latex, line)) + " \\\\\n" for line in (header, *rows))
-    columns = "l" + "r" * (len(header) - 1)
-    latex = f"\\begin{{tabular}}{{{columns}}}\n{body}\\end{{tabular}}\n"
     yield _download("results.tex", each, "text/plain", latex)
 
 
@@ -171,13 +168,3 @@ def _download(name: str, size: str, kind: str, content: str) -> Download:
     encoded = content.encode()
     uri = f"data:{kind};charset=utf-8;base64,{base64.b64encode(encoded).decode()}"
     return Download(name, size, uri if len(encoded) <= MAX_DOWNLOAD_BYTES else "")
-
-
-def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*`<_])", r"\\\1", " ".join(text.split()))
-
-
-def _in_latex(text: str) -> str:
-    """Its own symbols as text; a backslash, a tilde and a caret have no short form."""
-    plain = " ".join(text.replace("\\", "/").replace("~", "-").replace("^", "-").split())
-    return re.sub(r"([&%$#_{}])", r"\\\1", plain)

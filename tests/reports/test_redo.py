@@ -87,4 +87,4 @@ def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
 def test_names_do_not_break_the_tables(make_input: MakeInput) -> None:
     odd = make_input(variants=("a|b_50%&", "ds-gru"))
     assert "| a\\|b\\_50%& |" in content(odd, "results.md")
-    assert "a|b\\_50\\%\\& & " in content(odd, "results.tex")
+    assert r"a\textbar{}b\_50\%\& & " in content(odd, "results.tex")
