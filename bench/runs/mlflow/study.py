@@ -18,7 +18,7 @@ from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, 
 from bench.runs.mlflow.names import metric_name
 from bench.runs.mlflow.tracker import TrackingTarget
 from bench.runs.mlflow.uri import display_uri, first_line, reason_of_outage, tracking_uri
-from bench.runs.mlflow.views import COLOR_TAG, COLORS
+from bench.runs.mlflow.views import COLOR_TAG
 from bench.runs.provenance import environment
 from bench.runs.reader import Tables, confirmed, read_study
 from bench.runs.record import RUN
@@ -120,7 +120,7 @@ class StudyTracker:
         tables: Tables,
         store: "MlflowStore",
     ) -> None:
-        color = {COLOR_TAG: COLORS[list(findings.variants["variant"]).index(variant) % len(COLORS)]}
+        color = {COLOR_TAG: findings.colors[variant]}
         tags = self._tags(variant, "summary", "finished") | color
         tags[NOTE_TAG] = describe_parent(variant, findings, self._links(store, variant, findings))
         run = store.run_with_params(self._study, f"{variant} summary", tags, params)
@@ -153,7 +153,7 @@ class StudyTracker:
         if findings.report.exists():
             store.client.log_artifact(parent, str(findings.report))
         with tempfile.TemporaryDirectory() as folder:
-            for name, png in plots(variant, tables, findings.variants).items():
+            for name, png in plots(variant, tables, findings.variants, findings.colors).items():
                 (Path(folder) / name).write_bytes(png)
             store.client.log_artifacts(parent, folder, "plots")
         note = describe_parent(variant, findings, self._links(store, variant, findings))
