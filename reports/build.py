@@ -24,7 +24,7 @@ from reports.sections import (
     errors,
     method,
     pairwise,
-    redo,
+    reproduce,
     runs,
     search,
     speakers,
@@ -35,7 +35,7 @@ from reports.sections import (
 
 SECTIONS: tuple[ModuleType, ...] = (
     verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
-    errors, decodes, audio_samples, transcript_progress, speakers, cost, runs, redo, method,
+    errors, decodes, audio_samples, transcript_progress, speakers, cost, runs, reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

@@ -113,7 +113,7 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         )
     elif not _is_over(report_input):
         found.append(
-            "The study is not complete: it was interrupted. Its command, under Redo, goes on with "
+            "The study is not complete: it was interrupted. The command in section Reproduce runs "
             "what is left."
         )
     if without_end := _without_end(runs):

@@ -1,4 +1,4 @@
-"""What it takes to do it again: command, code, versions, budget, spaces; tables to take along."""
+"""How to reproduce the study: command, code, versions, budget, search spaces; downloads."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from reports.input import ReportInput, SearchRange
 from reports.markup import render
 from reports.text_tables import latex_table, markdown_table
 
-TITLE = "Redo"
+TITLE = "Reproduce"
 
 DOWNLOADS = ("variants", "pairs", "runs", "curves", "utterances", "watch")
 MAX_DOWNLOAD_BYTES = 300_000
@@ -36,9 +36,9 @@ class Numbers:
     """What the section shows: facts in named groups, as (name, value)."""
 
     commands: str
-    """To the study again, from a clone: a line each."""
+    """That repeat the study from a clone, a line each."""
     kept: str
-    """To its numbers again, from the runs that are kept."""
+    """That compute its numbers again from the recorded runs."""
     browse: str
     """How to look at the runs in MLflow."""
     facts: Mapping[str, tuple[tuple[str, str], ...]]
@@ -70,7 +70,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/redo.html", numbers=numbers)
+    return render("sections/reproduce.html", numbers=numbers)
 
 
 def _commands(report_input: ReportInput) -> Iterator[str]:
