@@ -23,9 +23,9 @@ def percent(rate: float, digits: int = 1) -> str:
     return MISSING if is_missing(rate) else f"{100 * rate:.{digits}f}{NBSP}%"
 
 
-def bare_percent(rate: float) -> str:
+def bare_percent(rate: float, digits: int = 1) -> str:
     """0.1234 as "12.3", where the column says %."""
-    return MISSING if is_missing(rate) else f"{100 * rate:.1f}"
+    return MISSING if is_missing(rate) else f"{100 * rate:.{digits}f}"
 
 
 def points(difference: float) -> str:

@@ -13,10 +13,9 @@ from bench.results.sentences import (
     interval,
     known,
     p_value,
-    percent,
-    points,
     sentence_of,
 )
+from reports.format import bare_percent, points
 from reports.text_tables import in_latex, in_markdown, latex_table, markdown_table
 
 
@@ -86,10 +85,10 @@ def system_cells(comparison: Comparison) -> Cells:
     rows = [
         [
             row["name"],
-            percent(row["wer"]),
+            bare_percent(row["wer"]),
             interval(row["low"], row["high"]),
-            percent(row["se_utterances"], 2),
-            percent(row["se_speakers"], 2),
+            bare_percent(row["se_utterances"], 2),
+            bare_percent(row["se_speakers"], 2),
             f"{row['errors']:,.0f}",
             f"{row['num_ref_words']:,.0f}",
             f"{row['num_seeds']:.0f}",
@@ -109,7 +108,7 @@ def pair_cells(comparison: Comparison) -> Cells:
             f"{row['a']} : {row['b']}{' (claim)' if row['claim'] else ''}",
             points(row["delta_wer"]),
             interval(row["low"], row["high"], points),
-            percent(row["coverage"]),
+            bare_percent(row["coverage"]),
             p_value(row["p_adjusted"]),
             known(row["probability_of_improvement"], "{:.2f}"),
             p_value(row["mapsswe_p"]),
