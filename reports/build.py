@@ -1,4 +1,4 @@
-"""The page: sections, style, scripts and plotly in one file that asks nobody for anything."""
+"""The page: sections, style, scripts and plotly in one file that loads nothing from elsewhere."""
 
 import base64
 import hashlib

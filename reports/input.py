@@ -1,4 +1,4 @@
-"""Everything a report shows: plain values and pandas tables, with their columns written down."""
+"""Everything a report shows: dataclasses, and pandas tables with their columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
     # many independent ones ended; NaN where all n may lack a WER.
     "expected_best": ("variant", "num_trials", "valid_wer"),
-    # One row a variant and searched key: its share in what tells good trials from bad ones.
+    # One row a variant and searched key: its importance by PED-ANOVA; the sum over keys is 1.
     "importances": ("variant", "key", "importance"),
     # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
     # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
@@ -93,7 +93,7 @@ class Letter:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """An utterance to be heard."""
+    """A test utterance with its recording."""
 
     id: str
     speaker: str
@@ -233,7 +233,7 @@ class ReportInput:
 
     study: str
     verdict: str
-    """One sentence: which variant is better, by how much, or that no difference can be seen."""
+    """One sentence: which variant is better and by how much, or that it is undecided."""
     command: str
     """The command that repeats the study."""
     corpus: CorpusSummary

@@ -1,4 +1,4 @@
-"""What training and recognition cost: each variant's runs, and what bench.speed measured."""
+"""Costs of training and recognition: of each variant's runs, and as measured by bench.speed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "What it costs"
+TITLE = "Costs"
 
 
 @dataclass(frozen=True)

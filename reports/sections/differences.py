@@ -1,4 +1,4 @@
-"""What differs: the configuration keys in which variants are not alike, and why they are not."""
+"""Differences in configuration: the keys in which variants are not alike, and why they are not."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "What differs"
+TITLE = "Differences in configuration"
 
 OWN = frozenset({"variant", "seed"})
 """Keys that differ by their nature."""
