@@ -1,4 +1,4 @@
-"""The pages a study is told in: plain tables in, self-contained HTML files out."""
+"""The report of a study: a `ReportInput` of typed values and tables in, one HTML file out."""
 
 from reports.build import build
 from reports.index import StudyRow, build_index

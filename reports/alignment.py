@@ -1,4 +1,4 @@
-"""Words or letters of a hypothesis beside those of its reference, at the least number of errors."""
+"""Alignment of a hypothesis with its reference, word by word or letter by letter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ class Step:
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
     """The alignment of `ref` and `hyp` with the fewest errors (Levenshtein 1966).
 
-    Of several the one with the most matches, since those are what a reader holds on to: "eat well"
-    heard as "well now" has a deletion, a match and an insertion rather than two substitutions.
+    Of alignments with equally few errors, the one with the most matches, which is easier to read:
+    "eat well" recognised as "well now" has a deletion, a match and an insertion rather than two
+    substitutions.
     """
-    # What both begin and end with needs no table; near-right transcripts are the common case.
+    # A common prefix and suffix need no table; most transcripts have few errors.
     head = _shared(ref, hyp)
     tail = _shared(ref[head:][::-1], hyp[head:][::-1])
     middle_ref, middle_hyp = ref[head : len(ref) - tail], hyp[head : len(hyp) - tail]
@@ -44,7 +45,7 @@ def _shared(ref: Sequence[str], hyp: Sequence[str]) -> int:
 
 
 def _error_cost(ref: Sequence[str], hyp: Sequence[str]) -> int:
-    """What an error costs where a match earns 1: more than all matches together."""
+    """The cost of an error, where a match costs -1: more than all matches together can save."""
     return len(ref) + len(hyp) + 1
 
 
@@ -62,7 +63,7 @@ def _costs(ref: Sequence[str], hyp: Sequence[str]) -> list[list[int]]:
 
 
 def _trace(ref: Sequence[str], hyp: Sequence[str], costs: list[list[int]]) -> list[Step]:
-    """A cheapest path through `costs`, walked from its end."""
+    """A path of lowest cost through `costs`, traced back from its end."""
     error = _error_cost(ref, hyp)
     steps: list[Step] = []
     i, j = len(ref), len(hyp)

@@ -1,4 +1,4 @@
-"""The page: sections, style, scripts and plotly in one file that asks nobody for anything."""
+"""The page: sections, style, scripts and plotly in one file that loads nothing from elsewhere."""
 
 import base64
 import hashlib
@@ -14,31 +14,32 @@ from reports.markup import FOLDER, render
 from reports.palette import COLOURS
 from reports.sections import (
     accuracy,
+    audio_samples,
     budget,
+    comparability,
     cost,
     curves,
     decodes,
     differences,
     errors,
     groups,
-    hearing,
-    listening,
     method,
     pairwise,
-    redo,
+    reproduce,
     runs,
     search,
     speakers,
     tradeoffs,
-    trust,
+    transcript_progress,
     verdict,
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, trust, differences, accuracy, pairwise, curves, budget, search, tradeoffs, errors,
-    decodes, hearing, listening, speakers, groups, cost, runs, redo, method,
+    verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
+    errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs, reproduce,
+    method,
 )  # fmt: skip
-"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor."""
+"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 
 
 def build(report_input: ReportInput, path: Path) -> Path:
@@ -65,7 +66,7 @@ def build(report_input: ReportInput, path: Path) -> Path:
 
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:
-    anchor = section.__name__.rpartition(".")[2]
+    anchor = section.__name__.rpartition(".")[2].replace("_", "-")
     body = section.html(section.numbers(report_input))
     return {"anchor": anchor, "title": section.TITLE, "body": Markup(body)}
 

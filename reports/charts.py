@@ -1,4 +1,4 @@
-"""What the plotly figures share. page.js adds the theme: it knows whether the reader's is dark."""
+"""Layout shared by the plotly figures. page.js adds the theme, light or dark."""
 
 import html
 import json
@@ -19,7 +19,7 @@ class Chart:
 
     id: str
     label: str
-    """What it shows, for those who cannot see it."""
+    """Text alternative for screen readers."""
     json: str
     """`{"data": …, "layout": …}`, safe between script tags."""
     height_px: int

@@ -1,4 +1,4 @@
-"""Values as a reader wants them; a missing one (None, NaN) is a dash."""
+"""Formatting of values for pages and tables; a missing value (None, NaN) is a dash."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ def is_missing(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """`value` as it is, nothing if it is missing."""
+    """`value` as text, "" if it is missing."""
     return "" if is_missing(value) else str(value)
 
 
@@ -23,9 +23,9 @@ def percent(rate: float, digits: int = 1) -> str:
     return MISSING if is_missing(rate) else f"{100 * rate:.{digits}f}{NBSP}%"
 
 
-def bare_percent(rate: float) -> str:
+def bare_percent(rate: float, digits: int = 1) -> str:
     """0.1234 as "12.3", where the column says %."""
-    return MISSING if is_missing(rate) else f"{100 * rate:.1f}"
+    return MISSING if is_missing(rate) else f"{100 * rate:.{digits}f}"
 
 
 def points(difference: float) -> str:

@@ -1,8 +1,8 @@
-"""Everything a report shows: plain values and pandas tables, with their columns written down."""
+"""Everything a report shows: dataclasses, and pandas tables with their columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `pareto_optimal`: none has a lower WER at as few multiply-adds. The
-    # parts of the standard error of the mean WER add up in squares; NaN where a source is unknown.
+    # 12 %), NaN if unknown. `pareto_optimal`: no other variant has a lower WER at as few
+    # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
+    # source cannot be estimated.
     "variants": (
         "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
@@ -70,12 +71,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
     # many independent ones ended; NaN where all n may lack a WER.
     "expected_best": ("variant", "num_trials", "valid_wer"),
-    # One row a variant and searched key: its share in what tells good trials from bad ones.
+    # One row a variant and searched key: its importance by PED-ANOVA; the sum over keys is 1.
     "importances": ("variant", "key", "importance"),
     # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
-    # "real_time_factor"; `pareto_optimal`: none is as good in both and better in one. Of all points
-    # of a cost: the reference point, and the share of the rectangle from zero to it that they
-    # dominate.
+    # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
+    # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
+    # Pareto set dominates.
     "tradeoffs": (
         "cost", "variant", "value", "pareto_optimal", "reference_wer", "reference_cost",
         "hypervolume",
@@ -95,7 +96,7 @@ class Letter:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """An utterance to be heard."""
+    """A test utterance with its recording."""
 
     id: str
     speaker: str
@@ -203,18 +204,136 @@ class SpeedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSummary:
+    """The size of a split."""
+
+    split: str
+    num_utterances: int
+    num_speakers: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSummary:
+    """The data of a study."""
+
+    name: str
+    digest: str
+    notes: tuple[str, ...]
+    leakage: Mapping[str, int]
+    """Number of shared utterances by splits and kind, such as "train/test same speaker"."""
+    excluded: Mapping[str, int]
+    """Number of utterances that no system was trained or scored on, by reason."""
+    splits: tuple[SplitSummary, ...]
+
+    @property
+    def num_excluded(self) -> int:
+        """For all reasons together."""
+        return sum(self.excluded.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSummary:
+    """What each system may spend."""
+
+    name: str
+    num_trials: int
+    num_seeds: int
+    max_train_seconds: float
+    """Of one run."""
+    settings: Mapping[str, object]
+    """Every field of the budget, these four included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConstants:
+    """The constants of the statistics, from the modules that apply them."""
+
+    level: float
+    """Of the intervals of single systems."""
+    alpha: float
+    """Family-wise error rate of all verdicts of a study."""
+    power: float
+    margin: float
+    """Of equivalence: a difference of WERs, as a fraction."""
+    num_replicates: int
+    """Of the bootstrap."""
+    fewest_linearised: int
+    """Speakers, below which the variance over speakers is bootstrapped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionSummary:
+    """What a study was registered to test."""
+
+    base: str
+    """The system that the others are compared with."""
+    claim: str = ""
+    source: str = ""
+    better: tuple[tuple[str, str], ...] = ()
+    """The claim as pairs of systems, the first with the lower WER."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemSummary:
+    """One system as the study declares it."""
+
+    variant: str
+    settings: Mapping[str, object]
+    changes: tuple[str, ...]
+    """Config keys in which it differs from the base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDesign:
+    """What a study compares, and how."""
+
+    method: MethodConstants
+    held_equal: str = ""
+    """Such as "2,000,000 parameters"."""
+    question: QuestionSummary | None = None
+    systems: Mapping[str, SystemSummary] = field(default_factory=dict)
+    """By label."""
+    findings: tuple[tuple[str, str], ...] = ()
+    """Pairs of a topic and what was found about it."""
+    assumptions: tuple[str, ...] = ()
+    """Of the verdicts, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a fair comparison."""
+
+    title: str
+    outcome: Literal["good", "bad", "plain"]
+    """Met, broken, or ("plain") unknown, since nobody recorded it."""
+    found: str
+    details: tuple[str, ...] = ()
+    """What differs, or breaks the condition: a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRange:
+    """A searched config key: a range, or choices."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[object, ...] = ()
+    """If not empty, `low`, `high` and `log` mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
 
     study: str
     verdict: str
-    """One sentence: which variant is better, by how much, or that no difference can be seen."""
+    """One sentence: which variant is better and by how much, or that it is undecided."""
     command: str
     """The command that repeats the study."""
-    corpus: Mapping[str, Any]
-    """`name, digest, notes (list), leakage (dict), left_out (dict reason -> count)`, and per split
-    `splits: {split: {utterances, speakers, seconds}}`."""
-    budget: Mapping[str, Any]
+    corpus: CorpusSummary
+    budget: BudgetSummary
     environment: Mapping[str, str]
     """Flat: versions, hardware, git commit, …"""
     tracking_uri: str
@@ -224,13 +343,7 @@ class ReportInput:
     curves: pd.DataFrame
     utterances: pd.DataFrame
     watch: pd.DataFrame
-    design: Mapping[str, Any]
-    """`method` with `level, alpha, power, margin, num_replicates, fewest_linearised`; `held_equal`
-    (such as "2,000,000 parameters", or ""); `question` with `name, summary, claim,
-    source, base` and `better`, pairs of which the first is claimed to have the lower WER;
-    `findings`, pairs of a matter and what was found about it; `assumptions`, what the verdicts rest
-    on, a sentence each; per row of the study `systems:
-    {label: {variant, settings (dict), changes (keys that differ from the base)}}`."""
+    design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
     """Measurements of the variants, in the order of `variants`."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -238,12 +351,11 @@ class ReportInput:
     setting."""
     values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
     """Of each variant, the values of `configs` with what set them."""
-    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What is known of how each variant's scored runs came about: `data, text, decoder, precision,
-    hardware, metric, features, code` and the keys of `budget.`; what nobody recorded is left out,
-    values joined by " | " are of runs that do not agree."""
+    conditions: tuple[Condition, ...] = ()
+    """Of a fair comparison."""
     diffs: Mapping[str, str] = field(default_factory=dict)
-    """What the runs' trees had changed since their commits, by the digest that `facts` tells."""
+    """Uncommitted changes of the runs' code, as patches by the digest that the condition of the
+    commit names."""
     train_words: Mapping[str, int] = field(default_factory=dict)
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
@@ -266,9 +378,13 @@ class ReportInput:
     gains: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
-    spaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Searched keys of each variant: ``{variant: {key: {"low": …, "high": …, "log": …} or
-    {"choices": […]}}}``."""
+    spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
+    """By variant, then by searched config key."""
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Titles of the conditions of a fair comparison that do not hold."""
+        return tuple(each.title for each in self.conditions if each.outcome == "bad")
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

@@ -101,7 +101,7 @@ function setUpFilter() {
   });
 }
 
-// Hear and see: a line runs over spectrogram and letters while the recording plays.
+// Audio samples: a line runs over spectrogram and letters while the recording plays.
 function setUpPlayheads() {
   for (const sample of document.querySelectorAll(".sample")) {
     const audio = sample.querySelector("audio");
@@ -116,7 +116,7 @@ function setUpPlayheads() {
   }
 }
 
-// Learning to hear: the slider copies, of each table column, the last cell up to the epoch.
+// Transcript progress: the slider copies, of each table column, the last cell up to the epoch.
 function setUpStage() {
   const stage = document.getElementById("stage");
   if (!stage) return;

@@ -1,15 +1,15 @@
-"""Which colour a variant wears, the same on the whole page, and how a run's state is drawn."""
+"""The colour of each variant, the same on the whole page, and the marker of each run state."""
 
 from collections.abc import Mapping
 
 from reports.input import ReportInput
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-"""Okabe and Ito, "Color universal design", 2008; without yellow and black, which vanish on white
-and on dark paper."""
+"""Okabe and Ito, "Color universal design", 2008; without yellow and black, which have too
+little contrast on a white or a dark background."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""From the eighth variant on colours come again, with another dash."""
+"""From the eighth variant on the colours repeat, with another dash."""
 
 STATES: Mapping[str, tuple[str, str]] = {
     "finished": ("circle", "●"),
@@ -20,7 +20,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "killed": ("diamond", "◆"),
     "running": ("circle-open", "○"),
 }
-"""The state of a run: its marker in plotly, and the letter that looks like it."""
+"""By state of a run: its plotly marker, and the character that looks like it."""
 
 TRAINED = ("finished", "cut")
 """States of runs that were trained as far as the budget goes and scored: to their last epoch, or
@@ -39,7 +39,7 @@ def colour(tone: int) -> str:
 
 
 def translucent(tone: int) -> str:
-    """That colour for an area which others shine through."""
+    """The same colour at 15 % opacity, for areas that overlap."""
     red, green, blue = bytes.fromhex(colour(tone)[1:])
     return f"rgba({red},{green},{blue},0.15)"
 

@@ -30,7 +30,7 @@ ONLY_IN = {
     "plotly": "reports",
     "jinja2": ("reports", "bench/deploy.py"),
 }
-REPORTS_MAY_IMPORT = {"pandas", "numpy", "plotly", "jinja2", "markupsafe", "reports"}
+REPORTS_MAY_IMPORT = {"pandas", "numpy", "PIL", "plotly", "jinja2", "markupsafe", "reports"}
 VARIANTS_MAY_IMPORT = {"torch", "variants"}
 
 

@@ -1,7 +1,9 @@
-"""Conditions under which error rates of systems are comparable (DESIGN.md, section 8.4)."""
+"""The rules of a fair comparison (DESIGN.md, section 8.4): the refusal and the notes of
+bench.compare, and conditions.py for the report."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
@@ -9,26 +11,63 @@ from bench.data.corpora import load_corpus
 from bench.results.scored import ScoredSystem
 
 STAMP = "NOT COMPARABLE"
-EXPECTED = ("data", "text", "decoder", "budget", "precision", "hardware", "metric")
-"""Facts that should be known of each system; a budget has several, such as budget.num_trials."""
+SEPARATOR = " | "
+"""Joins the values of a fact in which the runs of one system differ."""
 
 
-def differing_facts(systems: Sequence[ScoredSystem]) -> dict[str, Mapping[str, str]]:
-    """The facts in which systems differ: by key, the value of each system for which it is known.
+@dataclass(frozen=True)
+class Rule:
+    """A fact that must be the same for all systems."""
 
-    Unknown facts, as of systems from elsewhere, are not counted as differences.
+    key: str
+    """Of the fact, or the part of its keys before the first dot."""
+    title: str
+    """On the page."""
+    only_ours: bool = False
+    """Systems from elsewhere have no such fact, so that a comparison does not miss it."""
+
+    def governs(self, key: str) -> bool:
+        """Whether a fact of this key falls under the rule."""
+        return key.partition(".")[0] == self.key
+
+
+RULES = (
+    Rule("data", "Data digest"),
+    Rule("text", "Text normalisation"),
+    Rule("features", "Features version", only_ours=True),
+    Rule("decoder", "Decoder"),
+    Rule("budget", "Budget"),
+    Rule("precision", "Precision"),
+    Rule("hardware", "Hardware"),
+    Rule("metric", "Metric version"),
+    Rule("code", "Code commit", only_ours=True),
+)
+"""In the order of the page."""
+
+
+def differing_facts(facts: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """The keys in which systems are known to differ: by key the value of each system that has one.
+
+    What nobody recorded, as for systems from elsewhere, is not a difference.
+
+    Args:
+        facts: by system.
     """
-    keys = sorted({key for system in systems for key in system.facts})
-    known = {key: {s.name: s.facts[key] for s in systems if key in s.facts} for key in keys}
+    keys = sorted({key for own in facts.values() for key in own})
+    known = {key: {name: own[key] for name, own in facts.items() if key in own} for key in keys}
     return {key: values for key, values in known.items() if len(set(values.values())) > 1}
 
 
 def unknown_facts(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
-    """One sentence for each group of systems for which the same facts of EXPECTED are unknown."""
+    """One sentence for each group of systems of which the same facts are unknown."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
-        known = {key.partition(".")[0] for key in system.facts}
-        if lacking := tuple(key for key in EXPECTED if key not in known):
+        lacking = tuple(
+            rule.key
+            for rule in RULES
+            if not (rule.only_ours or any(map(rule.governs, system.facts)))
+        )
+        if lacking:
             groups.setdefault(lacking, []).append(system.name)
     return tuple(f"{', '.join(n)}: {', '.join(keys)} unknown" for keys, n in groups.items())
 
@@ -39,7 +78,7 @@ def check_comparable(systems: Sequence[ScoredSystem], *, force: bool) -> tuple[s
     Raises:
         UserError: they differ and not `force`; names the keys, and a system for each value.
     """
-    differing = differing_facts(systems)
+    differing = differing_facts({system.name: system.facts for system in systems})
     if differing and not force:
         shown = "; ".join(f"{key} ({_examples(values)})" for key, values in differing.items())
         raise UserError(

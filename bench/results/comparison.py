@@ -18,13 +18,14 @@ from bench.results.pairs import (
     nothing_recognised,
     summarise,
 )
-from bench.results.sentences import UNDECIDED, differ, known, percent, sentence_of
+from bench.results.sentences import UNDECIDED, differ, sentence_of
 from bench.results.tradeoffs import pareto_set
 from bench.runs import Tables
 from bench.stats.power_law import fit_power_law
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
+from reports.format import bare_percent
 from variants import VARIANTS
 
 SHARE = "batches.train_share"
@@ -87,7 +88,7 @@ def _data_scale(
     law = fit_power_law(np.array(shares_N), errors, words_C, rng)
     yield (
         "WER against the amount of data",
-        f"WER = {percent(law.scale)} % × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
+        f"WER = {bare_percent(law.scale)} % × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
         f"{law.high:.2f}): twice the data, {100 * (1 - law.factor_by_doubling):.0f} % fewer errors",
     )
 
@@ -168,8 +169,8 @@ def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str
     best = scored.iloc[0]
     name = str(best["variant"])
     shown = (
-        f"{name} has a test WER of {percent(best['wer_mean'])} % "
-        f"(95 % interval {percent(best['wer_low'])} to {percent(best['wer_high'])}, "
+        f"{name} has a test WER of {bare_percent(best['wer_mean'])} % "
+        f"(95 % interval {bare_percent(best['wer_low'])} to {bare_percent(best['wer_high'])}, "
         f"{best['num_seeds']:.0f} seeds)"
     )
     silent = [v for v in variants["variant"] if v not in set(scored["variant"])]
@@ -199,9 +200,9 @@ def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str
     low, high = sorted((abs(closest["low"]), abs(closest["high"])))
     return (
         f"{name} is better: {shown}, "
-        f"{percent(abs(closest['delta_wer']))} points below {_others([closest], name)} "
-        f"({known(100 * closest['coverage'], '{:.1f}')} % interval {percent(low)} to "
-        f"{percent(high)}).{claimed}{absent}"
+        f"{bare_percent(abs(closest['delta_wer']))} points below {_others([closest], name)} "
+        f"({bare_percent(closest['coverage'])} % interval {bare_percent(low)} to "
+        f"{bare_percent(high)}).{claimed}{absent}"
     )
 
 

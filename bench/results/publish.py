@@ -7,6 +7,7 @@ from bench.results.report_input import REPORT_FILE, command_of
 from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
 from reports import ReportInput
+from reports.palette import colour, variant_names
 
 
 def publish(
@@ -22,5 +23,6 @@ def publish(
         baseline=definition.baseline,
         variants=comparison.variants,
         pairs=comparison.pairs,
+        colors={name: colour(tone) for tone, name in enumerate(variant_names(report_input))},
     )
     tracker.summarise(findings, report_input.configs)

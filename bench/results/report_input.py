@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,9 @@ from bench.core.config import Resolved, as_setting, digest, flatten, identity, t
 from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
+from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
+from bench.results.conditions import conditions
 from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
@@ -31,10 +34,20 @@ from bench.study.definition import StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
-from bench.study.space import Dimension
+from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
 from reports import ConfigValue, ReportInput
-from reports.input import SpeedRow
+from reports.input import (
+    BudgetSummary,
+    CorpusSummary,
+    MethodConstants,
+    QuestionSummary,
+    SearchRange,
+    SpeedRow,
+    SplitSummary,
+    StudyDesign,
+    SystemSummary,
+)
 
 REPORT_FILE = "report.html"
 
@@ -57,6 +70,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
     confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
+    budget = describe_budget(definition.budget)
+    facts = {
+        label: describe_facts(folder, definition, label, tables.runs)
+        for label in definition.systems
+    }
     report_input = ReportInput(
         groups=groups,
         gains=gains,
@@ -64,7 +82,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         verdict=comparison.verdict,
         command=command_of(definition),
         corpus=describe_corpus(corpus, definition),
-        budget=to_dict(definition.budget),
+        budget=budget,
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
         variants=comparison.variants.assign(
@@ -82,7 +100,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         importances=_importances(definition, tables.runs),
         tradeoffs=tradeoffs(comparison.variants, rtf),
         spaces={
-            label: {key: to_dict(d) for key, d in definition.searched(label).items()}
+            label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
@@ -90,17 +108,14 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: describe_values(found, definition.searched(label))
             for label, found in confirmed.items()
         },
-        facts={
-            label: describe_facts(folder, definition, label, tables.runs)
-            for label in definition.systems
-        },
+        conditions=conditions(facts, tables.runs, budget, corpus.leakage),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
-        design={
-            **describe_design(definition),
-            "findings": comparison.findings,
-            "assumptions": tuple(filter(None, (*comparison.assumptions, openings))),
-        },
+        design=replace(
+            describe_design(definition),
+            findings=comparison.findings,
+            assumptions=tuple(filter(None, (*comparison.assumptions, openings))),
+        ),
     )
     return report_input, comparison
 
@@ -132,54 +147,79 @@ def command_of(definition: StudyDefinition) -> str:
     return " ".join(parts)
 
 
-def describe_design(definition: StudyDefinition) -> dict[str, object]:
-    """What the report says about the design; the same keys as ReportInput.design."""
+def describe_design(definition: StudyDefinition) -> StudyDesign:
+    """What the study compares and how, without what it found."""
     question, match = definition.question, definition.match
-    return {
-        "method": {
-            "level": LEVEL,
-            "alpha": ALPHA,
-            "power": POWER,
-            "num_replicates": NUM_REPLICATES,
-            "fewest_linearised": FEWEST_LINEARISED,
-            "margin": MARGIN if question is None else question.margin_points / 100,
-        },
-        "held_equal": "" if match is None else match.title,
-        "question": {} if question is None else to_dict(question),
-        "systems": {
-            label: {
-                "variant": system.variant,
-                "settings": dict(system.settings),
-                "changes": list(definition.changes(label)),
-            }
+    return StudyDesign(
+        method=MethodConstants(
+            level=LEVEL,
+            alpha=ALPHA,
+            power=POWER,
+            margin=MARGIN if question is None else question.margin_points / 100,
+            num_replicates=NUM_REPLICATES,
+            fewest_linearised=FEWEST_LINEARISED,
+        ),
+        held_equal="" if match is None else match.title,
+        question=None
+        if question is None
+        else QuestionSummary(
+            base=question.base,
+            claim=question.claim,
+            source=question.source,
+            better=question.claims,
+        ),
+        systems={
+            label: SystemSummary(
+                variant=system.variant,
+                settings=dict(system.settings),
+                changes=tuple(definition.changes(label)),
+            )
             for label, system in definition.systems.items()
         },
-    }
+    )
 
 
-def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> dict[str, object]:
-    """What the report says about the data; the same keys as ReportInput.corpus."""
-    left_out: dict[str, int] = {}
-    for item in corpus.left_out:
-        left_out[item.reason] = left_out.get(item.reason, 0) + 1
+def describe_budget(budget: Budget) -> BudgetSummary:
+    """The budget as the report shows it."""
+    return BudgetSummary(
+        name=budget.name,
+        num_trials=budget.num_trials,
+        num_seeds=budget.num_seeds,
+        max_train_seconds=budget.max_train_seconds,
+        settings=to_dict(budget),
+    )
+
+
+def search_range(dimension: Dimension) -> SearchRange:
+    """A dimension of a search space as the report shows it."""
+    if dimension.low is None or dimension.high is None:
+        return SearchRange(choices=dimension.choices)
+    return SearchRange(low=dimension.low, high=dimension.high, log=dimension.log)
+
+
+def describe_corpus(corpus: Corpus, definition: StudyDefinition) -> CorpusSummary:
+    """The corpus as the study uses it: without the utterances that the study excluded."""
+    excluded = Counter(item.reason for item in corpus.left_out)
     if definition.excluded:
-        left_out["fewer output frames than CTC needs in some system"] = len(definition.excluded)
-    splits = {}
-    for split in SPLITS:
-        utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]
-        splits[split] = {
-            "utterances": len(utterances),
-            "speakers": len({u.speaker for u in utterances}),
-            "seconds": sum(u.seconds for u in utterances),
-        }
-    return {
-        "name": corpus.name,
-        "digest": corpus.digest,
-        "notes": list(corpus.notes),
-        "leakage": dict(corpus.leakage),
-        "left_out": left_out,
-        "splits": splits,
-    }
+        excluded["fewer output frames than CTC needs in some system"] = len(definition.excluded)
+    return CorpusSummary(
+        name=corpus.name,
+        digest=corpus.digest,
+        notes=tuple(corpus.notes),
+        leakage=dict(corpus.leakage),
+        excluded=dict(excluded),
+        splits=tuple(_split(corpus, split, definition) for split in SPLITS),
+    )
+
+
+def _split(corpus: Corpus, split: str, definition: StudyDefinition) -> SplitSummary:
+    utterances = [u for u in corpus.split(split) if u.id not in definition.excluded]
+    return SplitSummary(
+        split=split,
+        num_utterances=len(utterances),
+        num_speakers=len({u.speaker for u in utterances}),
+        seconds=sum(u.seconds for u in utterances),
+    )
 
 
 def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Resolved[RunConfig]:
@@ -216,7 +256,7 @@ def describe_facts(
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
     facts = recorded_facts(folders, definition) if folders else {}
-    return facts | ({"code": " | ".join(code)} if code else {})
+    return facts | ({"code": SEPARATOR.join(code)} if code else {})
 
 
 def _code(run: Path) -> str:
@@ -283,4 +323,4 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
         "digest.text": definition.text_digest,
         "digest.spaces": digest({v: identity(s) for v, s in definition.spaces.items()}),
     }
-    return {key: " | ".join(values) for key, values in gathered.items()} | digests
+    return {key: SEPARATOR.join(values) for key, values in gathered.items()} | digests

@@ -10,12 +10,6 @@ from bench.runs.state import TRAINED
 from bench.stats.clusters import Floats
 
 
-def best_so_far(values_N: Floats) -> Floats:
-    """The lowest value up to each trial, in the order in which they ran; trials without a value
-    (NaN: failed, diverged) count as trials and leave it as it was."""
-    return np.fmin.accumulate(values_N)
-
-
 def expected_best(
     values_N: Floats, num_trials: int, estimator: Literal["biased", "unbiased"] = "unbiased"
 ) -> float:
@@ -60,7 +54,8 @@ def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
     for variant, trials in _ended(runs).groupby("variant", sort=False):
         values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
         spent_N = trials["train_seconds"].fillna(0.0).cumsum()
-        found = zip(spent_N, best_so_far(values_N), strict=True)
+        # fmin ignores NaN: a trial without a value keeps the lowest of those before it.
+        found = zip(spent_N, np.fmin.accumulate(values_N), strict=True)
         rows += [(variant, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
     columns = ["variant", "num_trials", "train_seconds", "best_valid_wer"]
     return pd.DataFrame(rows, columns=columns)

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-MINUS = "\N{MINUS SIGN}"
+from reports.format import MISSING, bare_percent, points
+
 UNDECIDED = "undecided"
 EQUIVALENT = "equivalent"
 CHECKPOINTS_DIFFER = "checkpoints differ"
@@ -25,7 +26,7 @@ def remedy_of(pair: Mapping[Any, Any]) -> str:
         what = f"no number of seeds would decide it, {speakers:,.0f} test speakers would"
     else:
         what = "neither more seeds nor more test speakers alone would decide it"
-    effect = known(100 * pair["minimum_detectable_effect"], "{:.1f}")
+    effect = bare_percent(pair["minimum_detectable_effect"])
     return (
         f"{what} with 80 % power if the true difference is the one seen; as it is, 80 % power "
         f"needs a difference of about {effect} points"
@@ -38,7 +39,7 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
     found = f"{b} has {points(pair['delta_wer'])} points of WER against {a}"
     if not math.isnan(pair["low"]):
         found += (
-            f" ({known(100 * pair['coverage'], '{:.1f}')} % interval "
+            f" ({bare_percent(pair['coverage'])} % interval "
             f"{interval(pair['low'], pair['high'], points)}, adjusted p "
             f"{p_value(pair['p_adjusted'])})"
         )
@@ -61,19 +62,8 @@ def differ(verdict: str) -> bool:
 
 
 def known(value: float, form: str) -> str:
-    """`value` formatted by `form`; a dash for NaN."""
-    return "–" if math.isnan(value) else form.format(value)
-
-
-def percent(rate: float, digits: int = 1) -> str:
-    """A rate in percent: 0.123 as "12.3"."""
-    return known(100 * rate, f"{{:.{digits}f}}")
-
-
-def points(difference: float) -> str:
-    """A difference in percentage points: -0.0123 as "−1.2"; "0.0" has no sign."""
-    shown = known(100 * difference, "{:+.1f}").replace("-", MINUS)
-    return "0.0" if shown in ("+0.0", f"{MINUS}0.0") else shown
+    """A dash for NaN."""
+    return MISSING if math.isnan(value) else form.format(value)
 
 
 def p_value(p: float) -> str:
@@ -81,6 +71,6 @@ def p_value(p: float) -> str:
     return known(p, "{:.3f}") if not p < 0.001 else "<0.001"
 
 
-def interval(low: float, high: float, form: Callable[[float], str] = percent) -> str:
-    """Both ends of an interval, or "unknown"."""
+def interval(low: float, high: float, form: Callable[[float], str] = bare_percent) -> str:
+    """Both ends, or that nobody knows them."""
     return "unknown" if math.isnan(low) else f"{form(low)} to {form(high)}"

@@ -12,6 +12,7 @@ from bench.core.config import flatten, to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
+from bench.results.comparability import SEPARATOR
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
@@ -214,7 +215,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         for key, value in found.items():
             if value:
                 facts.setdefault(key, set()).add(str(value))
-    return {key: " | ".join(sorted(values)) for key, values in facts.items()}
+    return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
 def _cpu(environment: Mapping[str, str]) -> str | None:

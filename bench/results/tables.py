@@ -1,7 +1,6 @@
 """A comparison as JSON, CSV, Markdown and LaTeX."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +9,14 @@ import pandas as pd
 
 from bench.results.comparability import STAMP
 from bench.results.sentences import (
-    MINUS,
     differ,
     interval,
     known,
     p_value,
-    percent,
-    points,
     sentence_of,
 )
+from reports.format import bare_percent, points
+from reports.text_tables import in_latex, in_markdown, latex_table, markdown_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,25 +74,14 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison) -> str:
     """Every table, with escaped names."""
-    parts = [f"**{_in_markdown(stamp)}**" for stamp in comparison.stamps]
-    for header, rows in _all_cells(comparison):
-        lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-        parts.append("\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines))
-    return "\n\n".join(parts)
+    stamps = (f"**{in_markdown(stamp)}**" for stamp in comparison.stamps)
+    return "\n\n".join((*stamps, *(markdown_table(*cells) for cells in _all_cells(comparison))))
 
 
 def as_latex(comparison: Comparison) -> str:
     """Every table as `tabular` with the rules of booktabs."""
-    parts = [rf"\textbf{{{_in_latex(stamp)}}}\par" for stamp in comparison.stamps]
-    for header, rows in _all_cells(comparison):
-        lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *rows)]
-        columns = "l" + "r" * (len(header) - 1)
-        top, body = lines[0], "\n".join(lines[1:])
-        parts.append(
-            rf"\begin{{tabular}}{{{columns}}}" + "\n\\toprule\n" + top + "\n\\midrule\n"
-            + body + "\n\\bottomrule\n" + r"\end{tabular}"
-        )  # fmt: skip
-    return "\n\n".join(parts)
+    stamps = (rf"\textbf{{{in_latex(stamp)}}}\par" for stamp in comparison.stamps)
+    return "\n\n".join((*stamps, *(latex_table(*cells) for cells in _all_cells(comparison))))
 
 
 Cells = tuple[list[str], list[list[str]]]
@@ -107,10 +94,10 @@ def system_cells(comparison: Comparison) -> Cells:
     rows = [
         [
             row["name"],
-            percent(row["wer"]),
+            bare_percent(row["wer"]),
             interval(row["low"], row["high"]),
-            percent(row["se_utterances"], 2),
-            percent(row["se_speakers"], 2),
+            bare_percent(row["se_utterances"], 2),
+            bare_percent(row["se_speakers"], 2),
             f"{row['errors']:,.0f}",
             f"{row['num_ref_words']:,.0f}",
             f"{row['num_seeds']:.0f}",
@@ -130,7 +117,7 @@ def pair_cells(comparison: Comparison) -> Cells:
             f"{row['a']} : {row['b']}{' (claim)' if row['claim'] else ''}",
             points(row["delta_wer"]),
             interval(row["low"], row["high"], points),
-            percent(row["coverage"]),
+            bare_percent(row["coverage"]),
             p_value(row["p_adjusted"]),
             known(row["probability_of_improvement"], "{:.2f}"),
             p_value(row["mapsswe_p"]),
@@ -156,7 +143,7 @@ def group_cells(groups: pd.DataFrame) -> Cells:
         sizes = (first["num_utterances"], first["num_speakers"], first["num_ref_words"])
         row = [str(group), *(f"{size:,.0f}" for size in sizes)]
         for found in table.to_dict("records"):
-            row += [percent(found["wer"]), interval(found["low"], found["high"])]
+            row += [bare_percent(found["wer"]), interval(found["low"], found["high"])]
         rows.append(row)
     return header, rows
 
@@ -172,7 +159,7 @@ def gain_cells(gains: pd.DataFrame) -> Cells:
             points(row["delta_inside"]),
             points(row["delta_outside"]),
             interval(row["low"], row["high"], points),
-            percent(row["coverage"]),
+            bare_percent(row["coverage"]),
             p_value(row["p_adjusted"]),
             "differs by group" if row["differs"] else "no difference found",
         ]
@@ -232,23 +219,6 @@ def _nested(pair: dict[str, Any]) -> dict[str, Any]:
         else:
             made[key] = value
     return made
-
-
-def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*`<])", r"\\\1", _one_line(text))
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "[": "{[}",  # after a line's end it would be a length
-    "Δ": r"$\Delta$", MINUS: "$-$", "–": "--",
-}  # fmt: skip
-
-
-def _in_latex(text: str) -> str:
-    return "".join(_LATEX.get(symbol, symbol) for symbol in _one_line(text))
 
 
 def _one_line(text: str) -> str:

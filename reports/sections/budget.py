@@ -1,4 +1,4 @@
-"""What the budget bought: the best so far against trials and against training time."""
+"""WER against budget: the best so far against trials and against training time."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import colour, dash, variant_names
 
-TITLE = "What the budget bought"
+TITLE = "WER against budget"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The cost of training and recognition: the study's runs, and measurements of bench.speed."""
+"""Costs of training and recognition: of each variant's runs, and as measured by bench.speed."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,7 +9,7 @@ from reports.input import ReportInput, SpeedRow
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "What it costs"
+TITLE = "Costs"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What differs: the configuration keys in which variants are not alike, and why they are not."""
+"""Differences in configuration: the keys in which variants are not alike, and why they are not."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "What differs"
+TITLE = "Differences in configuration"
 
 OWN = frozenset({"variant", "seed"})
 """Keys that differ by their nature."""
@@ -66,8 +66,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         rows.append(KeyRow(key, shown, _origin(key, report_input)))
     return Numbers(
         systems=_systems(report_input),
-        asked=bool(report_input.design.get("question")),
-        held_equal=str(report_input.design.get("held_equal", "")),
+        asked=report_input.design.question is not None,
+        held_equal=report_input.design.held_equal,
         variants=tuple(tones),
         rows=tuple(rows),
         num_equal=num_equal,
@@ -81,15 +81,16 @@ def html(numbers: Numbers) -> str:
 
 def _systems(report_input: ReportInput) -> tuple[SystemRow, ...]:
     tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
-    base = report_input.design.get("question", {}).get("base", "")
+    question = report_input.design.question
+    base = "" if question is None else question.base
     rows = []
-    for label, row in report_input.design.get("systems", {}).items():
-        changes = row["changes"]
+    for label, system in report_input.design.systems.items():
+        changes = system.changes
         difference = changes[0] if len(changes) == 1 else f"{len(changes)} things at once"
         if not changes:
             difference = "base" if label == base else "nothing" if base else ""
-        settings = tuple((key, setting(value)) for key, value in row["settings"].items())
-        rows.append(SystemRow(label, tones[label], row["variant"], settings, difference))
+        settings = tuple((key, setting(value)) for key, value in system.settings.items())
+        rows.append(SystemRow(label, tones[label], system.variant, settings, difference))
     return tuple(rows)
 
 
@@ -100,9 +101,9 @@ def _shown(value: Any) -> str:
 def _origin(key: str, report_input: ReportInput) -> str:
     if any(key in space for space in report_input.spaces.values()):
         return "searched"
-    systems = report_input.design.get("systems", {}).values()
-    if any(key in system["changes"] for system in systems):
+    systems = report_input.design.systems.values()
+    if any(key in system.changes for system in systems):
         return "the question"
-    if any(key in system["settings"] for system in systems):
+    if any(key in system.settings for system in systems):
         return "matched"
     return "the variant"

@@ -1,5 +1,5 @@
-"""Where they differ: kinds of errors, errors by length and by how often a word was heard, and what
-is taken for what."""
+"""Error analysis: kinds of errors, error rates by utterance length and by frequency of the word in
+train, and the most frequent confusions."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "Where they differ"
+TITLE = "Error analysis"
 
 FEWEST_WORDS = 20
 """A bin with fewer reference words says nothing."""

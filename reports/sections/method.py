@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reports.input import ReportInput
+from reports.input import MethodConstants, ReportInput
 from reports.markup import render
 
 TITLE = "Method and limits"
@@ -10,14 +10,9 @@ TITLE = "Method and limits"
 
 @dataclass(frozen=True)
 class Numbers:
-    """The constants behind the page."""
+    """The constants behind the page, and the sizes of the study."""
 
-    level: float
-    alpha: float
-    power: float
-    margin: float
-    num_replicates: int
-    fewest_linearised: int
+    method: MethodConstants
     fewest_seeds: int
     """Confirm runs of the variant that has the fewest; 0 if none is scored."""
     num_speakers: int
@@ -27,21 +22,15 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The thresholds, from the code that applied them, and what the study has of each thing."""
-    method = report_input.design["method"]
+    """The constants, and the numbers of seeds, speakers, pairs and claims."""
     seeds = report_input.variants["num_seeds"]
     return Numbers(
-        level=float(method["level"]),
-        alpha=float(method["alpha"]),
-        power=float(method["power"]),
-        margin=float(method["margin"]),
-        num_replicates=int(method["num_replicates"]),
-        fewest_linearised=int(method["fewest_linearised"]),
+        method=report_input.design.method,
         fewest_seeds=int(seeds.min()) if len(seeds) else 0,
         num_speakers=int(report_input.utterances["speaker"].nunique()),
         num_pairs=len(report_input.pairs),
         num_claims=int(report_input.pairs["claim"].sum()),
-        budget=str(report_input.budget.get("name", "")),
+        budget=report_input.budget.name,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pair by pair: differences with their intervals, all against all, and tests of single runs."""
+"""Pairwise comparisons: differences with intervals, all pairs, and tests of single runs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from reports.markup import render
 from reports.palette import variant_names
 from reports.scale import Estimate, Scale, scale_of
 
-TITLE = "Pair by pair"
+TITLE = "Pairwise comparisons"
 
 EQUAL = ("equivalent", "checkpoints equivalent")
 OPEN = "undecided"

@@ -1,4 +1,4 @@
-"""Every run, the failed and the pruned too."""
+"""All runs, failed and pruned ones included."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "Every run"
+TITLE = "Runs"
 
 MAX_OPEN = 40
 """More runs than these are folded away until the reader opens them."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.format import is_missing, percent, setting, text
-from reports.input import ReportInput
+from reports.input import ReportInput, SearchRange
 from reports.markup import render
 from reports.palette import STATES, TRAINED, colour, dash, variant_names
 
@@ -106,6 +106,7 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
         axes = _axes(trials, report_input.spaces.get(variant, {}))
         finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
+        lowest = np.fmin.accumulate([t.valid_wer for t in finished])
         alarms = _alarms(best, axes) if variant in report_input.spaces else ()
         found.append(
             VariantSearch(
@@ -114,7 +115,7 @@ def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
                 trials,
                 axes,
                 best,
-                _best_so_far(finished),
+                tuple(zip((t.slot for t in finished), lowest, strict=True)),
                 alarms,
                 _importances(variant, report_input),
             )
@@ -155,26 +156,21 @@ def _trial(row: Mapping[Any, Any]) -> Trial:
     )
 
 
-def _axes(trials: Sequence[Trial], space: Mapping[str, Mapping[str, Any]]) -> tuple[Axis, ...]:
+def _axes(trials: Sequence[Trial], space: Mapping[str, SearchRange]) -> tuple[Axis, ...]:
     """The searched keys with their ranges; where none is written down, what the trials span."""
     keys = sorted({*space, *(key for trial in trials for key in trial.params)})
     return tuple(_axis(key, space.get(key), [t.params.get(key) for t in trials]) for key in keys)
 
 
-def _axis(key: str, dimension: Mapping[str, Any] | None, seen: Sequence[Any]) -> Axis:
-    if dimension and dimension.get("choices"):
-        return Axis(key, choices=tuple(str(choice) for choice in dimension["choices"]))
-    if dimension:
-        return Axis(key, dimension["low"], dimension["high"], bool(dimension.get("log", False)))
+def _axis(key: str, searched: SearchRange | None, seen: Sequence[Any]) -> Axis:
+    if searched and searched.choices:
+        return Axis(key, choices=tuple(map(str, searched.choices)))
+    if searched:
+        return Axis(key, searched.low, searched.high, searched.log)
     values = [value for value in seen if not is_missing(value)]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return Axis(key, min(values), max(values))
     return Axis(key, choices=tuple(sorted({str(value) for value in values})))
-
-
-def _best_so_far(finished: Sequence[Trial]) -> tuple[tuple[int, float], ...]:
-    lowest = pd.Series([trial.valid_wer for trial in finished], dtype=float).cummin()
-    return tuple(zip((trial.slot for trial in finished), lowest, strict=True))
 
 
 def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:

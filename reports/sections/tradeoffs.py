@@ -19,12 +19,12 @@ COSTS = {
     "train_seconds": "training seconds of a confirm run",
     "real_time_factor": "real-time factor of greedy recognition",
 }
-"""Column of the input, and what it is called."""
+"""Column of the input: name on the page."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: what it costs and what it errs."""
+    """One variant: cost and WER with its interval."""
 
     variant: str
     tone: int
@@ -43,13 +43,13 @@ class Tradeoff:
     words: str
     points: tuple[Point, ...]
     hypervolume: float
-    """Share of the rectangle from zero to the reference point that some variant beats."""
+    """Share of the rectangle from zero to the reference point that the Pareto set dominates."""
     reference_cost: float
     reference_wer: float
 
     @property
     def pareto_optimal(self) -> tuple[str, ...]:
-        """The variants that no other beats, by cost."""
+        """Names of the Pareto-optimal variants, by increasing cost."""
         ordered = sorted(self.points, key=lambda point: (point.cost, point.variant))
         return tuple(point.variant for point in ordered if point.is_pareto_optimal)
 

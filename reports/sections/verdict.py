@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from reports.comparable import broken, checks
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -83,8 +82,8 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(
         sentence=report_input.verdict,
         cautions=cautions(report_input),
-        broken=broken(checks(report_input)),
-        assumptions=tuple(map(str, report_input.design.get("assumptions", ()))),
+        broken=report_input.broken,
+        assumptions=report_input.design.assumptions,
         baseline=baseline,
         variants=variants,
         scale=scale_of(value for row in variants for value in row.wer.values()),
@@ -94,8 +93,8 @@ def numbers(report_input: ReportInput) -> Numbers:
 def baseline_of(report_input: ReportInput) -> str:
     """The question's base, else the first variant, else nothing."""
     names = variant_names(report_input)
-    base = str(report_input.design.get("question", {}).get("base", ""))
-    return base if base in names else next(iter(names), "")
+    question = report_input.design.question
+    return question.base if question and question.base in names else next(iter(names), "")
 
 
 def cautions(report_input: ReportInput) -> tuple[str, ...]:
@@ -114,7 +113,7 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         )
     elif not _is_over(report_input):
         found.append(
-            "The study is not complete: it was interrupted. Its command, under Redo, goes on with "
+            "The study is not complete: it was interrupted. The command in section Reproduce runs "
             "what is left."
         )
     if without_end := _without_end(runs):
@@ -140,10 +139,10 @@ def _is_over(report_input: ReportInput) -> bool:
     for name in variant_names(report_input):
         own = ended[ended["variant"] == name]
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
-        if trials["slot"].nunique() < budget.get("num_trials", 0):
+        if trials["slot"].nunique() < budget.num_trials:
             return False
         is_hopeful = (trials["state"] == "finished").any()
-        if is_hopeful and confirms["slot"].nunique() < budget.get("num_seeds", 0):
+        if is_hopeful and confirms["slot"].nunique() < budget.num_seeds:
             return False
     return True
 
@@ -160,11 +159,11 @@ def _without_end(runs: pd.DataFrame) -> str:
 
 def _left_out(report_input: ReportInput) -> str:
     """How many utterances of the corpus no system was trained or scored on, and why."""
-    reasons = {str(why): int(n) for why, n in report_input.corpus.get("left_out", {}).items() if n}
-    if not reasons:
+    corpus = report_input.corpus
+    if not corpus.num_excluded:
         return ""
-    count = plural(sum(reasons.values()), "utterance was", "utterances were")
-    return f"{count} left out: {', '.join(f'{n} {why}' for why, n in reasons.items())}."
+    count = plural(corpus.num_excluded, "utterance was", "utterances were")
+    return f"{count} left out: {', '.join(f'{n} {why}' for why, n in corpus.excluded.items())}."
 
 
 def html(numbers: Numbers) -> str:

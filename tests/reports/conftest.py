@@ -4,6 +4,7 @@ import io
 import math
 import random
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,18 @@ import pytest
 import soundfile
 
 from reports import ConfigValue, ReportInput
-from reports.input import COLUMNS, Letter, Sample
+from reports.input import (
+    COLUMNS,
+    BudgetSummary,
+    Condition,
+    CorpusSummary,
+    Letter,
+    MethodConstants,
+    Sample,
+    SearchRange,
+    SplitSummary,
+    StudyDesign,
+)  # fmt: skip
 
 MakeInput = Callable[..., ReportInput]
 SENTENCES = (
@@ -42,24 +54,27 @@ VALUES = (
     ),
 )  # fmt: skip
 SPACE = {
-    "optim.learning_rate": {"low": 5e-4, "high": 8e-3, "log": True, "choices": []},
-    "model.dropout": {"low": 0.0, "high": 0.3, "log": False, "choices": []},
-    "optim.weight_decay": {"low": 1e-3, "high": 0.1, "log": True, "choices": []},
-    "features.num_bins": {"low": None, "high": None, "log": False, "choices": [40, 64, 80]},
+    "optim.learning_rate": SearchRange(low=5e-4, high=8e-3, log=True),
+    "model.dropout": SearchRange(low=0.0, high=0.3),
+    "optim.weight_decay": SearchRange(low=1e-3, high=0.1, log=True),
+    "features.num_bins": SearchRange(choices=(40, 64, 80)),
 }
 FACTS = {
     "data": "9d0c6a2f31b84e57", "text": "42518e431cead40a", "decoder": "greedy",
     "budget.num_trials": "8", "budget.num_seeds": "3", "precision": "float32",
     "hardware": "AMD EPYC 7B13", "metric": "jiwer 4.0.0", "features": "1", "code": "ddeef36b2f0a",
 }  # fmt: skip
-METHOD = {
-    "level": 0.95,
-    "alpha": 0.05,
-    "power": 0.8,
-    "margin": 0.02,
-    "num_replicates": 10_000,
-    "fewest_linearised": 10,
-}
+METHOD = MethodConstants(
+    level=0.95, alpha=0.05, power=0.8, margin=0.02, num_replicates=10_000, fewest_linearised=10
+)
+CONDITIONS = tuple(
+    Condition(title, "good", "as it should be")
+    for title in ("Data digest", "Text normalisation", "Budget", "Training not cut short")
+)
+SPLITS = (
+    ("train", 1040, 32, 2711.0), ("valid", 96, 6, 251.3), ("test", 48, 6, 120.9),
+    ("watch", 3, 1, 7.4),
+)  # fmt: skip
 STATES = ("finished", "pruned", "finished", "diverged", "finished", "pruned", "failed", "finished")
 SKILL = {"ds-gru": 0.11, "ds-lstm": 0.16}
 
@@ -92,6 +107,29 @@ def sample(id: str, variants: tuple[str, ...]) -> Sample:
         flac=sound.getvalue(),
         spectrogram=np.arange(40 * 150, dtype=np.uint16).astype(np.uint8).reshape(40, 150),
         letters=dict.fromkeys(variants, letters),
+    )
+
+
+def split(name: str, num_utterances: int, num_speakers: int, seconds: float) -> SplitSummary:
+    return SplitSummary(
+        split=name, num_utterances=num_utterances, num_speakers=num_speakers, seconds=seconds
+    )
+
+
+def budget(name: str, num_trials: int, num_seeds: int) -> BudgetSummary:
+    settings = {
+        "name": name,
+        "num_trials": num_trials,
+        "num_epochs": 12,
+        "max_train_seconds": 600.0,
+        "num_seeds": num_seeds,
+    }
+    return BudgetSummary(
+        name=name,
+        num_trials=num_trials,
+        num_seeds=num_seeds,
+        max_train_seconds=600.0,
+        settings=settings,
     )
 
 
@@ -348,26 +386,15 @@ def make_input(
         "12.6 %, 3 seeds), 5.1 points below ds-lstm (interval 3.6 to 6.6).",
         "command": "python -m bench.sweep --variant ds-gru --variant ds-lstm --corpus spoken "
         "--budget quick --seed 0",
-        "corpus": {
-            "name": "spoken",
-            "digest": "9d0c6a2f31b84e57",
-            "notes": ["Synthesised with eSpeak NG 1.52.0."],
-            "leakage": {},
-            "left_out": {"shorter than its text allows": 2},
-            "splits": {
-                "train": {"utterances": 1040, "speakers": 32, "seconds": 2711.0},
-                "valid": {"utterances": 96, "speakers": 6, "seconds": 251.3},
-                "test": {"utterances": 48, "speakers": 6, "seconds": 120.9},
-                "watch": {"utterances": 3, "speakers": 1, "seconds": 7.4},
-            },
-        },
-        "budget": {
-            "name": "quick",
-            "num_trials": num_trials,
-            "num_epochs": 12,
-            "max_train_seconds": 600.0,
-            "num_seeds": num_seeds,
-        },
+        "corpus": CorpusSummary(
+            name="spoken",
+            digest="9d0c6a2f31b84e57",
+            notes=("Synthesised with eSpeak NG 1.52.0.",),
+            leakage={},
+            excluded={"shorter than its text allows": 2},
+            splits=tuple(starmap(split, SPLITS)),
+        ),
+        "budget": budget("quick", num_trials, num_seeds),
         "environment": {
             "python": "3.11.7",
             "platform": "Linux-6.1-x86_64",
@@ -382,14 +409,14 @@ def make_input(
             "digest.spaces": "77ab01c2d3e4f566",
         },
         "tracking_uri": "sqlite:///mlflow.db",
-        "design": {"method": METHOD},
+        "design": StudyDesign(method=METHOD),
         "samples": (sample("test-000", variants),) if num_seeds else (),
         "configs": {
             name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
             for place, name in enumerate(variants)
         },
         "values": dict.fromkeys(variants, VALUES),
-        "facts": dict.fromkeys(variants, FACTS if num_seeds else {}),
+        "conditions": CONDITIONS,
         "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(variants, SPACE),
     }

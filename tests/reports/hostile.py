@@ -1,10 +1,12 @@
 """A study in which every text that comes from outside is hostile."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
 from reports import ConfigValue, ReportInput
+from reports.input import CorpusSummary, SearchRange, SplitSummary
 
 MakeInput = Callable[..., ReportInput]
 EVIL = (
@@ -28,17 +30,17 @@ def poisoned(make_input: MakeInput) -> ReportInput:
         verdict=EVIL,
         command=EVIL,
         tracking_uri=EVIL,
-        corpus={
-            "name": EVIL,
-            "digest": EVIL,
-            "notes": [EVIL],
-            "leakage": {EVIL: 1},
-            "left_out": {EVIL: 2},
-            "splits": {EVIL: {"utterances": 1, "speakers": 1, "seconds": 1.0}},
-        },
-        budget={EVIL: EVIL},
+        corpus=CorpusSummary(
+            name=EVIL,
+            digest=EVIL,
+            notes=(EVIL,),
+            leakage={EVIL: 1},
+            excluded={EVIL: 2},
+            splits=(SplitSummary(split=EVIL, num_utterances=1, num_speakers=1, seconds=1.0),),
+        ),
+        budget=replace(base.budget, name=EVIL, settings={EVIL: EVIL}),
         environment={EVIL: EVIL},
-        spaces={EVIL: {EVIL: {"choices": [EVIL, "b"]}}},
+        spaces={EVIL: {EVIL: SearchRange(choices=(EVIL, "b"))}},
         values={EVIL: (ConfigValue(key=EVIL, value=EVIL, layer=EVIL, source=EVIL, searched=EVIL),)},
         runs=runs.assign(run=base.runs["run"], valid_wer=0.5),
         utterances=poison(base.utterances, "speaker", "hyp"),

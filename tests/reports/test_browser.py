@@ -312,7 +312,7 @@ def test_without_javascript_it_reads(browser: Any) -> None:
     browser.refresh()
     try:
         assert len(shown(browser, "#verdict .sentence, #verdict table")) == 3
-        for section in ("trust", "differences", "accuracy", "pairwise"):
+        for section in ("comparability", "differences", "accuracy", "pairwise"):
             assert shown(browser, f"#{section} table"), section
         assert len(browser.find_elements(By.CSS_SELECTOR, ".decode")) == 48
         assert not shown(browser, "#filter, #stage")

@@ -40,7 +40,7 @@ def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> N
     assert "null" in budget.html(budget.numbers(replace(study, budget_curves=table)))
     nothing = budget.html(budget.numbers(replace(study, budget_curves=table[:1])))
     assert "nan" not in nothing
-    assert "nothing to draw" in nothing
+    assert "there is no curve to draw" in nothing
 
 
 def test_one_random_trial_expects_nothing_and_it_is_said(study: ReportInput) -> None:

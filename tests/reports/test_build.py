@@ -15,6 +15,7 @@ import pytest
 
 from reports import ReportInput, build
 from reports.build import SECTIONS
+from tests.reports.conftest import budget
 from tests.reports.hostile import EVIL, poisoned
 
 MakeInput = Callable[..., ReportInput]
@@ -49,7 +50,8 @@ def page(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_section_is_there_and_linked(page: Path) -> None:
     tags = Page(page).tags
     sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
-    assert sections == [section.__name__.rpartition(".")[2] for section in SECTIONS]
+    names = [section.__name__.rpartition(".")[2] for section in SECTIONS]
+    assert sections == [name.replace("_", "-") for name in names]
     links = [a["href"] for tag, a in tags if tag == "a" and (a["href"] or "").startswith("#")]
     assert links == ["#verdict", *(f"#{name}" for name in sections)]
 
@@ -126,10 +128,10 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
         ({"state": "running", "num_seeds": 0}, ["have not ended", "No confirm run has been"]),
         ({"state": "running", "num_seeds": 1}, ["have not ended", "take it as a first look"]),
-        ({"budget": {"num_trials": 9}}, ["not complete: it was interrupted"]),
+        ({"budget": budget("quick", 9, 3)}, ["not complete: it was interrupted"]),
         ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
         ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
-        ({"corpus": {}, "budget": {}, "environment": {}}, ["Nothing is known of its splits"]),
+        ({"environment": {}}, ["python -m bench.sweep"]),
     ],
 )
 def test_unfinished_studies_are_told_in_words(

@@ -16,7 +16,7 @@ def test_variants_keep_their_order_and_colours(study: ReportInput) -> None:
     first = study.variants.iloc[0]
     assert numbers.variants[0].search_seconds == first["search_seconds"]
     page = cost.html(numbers)
-    assert "Speed has not been measured alone" in page
+    assert "has not been measured separately" in page
     assert page.count('aria-label="Pareto-optimal"') == 1
 
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reports import ReportInput
+from reports.input import QuestionSummary, SystemSummary
 from reports.sections import differences
 
 MakeInput = Callable[..., ReportInput]
@@ -13,9 +14,10 @@ def test_only_keys_that_differ_are_listed_with_their_reason(study: ReportInput) 
         for (name, config), width in zip(study.configs.items(), (256, 224), strict=True)
     }
     systems = {
-        name: {"variant": name, "settings": {"model.width": 1}, "changes": []} for name in configs
+        name: SystemSummary(variant=name, settings={"model.width": 1}, changes=())
+        for name in configs
     }
-    asked = replace(study, configs=configs, design={**study.design, "systems": systems})
+    asked = replace(study, configs=configs, design=replace(study.design, systems=systems))
     shown = differences.numbers(asked)
     assert [(row.key, row.values, row.origin) for row in shown.rows] == [
         ("model.cell", ("gru", "lstm"), "the variant"),
@@ -24,9 +26,9 @@ def test_only_keys_that_differ_are_listed_with_their_reason(study: ReportInput) 
     ]
     assert shown.num_equal == 2
     changed = {
-        name: {"variant": name, "settings": {}, "changes": ["model.cell"]} for name in configs
+        name: SystemSummary(variant=name, settings={}, changes=("model.cell",)) for name in configs
     }
-    asked = replace(asked, design={**study.design, "systems": changed})
+    asked = replace(asked, design=replace(study.design, systems=changed))
     assert differences.numbers(asked).rows[0].origin == "the question"
 
 
@@ -46,14 +48,19 @@ def test_twins_and_one_variant_are_told(study: ReportInput, make_input: MakeInpu
 
 
 SYSTEMS = {
-    "ds-gru": {"variant": "ds-gru", "settings": {"model.width": 306}, "changes": []},
-    "ds-lstm": {"variant": "ds-lstm", "settings": {}, "changes": ["model.cell"]},
+    "ds-gru": SystemSummary(variant="ds-gru", settings={"model.width": 306}, changes=()),
+    "ds-lstm": SystemSummary(variant="ds-lstm", settings={}, changes=("model.cell",)),
 }
 
 
 def test_systems_are_listed_as_they_were_declared(study: ReportInput) -> None:
-    design = {"held_equal": "2,000,000 parameters", "question": {"base": "ds-gru"}}
-    shown = differences.numbers(replace(study, design={**design, "systems": SYSTEMS}))
+    design = replace(
+        study.design,
+        held_equal="2,000,000 parameters",
+        question=QuestionSummary(base="ds-gru"),
+        systems=SYSTEMS,
+    )
+    shown = differences.numbers(replace(study, design=design))
     gru, lstm = shown.systems
     assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
     assert (lstm.settings, lstm.difference) == ((), "model.cell")
@@ -64,6 +71,7 @@ def test_systems_are_listed_as_they_were_declared(study: ReportInput) -> None:
 
 
 def test_several_differences_are_counted(study: ReportInput) -> None:
-    both = {**SYSTEMS["ds-lstm"], "changes": ["model.cell", "model.norm"]}
-    shown = differences.numbers(replace(study, design={"systems": {**SYSTEMS, "ds-lstm": both}}))
+    both = replace(SYSTEMS["ds-lstm"], changes=("model.cell", "model.norm"))
+    design = replace(study.design, systems={**SYSTEMS, "ds-lstm": both})
+    shown = differences.numbers(replace(study, design=design))
     assert [row.difference for row in shown.systems] == ["", "2 things at once"]

@@ -1,17 +1,17 @@
 from collections.abc import Callable
 
 from reports import ReportInput
+from reports.input import MethodConstants, StudyDesign
 from reports.sections import method
 
 MakeInput = Callable[..., ReportInput]
 
 
 def test_the_constants_are_those_of_the_code(make_input: MakeInput) -> None:
-    told = {
-        "level": 0.9, "alpha": 0.01, "power": 0.7, "margin": 0.03, "num_replicates": 1234,
-        "fewest_linearised": 7,
-    }  # fmt: skip
-    shown = method.numbers(make_input(design={"method": told}))
+    told = MethodConstants(
+        level=0.9, alpha=0.01, power=0.7, margin=0.03, num_replicates=1234, fewest_linearised=7
+    )
+    shown = method.numbers(make_input(design=StudyDesign(method=told)))
     assert (shown.fewest_seeds, shown.num_speakers, shown.num_pairs) == (3, 6, 1)
     page = method.html(shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in (

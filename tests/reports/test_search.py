@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from reports import ReportInput
+from reports.input import SearchRange
 from reports.sections import search
 from reports.sections.search import Axis
 
 MakeInput = Callable[..., ReportInput]
-RATE = {"low": 1e-4, "high": 1e-2, "log": True}
+RATE = SearchRange(low=1e-4, high=1e-2, log=True)
 
 
 def searched(

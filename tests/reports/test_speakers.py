@@ -55,4 +55,4 @@ def test_many_speakers_fold_away_and_hostile_names_are_text(study: ReportInput) 
 
 def test_nothing_scored_is_said(make_input: MakeInput) -> None:
     page = speakers.html(speakers.numbers(make_input(num_seeds=0)))
-    assert "no speaker can be looked at" in page
+    assert "there are no rates per speaker" in page

@@ -25,4 +25,4 @@ def test_the_page_names_the_pareto_optimal_and_marks_them_by_shape(study: Report
 
 def test_one_variant_has_nothing_to_trade(make_input: MakeInput) -> None:
     page = tradeoffs.html(tradeoffs.numbers(make_input(variants=("ds-gru",))))
-    assert "nothing can be traded" in page
+    assert "there is no trade-off to show" in page

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports import ReportInput
+from reports.input import Condition, QuestionSummary
 from reports.sections import verdict
 
 MakeInput = Callable[..., ReportInput]
@@ -33,7 +34,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
     assert lstm.against
     assert lstm.against.difference.mean == 0.051
     assert lstm.against.probability_of_improvement == pytest.approx(0.013)
-    asked = {**study.design, "question": {"base": "ds-lstm"}}
+    asked = replace(study.design, question=QuestionSummary(base="ds-lstm"))
     shown = verdict.numbers(make_input(design=asked))
     assert shown.baseline == "ds-lstm"
     turned = shown.variants[0].against
@@ -54,12 +55,11 @@ def test_the_page_says_the_figures(study: ReportInput) -> None:
 def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
     assert verdict.numbers(study).broken == ()
     assert "fair comparison" not in verdict.html(verdict.numbers(study))
-    facts = {**study.facts, "ds-lstm": {**study.facts["ds-lstm"], "budget.num_trials": "9"}}
-    shown = verdict.numbers(make_input(facts=facts))
+    shown = verdict.numbers(make_input(conditions=(Condition("Budget", "bad", "differs"),)))
     assert shown.broken == ("Budget",)
     page = verdict.html(shown)
     assert page.index("</strong> budget.") < page.index("<table")
-    assert '<a href="#trust">' in page
+    assert '<a href="#comparability">' in page
 
 
 def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput) -> None:
@@ -94,7 +94,7 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
     incomplete = "The study is not complete"
     planned = make_input(state="diverged", num_seeds=0)
     assert incomplete not in " ".join(verdict.cautions(planned))
-    more = replace(planned, budget={**planned.budget, "num_trials": 99})
+    more = replace(planned, budget=replace(planned.budget, num_trials=99))
     assert incomplete in " ".join(verdict.cautions(more))
     killed = planned.runs.assign(state=["killed", *planned.runs["state"][1:]])
     assert incomplete in " ".join(verdict.cautions(replace(planned, runs=killed)))

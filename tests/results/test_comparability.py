@@ -38,7 +38,9 @@ def foreign(name: str) -> ScoredSystem:
 def test_each_key_refuses_alone(key: str) -> None:
     other = replace(system("b"), facts={**FACTS, key: "other"})
     systems = [system("a"), other]
-    assert differing_facts(systems) == {key: {"a": FACTS[key], "b": "other"}}
+    assert differing_facts({s.name: s.facts for s in systems}) == {
+        key: {"a": FACTS[key], "b": "other"}
+    }
     found = f"^NOT COMPARABLE: .* in {key} \\(a: {FACTS[key]}, b: other\\); .*--force"
     with pytest.raises(UserError, match=found) as e:
         check_comparable([*systems, system("c")], force=False)

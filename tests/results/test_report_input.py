@@ -36,15 +36,13 @@ def definition_of(name: str) -> StudyDefinition:
 
 def test_a_question_is_told_with_its_systems_and_what_is_equal() -> None:
     design = describe_design(definition_of("sortagrad"))
-    assert design["held_equal"] == "1,500,000 parameters"
-    systems, question = design["systems"], design["question"]
-    assert isinstance(systems, dict)
-    assert isinstance(question, dict)
-    assert ["sorted-batch", "shuffled-batch"] in question["better"]
-    changes = {label: row["changes"] for label, row in systems.items()}
-    assert changes["shuffled-batch"] == []
-    assert changes["sorted-none"] == ["batches.sortagrad", "model.norm"]
-    assert {row["settings"]["model.width"] for row in systems.values()} == {313}
+    assert design.held_equal == "1,500,000 parameters"
+    assert design.question
+    assert ("sorted-batch", "shuffled-batch") in design.question.better
+    changes = {label: system.changes for label, system in design.systems.items()}
+    assert changes["shuffled-batch"] == ()
+    assert changes["sorted-none"] == ("batches.sortagrad", "model.norm")
+    assert {system.settings["model.width"] for system in design.systems.values()} == {313}
 
 
 def test_without_a_question_nothing_is_claimed() -> None:
@@ -53,7 +51,7 @@ def test_without_a_question_nothing_is_claimed() -> None:
         settings={"optim.momentum": 0.8}, match=Match.parse("params=2M"),
     )  # fmt: skip
     design = describe_design(plain)
-    assert (design["question"], design["held_equal"]) == ({}, "2,000,000 parameters")
+    assert (design.question, design.held_equal) == (None, "2,000,000 parameters")
     assert command_of(plain) == (
         "python -m bench.sweep --variant ds-gru --variant ds-lstm --match params=2M "
         "--corpus spoken --budget smoke --seed 0 --set optim.momentum=0.8 --device cpu"
@@ -61,7 +59,7 @@ def test_without_a_question_nothing_is_claimed() -> None:
 
 
 def test_nothing_held_equal_is_said_by_nothing() -> None:
-    assert describe_design(definition_of("width"))["held_equal"] == ""
+    assert describe_design(definition_of("width")).held_equal == ""
 
 
 def test_the_command_is_what_a_shell_takes_back() -> None:

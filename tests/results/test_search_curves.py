@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from bench.results.search_curves import (
-    best_so_far,
     budget_curves,
     expected_best,
     expected_best_curves,
@@ -39,12 +38,6 @@ def test_a_failed_trial_counts_as_the_worst() -> None:
     assert expected_best(values, 3) == pytest.approx(0.2)
 
 
-def test_best_so_far_keeps_its_order_and_its_gaps() -> None:
-    found = best_so_far(np.array([math.nan, 0.5, 0.6, math.nan, 0.3]))
-    assert math.isnan(found[0])
-    assert found[1:].tolist() == [0.5, 0.5, 0.5, 0.3]
-
-
 def trials(*rows: tuple[str, float, float, str], variant: str = "v") -> pd.DataFrame:
     """Trials of (state, valid WER, training seconds, when it ended), and a confirm run."""
     columns = ["state", "valid_wer", "train_seconds", "ended_at"]
@@ -69,6 +62,13 @@ def test_a_search_in_the_order_its_trials_ended() -> None:
     assert found["train_seconds"].tolist() == [4, 4, 14, 24]
     assert found["best_valid_wer"].isna().tolist() == [True, True, False, False]
     assert found["best_valid_wer"].tolist()[2:] == [0.5, 0.4]
+
+
+def test_a_trial_without_a_wer_keeps_the_best_before_it() -> None:
+    ends = [("finished", wer, 1.0, f"10:0{n}") for n, wer in enumerate((math.nan, 0.5, 0.6))]
+    found = budget_curves(trials(*ends, ("failed", math.nan, 1.0, "10:04")))["best_valid_wer"]
+    assert math.isnan(found[0])
+    assert found[1:].tolist() == [0.5, 0.5, 0.5]
 
 
 def test_only_random_trials_are_expected_of() -> None:

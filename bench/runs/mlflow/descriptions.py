@@ -43,6 +43,8 @@ class Findings:
     """The variant that the others are held against."""
     variants: pd.DataFrame
     pairs: pd.DataFrame
+    colors: Mapping[str, str]
+    """By variant, as in the report: "#0072B2", …"""
 
     def metrics(self, variant: str) -> dict[str, float]:
         """The numbers of one variant, and its difference of WER to the baseline (above zero: worse

@@ -19,9 +19,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow guesses, and may show the pages for language models."""
 
 COLOR_TAG = "mlflow.runColor"
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f")
-"""Those of Okabe and Ito, which colour-blind people can tell apart; MLflow's own are drawn from the
-run's id and may be alike."""
+"""Without it MLflow derives a run's colour from its id, and colours may be alike."""
 
 SUMMARY_COLUMNS = (
     "test/wer_mean",

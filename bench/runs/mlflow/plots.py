@@ -4,7 +4,7 @@ Imports matplotlib (MLflow requires it) at once.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,25 +16,27 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from bench.runs.reader import OBJECTIVE, Tables
 from bench.runs.state import TRAINED
 
-CONFIRM, TRIAL, WARN = "#0072b2", "#8c8c8c", "#d55e00"  # blue, grey, vermilion of Okabe and Ito
+GREY, DARK = "0.55", "0.2"
 STYLES: dict[str, dict[str, Any]] = {
-    "confirm": {"color": CONFIRM, "linewidth": 1.4, "zorder": 3},
-    "trial": {"color": TRIAL, "linewidth": 1.0, "linestyle": "--"},
+    "confirm": {"linewidth": 1.4, "zorder": 3},
+    "trial": {"color": GREY, "linewidth": 1.0, "linestyle": "--"},
 }
 SIZE_INCHES, DOTS_PER_INCH = (9.0, 3.8), 110
 
 
-def plots(variant: str, tables: Tables, variants: pd.DataFrame) -> dict[str, bytes]:
+def plots(
+    variant: str, tables: Tables, variants: pd.DataFrame, colors: Mapping[str, str]
+) -> dict[str, bytes]:
     """PNG files by name: learning curves and search of `variant`, and the WER of all `variants`.
 
-    `variants` has the columns ``variant, wer_mean, wer_low, wer_high``. What cannot be drawn yet is
-    left out.
+    `variants` has the columns ``variant, wer_mean, wer_low, wer_high``; `colors` are by variant.
+    What cannot be drawn yet is left out.
     """
-    runs = tables.runs[tables.runs["variant"] == variant]
+    runs, own = tables.runs[tables.runs["variant"] == variant], colors[variant]
     drawn: dict[str, Callable[[Figure], bool]] = {
-        "learning_curves.png": lambda figure: _learning_curves(figure, runs, tables.curves),
-        "search.png": lambda figure: _search(figure, runs),
-        "test_wer.png": lambda figure: _test_wer(figure, variant, variants),
+        "learning_curves.png": lambda figure: _learning_curves(figure, runs, tables.curves, own),
+        "search.png": lambda figure: _search(figure, runs, own),
+        "test_wer.png": lambda figure: _test_wer(figure, variants, colors),
     }
     made = {}
     for name, draw in drawn.items():
@@ -44,12 +46,8 @@ def plots(variant: str, tables: Tables, variants: pd.DataFrame) -> dict[str, byt
     return made
 
 
-def best_so_far(values: pd.Series) -> pd.Series:
-    """The lowest of the values up to each; NaN until there is one."""
-    return values.cummin().ffill()
-
-
-def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame) -> bool:
+def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame, color: str) -> bool:
+    styles = {kind: {"color": color} | style for kind, style in STYLES.items()}
     axes = figure.subplots(1, 2)
     for axis, metric, label in zip(
         axes,
@@ -59,14 +57,13 @@ def _learning_curves(figure: Figure, runs: pd.DataFrame, curves: pd.DataFrame) -
     ):
         for kind, points in _lines(runs, curves, metric):
             scale = 100 if metric == OBJECTIVE else 1
-            style = STYLES[kind]
-            axis.plot(points["epoch"], scale * points["value"], **style)
+            axis.plot(points["epoch"], scale * points["value"], **styles[kind])
         _label(axis, "epoch", label)
     if axes[0].lines:
         _log_scale(axes[0])
     axes[1].set_ylim(bottom=0)
-    axes[1].plot([], [], label="fresh seeds", **STYLES["confirm"])
-    axes[1].plot([], [], label="trials of the search", **STYLES["trial"])
+    axes[1].plot([], [], label="fresh seeds", **styles["confirm"])
+    axes[1].plot([], [], label="trials of the search", **styles["trial"])
     axes[1].legend(frameon=False)
     return bool(axes[0].lines)
 
@@ -88,27 +85,27 @@ def _lines(
         yield str(kinds[run]), points.sort_values("step")
 
 
-def _search(figure: Figure, runs: pd.DataFrame) -> bool:
+def _search(figure: Figure, runs: pd.DataFrame, color: str) -> bool:
     trials = runs[runs["kind"] == "trial"].sort_values("slot")
     if trials["valid_wer"].notna().sum() == 0:
         return False
     axis = figure.subplots()
     ended = trials["state"].isin(TRAINED)
-    for chosen, marker, color, label in (
-        (ended, "o", CONFIRM, "trained to the end"),
-        (~ended, "x", WARN, "pruned, diverged, failed or stopped"),
+    for chosen, marker, shade, label in (
+        (ended, "o", color, "trained to the end"),
+        (~ended, "x", DARK, "pruned, diverged, failed or stopped"),
     ):
         some = trials[chosen]
-        axis.scatter(some["slot"], 100 * some["valid_wer"], marker=marker, color=color, label=label)
-    best = best_so_far(trials["valid_wer"].where(ended))
-    axis.step(trials["slot"], 100 * best, where="post", color=CONFIRM, label="best so far")
+        axis.scatter(some["slot"], 100 * some["valid_wer"], marker=marker, color=shade, label=label)
+    best = np.fmin.accumulate(trials["valid_wer"].where(ended))  # ignores NaN
+    axis.step(trials["slot"], 100 * best, where="post", color=color, label="best so far")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(frameon=False)
     _label(axis, "trial", "valid WER, %")
     return True
 
 
-def _test_wer(figure: Figure, variant: str, variants: pd.DataFrame) -> bool:
+def _test_wer(figure: Figure, variants: pd.DataFrame, colors: Mapping[str, str]) -> bool:
     known = variants[variants["wer_mean"].notna()].iloc[::-1]  # the first on top
     if known.empty:
         return False
@@ -116,10 +113,10 @@ def _test_wer(figure: Figure, variant: str, variants: pd.DataFrame) -> bool:
     mean = 100 * known["wer_mean"].to_numpy(dtype=np.float64)
     low = 100 * known["wer_low"].to_numpy(dtype=np.float64)
     high = 100 * known["wer_high"].to_numpy(dtype=np.float64)
-    colors = [CONFIRM if name == variant else TRIAL for name in known["variant"]]
+    shades = [colors[name] for name in known["variant"]]
     rows = np.arange(len(known))
-    axis.hlines(rows, low, high, colors=colors, linewidth=3)
-    axis.scatter(mean, rows, color=colors, s=60, zorder=3)
+    axis.hlines(rows, low, high, colors=shades, linewidth=3)
+    axis.scatter(mean, rows, color=shades, s=60, zorder=3)
     for row, value in zip(rows, mean, strict=True):
         axis.annotate(f"{value:.1f}", (value, row), (0, 9), textcoords="offset points", ha="center")
     axis.set_yticks(rows, [name.replace("$", r"\$") for name in known["variant"]])

@@ -15,7 +15,7 @@ from bench.core.paths import OUT
 from bench.runs.layout import RUN
 from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, in_markdown
 from bench.runs.mlflow.mirror import is_behind, mirror
-from bench.runs.mlflow.pages import COLOR_TAG, COLORS, metric_name
+from bench.runs.mlflow.pages import COLOR_TAG, metric_name
 from bench.runs.mlflow.tracker import TrackingTarget
 from bench.runs.mlflow.uri import (
     display_uri,
@@ -124,7 +124,7 @@ class StudyTracker:
         tables: Tables,
         store: "MlflowStore",
     ) -> None:
-        color = {COLOR_TAG: COLORS[list(findings.variants["variant"]).index(variant) % len(COLORS)]}
+        color = {COLOR_TAG: findings.colors[variant]}
         tags = self._tags(variant, "summary", "finished") | color
         tags[NOTE_TAG] = describe_parent(variant, findings, self._links(store, variant, findings))
         run = store.run_with_params(self._study, f"{variant} summary", tags, params)
@@ -157,7 +157,7 @@ class StudyTracker:
         if findings.report.exists():
             store.client.log_artifact(parent, str(findings.report))
         with tempfile.TemporaryDirectory() as folder:
-            for name, png in plots(variant, tables, findings.variants).items():
+            for name, png in plots(variant, tables, findings.variants, findings.colors).items():
                 (Path(folder) / name).write_bytes(png)
             store.client.log_artifacts(parent, folder, "plots")
         note = describe_parent(variant, findings, self._links(store, variant, findings))

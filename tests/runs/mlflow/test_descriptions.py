@@ -27,6 +27,7 @@ def findings(**changes: Any) -> Findings:
         "pairs": pd.DataFrame(
             {"a": ["a"], "b": ["b"], "delta_wer": [0.25], "low": [0.125], "high": [0.375], "p_adjusted": [0.01]}
         ),
+        "colors": {"a": "#0072b2", "b": "#d55e00", "c": "#009e73"},
     }  # fmt: skip
     return Findings(**(given | changes))
 

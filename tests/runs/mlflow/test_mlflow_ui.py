@@ -67,6 +67,7 @@ def fill(lab: Any) -> None:
         baseline="gru",
         variants=pd.DataFrame(variants),
         pairs=pd.DataFrame(pairs),
+        colors={"gru": "#0072b2", "lstm": "#d55e00"},
     )
     params = {v: {"model.cell": v, "optim.learning_rate": 0.001} for v in ("gru", "lstm")}
     tracker.summarise(findings, params)

@@ -33,6 +33,7 @@ def summarise(lab: Any, tracker: StudyTracker, variant: str = "tiny", **params: 
         baseline="other",
         variants=pd.DataFrame(VARIANTS),
         pairs=pd.DataFrame(PAIRS),
+        colors={"tiny": "#0072b2", "other": "#d55e00"},
     )
     tracker.summarise(findings, {variant: PARAMS | params})
 

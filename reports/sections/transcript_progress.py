@@ -1,4 +1,4 @@
-"""Learning to hear: what networks made of the watch utterances, evaluation after evaluation."""
+"""Transcript progress: the transcripts of the watch utterances, evaluation by evaluation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 
-TITLE = "Learning to hear"
+TITLE = "Transcript progress"
 
 MAX_EVALUATIONS = 60
 """Of a longer history so many evaluations are shown, evenly spaced, with the first and the last."""
@@ -23,7 +23,7 @@ MAX_LETTERS = 400
 
 @dataclass(frozen=True)
 class Span:
-    """Letters in a row that are all right, or all wrong in one way; of a deletion, those missed."""
+    """Consecutive letters with the same edit operation; of a deletion, the missing letters."""
 
     operation: Operation
     letters: str
@@ -31,12 +31,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one network wrote after an epoch."""
+    """The transcript by one network after an epoch."""
 
     epoch: int
     spans: tuple[Span, ...]
     cer: float
-    """Letter errors over letters said; may exceed 1."""
+    """Letter errors over reference letters; may exceed 1."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/listening.html", numbers=numbers)
+    return render("sections/transcript_progress.html", numbers=numbers)
 
 
 def thinned(epochs: Sequence[int]) -> list[int]:
@@ -103,7 +103,7 @@ def thinned(epochs: Sequence[int]) -> list[int]:
 
 @cache
 def spans_of(ref: str, hyp: str) -> tuple[tuple[Span, ...], int]:
-    """`hyp` beside `ref` letter by letter, like operations joined, and the number of errors."""
+    """`hyp` aligned letter by letter with `ref`, and the number of errors."""
     steps = align(ref, hyp)
     spans = (
         Span(operation, "".join(step.hyp or step.ref for step in run))

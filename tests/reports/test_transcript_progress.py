@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from reports import ReportInput
-from reports.sections import listening
-from reports.sections.listening import Span
+from reports.sections import transcript_progress
+from reports.sections.transcript_progress import Span
 
 MakeInput = Callable[..., ReportInput]
 
@@ -19,7 +19,7 @@ def watch(rows: list[tuple[str, str, float, str]], ref: str = "a human") -> pd.D
 
 
 def test_letters_are_aligned() -> None:
-    spans, errors = listening.spans_of("human", "hxmans")
+    spans, errors = transcript_progress.spans_of("human", "hxmans")
     assert spans == (
         Span("match", "h"),
         Span("substitution", "x"),
@@ -27,11 +27,11 @@ def test_letters_are_aligned() -> None:
         Span("insertion", "s"),
     )
     assert errors == 2
-    assert listening.spans_of("ab", "") == ((Span("deletion", "ab"),), 2)
+    assert transcript_progress.spans_of("ab", "") == ((Span("deletion", "ab"),), 2)
 
 
 def test_the_first_confirm_run_of_each_variant(study: ReportInput) -> None:
-    shown = listening.numbers(study)
+    shown = transcript_progress.numbers(study)
     assert [s.label for s in shown.sources] == ["confirm run, seed 1001"] * 2
     assert shown.epochs == tuple(range(1, 13))
     assert shown.utterances[0].ref == "i am a human saying human things"
@@ -50,36 +50,36 @@ def test_trials_stand_in_and_gaps_stay_gaps(make_input: MakeInput) -> None:
             ("ds-lstm", "trial", 2.0, "never shown"),
         ]
     )
-    shown = listening.numbers(make_input(watch=table))
+    shown = transcript_progress.numbers(make_input(watch=table))
     assert [source.label for source in shown.sources] == ["trial, seed 3", "confirm run, seed 3"]
     (utterance,) = shown.utterances
     cers = {epoch: [t and t.cer for t in found] for epoch, found in utterance.history}
     # An evaluation after 0.4 epochs counts as the first epoch's.
     assert cers == {1: [6 / 7, 2 / 7], 2: [0.0, None]}
-    assert "never shown" not in listening.html(shown)
+    assert "never shown" not in transcript_progress.html(shown)
 
 
 def test_long_histories_are_thinned() -> None:
-    kept = listening.thinned(range(1, 1001))
-    assert len(kept) == listening.MAX_EVALUATIONS == len(set(kept))
+    kept = transcript_progress.thinned(range(1, 1001))
+    assert len(kept) == transcript_progress.MAX_EVALUATIONS == len(set(kept))
     assert (kept[0], kept[-1]) == (1, 1000)
-    assert listening.thinned([1, 2, 3]) == [1, 2, 3]
+    assert transcript_progress.thinned([1, 2, 3]) == [1, 2, 3]
 
 
 def test_long_transcripts_are_cut(make_input: MakeInput) -> None:
     table = watch([("ds-gru", "confirm", 1.0, "b" * 10_000)], ref="a" * 10_000)
-    (utterance,) = listening.numbers(make_input(watch=table)).utterances
-    assert len(utterance.ref) == listening.MAX_LETTERS
+    (utterance,) = transcript_progress.numbers(make_input(watch=table)).utterances
+    assert len(utterance.ref) == transcript_progress.MAX_LETTERS
 
 
 def test_missing_letters_are_dots(make_input: MakeInput) -> None:
-    page = listening.html(
-        listening.numbers(make_input(watch=watch([("ds-gru", "confirm", 1, "an")])))
+    page = transcript_progress.html(
+        transcript_progress.numbers(make_input(watch=watch([("ds-gru", "confirm", 1, "an")])))
     )
     assert '<span class="gap" title="missing:  huma">·····</span>' in page
     assert "<small>71\N{NO-BREAK SPACE}%</small>" in page
 
 
 def test_no_watch_utterances_are_told_in_words(make_input: MakeInput) -> None:
-    shown = listening.numbers(make_input(watch=watch([("x", "trial", 1, "a")])[:0]))
-    assert "No run has transcribed a watch utterance" in listening.html(shown)
+    shown = transcript_progress.numbers(make_input(watch=watch([("x", "trial", 1, "a")])[:0]))
+    assert "No run has transcribed a watch utterance" in transcript_progress.html(shown)

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from reports import ReportInput
-from reports.sections import redo
+from reports.sections import reproduce
 
 MakeInput = Callable[..., ReportInput]
 
 
 def test_facts_are_grouped(study: ReportInput) -> None:
-    shown = redo.numbers(study)
+    shown = reproduce.numbers(study)
     assert list(shown.facts) == ["Budget", "Code", "Digests", "Machine", "Versions"]
     assert ("commit", "ddeef36b2f0a") in shown.facts["Code"]
     assert ("torch", "2.14.1+cpu") in shown.facts["Versions"]
@@ -23,7 +23,7 @@ def test_facts_are_grouped(study: ReportInput) -> None:
 
 
 def test_each_value_is_shown_with_what_set_it_and_what_was_searched(study: ReportInput) -> None:
-    page = redo.html(redo.numbers(study))
+    page = reproduce.html(reproduce.numbers(study))
     (rate,) = [line for line in page.splitlines() if "optim.learning_rate" in line][:1]
     for shown in ("0.002", "0.0005 to 0.008, log", "trial: the best trial"):
         assert f"{shown}</td>" in rate
@@ -39,11 +39,11 @@ def test_each_value_is_shown_with_what_set_it_and_what_was_searched(study: Repor
     ],
 )
 def test_how_to_look_at_mlflow(make_input: MakeInput, uri: str, browse: str) -> None:
-    assert redo.numbers(make_input(tracking_uri=uri)).browse == browse
+    assert reproduce.numbers(make_input(tracking_uri=uri)).browse == browse
 
 
 def test_downloads_hold_the_tables(study: ReportInput) -> None:
-    downloads = {d.name: d for d in redo.numbers(study).downloads}
+    downloads = {d.name: d for d in reproduce.numbers(study).downloads}
     csv = base64.b64decode(downloads["utterances.csv"].uri.partition("base64,")[2]).decode()
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(csv)), study.utterances)
     assert downloads["runs.csv"].size.split() == ["22", "rows"]
@@ -51,7 +51,7 @@ def test_downloads_hold_the_tables(study: ReportInput) -> None:
 
 def test_the_code_is_part_of_doing_it_again(make_input: MakeInput, study: ReportInput) -> None:
     changed = make_input(diffs={"0a1b2c3d": "--- a\n+++ b\n"})
-    shown = redo.numbers(changed)
+    shown = reproduce.numbers(changed)
     assert shown.commands.splitlines() == [
         "git checkout ddeef36b2f0a",
         "git apply changes-0a1b2c3d.patch",
@@ -60,18 +60,18 @@ def test_the_code_is_part_of_doing_it_again(make_input: MakeInput, study: Report
     assert content(changed, "changes-0a1b2c3d.patch") == "--- a\n+++ b\n"
     assert shown.kept.splitlines()[0] == f"python -m bench.compare {study.study}"
     several = {**study.environment, "git.commit": "ddeef36b2f0a | 5c8ebd18fc4c"}
-    assert redo.numbers(make_input(environment=several)).commands == study.command
+    assert reproduce.numbers(make_input(environment=several)).commands == study.command
 
 
 def test_a_large_table_stays_out(study: ReportInput, make_input: MakeInput) -> None:
     large = pd.concat([study.utterances] * 20)
-    shown = redo.numbers(make_input(utterances=large))
+    shown = reproduce.numbers(make_input(utterances=large))
     assert [d.name for d in shown.downloads if not d.uri] == ["utterances.csv"]
-    assert "too large for this page" in redo.html(shown)
+    assert "too large for this page" in reproduce.html(shown)
 
 
 def content(study: ReportInput, name: str) -> str:
-    (found,) = [d for d in redo.numbers(study).downloads if d.name == name]
+    (found,) = [d for d in reproduce.numbers(study).downloads if d.name == name]
     return base64.b64decode(found.uri.partition("base64,")[2]).decode()
 
 
@@ -90,4 +90,4 @@ def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
 def test_names_do_not_break_the_tables(make_input: MakeInput) -> None:
     odd = make_input(variants=("a|b_50%&", "ds-gru"))
     assert "| a\\|b\\_50%& |" in content(odd, "results.md")
-    assert "a|b\\_50\\%\\& & " in content(odd, "results.tex")
+    assert r"a\textbar{}b\_50\%\& & " in content(odd, "results.tex")

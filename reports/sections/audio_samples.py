@@ -1,20 +1,20 @@
-"""Hear and see: a few test utterances with their sound, their spectrogram, and the letters that
-each variant puts into time."""
+"""Audio samples: a few test utterances, each with its recording, its spectrogram, and the
+letters of each variant at the times when CTC emitted them."""
 
 import base64
-import struct
-import zlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from reports.input import Letter, ReportInput
 from reports.markup import render
 from reports.palette import variant_names
 from reports.scale import scale_of
 
-TITLE = "Hear and see"
+TITLE = "Audio samples"
 
 UNSURE = 0.5
 """A letter of less probability is drawn faint."""
@@ -32,7 +32,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Heard:
+class SampleView:
     """An utterance as the page plays it."""
 
     id: str
@@ -52,7 +52,7 @@ class Heard:
 class Numbers:
     """What the section shows."""
 
-    samples: tuple[Heard, ...]
+    samples: tuple[SampleView, ...]
     wanted: bool
     """False if the user left recordings out."""
 
@@ -62,7 +62,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
     if report_input.samples is None:
         return Numbers((), wanted=False)
-    heard = []
+    views = []
     for sample in report_input.samples:
         rows = tuple(
             (name, tones[name], "".join(letter.symbol for letter in letters),
@@ -70,8 +70,8 @@ def numbers(report_input: ReportInput) -> Numbers:
             for name in tones
             if (letters := sample.letters.get(name)) is not None
         )  # fmt: skip
-        heard.append(
-            Heard(
+        views.append(
+            SampleView(
                 id=sample.id,
                 speaker=sample.speaker,
                 ref=sample.ref,
@@ -82,25 +82,19 @@ def numbers(report_input: ReportInput) -> Numbers:
                 ticks=_ticks(sample.seconds),
             )
         )
-    return Numbers(tuple(heard), wanted=True)
+    return Numbers(tuple(views), wanted=True)
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/hearing.html", numbers=numbers)
+    return render("sections/audio_samples.html", numbers=numbers)
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:
-    """A picture of 8-bit grey levels (rows, columns), dark where they are high (RFC 2083)."""
-    height, width = grey.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in 255 - grey)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    packed = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    """8-bit grey levels (rows, columns) as a PNG file, dark where they are high."""
+    file = io.BytesIO()
+    Image.fromarray(255 - grey).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _placed(letter: Letter, seconds: float) -> Placed:

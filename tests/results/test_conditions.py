@@ -1,63 +1,78 @@
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from bench.results.comparability import RULES, Rule
+from bench.results.conditions import conditions
 from reports import ReportInput
-from reports.comparable import FACTS, Check, broken, checks
+from reports.input import Condition
+from tests.reports.conftest import FACTS, make_input
 
 CUT = "Training not cut short"
-MakeInput = Callable[..., ReportInput]
 
 
-def found(report_input: ReportInput) -> dict[str, Check]:
-    return {check.title: check for check in checks(report_input)}
+def found(
+    study: ReportInput,
+    facts: Mapping[str, Mapping[str, str]] | None = None,
+    leakage: Mapping[str, int] | None = None,
+) -> dict[str, Condition]:
+    facts = dict.fromkeys(study.variants["variant"], FACTS) if facts is None else facts
+    made = conditions(facts, study.runs, study.budget, leakage or {})
+    return {condition.title: condition for condition in made}
+
+
+@pytest.fixture(scope="module")
+def study() -> ReportInput:
+    return make_input()
 
 
 def test_a_study_as_it_should_be_is_green(study: ReportInput) -> None:
     shown = found(study)
     assert {check.outcome for check in shown.values()} == {"good"}
-    assert list(shown) == [*FACTS.values(), "Budget spent", CUT, "Leakage", "Test openings"]
+    assert list(shown) == [
+        *(rule.title for rule in RULES),
+        "Budget spent",
+        CUT,
+        "Leakage",
+        "Test openings",
+    ]
     assert (shown["Decoder"].found, shown["Budget"].found) == (
         "greedy",
         "2\N{NO-BREAK SPACE}settings alike",
     )
 
 
-@pytest.mark.parametrize("point", FACTS)
-def test_what_differs_is_red_and_named(study: ReportInput, point: str) -> None:
-    key = "budget.num_trials" if point == "budget" else point
-    other = {**study.facts["ds-lstm"], key: "other"}
-    differing = replace(study, facts={**study.facts, "ds-lstm": other})
-    check = found(differing)[FACTS[point]]
-    assert check.outcome == "bad"
-    assert check.details == (f"{key}: {study.facts['ds-gru'][key]} (ds-gru); other (ds-lstm)",)
-    assert broken(checks(differing)) == (FACTS[point],)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.key)
+def test_what_differs_is_red_and_named(study: ReportInput, rule: Rule) -> None:
+    key = "budget.num_trials" if rule.key == "budget" else rule.key
+    condition = found(study, {"ds-gru": FACTS, "ds-lstm": {**FACTS, key: "other"}})[rule.title]
+    assert condition.outcome == "bad"
+    assert condition.details == (f"{key}: {FACTS[key]} (ds-gru); other (ds-lstm)",)
 
 
-def test_runs_of_one_variant_that_do_not_agree_are_red(study: ReportInput) -> None:
-    mixed = {name: {**own, "hardware": "A | B"} for name, own in study.facts.items()}
-    check = found(replace(study, facts=mixed))["Hardware"]
-    assert check.details == ("hardware: A | B (ds-gru, ds-lstm)",)
+def test_runs_of_one_system_that_differ_are_red(study: ReportInput) -> None:
+    mixed = {name: {**FACTS, "hardware": "A | B"} for name in ("ds-gru", "ds-lstm")}
+    assert found(study, mixed)["Hardware"].details == ("hardware: A | B (ds-gru, ds-lstm)",)
 
 
 def test_what_nobody_recorded_is_neither(study: ReportInput) -> None:
-    without = {key: value for key, value in study.facts["ds-lstm"].items() if key != "code"}
-    half = found(replace(study, facts={**study.facts, "ds-lstm": without}))["Code commit"]
+    without = {key: value for key, value in FACTS.items() if key != "code"}
+    half = found(study, {"ds-gru": FACTS, "ds-lstm": without})["Code commit"]
     assert (half.outcome, half.found) == ("plain", "ddeef36b2f0a")
     assert half.details == ("not recorded of ds-lstm",)
-    none = found(replace(study, facts={}, corpus={}, budget={}))
-    told = [none[title] for title in ("Code commit", "Leakage", "Budget spent")]
-    assert {(check.outcome, check.found) for check in told[1:]} == {("plain", "not recorded")}
-    assert (told[0].outcome, told[0].found) == ("plain", "no scored run to ask")
+    none = found(study, {"ds-gru": {}, "ds-lstm": {}})["Code commit"]
+    assert (none.outcome, none.found) == ("plain", "not recorded")
+    none = found(make_input(num_seeds=0))["Code commit"]
+    assert (none.outcome, none.found) == ("plain", "no scored run")
 
 
 def test_runs_that_the_cap_ended_are_counted_and_red(study: ReportInput) -> None:
     runs = study.runs.copy()
     cut = runs["run"].isin(("ds-gru/trial-000", "ds-gru/trial-002", "ds-gru/confirm-1"))
     runs.loc[cut, ["state", "num_epochs"]] = "cut", 7.0
-    budget = {**study.budget, "max_train_seconds": 1200.0}
+    budget = replace(study.budget, max_train_seconds=1200.0)
     check = found(replace(study, runs=runs, budget=budget))[CUT]
     assert (check.outcome, check.found) == (
         "bad",
@@ -78,8 +93,8 @@ def test_a_budget_that_is_not_spent_is_red(study: ReportInput) -> None:
 
 
 def test_leakage_is_red_but_for_watch_utterances(study: ReportInput) -> None:
-    def of(leakage: dict[str, int]) -> Check:
-        return found(replace(study, corpus={**study.corpus, "leakage": leakage}))["Leakage"]
+    def of(leakage: dict[str, int]) -> Condition:
+        return found(study, leakage=leakage)["Leakage"]
 
     assert of({"train/test same speaker": 0, "train/watch same text": 3}).outcome == "good"
     check = of({"train/test same speaker": 7})
@@ -89,8 +104,8 @@ def test_leakage_is_red_but_for_watch_utterances(study: ReportInput) -> None:
     )
 
 
-def test_the_test_split_is_opened_once_a_seed(study: ReportInput, make_input: MakeInput) -> None:
-    def of(**columns: object) -> Check:
+def test_the_test_split_is_opened_once_a_seed(study: ReportInput) -> None:
+    def of(**columns: object) -> Condition:
         return found(replace(study, runs=study.runs.assign(**columns)))["Test openings"]
 
     twice = study.runs["num_test_openings"].where(study.runs["run"] != "ds-gru/confirm-1", 2.0)

@@ -1,5 +1,5 @@
-"""What it takes to do it again: command, code, versions, budget, the values of every config and
-what set them; tables to take along."""
+"""How to reproduce the study: command, code, versions, budget, every config value with what set it;
+downloads."""
 
 import base64
 import json
@@ -12,8 +12,9 @@ from typing import Any
 from reports.format import bare_percent, count, duration, plural, setting, short
 from reports.input import ConfigValue, ReportInput
 from reports.markup import render
+from reports.text_tables import latex_table, markdown_table
 
-TITLE = "Redo"
+TITLE = "Reproduce"
 
 DOWNLOADS = ("variants", "pairs", "runs", "curves", "utterances", "watch")
 MAX_DOWNLOAD_BYTES = 300_000
@@ -36,9 +37,9 @@ class Numbers:
     """What the section shows: facts in named groups, as (name, value)."""
 
     commands: str
-    """To the study again, from a clone: a line each."""
+    """That repeat the study from a clone, a line each."""
     kept: str
-    """To its numbers again, from the runs that are kept."""
+    """That compute its numbers again from the recorded runs."""
     browse: str
     """How to look at the runs in MLflow."""
     facts: Mapping[str, tuple[tuple[str, str], ...]]
@@ -51,7 +52,8 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Provenance as text, tables as CSV."""
-    budget = tuple((key, _budget(key, value)) for key, value in report_input.budget.items())
+    settings = report_input.budget.settings
+    budget = tuple((key, _budget(key, value)) for key, value in settings.items())
     facts = {"Budget": budget, **_environment(report_input.environment)}
     return Numbers(
         commands="\n".join(_commands(report_input)),
@@ -69,7 +71,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render("sections/redo.html", numbers=numbers)
+    return render("sections/reproduce.html", numbers=numbers)
 
 
 def _commands(report_input: ReportInput) -> Iterator[str]:
@@ -149,13 +151,9 @@ def _results(report_input: ReportInput) -> Iterator[Download]:
         ]
         for row in variants.to_dict("records")
     ]
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
     each = plural(len(rows), "row")
+    markdown, latex = markdown_table(header, rows) + "\n", latex_table(header, rows) + "\n"
     yield _download("results.md", each, "text/markdown", markdown)
-    body = "".join(" & ".join(map(_in_latex, line)) + " \\\\\n" for line in (header, *rows))
-    columns = "l" + "r" * (len(header) - 1)
-    latex = f"\\begin{{tabular}}{{{columns}}}\n{body}\\end{{tabular}}\n"
     yield _download("results.tex", each, "text/plain", latex)
 
 
@@ -163,13 +161,3 @@ def _download(name: str, size: str, kind: str, content: str) -> Download:
     encoded = content.encode()
     uri = f"data:{kind};charset=utf-8;base64,{base64.b64encode(encoded).decode()}"
     return Download(name, size, uri if len(encoded) <= MAX_DOWNLOAD_BYTES else "")
-
-
-def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*`<_])", r"\\\1", " ".join(text.split()))
-
-
-def _in_latex(text: str) -> str:
-    """Its own symbols as text; a backslash, a tilde and a caret have no short form."""
-    plain = " ".join(text.replace("\\", "/").replace("~", "-").replace("^", "-").split())
-    return re.sub(r"([&%$#_{}])", r"\\\1", plain)

@@ -1,0 +1,87 @@
+"""Comparability: the conditions of a fair comparison, one by one; the claim; the data; how the runs
+ended."""
+
+from dataclasses import dataclass
+
+from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
+from reports.markup import render
+from reports.palette import STATES, variant_names
+
+TITLE = "Comparability"
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """How the runs of one variant and kind ended; one count a state, in the order of STATES."""
+
+    variant: str
+    tone: int
+    kind: str
+    counts: tuple[int, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    conditions: tuple[Condition, ...]
+    question: QuestionSummary | None
+    answers: tuple[tuple[str, str], ...]
+    """For each pair of the claim, "a below b" and its verdict; then the other findings."""
+    corpus: CorpusSummary
+    states: tuple[StateRow, ...]
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The claim and its answers, the corpus in figures, and the states of all runs."""
+    question = report_input.design.question
+    claims = question.better if question else ()
+    return Numbers(
+        conditions=report_input.conditions,
+        question=question,
+        answers=(
+            *((f"{a} below {b}", _answer(report_input, a, b)) for a, b in claims),
+            *report_input.design.findings,
+        ),
+        corpus=report_input.corpus,
+        states=_states(report_input),
+    )
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    summary = _summary(numbers.conditions)
+    return render("sections/comparability.html", numbers=numbers, summary=summary)
+
+
+def _summary(found: tuple[Condition, ...]) -> str:
+    """How many conditions hold, in words."""
+    good, bad = (sum(each.outcome == outcome for each in found) for outcome in ("good", "bad"))
+    unknown = len(found) - good - bad
+    told = (
+        f"Of {len(found)} conditions of a fair comparison {good} {'holds' if good == 1 else 'hold'}"
+    )
+    told += f", {bad} {'does' if bad == 1 else 'do'} not" if bad else ""
+    return told + (f"; {unknown} cannot be told." if unknown else ".")
+
+
+def _answer(report_input: ReportInput, better: str, worse: str) -> str:
+    """Whether the study found `better` to have the lower WER."""
+    pairs = report_input.pairs
+    about = pairs[pairs["a"].isin((better, worse)) & pairs["b"].isin((better, worse))]
+    if about.empty:
+        return "not compared yet"
+    verdict = str(about["verdict"].iloc[0])
+    return {f"{better} better": "found", f"{worse} better": "contradicted"}.get(verdict, verdict)
+
+
+def _states(report_input: ReportInput) -> tuple[StateRow, ...]:
+    runs, rows = report_input.runs, []
+    for tone, variant in enumerate(variant_names(report_input)):
+        own = runs[runs["variant"] == variant]
+        for kind in dict.fromkeys(["trial", "confirm", *own["kind"]]):
+            states = own.loc[own["kind"] == kind, "state"]
+            counts = tuple(int((states == state).sum()) for state in STATES)
+            rows.append(StateRow(variant, tone, str(kind), counts, len(states)))
+    return tuple(rows)
