@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = (
     "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
     "pandas", "scipy", "plotly", "jinja2", "rich",
-    "rapidfuzz", "psutil", "sqlalchemy",
+    "rapidfuzz", "pillow", "psutil", "sqlalchemy",
     "espeakng-loader",
 )  # fmt: skip
 
