@@ -1,4 +1,4 @@
-"""The layers of DESIGN.md section 2, read off the imports."""
+"""The layers of docs/design.md, read off the imports."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The rules of a fair comparison (DESIGN.md, section 8.4): the refusal and the notes of
+"""The rules of a fair comparison (docs/method.md): the refusal and the notes of
 bench.compare, and conditions.py for the report."""
 
 from collections import Counter

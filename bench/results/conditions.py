@@ -1,5 +1,5 @@
 """The conditions of a fair comparison within a study, one by one: met, broken, or unknown
-(DESIGN.md, section 8.4)."""
+(docs/method.md)."""
 
 from collections.abc import Iterator, Mapping
 

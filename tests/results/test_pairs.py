@@ -225,7 +225,7 @@ def test_other_utterances_are_a_bug_of_the_caller() -> None:
 def test_a_table_of_the_size_of_librispeech() -> None:
     """All pairs of 20 systems with 5 seeds on 2,620 utterances of 40 speakers, 10,000 replicates.
 
-    Measured, not timed here: see LOG.md.
+    Measured, not timed here.
     """
     systems = [made(f"s{n:02d}", [0.1 + n / 200] * 5, n, num_speakers=262) for n in range(20)]
     for system in systems:

@@ -25,7 +25,7 @@ from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
 PLACES_VARIABLE = "BENCH_CORPORA"
 """Folders, separated as in PATH, to look for corpora in when no path is given."""
 
-_DEFAULT_PLACES = os.pathsep.join(("data", "../shared/corpora"))
+_DEFAULT_PLACES = "data"
 _AUDIO_SUFFIXES = (".raw", ".sph", ".wav", ".flac")
 """In increasing order of preference, for a recording that exists in several formats."""
 _LINE = re.compile(r"(?P<words>.*)\((?P<id>[^\s()]+)\)")
