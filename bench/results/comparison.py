@@ -18,7 +18,7 @@ from bench.results.pairs import (
     nothing_recognised,
     summarise,
 )
-from bench.results.sentences import UNDECIDED, differ, sentence_of
+from bench.results.sentences import UNDECIDED, differ, interval, sentence_of
 from bench.results.tradeoffs import pareto_set
 from bench.runs import Tables
 from bench.stats.power_law import fit_power_law
@@ -170,7 +170,7 @@ def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str
     name = str(best["variant"])
     shown = (
         f"{name} has a test WER of {bare_percent(best['wer_mean'])} % "
-        f"(95 % interval {bare_percent(best['wer_low'])} to {bare_percent(best['wer_high'])}, "
+        f"(95 % interval {interval(best['wer_low'], best['wer_high'])}, "
         f"{best['num_seeds']:.0f} seeds)"
     )
     silent = [v for v in variants["variant"] if v not in set(scored["variant"])]

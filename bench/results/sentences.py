@@ -72,5 +72,5 @@ def p_value(p: float) -> str:
 
 
 def interval(low: float, high: float, form: Callable[[float], str] = bare_percent) -> str:
-    """Both ends, or that nobody knows them."""
+    """Both ends of an interval, or "unknown"."""
     return "unknown" if math.isnan(low) else f"{form(low)} to {form(high)}"
