@@ -65,7 +65,7 @@ def load() -> ctypes.CDLL:
             return _compile([*compiler, *flags, str(SOURCE)], kept)
     except subprocess.CalledProcessError as error:
         said = [line for line in error.stderr.splitlines() if "error" in line.lower()]
-        reason = said[0] if said else str(error)
+        reason = said[0] if said else f"{error.cmd[0]} ended with {error.returncode}"
         raise BuildError(f"{SOURCE.name} could not be built: {reason}") from error
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise BuildError(f"{SOURCE.name} could not be built: {error}") from error
