@@ -64,7 +64,7 @@ def load() -> ctypes.CDLL:
             return _compile([*compiler, *flags, str(SOURCE)], cached)
     except subprocess.CalledProcessError as error:
         errors = [line for line in error.stderr.splitlines() if "error" in line.lower()]
-        reason = errors[0] if errors else str(error)
+        reason = errors[0] if errors else f"{error.cmd[0]} ended with {error.returncode}"
         raise BuildError(f"{SOURCE.name} could not be built: {reason}") from error
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise BuildError(f"{SOURCE.name} could not be built: {error}") from error
