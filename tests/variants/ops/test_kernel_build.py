@@ -144,7 +144,7 @@ def check_torch_computes(caplog: pytest.LogCaptureFixture, said: str) -> None:
 
 
 KERNEL_TESTS = [
-    *(f"tests/variants/test_{name}.py" for name in ("kernel", "recurrence", "convolution", "normalization", "dropout")),
+    *(f"tests/variants/ops/test_{name}.py" for name in ("kernel", "recurrence", "convolution", "normalization", "dropout")),
     "tests/training/test_ctc.py",
 ]  # fmt: skip
 
