@@ -20,6 +20,7 @@ from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.search_edges import search_edges
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.runs import display_uri, read_study
@@ -103,6 +104,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        edges={label: search_edges(definition, label, tables.runs) for label in definition.systems},
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
         values={
             label: describe_values(found, definition.searched(label))
