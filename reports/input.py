@@ -24,8 +24,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
     # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
     # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
-    # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`: of the interval that decided,
-    # `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
+    # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
+    # of the interval that decided, `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
     # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
     # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
     # the first runs.

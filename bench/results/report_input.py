@@ -23,6 +23,7 @@ from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.search_edges import search_edges
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
+from bench.results.tuning import tuning_condition
 from bench.runs import display_uri, read_study
 from bench.runs.layout import DIFF, ENVIRONMENT, read_json
 from bench.runs.state import TRAINED
@@ -110,7 +111,10 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: describe_values(found, definition.searched(label))
             for label, found in confirmed.items()
         },
-        conditions=conditions(facts, tables.runs, budget, corpus.leakage),
+        conditions=(
+            *conditions(facts, tables.runs, budget, corpus.leakage),
+            tuning_condition(definition),
+        ),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design=replace(
