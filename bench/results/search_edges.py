@@ -13,7 +13,7 @@ def search_edges(definition: StudyDefinition, label: str, runs: pd.DataFrame) ->
     `runs` are those of the study (bench.runs.reader.COLUMNS). The best trial is the one of lowest
     valid WER among those that trained as far as the budget goes, the earlier of equals.
     """
-    own = runs[(runs["variant"] == label) & (runs["kind"] == "trial")]
+    own = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
     trained = own[own["state"].isin(TRAINED) & own["valid_wer"].notna()]
     if trained.empty:
         return ()
