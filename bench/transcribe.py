@@ -11,7 +11,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -116,7 +115,13 @@ def _print_heard(heard: Iterable[Heard], options: argparse.Namespace) -> None:
     on_one_line = sys.stderr.isatty()
     for each in heard:
         if each.is_final and options.json:
-            print(json.dumps(asdict(each), ensure_ascii=False), flush=True)
+            row = {
+                "text": each.text,
+                "start_seconds": each.start_seconds,
+                "end_seconds": each.end_seconds,
+                "word_seconds": each.words.seconds,
+            }
+            print(json.dumps(row, ensure_ascii=False), flush=True)
         elif each.is_final:
             if on_one_line and not options.quiet:
                 sys.stderr.write("\r\x1b[K")  # erase the partial text

@@ -1,6 +1,6 @@
 """Recognition of audio that arrives chunk by chunk: samples in, partial and final texts out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,17 +32,55 @@ class EndpointRule:
             raise ValueError(f"times of an endpoint must be above 0 seconds, got {self}")
 
 
+@dataclass(frozen=True)
+class Words:
+    """Words, and when the output frame of the last symbol of each begins."""
+
+    texts: tuple[str, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, symbols: Iterable[Frame], seconds_per_frame: float) -> "Words":
+        """The words of `symbols`, normalised."""
+        texts: list[str] = []
+        seconds: list[float] = []
+        raw, last = "", 0
+        for frame in [*symbols, Frame(0, False, " ")]:
+            if frame.symbol != " ":
+                raw, last = raw + frame.symbol, frame.number
+                continue
+            for text in normalize(raw).split():
+                texts.append(text)
+                seconds.append(last * seconds_per_frame)
+            raw = ""
+        return cls(tuple(texts), tuple(seconds))
+
+    @classmethod
+    def spelled(cls, log_probs_UV: Tensor, seconds_per_frame: float) -> "Words":
+        """The words of the best path."""
+        frames = IncrementalGreedy().push(log_probs_UV)
+        return cls.of([frame for frame in frames if frame.symbol], seconds_per_frame)
+
+    def __add__(self, other: "Words") -> "Words":
+        return Words(self.texts + other.texts, self.seconds + other.seconds)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """A text of a part of the stream."""
+    """A text of a part of the stream; times are seconds from the stream's beginning."""
 
-    text: str
+    words: Words
     is_final: bool
     """Later texts are about later audio; False: the next text replaces this one."""
     start_seconds: float
-    """Of its first symbol, from the beginning of the stream."""
+    """Of its first symbol."""
     end_seconds: float
     """Of its last symbol."""
+
+    @property
+    def text(self) -> str:
+        """The words in one line."""
+        return " ".join(self.words.texts)
 
 
 class Recogniser:
@@ -127,12 +165,12 @@ class Recogniser:
             yield final
 
     def _text(self, *, is_final: bool = False) -> Heard | None:
-        text = normalize("".join(frame.symbol for frame in self._symbols))
-        if not text:
+        words = Words.of(self._symbols, self.seconds_per_frame)
+        if not words.texts:
             return None
         first, last = self._symbols[0].number, self._symbols[-1].number
         return Heard(
-            text=text,
+            words=words,
             is_final=is_final,
             start_seconds=first * self.seconds_per_frame,
             end_seconds=(last + 1) * self.seconds_per_frame,
