@@ -74,7 +74,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant and searched key: its importance by PED-ANOVA; the sum over keys is 1.
     "importances": ("variant", "key", "importance"),
     # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
-    # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
+    # "real_time_factor" or "user_perceived_ms"; `pareto_optimal`: no other variant is as good in both and better in
     # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
     # Pareto set dominates.
     "tradeoffs": (
