@@ -155,7 +155,7 @@ def _confirm_runs(study: str | None) -> tuple[Path, StudyDefinition, dict[str, t
     for _, run in confirmed(read_study(folder).runs).iterrows():
         path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
         if path.exists():
-            found[str(run["run"])] = str(run["variant"]), path
+            found[str(run["run"])] = str(run["system"]), path
     if not found:
         raise UserError(
             f"--latency needs confirm runs with checkpoints, got none in {folder}; finish the "

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from reports.input import LatencyRow, ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
 
 TITLE = "Latency"
@@ -19,7 +19,7 @@ WORDS = "user-perceived latency, ms"
 class SystemLatency:
     """One system: means over its confirm runs, in milliseconds; None where nothing was measured."""
 
-    variant: str
+    system: str
     tone: int
     num_runs: int
     cannot_stream: str
@@ -50,14 +50,14 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The measurements of each system, and its WER against its latency."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     rows = [row for row in report_input.latency if row.system in tones]
     by_system: dict[str, list[LatencyRow]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
     points = report_input.tradeoffs
     own = points[points["cost"] == COST].merge(
-        report_input.variants[["variant", "wer_mean", "wer_low", "wer_high"]], on="variant"
+        report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
     )
     return Numbers(
         systems=tuple(_system(name, tones[name], runs) for name, runs in by_system.items()),
@@ -71,7 +71,7 @@ def numbers(report_input: ReportInput) -> Numbers:
 
 def _system(name: str, tone: int, runs: list[LatencyRow]) -> SystemLatency:
     return SystemLatency(
-        variant=name,
+        system=name,
         tone=tone,
         num_runs=len(runs),
         cannot_stream=runs[0].cannot_stream,
