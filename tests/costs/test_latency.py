@@ -74,7 +74,11 @@ def test_the_last_frames_of_a_path() -> None:
 
 
 def test_words_that_are_right_are_matched() -> None:
-    assert list(matched(["a", "b", "c", "d"], ["a", "x", "c", "d", "e"])) == [(0, 0), (2, 2), (3, 3)]
+    assert list(matched(["a", "b", "c", "d"], ["a", "x", "c", "d", "e"])) == [
+        (0, 0),
+        (2, 2),
+        (3, 3),
+    ]
     assert list(matched(["a"], [])) == []
 
 
