@@ -36,7 +36,7 @@ from bench.costs.data import audio_seconds, network_and_excerpt
 from bench.costs.interleaved import Baseline, Slice, run_slice
 from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
-from bench.data.augment import augment, draw_lengths
+from bench.data.augment import augment, draw, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
@@ -241,7 +241,10 @@ class BaselineTrainer:
         rng = generator(config.seed, "augment", self._num_steps)
         host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
         batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
-        feats_BTF = augment(batch, feat_lens_B, int(host_lens_B.max()), config.augment, rng)
+        draws = draw(len(host.ids), config.augment, rng).mapped(lambda t: copied(t, device))
+        lens = batch.feat_lens_B, feat_lens_B
+        longest = int(host_lens_B.max())
+        feats_BTF = augment(batch.feats_BTF, *lens, longest, config.augment, draws)
         with autocast(device, default_precision(device)):
             log_probs_BUV, out_lens_B = model(feats_BTF, feat_lens_B)
         log_probs_UBV = log_probs_BUV.float().transpose(0, 1)
