@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.layers import ConvStack1d, LookAhead
-from variants.ops import triton_recurrence
+from variants.ops import paths, triton_recurrence
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
 from variants.spec import (
@@ -71,6 +71,7 @@ class ClippedRecurrence(nn.Module):
         x_BTH = self.norm(self.input(x_BTC), lens_B)
         if triton_recurrence.computes(x_BTH, x_BTH.shape[-1], has_equal=False):
             return self.by_triton(x_BTH, lens_B)
+        paths.note(paths.RECURRENCE, "torch, frame by frame")
         inputs = [x_BTH]
         if len(self.hidden_DHH) == 2:
             inputs.append(reverse_by_length(inputs[0], lens_B))

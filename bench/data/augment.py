@@ -7,9 +7,9 @@ the paper's time warping). Speed perturbation of the waveform (Ko et al. 2015, "
 for speech recognition") changes tempo and frequencies by the same factor; here they are drawn
 independently.
 
-Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU (`draw`),
-so that they are the same for every device; all else is computed on the device of the features, and
-the host never waits for it.
+Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU (see
+`draw`), so that they are the same for every device; all else is computed on the device of the
+features, and the host never waits for it.
 """
 
 from collections.abc import Callable

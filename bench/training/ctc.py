@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bench.data.text import BLANK
-from variants.ops import kernel, triton_ctc
+from variants.ops import kernel, paths, triton_ctc, triton_runtime
 
 
 def ctc_losses(
@@ -28,13 +28,16 @@ def ctc_losses(
     """
     log_probs_BUV = log_probs_BUV.float()
     if kernel.computes(log_probs_BUV):
+        paths.note(paths.CTC, kernel.description())
         losses = _CtcLosses.apply(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
         losses_B = cast(Tensor, losses)
     elif triton_ctc.computes(log_probs_BUV, targets_BL.shape[1]):
+        paths.note(paths.CTC, triton_runtime.description())
         losses_B = triton_ctc.ctc_losses(
             log_probs_BUV, out_lens_B, targets_BL, target_lens_B, BLANK
         )
     else:
+        paths.note(paths.CTC, "torch")
         losses_B = _by_torch(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
     return per_symbol(losses_B, target_lens_B)
 

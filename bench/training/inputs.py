@@ -44,7 +44,7 @@ class StepInputs:
     num_rows: Tensor
     """float32 []: rows without those of padding."""
     learning_rate: float | Tensor
-    """float32 [] on CUDA."""
+    """float32 [] on CUDA, and wherever steps are captured."""
     average_share: float | Tensor
     """Weight of this step's weights in their moving average; float32 [] on CUDA."""
     dropout_seed: int
@@ -116,6 +116,7 @@ class InputPlan:
         """The inputs of `step` (from 0), a batch of the utterances `indices`, on the CPU."""
         config = self.config
         on_cuda = self.device.type == "cuda"
+        as_tensors = on_cuda or self.shapes is not None
         rng = generator(config.seed, "augment", step)
         host = self.dataset.collate(indices, as_stored=on_cuda)
         lens_N = draw_lengths(host, config.augment, self.output_lengths, rng)
@@ -136,8 +137,8 @@ class InputPlan:
             target_lens_B=rows(host.target_lens_B),
             draws=draw(len(new_lens_B), config.augment, rng),
             num_rows=torch.tensor(float(len(new_lens_B))),
-            learning_rate=torch.tensor(rate) if on_cuda else rate,
-            average_share=torch.tensor(share) if on_cuda else share,
+            learning_rate=torch.tensor(rate) if as_tensors else rate,
+            average_share=torch.tensor(share) if as_tensors else share,
             dropout_seed=derive(config.seed, "dropout", step),
             longest=_longest(new_lens_B),
             parts=(),

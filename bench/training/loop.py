@@ -19,7 +19,7 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import seed_torch
 from bench.data.batches import Dataset, epoch_order, feasible_subset
-from bench.training import checkpoint
+from bench.training import capture, checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.device import (
@@ -36,8 +36,9 @@ from bench.training.model_ema import ModelEma
 from bench.training.optim import build_optimizer, learning_rate_at, restore_optimizer
 from bench.training.progress import Progress, TrainResult, WatchTranscript
 from bench.training.retry import prepare_retry
+from bench.training.shapes import plan_shapes
 from bench.training.state import LoopState, read_window
-from bench.training.step import Buffers, Trained, train_step
+from bench.training.step import Buffers, Step, Trained, train_step
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -140,6 +141,8 @@ def _train(
         device=device,
         precision=precision,
     )
+    captures = capture.is_wanted(device)
+    step: Step = capture.captured_steps() if captures else train_step
     clocks = Clocks(state.seconds, device)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
@@ -152,7 +155,7 @@ def _train(
         num_steps=num_steps,
         num_micro_batches=state.num_micro_batches,
         device=device,
-        shapes=None,
+        shapes=plan_shapes(data.train, config, model.output_lengths) if captures else None,
     )
     batches = plan.from_step(state.step, epoch=state.epoch, batch=state.batch)
     stop = False
@@ -163,7 +166,7 @@ def _train(
 
         # 3. A step. The host does not wait for it either.
         seed_torch(inputs.dropout_seed, device)
-        state.window.append(train_step(trained, inputs, clocks))
+        state.window.append(step(trained, inputs, clocks))
         state.audio_seconds += sum(data.train.utterances[i].seconds for i in inputs.indices)
         state.step, state.batch = state.step + 1, state.batch + 1
 

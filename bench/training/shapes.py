@@ -21,8 +21,8 @@ from bench.training.config import RunConfig
 MAX_SHAPES = 18
 """Each takes the memory of one step while it is captured, and one slow step."""
 LABEL_MULTIPLE = 32
-NUM_SAMPLED_EPOCHS = 4
-"""Epochs whose batches are looked at; a batch of another epoch that fits no shape runs unpadded."""
+NUM_SAMPLED_BATCHES = 400
+"""Batches of the first epochs that are looked at; a later batch that fits no shape runs unpadded."""
 MAX_EDGES = 256
 """Lengths at which the curve may be divided."""
 
@@ -65,12 +65,11 @@ def plan_shapes(
     dataset: Dataset, config: RunConfig, output_lengths: Callable[[Tensor], Tensor]
 ) -> Shapes:
     """The shapes of a run of `config`, from the batches of its first epochs."""
-    num_epochs = min(NUM_SAMPLED_EPOCHS, config.training.num_epochs)
-    extents = [
-        extent
-        for epoch in range(num_epochs)
-        for extent in _extents(dataset, config, output_lengths, epoch)
-    ]
+    extents: list[Shape] = []
+    for epoch in range(config.training.num_epochs):
+        extents += _extents(dataset, config, output_lengths, epoch)
+        if len(extents) >= NUM_SAMPLED_BATCHES:
+            break
     return divide(extents)
 
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from variants.ops import kernel, triton_recurrence
+from variants.ops import kernel, paths, triton_recurrence
 from variants.ops.kernel_signatures import Argument
 
 
@@ -37,10 +37,12 @@ def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = [cast(Tensor, getattr(cell, name)) for name in names]
     if x_BTC.numel() and kernel.computes(x_BTC):
+        paths.note(paths.RECURRENCE, kernel.description())
         return cast(Tensor, _Recurrence.apply(cell.mode, x_BTC, *weights))
     kind = x_BTC.device.type
     if kind == "meta":  # multiply-adds are counted there, by hooks of the cell
         return cast(Tensor, cell(x_BTC)[0])
+    paths.note(paths.RECURRENCE, "cuDNN" if kind == "cuda" else "torch")
     if not torch.is_autocast_enabled(kind):
         return _by_torch(cell, x_BTC, weights)
     precision = torch.get_autocast_dtype(kind)

@@ -90,9 +90,8 @@ def launch(
     losses_B = log_probs_BUV.new_empty(num_rows)
     inputs = (log_probs_BUV, out_lens_B, targets_BL, target_lens_B, paths, losses_B)
     sizes = (num_frames, num_symbols, num_labels)
-    num_warps = min(8, max(1, num_states // 64))
     kernels.sweep[(num_rows, 2 if with_gradient else 1)](
-        *inputs, *sizes, BLANK=blank, S=num_states, num_warps=num_warps
+        *inputs, *sizes, BLANK=blank, S=num_states, num_warps=num_warps(num_states)
     )
     if not with_gradient:
         return losses_B, None
@@ -103,3 +102,8 @@ def launch(
             VS=triton_runtime.power_of_2(num_symbols), num_warps=2,
         )  # fmt: skip
     return losses_B, grads_BUV
+
+
+def num_warps(num_states: int) -> int:
+    """Of `sweep`: two states a thread, up to 256 threads."""
+    return min(8, max(1, num_states // 64))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from variants.ops import triton_runtime
+from variants.ops import paths, triton_runtime
 
 MAX_UNITS = 256
 """The widest cell that takes this path if cuDNN has one like it. The weights stream from the L2
@@ -23,6 +23,9 @@ cache once a frame, which at 64 bytes a cycle and SM takes 3.5 µs for a GRU of 
 for 512 (computed, not measured); cuDNN divides a wide cell among SMs."""
 ROWS = 16
 """Rows of one program: the fewest of a tensor core's product."""
+TILE, NUM_WARPS = 32, 8
+"""Units that a program computes at once, and its warps: no registers are spilled, as they are with 4
+warps or tiles of 64 units (tests/variants/ops/test_triton_compiled.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ def recur(
         new_bias_DH: of a GRU: the new gate's bias of ``h W_hh``.
         clip: of a clipped ReLU.
     """
+    paths.note(paths.RECURRENCE, triton_runtime.description())
     if new_bias_DH is None:
         new_bias_DH = weight_hh_DGH.new_zeros(len(weight_hh_DGH), weight_hh_DGH.shape[2])
     states = _Recurrence.apply(mode, gates_BTDG, weight_hh_DGH, lens_B, new_bias_DH, clip)
@@ -85,7 +89,12 @@ class _Recurrence(torch.autograd.Function):
         weight_DGH = weight_hh_DGH.to(gates_BTDG.dtype).contiguous()
         lens_B = lens_B.clamp(max=gates_BTDG.shape[1])
         states_BTDH, saved = run(
-            mode, gates_BTDG.contiguous(), weight_DGH, lens_B, new_bias_DH.float().contiguous(), clip
+            mode,
+            gates_BTDG.contiguous(),
+            weight_DGH,
+            lens_B,
+            new_bias_DH.float().contiguous(),
+            clip,
         )
         ctx.save_for_backward(weight_DGH, lens_B, states_BTDH, saved)
         ctx.mode, ctx.clip = mode, clip  # type: ignore[attr-defined]
@@ -173,9 +182,7 @@ def run_back(
     return grads_BTDG, new_grads_BTDH
 
 
-def constants(
-    mode: str, width: int, num_directions: int, precision: torch.dtype
-) -> dict[str, Any]:
+def constants(mode: str, width: int, num_directions: int, precision: torch.dtype) -> dict[str, Any]:
     """What a kernel is compiled for."""
     from triton import language as tl
 
@@ -187,10 +194,10 @@ def constants(
         "G": cell.num_gates,
         "S": max(1, cell.num_saved),
         "ROWS": ROWS,
-        "NB": 32 if is_wide else 64,
-        "KB": 32 if is_wide else 64,
+        "NB": TILE,
+        "KB": TILE,
         "PRECISION": tl.float32 if is_wide else tl.bfloat16,
-        "num_warps": 4,
+        "num_warps": NUM_WARPS,
     }
 
 

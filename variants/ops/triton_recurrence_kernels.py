@@ -36,7 +36,11 @@ def _tanh(x):
 def _product(left, weight, total, PRECISION: tl.constexpr):
     """total + left weight."""
     return tl.dot(
-        left.to(PRECISION), weight.to(PRECISION), total, input_precision="ieee", out_dtype=tl.float32
+        left.to(PRECISION),
+        weight.to(PRECISION),
+        total,
+        input_precision="ieee",
+        out_dtype=tl.float32,
     )
 
 
@@ -150,18 +154,21 @@ def backward(
             unit = start + tl.arange(0, NB)
             is_unit = is_valid[:, None] & (unit < H)[None, :]
             total = tl.zeros((ROWS, NB), tl.float32)
-            for gate in tl.static_range(G):
-                for first in range(0, H, KB):
-                    inner = first + tl.arange(0, KB)
-                    grad = tl.load(
-                        grads + next * (G * H) + gate * H + inner[None, :],
-                        mask=has_after & (inner < H)[None, :], other=0.0,
-                    )  # fmt: skip
-                    place = weight + (gate * H + inner[:, None]) * H + unit[None, :]
-                    is_weight = (inner < H)[:, None] & (unit < H)[None, :]
-                    total = _product(grad, tl.load(place, is_weight, 0.0), total, PRECISION)
+            for first in range(0, G * H, KB):
+                inner = first + tl.arange(0, KB)
+                is_inner = inner < G * H
+                grad = tl.load(
+                    grads + next * (G * H) + inner[None, :],
+                    mask=has_after & is_inner[None, :],
+                    other=0.0,
+                )
+                place = weight + inner[:, None] * H + unit[None, :]
+                part = tl.load(place, is_inner[:, None] & (unit < H)[None, :], 0.0)
+                total = _product(grad, part, total, PRECISION)
             past = carry + (row * D + direction)[:, None] * H + unit[None, :]
-            grad = tl.load(out_grads + here * H + unit[None, :], is_unit, 0.0).to(tl.float32) + total
+            grad = (
+                tl.load(out_grads + here * H + unit[None, :], is_unit, 0.0).to(tl.float32) + total
+            )
             kept = saved + here * (S * H) + unit[None, :]
             out = grads + here * (G * H) + unit[None, :]
             if CELL == 3:

@@ -20,6 +20,11 @@ def version() -> str | None:
     return metadata.version("triton") if util.find_spec("triton") else None
 
 
+def description() -> str:
+    """What computes, in the record of a run."""
+    return f"Triton {version()}"
+
+
 def computes(x: Tensor) -> bool:
     """True if Triton's kernels are used for `x`: on an NVIDIA GPU, not `unused`."""
     return x.device.type == "cuda" and _in_use.get() and version() is not None and _is_nvidia()

@@ -41,10 +41,16 @@ class Result:
 
 def error(found: Tensor, expected: Tensor) -> float:
     scale = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
-    return float((found.detach().cpu().double() - expected.detach().double()).abs().max()) / scale if expected.numel() else 0.0
+    return (
+        float((found.detach().cpu().double() - expected.detach().double()).abs().max()) / scale
+        if expected.numel()
+        else 0.0
+    )
 
 
-def recurrence(cell: str, directions: str, bias: bool, width: int, device: torch.device, lens: list[int]) -> dict[str, float]:
+def recurrence(
+    cell: str, directions: str, bias: bool, width: int, device: torch.device, lens: list[int]
+) -> dict[str, float]:
     """Outputs and all gradients of a layer."""
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 5, width, directions, bias=bias)  # type: ignore[arg-type]
@@ -74,7 +80,10 @@ def recurrence(cell: str, directions: str, bias: bool, width: int, device: torch
     kernel, wide, triton = found
     return {
         **{name: error(t, w) for name, t, w in zip(names, triton, wide, strict=True)},
-        **{f"{name} of kernel.c": error(t, k) for name, t, k in zip(names, triton, kernel, strict=True)},
+        **{
+            f"{name} of kernel.c": error(t, k)
+            for name, t, k in zip(names, triton, kernel, strict=True)
+        },
     }
 
 
@@ -104,7 +113,9 @@ def clipped(width: int, num_directions: int, device: torch.device) -> dict[str, 
     found = layer.by_triton(here, lens_B.to(device))
     grads = torch.autograd.grad((found * weights.to(device)).sum(), [here, layer.hidden_DHH])
     pairs = zip(("states", "x", "hidden"), [found, *grads], [expected, *wide_grads], strict=True)
-    return {name: error(f * (inside.to(device) if name == "states" else 1), e) for name, f, e in pairs}
+    return {
+        name: error(f * (inside.to(device) if name == "states" else 1), e) for name, f, e in pairs
+    }
 
 
 CTC_CASES: dict[str, tuple[int, list[int], list[list[int]]]] = {
