@@ -22,7 +22,7 @@ MAX_SHAPES = 18
 """Each takes the memory of one step while it is captured, and one slow step."""
 LABEL_MULTIPLE = 32
 NUM_SAMPLED_BATCHES = 400
-"""Batches of the first epochs that are looked at; a later batch that fits no shape runs unpadded."""
+"""Batches of the first epochs that are looked at; a later one that fits no shape runs unpadded."""
 MAX_EDGES = 256
 """Lengths at which the curve may be divided."""
 

@@ -137,8 +137,8 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share_host(None, "cuda").num_workers == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(engines.mps, "sharing", lambda gpus: nullcontext({}))
-    for gpus in (("0", "1"), ()):
-        on_gpus = share_host(None, "cuda", gpus=gpus, per_gpu=2)
+    for named in (("0", "1"), ()):
+        on_gpus = share_host(None, "cuda", gpus=named, per_gpu=2)
         assert (on_gpus.num_workers, on_gpus.num_threads) == (4, 2), "all GPUs are the default"
     divided = share_host(3, "cuda")
     assert (divided.num_workers, divided._places) == (3, [("0", 0), ("1", 0), ("0", 1), ("1", 1)])

@@ -1,5 +1,5 @@
-"""Which implementation computed what in this process: recorded with a run, since costs are comparable
-only within one."""
+"""Which implementation computed what in this process: recorded with a run, since costs are
+comparable only within one."""
 
 RECURRENCE, CTC = "recurrence", "ctc"
 

@@ -24,8 +24,8 @@ for 512 (computed, not measured); cuDNN divides a wide cell among SMs."""
 ROWS = 16
 """Rows of one program: the fewest of a tensor core's product."""
 TILE, NUM_WARPS = 32, 8
-"""Units that a program computes at once, and its warps: no registers are spilled, as they are with 4
-warps or tiles of 64 units (tests/variants/ops/test_triton_compiled.py)."""
+"""Units that a program computes at once, and its warps: no registers are spilled, as they are with
+4 warps or tiles of 64 units (tests/variants/ops/test_triton_compiled.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def recur(
     new_bias_DH: Tensor | None = None,
     clip: float = 0.0,
 ) -> Tensor:
-    """States [B, T, D, H] in the type of `gates_BTDG`, from initial states of zero; 0 in the padding.
+    """States [B, T, D, H], typed as `gates_BTDG`, from initial states of zero; 0 in the padding.
 
     Args:
         mode: a key of CELLS.
