@@ -17,14 +17,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.core import mps
 from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError, UserError
 from bench.core.files import exclusive_lock
+from bench.core.gpus import choose
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
-from bench.workers import mps
-from bench.workers.gpus import choose
 from bench.workers.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]

@@ -25,6 +25,7 @@ from optuna.trial import Trial
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import Resolved, Settings, flatten
 from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
+from bench.core.gpus import environment_of
 from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
 from bench.queue.lease import Lease
@@ -37,7 +38,6 @@ from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.training.config import RunConfig
 from bench.training.progress import Progress
-from bench.workers.gpus import environment_of
 
 MAX_ATTEMPTS = 3
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from bench.core import gpus
 from bench.core.errors import UserError
 from bench.runs import TrackingTarget
 from bench.workers import engine as engines
-from bench.workers import gpus
 from bench.workers.engine import LocalEngine, share_host
 from bench.workers.worker import Assignment
 

@@ -4,8 +4,6 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from bench.core.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -68,7 +66,11 @@ def machine_uuids() -> Mapping[str, str]:
 def _visible() -> list[str]:
     """The GPUs that we may see, as CUDA_VISIBLE_DEVICES names them."""
     shown = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    return shown or [str(number) for number in range(torch.cuda.device_count())]
+    if shown:
+        return shown
+    import torch  # here, since the import takes seconds
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _uuid(name: str, uuids: Mapping[str, str]) -> str:

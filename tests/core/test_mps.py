@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.workers import mps
+from bench.core import mps
 from bench.workers.engine import LocalEngine
 
 Daemon = Callable[..., Path]
