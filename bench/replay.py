@@ -7,9 +7,8 @@ if __name__ == "__main__":
     cli.start("replay", build_parser())  # before the imports below: they take seconds
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from rich.table import Table
 from bench.core.console import STDOUT
 from bench.results.search_curves import rank_agreement
 from bench.runs import read_study
+from bench.stats.clusters import Floats
 from bench.study.definition import find_study, load
 from bench.study.replay import Method, Recording, contest
 from bench.study.search import PRUNERS, SAMPLERS
@@ -37,10 +37,14 @@ def main(options: argparse.Namespace) -> None:
     )
     methods = [(sampler, pruner) for sampler in SAMPLERS for pruner in PRUNERS]
     rows = contest(recording, budget, methods, options.studies, options.seed)
-    agreement = agreements(recording)
+    agreement = agreement_of(recording)
     if options.json:
         cli.print_json(
-            {"source": recording.source, "methods": [asdict(row) for row in rows], **agreement}
+            {
+                "source": recording.source,
+                "methods": [asdict(row) for row in rows],
+                **asdict(agreement),
+            }
         )
         return
     _print(recording, options, rows, agreement)
@@ -72,27 +76,35 @@ def read_recording(name: str) -> Recording:
     )
 
 
-def _curves(curves: pd.DataFrame, runs: "pd.Series[str]", metric: str) -> Any:
+def _curves(curves: pd.DataFrame, runs: "pd.Series[str]", metric: str) -> Floats:
     """One row a run, one column an evaluation."""
     own = curves[curves["metric"] == metric].sort_values(["run", "step"])
     return np.array([own.loc[own["run"] == run, "value"].to_numpy(dtype=float) for run in runs])
 
 
-def agreements(recording: Recording) -> dict[str, Any]:
-    """Kendall's tau over the trials: loss against WER, and the WER of each epoch against the best
-    one, which says how early a trial shows what it is worth."""
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Kendall's tau over the trials."""
+
+    loss_and_wer: float
+    wer_by_epoch_and_best: list[float]
+    """The WER of each epoch against the best one: how early a trial shows what it is worth."""
+
+
+def agreement_of(recording: Recording) -> Agreement:
+    """How well the trials' ranks agree."""
     best_N = recording.wers_NE.min(axis=1)
-    return {
-        "loss_and_wer": rank_agreement(recording.losses_NE.min(axis=1), best_N),
-        "wer_by_epoch_and_best": [rank_agreement(wers_N, best_N) for wers_N in recording.wers_NE.T],
-    }
+    return Agreement(
+        loss_and_wer=rank_agreement(recording.losses_NE.min(axis=1), best_N),
+        wer_by_epoch_and_best=[rank_agreement(wers_N, best_N) for wers_N in recording.wers_NE.T],
+    )
 
 
 def _print(
     recording: Recording,
     options: argparse.Namespace,
     rows: list[Method],
-    agreement: dict[str, Any],
+    agreement: Agreement,
 ) -> None:
     STDOUT.print(
         f"{len(recording.trials)} curves of {recording.num_epochs} epochs, {recording.source}; "
@@ -116,10 +128,10 @@ def _print(
             f"{100 * row.share_reached:.0f}",
         )
     STDOUT.print(table)
-    by_epoch = " ".join(f"{tau:.2f}" for tau in agreement["wer_by_epoch_and_best"])
+    by_epoch = " ".join(f"{tau:.2f}" for tau in agreement.wer_by_epoch_and_best)
     STDOUT.print(
         "\nbest WER: mean, at the compute of random search's whole budget; better: share of studies"
         " below random\nsearch of the same seed; compute: median, as a share of that budget"
-        f"\nKendall's tau, lowest loss against lowest WER: {agreement['loss_and_wer']:.2f}"
+        f"\nKendall's tau, lowest loss against lowest WER: {agreement.loss_and_wer:.2f}"
         f"\nKendall's tau, WER after each epoch against lowest WER: {by_epoch}"
     )

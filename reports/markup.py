@@ -1,7 +1,6 @@
 """Templates with autoescape on: whatever comes from data is text, never markup."""
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,6 +31,6 @@ _ENVIRONMENT.filters |= {
 _ENVIRONMENT.globals |= {"STATES": STATES, "NUM_COLOURS": len(COLOURS)}
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """`template`, a path below reports/, with `values`; a name it lacks is an error."""
     return _ENVIRONMENT.get_template(template).render(**values)

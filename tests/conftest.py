@@ -28,7 +28,7 @@ RATE = 16_000
 ANOTHER_USER = 54_321
 RUN_JSON = {
     "schema_version": 2, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
-    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t",
+    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t", "host": "h",
 }  # fmt: skip
 
 

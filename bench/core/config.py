@@ -83,7 +83,8 @@ def resolve(defaults: C, layers: Iterable[Layer]) -> Resolved[C]:
         raise UserError(f"{source}: {reason}") from error
 
 
-def _default_origins(config: Any, prefix: str) -> Iterator[tuple[str, Origin]]:
+def _default_origins(config: object, prefix: str) -> Iterator[tuple[str, Origin]]:
+    assert dataclasses.is_dataclass(config)
     source = type(config).__module__.replace(".", "/") + ".py"
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -93,7 +94,7 @@ def _default_origins(config: Any, prefix: str) -> Iterator[tuple[str, Origin]]:
             yield prefix + field.name, Origin(DEFAULT, source)
 
 
-def _refused(defaults: Any, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
+def _refused(defaults: C, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
     """The source of the layer to blame for `error`, and what is wrong with its settings.
 
     It is the first layer from which on no further layer makes the config valid again.
@@ -110,8 +111,10 @@ def _refused(defaults: Any, layers: Sequence[Layer], error: UserError) -> tuple[
     return source, error
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: object) -> dict[str, object]:
     """`config` as nested dicts and lists that JSON can hold."""
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
     plain = json.loads(json.dumps(dataclasses.asdict(config)))
     assert isinstance(plain, dict)
     return plain
@@ -191,20 +194,20 @@ def flatten(config: object) -> dict[str, Scalar]:
     """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
     flat: dict[str, Scalar] = {}
 
-    def walk(prefix: str, value: Any) -> None:
+    def walk(prefix: str, value: object) -> None:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, inner)
         elif isinstance(value, list):
             flat[prefix] = ",".join(map(str, value))
         else:
-            flat[prefix] = value
+            flat[prefix] = typing.cast(Scalar, value)
 
     walk("", to_dict(config) if dataclasses.is_dataclass(config) else config)
     return flat
 
 
-def identity(value: object) -> Any:
+def identity(value: object) -> object:
     """`value` as `to_dict` has it, without the fields that take no part in equality: those say
     where a value came from, and two configs of equal values are the same config."""
     if dataclasses.is_dataclass(value):
@@ -225,14 +228,14 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def dotted(values: Mapping[str, Any]) -> dict[str, Setting]:
+def dotted(values: Mapping[str, object]) -> dict[str, Setting]:
     """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; no config value is a mapping."""
     flat: dict[str, Setting] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{inner}": deeper for inner, deeper in dotted(value).items()}
         else:
-            flat[key] = value
+            flat[key] = typing.cast(Setting, value)
     return flat
 
 
@@ -265,7 +268,7 @@ def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
         ) from error
 
 
-def _convert(hint: Any, value: object, key: str) -> Any:
+def _convert(hint: object, value: object, key: str) -> object:
     """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
     options = (
         typing.get_args(hint)

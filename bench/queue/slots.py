@@ -19,13 +19,13 @@ So Optuna's state decides who may run a slot, and never how a run ended: that is
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from bench.core.config import Settings
 from bench.core.seeding import derive
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import Lease, LeaseWatch
@@ -60,7 +60,7 @@ class Slot:
     state: TrialState
     value: float | None
     """Best valid WER; of a pruned trial the last one that it reported, infinite if it diverged."""
-    params: Mapping[str, Any]
+    params: Settings
     outcome: str | None
     """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
 

@@ -8,9 +8,9 @@ Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from bench.results.sentences import (
     CHECKPOINTS_EQUIVALENT,
     EQUIVALENT,
     UNDECIDED,
+    Undecided,
     p_value,
     remedy_of,
 )
@@ -39,10 +40,25 @@ from bench.stats.variance import (
 )
 from bench.stats.verdict import MARGIN, Remedy, Verdicts, judge, remedy
 
-SYSTEM_COLUMNS = (
-    "name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers", "low", "high",
-    "num_seeds", "se_from_seeds", "se_from_test_set", "se_from_interaction",
-)  # fmt: skip
+
+class RateColumns(TypedDict):
+    """A row of the table of `summarise`."""
+
+    name: str
+    wer: float
+    errors: int
+    num_ref_words: int
+    se_utterances: float
+    se_speakers: float
+    low: float
+    high: float
+    num_seeds: int
+    se_from_seeds: float
+    se_from_test_set: float
+    se_from_interaction: float
+
+
+SYSTEM_COLUMNS = tuple(RateColumns.__annotations__)
 PAIR_COLUMNS = (
     "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
     "verdict", "remedy", "minimum_detectable_effect", "seeds_needed", "speakers_needed",
@@ -169,7 +185,6 @@ def compare_pairs(
                 "margin": margin,
                 "probability_of_improvement": improvement,
                 **judged,
-                "remedy": remedy_of(judged),
                 **plain[i, j],
                 **evidence[i, j],
             }
@@ -242,7 +257,7 @@ def _judged(
     b: SystemRuns,
     systems: SystemEstimates,
     margin: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     delta, half = float(found.estimate.value[place]), float(found.half_width[place])
     splits = [split.at(place) for split in found.splits]
     # A pair may be judged by two variance estimates, its own and the pooled one; the larger decides
@@ -263,18 +278,22 @@ def _judged(
         num_seeds = min(len(a.runs), len(b.runs))
         level = float(found.level[place])
         needed = remedy(delta, split, level, margin, num_seeds, systems.num_clusters)
+    undecided = Undecided(
+        p=float(found.p[place]),
+        seeds_needed=np.nan if needed.num_seeds is None else float(needed.num_seeds),
+        speakers_needed=np.nan if needed.num_clusters is None else float(needed.num_clusters),
+        minimum_detectable_effect=float(found.minimum_detectable_effect[place]),
+    )
     total = float(split.total.variance)
     return {
         "delta_wer": delta,
         "low": delta - half,
         "high": delta + half,
         "coverage": float(found.coverage[place]),
-        "p": float(found.p[place]),
+        **asdict(undecided),
         "p_adjusted": float(found.p_adjusted[place]),
         "verdict": verdict,
-        "minimum_detectable_effect": float(found.minimum_detectable_effect[place]),
-        "seeds_needed": np.nan if needed.num_seeds is None else float(needed.num_seeds),
-        "speakers_needed": np.nan if needed.num_clusters is None else float(needed.num_clusters),
+        "remedy": remedy_of(undecided) if verdict == UNDECIDED else "",
         "share_seeds": float(split.by_seeds) / total,
         "share_test_set": float(split.by_test_set) / total,
         "share_interaction": float(split.by_interaction) / total,
@@ -313,7 +332,7 @@ def _plain_intervals(
 
 def _evidence(
     system_runs: Sequence[SystemRuns], counts: Counts, progress: ProgressCallback | None
-) -> Mapping[tuple[int, int], dict[str, Any]]:
+) -> Mapping[tuple[int, int], dict[str, float]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
     firsts = [system.runs[0] for system in system_runs]

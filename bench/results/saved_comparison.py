@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -83,7 +82,7 @@ def save_comparison(
         }
         for system in systems
     ]
-    head: dict[str, Any] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
+    head: dict[str, object] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
     head |= {
         "claims": list(claims_among(systems)),
         "margin": min(system.margin for system in systems),

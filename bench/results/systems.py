@@ -18,7 +18,7 @@ from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
-from bench.runs.layout import ENVIRONMENT, RUN, SCORES_SCHEMA, read_json, read_lines, read_run
+from bench.runs.layout import ENVIRONMENT, RUN, ScoreLine, read_json, read_lines, read_run
 from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
@@ -173,7 +173,8 @@ def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
     """A system of recorded runs, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
+    scored = [list(read_lines(folder / SCORES, ScoreLine)) for folder in folders]
+    frames = tuple(map(pd.DataFrame, scored))
     system = ScoredSystem(
         scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
@@ -218,9 +219,9 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
-def _cpu(environment: Mapping[str, str]) -> str | None:
+def _cpu(environment: Mapping[str, object]) -> str | None:
     """The model of the CPU, and the implementation of recurrences."""
-    names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
+    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
     return ", recurrences ".join(names) or None
 
 

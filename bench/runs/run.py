@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,10 +18,10 @@ from bench.core.memory import as_exhausted
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS, Corpus
+from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, RUN, read_json
+from bench.runs.layout import ORIGINS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
@@ -175,10 +174,9 @@ def datasets(
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     try:
-        run = read_json(folder / RUN) or {}
+        attempts = read_run(folder)["attempt"] if (folder / RUN).exists() else 0
     except UserError:  # damaged: the run is done again
         return 0
-    attempts: int = run.get("attempt", 0)
     return attempts - 1 if read_state(folder) == State.KILLED else attempts
 
 
@@ -192,7 +190,7 @@ def _unchanged_corpus(plan: RunPlan) -> Corpus:
     return corpus
 
 
-def _spread(dataset: Dataset) -> tuple[Any, ...]:
+def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
     """A few utterances from short to long, the same for every run."""
     by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
     step = max(1, len(by_length) // MAX_WATCHED)

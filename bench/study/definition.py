@@ -273,8 +273,8 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
 
 def own_name(definition: StudyDefinition) -> str:
     """What a study is called unless its user names it: what is compared, on what, how long."""
-    plain = identity(definition)
-    short = digest({key: plain[key] for key in ("systems", "spaces", "settings", "seed")})[:8]
+    parts = ("systems", "spaces", "settings", "seed")
+    short = digest({name: identity(getattr(definition, name)) for name in parts})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
     if definition.question is not None:

@@ -83,8 +83,8 @@ def explained(
 
 def corpus_layers(corpus: CorpusConfig, source: str) -> Iterator[Layer]:
     """What names the corpus (`source`), and the flags that say how to read it."""
-    usual = to_dict(CorpusConfig())
-    for key, value in to_dict(corpus).items():
+    usual = dotted(to_dict(CorpusConfig()))
+    for key, value in dotted(to_dict(corpus)).items():
         if key in ("name", "path"):
             yield Layer(Origin("corpus", source), {f"corpus.{key}": value})
         elif value != usual[key]:

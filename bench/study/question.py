@@ -99,10 +99,12 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
     rows = content.pop("systems", {})
     if not isinstance(rows, Mapping):
         raise UserError(f"{path.name}: systems are tables, got {rows!r}; write [systems.NAME]")
-    held = {"match": content.pop("match", "")}
-    for key in ("match", "corpus", "budget"):
-        if not isinstance(held.setdefault(key, content.pop(key, None)), str):
+    held = {}
+    for key, default in (("match", ""), ("corpus", None), ("budget", None)):
+        value = content.pop(key, default)
+        if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
+        held[key] = value
     question = from_dict(Question, {**content, "name": name}, f"{path.name} ")
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve
 from bench.core.errors import UserError
@@ -164,12 +163,12 @@ def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     """
     path = folder / BUDGETS
     rows = read_toml(path)
+    budgets = {}
     for name, row in rows.items():
         if not isinstance(row, Mapping):
             raise UserError(f"{path.name}: {name} is a budget, a table, got {row!r}; correct it")
-    return {
-        name: from_dict(Budget, {**row, "name": name}, f"{name}.") for name, row in rows.items()
-    }
+        budgets[name] = from_dict(Budget, {**row, "name": name}, f"{name}.")
+    return budgets
 
 
 def load_budget(name: str, folder: Path = SWEEPS) -> Budget:
@@ -219,9 +218,9 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     return space
 
 
-def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
+def _parts(path: Path) -> dict[str, Mapping[str, object]]:
     """The tables ``[fixed]`` and ``[search]`` of a space's file."""
-    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}}
+    parts: dict[str, Mapping[str, object]] = {"fixed": {}, "search": {}}
     for part, value in read_toml(path).items():
         where = file_name(path)
         if part not in parts:
@@ -259,7 +258,7 @@ def file_name(path: Path) -> str:
     return str(path.relative_to(SWEEPS.parent) if path.is_relative_to(SWEEPS) else path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """The content of a file under ``sweeps/``.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
 from bench.workers.worker import Assignment, limit_threads, work
 
-Message = dict[str, Any]
+Message = dict[str, object]
 
 PRELOADED = (
     "bench.workers.worker",
@@ -134,9 +134,11 @@ class LocalEngine:
 class _Process:
     """A worker in a process of its own."""
 
-    def __init__(self, context: Any, assignment: Assignment, gpu_lock: ExitStack) -> None:
+    def __init__(
+        self, context: ForkServerContext, assignment: Assignment, gpu_lock: ExitStack
+    ) -> None:
         self.connection, there = context.Pipe(duplex=False)
-        self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
+        self.process = context.Process(target=work, args=(assignment, there))
         self.process.start()
         there.close()
         self._gpu_lock = gpu_lock

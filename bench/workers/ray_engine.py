@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from bench.core.cli import EXIT_BUG, EXIT_START_AGAIN
 from bench.core.errors import UserError
@@ -126,7 +125,7 @@ class RayEngine:
 class _Task:
     """A worker on some node."""
 
-    def __init__(self, ray: ModuleType, said: Any) -> None:
+    def __init__(self, ray: ModuleType, said: Iterator[object]) -> None:
         self._ray = ray
         self.said = said
         self._messages: list[Message] = []

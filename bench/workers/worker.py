@@ -17,7 +17,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from optuna.trial import Trial
@@ -99,7 +98,7 @@ class _LauncherLink:
     def __bool__(self) -> bool:
         return self._asked
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, object]) -> None:
         try:
             self._connection.send(message)
         except OSError:

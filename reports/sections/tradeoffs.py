@@ -1,12 +1,12 @@
 """Trade-offs: error rate against size, arithmetic, training time and speed of recognition."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
+from reports.columns import TradeoffColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import colour, system_names
@@ -83,8 +83,14 @@ def html(numbers: Numbers) -> str:
     )
 
 
+class _Drawn(TradeoffColumns):
+    wer_mean: float
+    wer_low: float
+    wer_high: float
+
+
 def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
-    rows = own.to_dict("records")
+    rows = rows_of(own, _Drawn)
     return Tradeoff(
         cost=cost,
         words=words,
@@ -110,7 +116,7 @@ def _chart(tradeoff: Tradeoff) -> Chart:
     front = sorted(
         (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
     )
-    traces: list[Any] = [
+    traces: list[object] = [
         go.Scatter(
             x=[point.cost for point in front],
             y=[100 * point.wer for point in front],

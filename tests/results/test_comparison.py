@@ -10,7 +10,7 @@ from bench.runs import Tables
 from bench.study.definition import StudyDefinition, define
 from bench.study.question import load_study_file
 from bench.study.space import load_budget
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8
 
