@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 
 from bench.core.config import digest
+from bench.core.cores import ordered_map
 from bench.core.files import write_text
 from bench.core.paths import writing_cache
-from bench.core.threads import ordered_map
 from bench.data.recording import (
     AudioError,
     FloatArray,

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.console import ProgressCallback
-from bench.results.counts import Counts, counts_of
+from bench.results.counts import Counts, counts_of, error_slots
 from bench.results.sentences import (
     CHECKPOINTS_DIFFER,
     CHECKPOINTS_EQUIVALENT,
@@ -26,7 +26,6 @@ from bench.results.sentences import (
     p_value,
     remedy_of,
 )
-from bench.results.slots import error_slots
 from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
 from bench.stats.mapsswe import mapsswe

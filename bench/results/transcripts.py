@@ -12,8 +12,8 @@ from bench.core.parsing import split_lines
 from bench.core.paths import read_text
 from bench.core.tables import read_table
 from bench.data.corpora.rows import optional_seconds
-from bench.data.ids import utterance_id
 from bench.data.text import normalize
+from bench.data.utterance import utterance_id
 from bench.scoring.marks import check_marks, resolve
 
 ID_FIELDS = ("id", "utt_id", "key")

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 ORIGINS = "origins.json"
 """What set each value of the config."""
+OPENED = "test-opened.txt"
+"""A line each time that the test split was about to be scored."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
 Row = TypeVar("Row")

@@ -21,7 +21,7 @@ from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, RUN, read_run
+from bench.runs.layout import OPENED, ORIGINS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
@@ -34,8 +34,6 @@ from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
 BEST = Path("checkpoints") / "best.pt"
-OPENED = "test-opened.txt"
-"""A line for each time that the run scored the test split."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from bench.core.config import (
 )
 from bench.core.errors import UserError
 from bench.core.files import write_json
-from bench.core.names import check_name
+from bench.core.lookup import check_name
 from bench.core.parsing import parse_json
 from bench.core.paths import OUT, SINGLE_RUNS
 from bench.data.corpora import CorpusConfig

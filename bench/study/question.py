@@ -7,8 +7,7 @@ from pathlib import Path
 
 from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
-from bench.core.lookup import look_up
-from bench.core.names import check_name
+from bench.core.lookup import check_name, look_up
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from variants import VARIANTS

@@ -30,8 +30,7 @@ from bench.core.errors import UserError
 from bench.core.paths import exists
 from bench.core.tables import Fields, read_table
 from bench.data.corpora.spec import Row
-from bench.data.ids import AUDIO_SUFFIXES, utterance_id
-from bench.data.utterance import Snippet
+from bench.data.utterance import AUDIO_SUFFIXES, Snippet, utterance_id
 
 _CLIPS = "clips"
 """Where Common Voice keeps recordings, beside its tables."""
