@@ -62,9 +62,10 @@ class PairColumns(TypedDict):
     margin: float
     verdict: str
     """"<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
-    differ" or "checkpoints equivalent"."""
+    differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial of
+    a system lies at the edge of a searched range."""
     remedy: str
-    """What would decide an undecided pair."""
+    """What would decide an undecided pair, or why a verdict is withheld."""
     minimum_detectable_effect: float
     """Found with 80 % power at the pair's level."""
     probability_of_improvement: float
@@ -214,7 +215,7 @@ class TradeoffColumns(TypedDict):
     share of the rectangle from zero to it that the Pareto set dominates."""
 
     cost: str
-    """A column of the table of systems, or "real_time_factor"."""
+    """A column of the table of systems, "real_time_factor" or "user_perceived_ms"."""
     system: str
     value: float
     pareto_optimal: bool

@@ -131,6 +131,50 @@ class SpeedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatencyRow:
+    """One measurement of `python -m bench.speed --latency`: a confirm run that recognises valid
+    utterances one at a time. None where the run is the aligner itself."""
+
+    study: str
+    system: str
+    run: str
+    device: str
+    """A torch device type; on a CPU one thread."""
+    aligner: str
+    """The run whose forced alignment says when words end."""
+    chunk_ms: float
+    """Audio given to a stream at a time."""
+    endpoint_ms: float
+    """Without a symbol, after which a text is final."""
+    cannot_stream: str
+    """Why the network waits for the end of the utterance; "" if it streams."""
+    num_utterances: int
+    num_words: int
+    """Of the reference."""
+    num_emissions: int
+    """Words that were recognised, and so have an emission latency."""
+    look_ahead_ms: float
+    """The most audio, from the beginning of an output frame on, that the frame waits for; of a
+    network that cannot stream the longest utterance."""
+    mean_look_ahead_ms: float
+    """Mean over output frames."""
+    compute_p50_ms: float
+    """Per chunk; of a network that cannot stream per utterance."""
+    compute_p90_ms: float
+    compute_p99_ms: float
+    emission_p50_ms: float | None
+    """From the end of a word to the output frame of its last symbol; below 0 if that is earlier."""
+    emission_p90_ms: float | None
+    user_perceived_ms: float | None
+    """The mean look-ahead, and the medians of computing and emission: their sum."""
+    finalisation_ms: float
+    """From the end of the last word until it is final: median. A network that cannot stream is told
+    the end of the utterance, a stream has to find it."""
+    unstable_share: float
+    """Of the words of all texts that were shown, those that the last text has otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSummary:
     """The size of a split."""
 
@@ -274,6 +318,8 @@ class ReportInput:
     design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
     """Measurements of the systems' variants, in the order of `systems`."""
+    latency: tuple[LatencyRow, ...] = ()
+    """Measurements of the confirm runs, in the order of `systems`."""
     configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""
@@ -308,6 +354,8 @@ class ReportInput:
     )
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By system, then by searched config key."""
+    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By system, where its best trial lies at the edge of a range: a sentence each."""
 
     @property
     def broken(self) -> tuple[str, ...]:

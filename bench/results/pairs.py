@@ -22,6 +22,7 @@ from bench.results.sentences import (
     CHECKPOINTS_EQUIVALENT,
     EQUIVALENT,
     UNDECIDED,
+    WITHHELD,
     Undecided,
     p_value,
     remedy_of,
@@ -76,6 +77,9 @@ class SystemRuns:
     runs: tuple[pd.DataFrame, ...]
     """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
+    edges: tuple[str, ...] = ()
+    """Where its search was too narrow (bench.study.edges), each as "the best trial of … lies at …:
+    widen …": until then it is called neither better nor worse."""
 
 
 ENDED_BADLY = ("diverged", "failed", "cut")
@@ -145,7 +149,8 @@ def compare_pairs(
     - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
     - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
       several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
-      "checkpoints differ" or "checkpoints equivalent".
+      "checkpoints differ" or "checkpoints equivalent". In place of "<name> better" it is "withheld"
+      if a system has `edges`; `remedy` then states them.
     - `low, high`: the interval from which the verdict follows; `coverage` is its level.
     - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
       `claims` first and then over the other pairs.
@@ -267,6 +272,8 @@ def _judged(
     seeds_known = bool(np.isfinite(split.by_seeds))
     if different:
         better = f"{a.name if delta > 0 else b.name} better"
+        if a.edges or b.edges:
+            better = WITHHELD
         verdict = better if seeds_known else CHECKPOINTS_DIFFER
     elif equivalent:
         verdict = EQUIVALENT if seeds_known else CHECKPOINTS_EQUIVALENT
@@ -283,6 +290,9 @@ def _judged(
         speakers_needed=np.nan if needed.num_clusters is None else float(needed.num_clusters),
         minimum_detectable_effect=float(found.minimum_detectable_effect[place]),
     )
+    told = remedy_of(undecided) if verdict == UNDECIDED else ""
+    if verdict == WITHHELD:
+        told = "; ".join((*a.edges, *b.edges))
     total = float(split.total.variance)
     return {
         "delta_wer": delta,
@@ -292,7 +302,7 @@ def _judged(
         **asdict(undecided),
         "p_adjusted": float(found.p_adjusted[place]),
         "verdict": verdict,
-        "remedy": remedy_of(undecided) if verdict == UNDECIDED else "",
+        "remedy": told,
         "share_seeds": float(split.by_seeds) / total,
         "share_test_set": float(split.by_test_set) / total,
         "share_interaction": float(split.by_interaction) / total,

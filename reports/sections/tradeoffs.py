@@ -71,13 +71,13 @@ def numbers(report_input: ReportInput) -> Numbers:
     for cost, words in COSTS.items():
         own = table[table["cost"] == cost]
         if len(own) > 1:
-            made.append(_tradeoff(cost, words, own, tones))
+            made.append(tradeoff(cost, words, own, tones))
     return Numbers(tuple(made))
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    charts = [_chart(tradeoff) for tradeoff in numbers.tradeoffs]
+    charts = [draw(tradeoff) for tradeoff in numbers.tradeoffs]
     return render(
         "sections/tradeoffs.html", pairs=list(zip(numbers.tradeoffs, charts, strict=True))
     )
@@ -89,7 +89,8 @@ class _Drawn(TradeoffColumns):
     wer_high: float
 
 
-def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+def tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+    """The points of one cost; `own` are its rows, with the intervals of the WER."""
     rows = rows_of(own, _Drawn)
     return Tradeoff(
         cost=cost,
@@ -112,7 +113,8 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
     )
 
 
-def _chart(tradeoff: Tradeoff) -> Chart:
+def draw(tradeoff: Tradeoff) -> Chart:
+    """WER against the cost, with the Pareto set."""
     front = sorted(
         (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
     )
