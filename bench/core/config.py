@@ -32,15 +32,15 @@ Settings = Mapping[str, Setting]
 """Values by dotted config key."""
 
 DEFAULT = "default"
-"""The layer of what nothing has set but the config class itself."""
+"""The layer of values that only the config class sets."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What set a value of a config."""
+    """The source of a config value."""
 
     layer: str
-    """The kind of thing: "default", "space", "budget", …"""
+    """The kind of source: "default", "space", "budget", …"""
     source: str
     """Its file, with the table where it holds several, or the flag."""
 
@@ -55,7 +55,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(Generic[C]):
-    """A config, and what set each of its values."""
+    """A config with the origin of each value."""
 
     config: C
     origins: Mapping[str, Origin]
@@ -63,9 +63,9 @@ class Resolved(Generic[C]):
 
 
 def resolve(defaults: C, layers: Iterable[Layer]) -> Resolved[C]:
-    """`defaults` with the settings of `layers` in their place, a later layer over an earlier one.
+    """`defaults` updated by the settings of `layers`; a later layer overrides an earlier one.
 
-    Only the result has to be valid: a layer may correct what an earlier one would not allow.
+    Only the result has to be valid: a layer may correct an invalid value of an earlier one.
 
     Raises:
         UserError: as `updated`, after the source of the setting that is refused.
@@ -95,9 +95,12 @@ def _default_origins(config: object, prefix: str) -> Iterator[tuple[str, Origin]
 
 
 def _refused(defaults: C, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
-    """The source of the layer to blame for `error`, and what is wrong with its settings.
+    """The source of the layer that causes `error`, and the error of its settings.
 
-    It is the first layer from which on no further layer makes the config valid again.
+    It is the first layer after which the config stays invalid, whatever further layers are added:
+
+        layers added    0     1     2     3     4
+        config          ok    ok    bad   ok    bad     the cause is layer 4
     """
     source = layers[-1].origin.source
     for count in range(len(layers) - 1, -1, -1):
@@ -139,7 +142,7 @@ def from_dict(cls: type[C], values: object, where: str = "") -> C:
 
 
 def updated(config: C, values: Mapping[str, object], where: str = "") -> C:
-    """`config` with the (possibly nested, possibly dotted) `values` put in its place.
+    """`config` updated by `values`, whose keys may be nested or dotted.
 
     Raises:
         UserError: as `from_dict`.
@@ -269,7 +272,7 @@ def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
 
 
 def _convert(hint: object, value: object, key: str) -> object:
-    """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
+    """`value`, of a type of JSON or TOML, converted to the type `hint`."""
     options = (
         typing.get_args(hint)
         if typing.get_origin(hint) in (typing.Union, types.UnionType)

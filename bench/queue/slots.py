@@ -140,6 +140,8 @@ class SlotQueue:
     def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
         """The next waiting trial with the lease on its run, or None if there is none."""
         with self._queue.exclusive_lock():
+            # `ask` takes a waiting trial, or makes a new one where none waits. Under the lock no
+            # other worker takes the last one in between, so a study never exceeds its budget.
             study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None

@@ -51,7 +51,7 @@ class Worker(Protocol):
         """None while it lives; negative if it died of a signal."""
 
     def messages(self) -> list[Message]:
-        """What it has said since it was asked last."""
+        """Its messages since the last call."""
 
     def stop(self) -> None:
         """Ask it to stop at its next step."""
@@ -63,7 +63,7 @@ class Worker(Protocol):
         """End it although it does not react."""
 
     def close(self) -> None:
-        """Give back what it held; it has ended."""
+        """Release its resources; it has ended."""
 
 
 class Engine(Protocol):
@@ -75,17 +75,17 @@ class Engine(Protocol):
     """Of each."""
 
     def start(self, assignment: Assignment) -> Worker | None:
-        """A new worker, or None if there is no room for one at present."""
+        """A new worker, or None if no place is free at present."""
 
     def wait(self, workers: Iterable[Any], seconds: float) -> None:
-        """Return when one of `workers` has said something or ended, and after `seconds`."""
+        """Return when one of `workers` has sent a message or ended, or after `seconds`."""
 
     def close(self) -> None:
-        """Give back what it held; its workers have ended."""
+        """Release its resources; its workers have ended."""
 
 
 class LocalEngine:
-    """Processes of this machine; the cores are shared out among them.
+    """Worker processes on this machine, which divide its cores among them.
 
     With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
     this machine together, by a lock for each place.
@@ -102,7 +102,7 @@ class LocalEngine:
         set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
         _choose_socket_folder()
-        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        resource_tracker.ensure_running()  # ignores Ctrl-C itself, but unblocks it in its caller
         with kept_from_children():
             forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
 
@@ -121,10 +121,10 @@ class LocalEngine:
         return None
 
     def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
-        """Return when a process has said something or ended, and after `seconds`."""
+        """Return when a process has sent a message or ended, at the latest after `seconds`."""
         ends = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
         wait(ends, timeout=seconds)
-        # A worker that has closed its end but not ended yet would keep us spinning.
+        # A worker that has closed its end but not ended yet would make this a busy loop.
         time.sleep(0.05)
 
     def close(self) -> None:

@@ -245,6 +245,10 @@ class Launcher:
             begun = [r for r in self._running if r.assignment.system == system]
             trials = [r.slot for r in begun if r.assignment.kind == "trial"]
             # Begun and not yet told of, or told of since we looked.
+            #
+            #     slots as the queue was read   0 running   1 waiting   2 waiting   3 waiting
+            #     own workers                   has 0       has 1       not told
+            #     claimed                                   1        +  1              of 3 waiting
             claimed = trials.count(None) + len(seen.waiting.intersection(trials))
             if len(seen.waiting) > claimed:
                 yield system, "trial", None

@@ -138,7 +138,7 @@ def check_address(address: str) -> None:
 
 def connect(address: str | None) -> ModuleType:
     """The package ray, connected to the cluster at `address`; without one, to a new cluster of this
-    machine alone, which listens on 127.0.0.1 and ends with us.
+    machine alone, which listens on 127.0.0.1 and ends with this process.
 
     Raises:
         UserError: no package ray, or no cluster there.

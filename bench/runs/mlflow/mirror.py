@@ -156,6 +156,8 @@ def _send_opening(
         # This store did not have the run: all points are missing.
         cursor = replace(cursor, metrics_bytes=0)
         write_json(folder / RUN, {**run, "mlflow_run_id": run_id})
+    # Saved before any point is sent. Killed between the calls above and here, the next call does
+    # them again, and finds the run by its uid instead of making a second one.
     cursor = replace(cursor, opened=run["opened_at"])
     cursor.save(folder)
     return cursor
@@ -167,6 +169,8 @@ def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: "MlflowStore
         return cursor
     with path.open("rb") as handle:
         handle.seek(cursor.metrics_bytes)
+        # Training appends while this thread reads: what stands behind the last line's end is not
+        # complete yet, and is sent next time.
         whole = handle.read().rpartition(b"\n")[0]
     if not whole:
         return cursor
