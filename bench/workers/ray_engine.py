@@ -204,8 +204,9 @@ def join_cluster(
     """
     if gpus:
         raise UserError(
-            f"--gpus names GPUs of this machine, Ray assigns those of its nodes, got {','.join(gpus)} "
-            "with --engine ray; leave it out, --per-gpu alone says how many workers share one"
+            "--gpus names GPUs of this machine, Ray assigns those of its nodes, got "
+            f"{','.join(gpus)} with --engine ray; leave it out, --per-gpu alone says how many "
+            "workers share one"
         )
     if address not in (None, "auto"):
         check_address(address)
