@@ -341,7 +341,7 @@ def test_rates_by_gender_from_the_files_columns(run: Run, tmp_path: Path) -> Non
     assert run(*files, "--by", "gender", "--markdown")[1].count("| ---") >= 4
     code, _, err = run(*files, "--by", "age")
     assert code == 2
-    assert "nobody knows 'age' of these utterances; known: gender, length" in err
+    assert "these utterances have no attribute 'age'; known: gender, length" in err
 
 
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "two", "101"])

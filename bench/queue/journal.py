@@ -1,7 +1,7 @@
 """The queue's journal file, which a full disk cannot tear.
 
 Optuna appends to its journal and leaves there what went in before the disk was full. The next line
-then joins that half one, and from there on nobody can read the study.
+then joins that incomplete line, and the study can no longer be read.
 """
 
 import json

@@ -49,7 +49,7 @@ TRIAL_STATES: Mapping[State, TrialState] = {
     State.DIVERGED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }
-"""What Optuna is told of how a run ended; the run's own state goes beside it, under STATE."""
+"""Optuna's trial state for the state in which a run ended; the latter is stored under STATE."""
 
 
 @dataclass(frozen=True)

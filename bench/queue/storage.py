@@ -61,7 +61,7 @@ class QueueStorage:
 
         Raises:
             UserError: as `check_shared`; an address that cannot be used, a database that refuses
-                us.
+                the connection.
             TemporaryError: a database that does not answer.
             UnwritableError: the folder cannot be made.
         """
@@ -107,8 +107,8 @@ class QueueStorage:
                 raise
             # Not an outage: waiting or starting again would not help.
             raise UserError(
-                f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
-                "or put the password into PGPASSWORD or ~/.pgpass"
+                f"the database refuses the connection ({_reason(error)}); correct --storage "
+                f"{mask(url)}, or put the password into PGPASSWORD or ~/.pgpass"
             ) from error
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ def _queue_name(url: str | None) -> str:
 
 
 def _with_driver(url: str) -> str:
-    """`url` with the driver that our extra brings; SQLAlchemy 2.0 would look for psycopg2."""
+    """`url` with the driver of the extra `postgresql`; SQLAlchemy 2.0 would look for psycopg2."""
     parsed = _parsed(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")

@@ -186,7 +186,7 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
         nearest = min(still_open, key=lambda row: abs(row["delta_wer"]))
         others = _others(still_open, name)
         return (
-            f"Undecided: {shown}, and the data do not tell it from {others}. "
+            f"Undecided: {shown}, no significant difference from {others}. "
             f"{sentence_of(nearest)}{claimed}{absent}"
         )
     if withheld := [row for row in rivals if row["verdict"] == WITHHELD]:

@@ -49,7 +49,7 @@ def by_group(
     group and elsewhere, `low, high` the interval of inside minus outside at the level `coverage`.
 
     Raises:
-        UserError: nobody knows `name` of these utterances, all are of one group, or of too many.
+        UserError: the utterances have no attribute `name`, or it has one group only, or too many.
     """
     run = system_runs[0].runs[0]
     group_U = _groups(run, attributes, name)
@@ -98,7 +98,7 @@ def _groups(run: pd.DataFrame, attributes: Attributes, name: str) -> NDArray[np.
         values = [str(count) for count in run["num_ref_words"]]
         return _binned(values, "{} words")
     if name not in (known := known_attributes(attributes)):
-        raise UserError(f"nobody knows {name!r} of these utterances; {near_names(name, known)}")
+        raise UserError(f"these utterances have no attribute {name!r}; {near_names(name, known)}")
     values = [attributes.get(str(id), {}).get(name, "") for id in run["id"]]
     return _binned(values, "{}")
 
@@ -131,7 +131,7 @@ def _number(value: str) -> float | None:
 
 
 def _in_order(group: str) -> tuple[bool, float, str]:
-    """Numbers by size, before names; what nobody knows comes last."""
+    """Numbers by size, before names; unknown ones come last."""
     number = _number(group.split()[0]) if group.split() else None
     return group == UNNAMED, np.inf if number is None else number, group
 

@@ -1,4 +1,4 @@
-"""From the run folders of a study back to tables. Reads records only, never MLflow."""
+"""Reading of a study's run folders into tables. Reads records only, never MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Everything that a study has measured; columns as COLUMNS states them."""
+    """All measurements of a study; columns as in COLUMNS."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Writes a run's folder: what the run was given, what it measured, how it ended.
+"""Writing of a run's folder: its inputs, its measurements, its end.
 
 `bench.runs.layout` lists the files. A resumed run truncates an incomplete last line, left by a kill
 while writing. It starts at a checkpoint older than its last log point, so points that the files
@@ -38,12 +38,12 @@ from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
 NONFINITE = "num_nonfinite_values"
-"""Our own curve: how many values so far were no finite number, and so are in no other curve."""
+"""A curve of its own: the number of non-finite values so far, which the other curves omit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
-    """What tells a run from the others of its study."""
+    """The identity of a run within its study."""
 
     study: str
     system: str
@@ -59,7 +59,7 @@ class RunIdentity:
 
     @property
     def name(self) -> str:
-        """What people read, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
+        """The displayed name, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
         which = f"trial {self.slot}" if self.kind == "trial" else f"{self.kind} seed {self.seed}"
         return f"{self.system} {which}"
 

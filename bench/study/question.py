@@ -37,7 +37,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a study asks. Written down when it begins, so that no claim is fitted to its result."""
+    """The question of a study, recorded when it begins: no claim is fitted to a result."""
 
     name: str
     summary: str
@@ -72,13 +72,13 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
-    """A question with what it takes to answer it."""
+    """A question, with the systems, corpus and budget to answer it."""
 
     question: Question
     systems: Mapping[str, System]
     """By label, in the order of the file."""
     match: Match | None
-    """What is held equal, if anything is."""
+    """The size that all systems must have, if any."""
     corpus: str
     """As ``--corpus`` takes it, unless the command line names another."""
     budget: str

@@ -23,7 +23,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every system of a study gets, the same for each."""
+    """The trials, seeds and training time of each system of a study, the same for all."""
 
     name: str
     summary: str
@@ -143,7 +143,7 @@ class TunedOn:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a variant's trials share, and what is searched."""
+    """The fixed settings of a variant's trials, and the searched dimensions."""
 
     fixed: Settings
     search: Mapping[str, Dimension]
@@ -162,7 +162,7 @@ class Space:
         return {key: dimension.default for key, dimension in self.search.items()}
 
     def fixed_layers(self) -> tuple[Layer, ...]:
-        """What every trial shares, a layer for each file."""
+        """The fixed settings, a layer for each file."""
         return self._by_file(self.fixed)
 
     def default_layers(self) -> tuple[Layer, ...]:
@@ -297,7 +297,7 @@ def check_not_of_study(key: str, where: str) -> None:
 
 
 def file_name(path: Path) -> str:
-    """What a file of ``sweeps/`` is called in messages and origins: "sweeps/base.toml"."""
+    """The name of a file of ``sweeps/`` in messages and origins: "sweeps/base.toml"."""
     return str(path.relative_to(SWEEPS.parent) if path.is_relative_to(SWEEPS) else path)
 
 

@@ -205,7 +205,7 @@ def share_host(
 
 
 def _names_of(gpus: Sequence[str]) -> list[str]:
-    """`gpus`, numbers among those that we may see, as CUDA_VISIBLE_DEVICES names them.
+    """`gpus`, indices into the GPUs visible to this process, as CUDA_VISIBLE_DEVICES names them.
 
     A scheduler has set it to those that are ours, so that 0 is not always the machine's first.
 

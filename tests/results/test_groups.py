@@ -87,7 +87,7 @@ def test_a_group_of_one_speaker_has_a_rate_without_an_interval(outcomes: list[Sy
 @pytest.mark.parametrize(
     ("attributes", "name", "said"),
     [
-        ({}, "gendre", "nobody knows 'gendre' of these utterances; known: length"),
+        ({}, "gendre", "these utterances have no attribute 'gendre'; known: length"),
         (GENDER, "gendre", "did you mean gender?"),
         ({id: {"set": "x"} for id in GENDER}, "set", "set is 'x' for every utterance"),
         (

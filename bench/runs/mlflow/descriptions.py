@@ -27,12 +27,12 @@ ENDS: Mapping[str, Callable[[float], str]] = {
     "test/cer": lambda cer: f"test CER {_percent(cer)}",
     "train_seconds": lambda seconds: f"{seconds:,.0f} s of training",
 }
-"""What a description says of a run that has ended, by the metric of its record."""
+"""Phrases of the description of an ended run, by metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a study has found; tables as `bench.results.comparison` makes them."""
+    """The results of a study; tables as in `bench.results.comparison`."""
 
     verdict: str
     """One sentence."""
@@ -41,7 +41,7 @@ class Findings:
     report: Path
     """The HTML file."""
     baseline: str
-    """The system that the others are held against."""
+    """The system that the others are compared with."""
     systems: pd.DataFrame
     pairs: pd.DataFrame
     colors: Mapping[str, str]

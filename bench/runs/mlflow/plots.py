@@ -29,7 +29,7 @@ def plots(
     """PNG files by name: learning curves and search of `system`, and the WER of all `systems`.
 
     `systems` has the columns ``system, wer_mean, wer_low, wer_high``; `colors` are by system.
-    What cannot be drawn yet is left out.
+    Pictures without data yet are omitted.
     """
     runs, own = tables.runs[tables.runs["system"] == system], colors[system]
     drawn: dict[str, Callable[[Figure], bool]] = {
