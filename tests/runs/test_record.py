@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -19,6 +19,10 @@ from bench.runs.layout import (
     read_run,
 )
 from bench.runs.record import NONFINITE
+
+
+class Keyed(TypedDict):
+    key: str
 
 
 def points(lab: Any, key: str) -> list[tuple[int, float]]:
@@ -112,4 +116,4 @@ def test_a_whole_line_that_is_not_json_is_named(lab: Any) -> None:
     path = lab.record().folder / METRICS
     path.write_text('{"key": "a"}\n{"key\n')
     with pytest.raises(UserError, match=r"metrics.jsonl .* line 2 is not .* delete that line"):
-        list(read_lines(path, {"key": str}))
+        list(read_lines(path, Keyed))
