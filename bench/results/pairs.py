@@ -268,17 +268,7 @@ def _judged(
     # (bench.stats.verdict), so its components say what limits the pair.
     widths = [float(np.nan_to_num(split.total.variance)) for split in splits]
     split = splits[int(np.argmax(widths))]
-    different, equivalent = bool(found.different[place]), bool(found.equivalent[place])
-    seeds_known = bool(np.isfinite(split.by_seeds))
-    if different:
-        better = f"{a.name if delta > 0 else b.name} better"
-        if a.edges or b.edges:
-            better = WITHHELD
-        verdict = better if seeds_known else CHECKPOINTS_DIFFER
-    elif equivalent:
-        verdict = EQUIVALENT if seeds_known else CHECKPOINTS_EQUIVALENT
-    else:
-        verdict = UNDECIDED
+    verdict = _verdict(found, place, a, b, is_of_seeds=bool(np.isfinite(split.by_seeds)))
     needed = Remedy(None, None)
     if verdict == UNDECIDED and np.isfinite(split.total.variance):
         num_seeds = min(len(a.runs), len(b.runs))
@@ -307,6 +297,21 @@ def _judged(
         "share_test_set": float(split.by_test_set) / total,
         "share_interaction": float(split.by_interaction) / total,
     }
+
+
+def _verdict(
+    found: Verdicts, place: int, a: SystemRuns, b: SystemRuns, *, is_of_seeds: bool
+) -> str:
+    """In words; of single runs (`is_of_seeds` is false) it is about their checkpoints."""
+    if bool(found.equivalent[place]):
+        return EQUIVALENT if is_of_seeds else CHECKPOINTS_EQUIVALENT
+    if not bool(found.different[place]):
+        return UNDECIDED
+    if not is_of_seeds:
+        return CHECKPOINTS_DIFFER
+    if a.edges or b.edges:
+        return WITHHELD
+    return f"{a.name if found.estimate.value[place] > 0 else b.name} better"
 
 
 def _claimed(names: Sequence[str], claims: Claims) -> Bools:
