@@ -32,13 +32,16 @@ MAX_VALUE_WIDTH = 12
 def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
     from bench.data.corpora import CorpusConfig
-    from bench.training.config import default_run_config
+    from bench.training.config import default_run_config, model_shape
     from variants import VARIANTS
 
     rows: Rows = []
     for name, spec in VARIANTS.items():
-        sizes = _sizes(default_run_config(name, CorpusConfig()))
-        rows.append({"name": name, "summary": spec.summary, **sizes, "source": spec.source})
+        config = default_run_config(name, CorpusConfig())
+        reason = model_shape(config).cannot_stream
+        streaming = {"streams": "no" if reason else "yes", "cannot_stream": reason or ""}
+        row = {"name": name, "summary": spec.summary, **_sizes(config), **streaming}
+        rows.append({**row, "source": spec.source})
     return rows
 
 

@@ -75,9 +75,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a system and searched key: its importance by PED-ANOVA; the sum over keys is 1.
     "importances": ("system", "key", "importance"),
     # One row a cost and a system that has it and a WER. `cost` is a column of `systems` or
-    # "real_time_factor"; `pareto_optimal`: no other system is as good in both and better in
-    # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
-    # Pareto set dominates.
+    # "real_time_factor" or "user_perceived_ms"; `pareto_optimal`: no other system is as good in
+    # both and better in one. Per cost: the reference point, and the share of the rectangle from
+    # zero to it that the Pareto set dominates.
     "tradeoffs": (
         "cost", "system", "value", "pareto_optimal", "reference_wer", "reference_cost",
         "hypervolume",
@@ -202,6 +202,50 @@ class SpeedRow:
     def conditions(self) -> tuple[str, float, float]:
         """Rows are comparable across variants and widths if their conditions are equal."""
         return self.device, self.utterance_seconds, self.batch_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRow:
+    """One measurement of `python -m bench.speed --latency`: a confirm run that recognises valid
+    utterances one at a time. None where the run is the aligner itself."""
+
+    study: str
+    system: str
+    run: str
+    device: str
+    """A torch device type; on a CPU one thread."""
+    aligner: str
+    """The run whose forced alignment says when words end."""
+    chunk_ms: float
+    """Audio given to a stream at a time."""
+    endpoint_ms: float
+    """Without a symbol, after which a text is final."""
+    cannot_stream: str
+    """Why the network waits for the end of the utterance; "" if it streams."""
+    num_utterances: int
+    num_words: int
+    """Of the reference."""
+    num_emissions: int
+    """Words that were recognised, and so have an emission latency."""
+    look_ahead_ms: float
+    """The most audio, from the beginning of an output frame on, that the frame waits for; of a
+    network that cannot stream the longest utterance."""
+    mean_look_ahead_ms: float
+    """Mean over output frames."""
+    compute_p50_ms: float
+    """Per chunk; of a network that cannot stream per utterance."""
+    compute_p90_ms: float
+    compute_p99_ms: float
+    emission_p50_ms: float | None
+    """From the end of a word to the output frame of its last symbol; below 0 if that is earlier."""
+    emission_p90_ms: float | None
+    user_perceived_ms: float | None
+    """The mean look-ahead, and the medians of computing and emission: their sum."""
+    finalisation_ms: float
+    """From the end of the last word until it is final: median. A network that cannot stream is told
+    the end of the utterance, a stream has to find it."""
+    unstable_share: float
+    """Of the words of all texts that were shown, those that the last text has otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +392,8 @@ class ReportInput:
     design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
     """Measurements of the systems' variants, in the order of `systems`."""
+    latency: tuple[LatencyRow, ...] = ()
+    """Measurements of the confirm runs, in the order of `systems`."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -42,6 +43,7 @@ from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
+    LatencyRow,
     MethodConstants,
     QuestionSummary,
     SearchRange,
@@ -68,6 +70,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     corpus = load_corpus(definition.corpus)
     speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
+    latency = records.load_latency(definition.name, definition.systems, folder.parent)
     openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
@@ -95,10 +98,14 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         watch=tables.watch,
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         speed=speed,
+        latency=latency,
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
         importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(comparison.systems, rtf),
+        tradeoffs=tradeoffs(
+            comparison.systems,
+            {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)},
+        ),
         spaces={
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
@@ -298,6 +305,15 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
             if (row.variant, row.width) == (system.variant, width):
                 by_conditions.setdefault(row.conditions, {})[label] = row.real_time_factor
     return max(by_conditions.values(), key=len, default={})
+
+
+def user_perceived(latency: Iterable[LatencyRow]) -> dict[str, float]:
+    """By system, the mean over its runs of what a user waits for, in milliseconds."""
+    by_system: dict[str, list[float]] = {}
+    for row in latency:
+        if row.user_perceived_ms is not None:
+            by_system.setdefault(row.system, []).append(row.user_perceived_ms)
+    return {system: fmean(values) for system, values in by_system.items()}
 
 
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:

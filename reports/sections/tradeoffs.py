@@ -71,19 +71,20 @@ def numbers(report_input: ReportInput) -> Numbers:
     for cost, words in COSTS.items():
         own = table[table["cost"] == cost]
         if len(own) > 1:
-            made.append(_tradeoff(cost, words, own, tones))
+            made.append(tradeoff(cost, words, own, tones))
     return Numbers(tuple(made))
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    charts = [_chart(tradeoff) for tradeoff in numbers.tradeoffs]
+    charts = [draw(tradeoff) for tradeoff in numbers.tradeoffs]
     return render(
         "sections/tradeoffs.html", pairs=list(zip(numbers.tradeoffs, charts, strict=True))
     )
 
 
-def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+def tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+    """The points of one cost; `own` are its rows, with the intervals of the WER."""
     rows = own.to_dict("records")
     return Tradeoff(
         cost=cost,
@@ -106,7 +107,8 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
     )
 
 
-def _chart(tradeoff: Tradeoff) -> Chart:
+def draw(tradeoff: Tradeoff) -> Chart:
+    """WER against the cost, with the Pareto set."""
     front = sorted(
         (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
     )
