@@ -1,4 +1,4 @@
-"""List variants, corpora, budgets, questions, studies, or the values of a config."""
+"""List variants, corpora, budgets, search spaces, questions, studies, or the values of a config."""
 
 from bench.core import cli
 from bench.flags.ls import build_parser
@@ -96,6 +96,23 @@ def budgets() -> Rows:
     from bench.study.space import load_budgets
 
     return [vars(budget) for budget in load_budgets().values()]
+
+
+def spaces() -> Rows:
+    """Every variant's search space: its files, what it searches, on what each file was tuned."""
+    from bench.data.corpora import CorpusConfig
+    from bench.study.space import load_space
+    from bench.training.config import default_run_config
+    from variants import VARIANTS
+
+    rows: Rows = []
+    for name in VARIANTS:
+        space = load_space(name, default_run_config(name, CorpusConfig()))
+        files = sorted(set(space.files.values()))
+        tuned = (f"{file}: {space.tuned_on.get(file, 'not recorded')}" for file in files)
+        searched = (f"{key} {dimension}" for key, dimension in space.search.items())
+        rows.append({"name": name, "searched": "; ".join(searched), "tuned on": "; ".join(tuned)})
+    return rows
 
 
 def questions() -> Rows:
@@ -199,6 +216,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "variants": lambda: remembered("variants", variants),
     "corpora": corpora,
     "budgets": budgets,
+    "spaces": spaces,
     "questions": questions,
     "studies": studies,
 }

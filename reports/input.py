@@ -23,8 +23,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
     # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
     # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
-    # differ" or "checkpoints equivalent". `low` and `high`: of the interval that decided,
-    # `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
+    # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
+    # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
+    # of the interval that decided, `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
     # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
     # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
     # the first runs.
@@ -427,6 +428,8 @@ class ReportInput:
     )
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By system, then by searched config key."""
+    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By system, where its best trial lies at the edge of a range: a sentence each."""
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ import argparse
 
 from bench.core import cli
 
-LISTS = ("variants", "corpora", "budgets", "questions", "studies", "config")
+LISTS = ("variants", "corpora", "budgets", "spaces", "questions", "studies", "config")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.ls`."""
     parser = cli.parser(
         "ls",
-        "List variants (with their size and cost), corpora, budgets, questions (that "
+        "List variants (with their size and cost), corpora, budgets, search spaces (with what "
+        "they were tuned on), questions (that "
         "bench.sweep --study answers), studies (that have been begun), or a config: each of its "
         "values, the file or the flag that set it, and the range in which a study searches it.",
         "variants",

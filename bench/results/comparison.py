@@ -18,7 +18,8 @@ from bench.results.pairs import (
     nothing_recognised,
     summarise,
 )
-from bench.results.sentences import UNDECIDED, differ, interval, sentence_of
+from bench.results.search_edges import search_edges
+from bench.results.sentences import UNDECIDED, WITHHELD, differ, interval, sentence_of
 from bench.results.tradeoffs import pareto_set
 from bench.runs import Tables
 from bench.stats.power_law import fit_power_law
@@ -112,7 +113,8 @@ def _confirm_runs(
             continue  # of a system without a single scored run nothing can be said
         lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        system_runs.append(SystemRuns(name=label, runs=(*good, *bad)))
+        edges = search_edges(definition, label, tables.runs)
+        system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges))
         if bad:
             ends = ", ".join(lost["state"])
             sentences.append(
@@ -187,6 +189,11 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
         return (
             f"Undecided: {shown}, and the data do not tell it from {others}. "
             f"{sentence_of(nearest)}{claimed}{absent}"
+        )
+    if withheld := [row for row in rivals if row["verdict"] == WITHHELD]:
+        return (
+            f"Withheld: {shown}, below {_others(withheld, name)}, but "
+            f"{'; '.join(dict.fromkeys(row['remedy'] for row in withheld))}.{claimed}{absent}"
         )
     if alike:
         within = f"±{100 * alike[0]['margin']:.1f} points"

@@ -21,8 +21,10 @@ from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.search_edges import search_edges
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
+from bench.results.tuning import tuning_condition
 from bench.runs import display_uri, read_study
 from bench.runs.layout import DIFF, ENVIRONMENT, read_json
 from bench.runs.state import TRAINED
@@ -108,12 +110,16 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        edges={label: search_edges(definition, label, tables.runs) for label in definition.systems},
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
         values={
             label: describe_values(found, definition.searched(label))
             for label, found in confirmed.items()
         },
-        conditions=conditions(facts, tables.runs, budget, corpus.leakage),
+        conditions=(
+            *conditions(facts, tables.runs, budget, corpus.leakage),
+            tuning_condition(definition),
+        ),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design=replace(

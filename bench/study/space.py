@@ -10,11 +10,14 @@ from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dic
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.parsing import parse_toml
+from bench.data.corpora import CORPORA
 from bench.training.config import RunConfig
+from variants import VARIANTS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 BASE = "base"
 BUDGETS = "budgets.toml"
+TUNED_ON = "tuned_on"
 
 Value = bool | int | float | str
 
@@ -83,6 +86,9 @@ class Dimension:
     default: Value
     """The value of the first trial, so that every search holds the setting its author believed
     in."""
+    firm: bool = False
+    """The ends are limits, not guesses: a best value near one of them is no reason to widen the
+    range."""
 
     def __post_init__(self) -> None:
         if self.choices:
@@ -120,6 +126,23 @@ def _shown(value: Value | None) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TunedOn:
+    """With what the ranges and defaults of a space's file were found. Other variants and corpora
+    may have their optimum elsewhere."""
+
+    variant: str
+    corpus: str
+    """Its name."""
+    text: str
+    """The version of the text normalisation (TEXT_VERSION in bench/data/text.py)."""
+    budget: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.variant} on {self.corpus} (text version {self.text}, budget {self.budget})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """What a variant's trials share, and what is searched."""
 
@@ -127,6 +150,8 @@ class Space:
     search: Mapping[str, Dimension]
     files: Mapping[str, str] = field(compare=False)
     """The file that each key of `fixed` and `search` comes from."""
+    tuned_on: Mapping[str, TunedOn] = field(default_factory=dict, compare=False)
+    """By file; without files that do not say it."""
 
     def __post_init__(self) -> None:
         for key in (*self.fixed, *self.search):
@@ -190,10 +215,11 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
 
     Raises:
         UserError: unknown config key, a value its config refuses, or an attempt to set what the
-        budget sets.
+        budget sets; a file that says wrongly on what it was tuned.
     """
     fixed: dict[str, tuple[Setting, str]] = {}
     tables: dict[str, tuple[object, str]] = {}
+    tuned_on: dict[str, TunedOn] = {}
     for path in (folder / f"{BASE}.toml", folder / f"{variant}.toml"):
         if path.stem == variant and not path.exists():
             continue
@@ -201,6 +227,8 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         parts = _parts(path)
         fixed |= {key: (value, file) for key, value in dotted(parts["fixed"]).items()}
         tables |= {key: (table, file) for key, table in parts["search"].items()}
+        if parts[TUNED_ON]:
+            tuned_on[file] = _tuned_on(parts[TUNED_ON], file, folder)
     search = {
         key: (from_dict(Dimension, table, f"{file} {key}."), file)
         for key, (table, file) in sorted(tables.items(), key=lambda item: item[0])
@@ -214,22 +242,37 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         fixed={key: value for key, (value, _) in fixed.items()},
         search={key: dimension for key, (dimension, _) in search.items()},
         files=files,
+        tuned_on=tuned_on,
     )
     _check_values(space, base)
     return space
 
 
 def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
-    """The tables ``[fixed]`` and ``[search]`` of a space's file."""
-    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}}
+    """The tables of a space's file."""
+    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}, TUNED_ON: {}}
     for part, value in read_toml(path).items():
         where = file_name(path)
         if part not in parts:
-            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+            raise UserError(
+                f"{where}: a space has [fixed], [search] and [{TUNED_ON}], got [{part}]; remove it"
+            )
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
         parts[part] = value
     return parts
+
+
+def _tuned_on(table: Mapping[str, Any], file: str, folder: Path) -> TunedOn:
+    """The table ``[tuned_on]`` of `file`, whose names exist."""
+    found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
+    for known, name, what in (
+        (VARIANTS, found.variant, "variant"),
+        (CORPORA, found.corpus, "corpus"),
+        (load_budgets(folder), found.budget, "budget"),
+    ):
+        look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
+    return found
 
 
 def _check_values(space: Space, base: RunConfig) -> None:

@@ -13,7 +13,7 @@ from reports.scale import Estimate, Scale, scale_of
 TITLE = "Pairwise comparisons"
 
 EQUAL = ("equivalent", "checkpoints equivalent")
-OPEN = "undecided"
+OPEN = ("undecided", "withheld")
 MAX_OPEN = 15
 """More pairs than these fold away."""
 
@@ -37,15 +37,15 @@ class PairRow:
     """That a random seed of `a` makes fewer errors than one of `b`."""
     verdict: str
     remedy: str
-    """What would decide an undecided pair, else empty."""
+    """What would decide an undecided pair, or why the verdict is withheld; else empty."""
     mapsswe_p: float
     mcnemar_p: float
     wilcoxon_p: float
 
     @property
     def mark(self) -> str:
-        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if undecided."""
-        return "=" if self.verdict in EQUAL else "" if self.verdict == OPEN else "*"
+        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if neither."""
+        return "=" if self.verdict in EQUAL else "" if self.verdict in OPEN else "*"
 
 
 @dataclass(frozen=True)

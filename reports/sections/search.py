@@ -16,8 +16,6 @@ from reports.palette import STATES, TRAINED, colour, dash, system_names
 
 TITLE = "Search"
 
-EDGE_SHARE = 0.05
-"""A best value this near to an end of its range, as a share of the range, rings the alarm."""
 WORST_COLOUR = "#A6A6A6"
 
 
@@ -52,17 +50,6 @@ class Axis:
             return math.nan
         return math.log10(value) if self.is_log else float(value)
 
-    def edge(self, value: Any) -> str:
-        """ "lower" or "upper" if `value` lies within EDGE_SHARE of that end, else ""; a range that
-        begins at zero has no lower edge, since no setting is negative."""
-        ends = self.at(self.low), self.at(self.high)
-        if self.choices or not ends[0] < ends[1]:
-            return ""
-        share = (self.at(value) - ends[0]) / (ends[1] - ends[0])
-        if share <= EDGE_SHARE:
-            return "lower" if self.low else ""
-        return "upper" if share >= 1 - EDGE_SHARE else ""
-
 
 @dataclass(frozen=True)
 class SystemSearch:
@@ -77,6 +64,7 @@ class SystemSearch:
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
+    """Ranges that were too narrow, a sentence each."""
     importances: tuple[tuple[str, float], ...] = ()
     """Each key's share in what tells good trials from bad ones, the largest first; empty where too
     few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
@@ -107,7 +95,7 @@ def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
         finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         lowest = np.fmin.accumulate([t.valid_wer for t in finished])
-        alarms = _alarms(best, axes) if system in report_input.spaces else ()
+        alarms = tuple(f"{e[0].upper()}{e[1:]}." for e in report_input.edges.get(system, ()))
         found.append(
             SystemSearch(
                 system,
@@ -171,17 +159,6 @@ def _axis(key: str, searched: SearchRange | None, seen: Sequence[Any]) -> Axis:
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return Axis(key, min(values), max(values))
     return Axis(key, choices=tuple(sorted({str(value) for value in values})))
-
-
-def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:
-    if best is None:
-        return ()
-    return tuple(
-        f"The best {axis.key}, {setting(best.params[axis.key])}, lies at the {edge} edge of its "
-        f"range {setting(axis.low)} to {setting(axis.high)}: a wider range may hold a better one."
-        for axis in axes
-        if axis.key in best.params and (edge := axis.edge(best.params[axis.key]))
-    )
 
 
 def _history(searches: Sequence[SystemSearch]) -> Chart:

@@ -6,6 +6,7 @@ import pytest
 
 from bench.data.corpora import CorpusConfig
 from bench.results.comparison import compare
+from bench.results.sentences import sentence_of
 from bench.runs import Tables
 from bench.study.definition import StudyDefinition, define
 from bench.study.question import load_study_file
@@ -85,7 +86,51 @@ def test_two_alike_are_undecided_and_what_would_decide_is_said(
     assert found.pairs["verdict"].tolist() == ["undecided"]
 
 
-def test_one_system_and_none(definition: StudyDefinition) -> None:
+def with_rates(made: Tables, system: str, slots: dict[int, float]) -> Tables:
+    """`made` with trials of `system`: by slot a learning rate, the last slot the best."""
+    trials = [
+        {"run": f"{system}/trial-{slot:03d}", "system": system, "kind": "trial", "slot": slot,
+         "state": "finished", "valid_wer": 0.5 - 0.01 * slot, "params": {RATE: rate}}
+        for slot, rate in slots.items()
+    ]  # fmt: skip
+    others = made.runs[(made.runs["system"] != system) | (made.runs["kind"] != "trial")]
+    return replace(made, runs=pd.concat([others, pd.DataFrame(trials)], ignore_index=True))
+
+
+RATE = "optim.learning_rate"
+
+
+def test_a_winner_at_the_edge_of_its_range_withholds_better(definition: StudyDefinition) -> None:
+    made = tables({"ds-gru": [0.1] * 3, "ds-lstm": [0.2] * 3, "ds-rnn": [0.4] * 3})
+    found = compare(definition, with_rates(made, "ds-gru", {0: 0.0015, 1: 0.0059}))
+    verdicts = found.pairs.set_index(["a", "b"])["verdict"].to_dict()
+    assert verdicts == {
+        ("ds-gru", "ds-lstm"): "withheld",
+        ("ds-gru", "ds-rnn"): "withheld",
+        ("ds-lstm", "ds-rnn"): "ds-lstm better",
+    }
+    said = (
+        "the best trial of ds-gru lies at the upper edge of optim.learning_rate (0.0059 of "
+        "0.000375 to 0.006, log): widen the range in sweeps/base.toml before calling it better or "
+        "worse"
+    )
+    assert found.verdict.startswith("Withheld: ds-gru has a test WER of")
+    assert f", below ds-lstm, ds-rnn, but {said}." in found.verdict
+    assert found.pairs["remedy"].tolist() == [said, said, ""]
+    assert sentence_of(found.pairs.iloc[0].to_dict()).startswith("ds-gru, ds-lstm withheld: ")
+
+
+def test_inside_its_range_and_as_the_default_a_winner_withholds_nothing(
+    definition: StudyDefinition,
+) -> None:
+    made = tables({"ds-gru": [0.1] * 3, "ds-lstm": [0.2] * 3, "ds-rnn": [0.4] * 3})
+    for slots in ({0: 0.0015, 1: 0.003}, {0: 0.0059}):
+        assert compare(definition, with_rates(made, "ds-gru", slots)).verdict.startswith(
+            "ds-gru is better"
+        )
+
+
+def test_one_variant_and_none(definition: StudyDefinition) -> None:
     one = compare(
         replace(definition, systems={"ds-gru": definition.systems["ds-gru"]}),
         tables({"ds-gru": [0.2, 0.3]}),
