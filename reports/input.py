@@ -25,10 +25,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
     # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
     # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
-    # of the interval that decided, `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
-    # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
-    # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
-    # the first runs.
+    # of the interval that decided, `coverage` its level. `claim`: registered before the study.
+    # `remedy`: what would decide an undecided pair. `minimum_detectable_effect`: found with 80 %
+    # power at the pair's level. The shares split the variance of `delta_wer`; NaN where a source
+    # cannot be seen. The tests are of the first runs.
     "pairs": (
         "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
         "verdict", "remedy", "minimum_detectable_effect", "probability_of_improvement",
