@@ -35,7 +35,8 @@ from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
-from reports.input import BaselineSpeed, LatencyRow, SpeedRow
+from reports.input import BaselineSpeed, SpeedRow
+from reports.latency_row import LatencyRow
 from variants import VARIANTS
 
 NUM_EPOCHS = 2000
