@@ -20,6 +20,8 @@ SCHEMA_VERSION = 2
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 ORIGINS = "origins.json"
 """What set each value of the config."""
+PATHS = "paths.json"
+"""Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
 Keys = Mapping[str, type | UnionType]
