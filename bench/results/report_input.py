@@ -43,7 +43,6 @@ from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
-    LatencyRow,
     MethodConstants,
     QuestionSummary,
     SearchRange,
@@ -52,6 +51,7 @@ from reports.input import (
     StudyDesign,
     SystemSummary,
 )
+from reports.latency_row import LatencyRow
 
 REPORT_FILE = "report.html"
 

@@ -24,6 +24,8 @@ ORIGINS = "origins.json"
 """What set each value of the config."""
 OPENED = "test-opened.txt"
 """A line each time that the test split was about to be scored."""
+PATHS = "paths.json"
+"""Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
 Row = TypeVar("Row")

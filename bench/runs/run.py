@@ -21,7 +21,7 @@ from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import OPENED, ORIGINS, RUN, read_run
+from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
@@ -30,6 +30,7 @@ from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
+from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
@@ -108,6 +109,7 @@ def execute_run(
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+        paths.forget()
         result = train(
             plan.config,
             model,
@@ -117,6 +119,7 @@ def execute_run(
             report=log_and_report,
             before_save=tracker.sync,
         )
+        write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         # A run that diverged counts too, with what it could do before.
