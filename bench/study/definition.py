@@ -29,8 +29,13 @@ from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE, find_recorded, find_variant, record
+from variants import VARIANTS
 
 FILE = "study.json"
+SOURCES = "variants"
+"""The folder in a study's folder that holds the source of each variant from outside, which is
+executed when the study is loaded."""
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
 """What else lies in the folder of all studies."""
 CONFIRM_SEEDS_FROM = 5_000
@@ -173,7 +178,8 @@ def define(
 ) -> StudyDefinition:
     """A definition whose name says what it is, unless `name` is given; the data are still unread.
 
-    `systems` are variants, each called by its own name, or systems by label.
+    `systems` are variants as `find_variant` takes them, each called by its own name, or systems by
+    label.
 
     Raises:
         UserError: unknown variant, config key or value; a variant named twice; a setting of one
@@ -226,13 +232,14 @@ def _check_study_name(name: str) -> None:
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
-    listed = tuple(variants)
-    for variant in listed:
-        if listed.count(variant) > 1:
+    keys = tuple(map(find_variant, variants))
+    labels = [VARIANTS[key].name for key in keys]
+    for label in labels:
+        if labels.count(label) > 1:
             raise UserError(
-                f"a study compares different variants, got {variant!r} twice; name it once"
+                f"a study compares different variants, got {label!r} twice; name it once"
             )
-    return {variant: System(variant=variant) for variant in listed}
+    return {label: System(variant=key) for label, key in zip(labels, keys, strict=True)}
 
 
 def _check_settings(settings: Settings, systems: Mapping[str, System], budget: Budget) -> None:
@@ -279,12 +286,14 @@ def own_name(definition: StudyDefinition) -> str:
 
 
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
-    """Write `definition` into a new study's folder, or check that a begun study is still the same.
+    """Write `definition` into a new study's folder, with the source of each variant from outside,
+    or check that a begun study is still the same.
 
     Raises:
         UserError: the study in `folder` was begun with something else; says what changed.
     """
     if not (folder / FILE).exists():
+        _record_sources(folder, definition)
         write_json(folder / FILE, to_dict(definition))
         return
     begun, now = flatten(identity(load(folder))), flatten(identity(definition))
@@ -298,6 +307,13 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
             f"study {definition.name} was begun with something else: {shown}{more}; "
             "results are never mixed: put it back, or begin another study with --name"
         )
+
+
+def _record_sources(folder: Path, definition: StudyDefinition) -> None:
+    """Before the definition, which cannot be loaded without them."""
+    for system in definition.systems.values():
+        if system.variant in OUTSIDE:
+            record(OUTSIDE[system.variant], folder / SOURCES)
 
 
 def run_folder(study_folder: Path, label: str, kind: str, slot: int) -> Path:
@@ -315,7 +331,8 @@ def load(folder: Path) -> StudyDefinition:
     """
     try:
         definition = from_dict(StudyDefinition, parse_json((folder / FILE).read_bytes()))
-        for label in definition.systems:
+        for label, system in definition.systems.items():
+            find_recorded(system.variant, [folder / SOURCES])
             definition.base_config(label)
         return definition
     except FileNotFoundError as error:

@@ -26,6 +26,7 @@ from bench.runs.layout import (
     RUN,
     SCORES_SCHEMA,
     SUMMARY,
+    VARIANT_FILES,
     WATCH,
     WATCH_SCHEMA,
     read_json,
@@ -147,7 +148,7 @@ def _send_opening(
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
     store.log_params(copy, flatten(read_json(folder / CONFIG)))
-    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF), run_id, store)
+    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
         cursor = replace(cursor, metrics_bytes=0)
@@ -230,10 +231,12 @@ def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "Mlflo
 
 def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     environment = read_json(folder / ENVIRONMENT) or {}
+    declared = read_json(folder / VARIANT_FILES[1]) or {}
     named = ("study", "variant", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
     return {
         **{key: run[key] for key in named},
         "state": "running",
         NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),
+        **{f"variant.{key}": declared[key] for key in ("path", "digest") if key in declared},
     }
