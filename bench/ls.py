@@ -32,13 +32,16 @@ MAX_VALUE_WIDTH = 12
 def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
     from bench.data.corpora import CorpusConfig
-    from bench.training.config import default_run_config
+    from bench.training.config import default_run_config, model_shape
     from variants import VARIANTS
 
     rows: Rows = []
     for name, spec in VARIANTS.items():
-        sizes = _sizes(default_run_config(name, CorpusConfig()))
-        rows.append({"name": name, "summary": spec.summary, **sizes, "source": spec.source})
+        config = default_run_config(name, CorpusConfig())
+        reason = model_shape(config).cannot_stream
+        streaming = {"streams": "no" if reason else "yes", "cannot_stream": reason or ""}
+        row = {"name": name, "summary": spec.summary, **_sizes(config), **streaming}
+        rows.append({**row, "source": spec.source})
     return rows
 
 
@@ -152,6 +155,23 @@ def budgets() -> Rows:
     return [vars(budget) for budget in load_budgets().values()]
 
 
+def spaces() -> Rows:
+    """Every variant's search space: its files, what it searches, on what each file was tuned."""
+    from bench.data.corpora import CorpusConfig
+    from bench.study.space import load_space
+    from bench.training.config import default_run_config
+    from variants import VARIANTS
+
+    rows: Rows = []
+    for name in VARIANTS:
+        space = load_space(name, default_run_config(name, CorpusConfig()))
+        files = sorted(set(space.files.values()))
+        tuned = (f"{file}: {space.tuned_on.get(file, 'not recorded')}" for file in files)
+        searched = (f"{key} {dimension}" for key, dimension in space.search.items())
+        rows.append({"name": name, "searched": "; ".join(searched), "tuned on": "; ".join(tuned)})
+    return rows
+
+
 def questions() -> Rows:
     """Every question of sweeps/studies, which `bench.sweep --study` answers."""
     from bench.study.question import load_study_files
@@ -253,6 +273,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "variants": lambda: remembered("variants", variants) + installed(),
     "corpora": corpora,
     "budgets": budgets,
+    "spaces": spaces,
     "recipes": recipes,
     "questions": questions,
     "studies": studies,

@@ -23,6 +23,7 @@ from reports.sections import (
     differences,
     errors,
     groups,
+    latency,
     method,
     pairwise,
     reproduce,
@@ -36,8 +37,8 @@ from reports.sections import (
 
 SECTIONS: tuple[ModuleType, ...] = (
     verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
-    errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs, reproduce,
-    method,
+    latency, errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs,
+    reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `pareto_optimal`: no other variant has a lower WER at as few
+    # One row a system, in the order of the command line. WERs and CERs are fractions (0.12 is
+    # 12 %), NaN if unknown. `pareto_optimal`: no other system has a lower WER at as few
     # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
     # source cannot be estimated.
-    "variants": (
-        "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
+    "systems": (
+        "system", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
         "num_pruned", "num_diverged", "num_failed", "num_seeds", "pareto_optimal",
@@ -23,8 +23,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
     # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
     # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
-    # differ" or "checkpoints equivalent". `low` and `high`: of the interval that decided,
-    # `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
+    # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
+    # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
+    # of the interval that decided, `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
     # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
     # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
     # the first runs.
@@ -34,13 +35,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
         "wilcoxon_p",
     ),
-    # One row an attribute of utterances or speakers, a group of it and a variant; low and high of
+    # One row an attribute of utterances or speakers, a group of it and a system; low and high of
     # the 95 % interval, NaN for a group of one speaker.
     "groups": (
         "attribute", "group", "system", "wer", "low", "high", "num_utterances", "num_speakers",
         "num_ref_words",
     ),
-    # One row a pair of variants and a group: WER of b minus WER of a inside the group and outside;
+    # One row a pair of systems and a group: WER of b minus WER of a inside the group and outside;
     # `low` and `high` of inside minus outside at the level `coverage`; whether zero is left out.
     "gains": (
         "attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high", "coverage",
@@ -51,7 +52,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
     # `message`: of a failure.
     "runs": (
-        "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
+        "run", "system", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
         "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
         "message", "num_test_openings",
     ),
@@ -60,25 +61,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
     # One row a scored test utterance of a confirm run.
     "utterances": (
-        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
+        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
         "deletions", "insertions", "ref", "hyp",
     ),
     # One row a watch utterance and evaluation of a run.
-    "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
-    # One row an ended trial of a variant, in the order they ended: training seconds spent by then,
+    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+    # One row an ended trial of a system, in the order they ended: training seconds spent by then,
     # and the lowest valid WER of those that trained as far as the budget goes.
-    "budget_curves": ("variant", "num_trials", "train_seconds", "best_valid_wer"),
+    "budget_curves": ("system", "num_trials", "train_seconds", "best_valid_wer"),
     # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
     # many independent ones ended; NaN where all n may lack a WER.
-    "expected_best": ("variant", "num_trials", "valid_wer"),
-    # One row a variant and searched key: its importance by PED-ANOVA; the sum over keys is 1.
-    "importances": ("variant", "key", "importance"),
-    # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
-    # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
-    # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
-    # Pareto set dominates.
+    "expected_best": ("system", "num_trials", "valid_wer"),
+    # One row a system and searched key: its importance by PED-ANOVA; the sum over keys is 1.
+    "importances": ("system", "key", "importance"),
+    # One row a cost and a system that has it and a WER. `cost` is a column of `systems` or
+    # "real_time_factor" or "user_perceived_ms"; `pareto_optimal`: no other system is as good in
+    # both and better in one. Per cost: the reference point, and the share of the rectangle from
+    # zero to it that the Pareto set dominates.
     "tradeoffs": (
-        "cost", "variant", "value", "pareto_optimal", "reference_wer", "reference_cost",
+        "cost", "system", "value", "pareto_optimal", "reference_wer", "reference_cost",
         "hypervolume",
     ),
 }  # fmt: skip
@@ -107,7 +108,7 @@ class Sample:
     spectrogram: NDArray[np.uint8]
     """(bins, frames), the lowest bin last."""
     letters: Mapping[str, tuple[Letter, ...]]
-    """By variant, of the text that was scored; without those whose checkpoint is gone."""
+    """By system, of the text that was scored; without those whose checkpoint is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +205,50 @@ class SpeedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatencyRow:
+    """One measurement of `python -m bench.speed --latency`: a confirm run that recognises valid
+    utterances one at a time. None where the run is the aligner itself."""
+
+    study: str
+    system: str
+    run: str
+    device: str
+    """A torch device type; on a CPU one thread."""
+    aligner: str
+    """The run whose forced alignment says when words end."""
+    chunk_ms: float
+    """Audio given to a stream at a time."""
+    endpoint_ms: float
+    """Without a symbol, after which a text is final."""
+    cannot_stream: str
+    """Why the network waits for the end of the utterance; "" if it streams."""
+    num_utterances: int
+    num_words: int
+    """Of the reference."""
+    num_emissions: int
+    """Words that were recognised, and so have an emission latency."""
+    look_ahead_ms: float
+    """The most audio, from the beginning of an output frame on, that the frame waits for; of a
+    network that cannot stream the longest utterance."""
+    mean_look_ahead_ms: float
+    """Mean over output frames."""
+    compute_p50_ms: float
+    """Per chunk; of a network that cannot stream per utterance."""
+    compute_p90_ms: float
+    compute_p99_ms: float
+    emission_p50_ms: float | None
+    """From the end of a word to the output frame of its last symbol; below 0 if that is earlier."""
+    emission_p90_ms: float | None
+    user_perceived_ms: float | None
+    """The mean look-ahead, and the medians of computing and emission: their sum."""
+    finalisation_ms: float
+    """From the end of the last word until it is final: median. A network that cannot stream is told
+    the end of the utterance, a stream has to find it."""
+    unstable_share: float
+    """Of the words of all texts that were shown, those that the last text has otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSummary:
     """The size of a split."""
 
@@ -279,6 +324,7 @@ class SystemSummary:
     """One system as the study declares it."""
 
     variant: str
+    """The registered network."""
     settings: Mapping[str, object]
     changes: tuple[str, ...]
     """Config keys in which it differs from the base."""
@@ -329,7 +375,7 @@ class ReportInput:
 
     study: str
     verdict: str
-    """One sentence: which variant is better and by how much, or that it is undecided."""
+    """One sentence: which system is better and by how much, or that it is undecided."""
     command: str
     """The command that repeats the study."""
     corpus: CorpusSummary
@@ -337,7 +383,7 @@ class ReportInput:
     environment: Mapping[str, str]
     """Flat: versions, hardware, git commit, …"""
     tracking_uri: str
-    variants: pd.DataFrame
+    systems: pd.DataFrame
     pairs: pd.DataFrame
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -345,12 +391,14 @@ class ReportInput:
     watch: pd.DataFrame
     design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
-    """Measurements of the variants, in the order of `variants`."""
+    """Measurements of the systems' variants, in the order of `systems`."""
+    latency: tuple[LatencyRow, ...] = ()
+    """Measurements of the confirm runs, in the order of `systems`."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The flat config of each variant's confirm runs; before there is one, with the first trial's
+    """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""
     values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
-    """Of each variant, the values of `configs` with what set them."""
+    """Of each system, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
     diffs: Mapping[str, str] = field(default_factory=dict)
@@ -379,7 +427,9 @@ class ReportInput:
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
-    """By variant, then by searched config key."""
+    """By system, then by searched config key."""
+    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By system, where its best trial lies at the edge of a range: a sentence each."""
 
     @property
     def broken(self) -> tuple[str, ...]:

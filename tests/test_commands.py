@@ -362,6 +362,7 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
     for r in rows:
         assert {"name", "summary", "source", "num_parameters", "macs_per_second_of_audio"} <= set(r)
         assert r["num_parameters"] > 0
+        assert (r["streams"] == "yes") == (r["cannot_stream"] == "")
         assert r["macs_per_second_of_audio"] > 0
 
 

@@ -170,3 +170,12 @@ def test_a_run_that_ends_before_the_last_round_is_an_error(run: Run, corpus: str
     assert code == 2
     assert "ds-gru finished after 1 epochs; raise training.num_epochs" in err
     assert out == ""
+
+
+def test_latency_needs_a_study_with_checkpoints(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("--latency")
+    assert (code, out) == (2, "")
+    assert "--latency needs a study, got none in out/" in err
+    code, out, err = run("--latency", "--study", "nowhere")
+    assert (code, out) == (2, "")
+    assert "no study 'nowhere'" in err

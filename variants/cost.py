@@ -53,11 +53,12 @@ class _Macs(NamedTuple):
 def _macs_per_frame(model: AcousticModel, num_bins: int) -> _Macs:
     """Multiply-adds per additional input frame.
 
-    The difference between two lengths that are one overall stride apart: constant costs at the
-    ends of an utterance (padding, context) cancel.
+    The difference between two lengths that are one overall stride apart (of a network that computes
+    chunks, as many as a chunk has output frames): constant costs at the ends of an utterance
+    (padding, context) cancel.
     """
     many = 10**6
-    stride = round(many / int(model.output_lengths(torch.tensor(many))))
+    stride = round(many / int(model.output_lengths(torch.tensor(many)))) * model.chunk_frames
     num_frames = stride
     while int(model.output_lengths(torch.tensor(num_frames))) < 1:
         num_frames += stride

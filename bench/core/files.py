@@ -67,10 +67,12 @@ def atomic_write(
             path.replace(keep_before)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not be one
+            temporary.unlink()
         raise UnwritableError(path, error) from error
     except Exception:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not be one
+            temporary.unlink()
         raise
 
 

@@ -5,8 +5,8 @@ import argparse
 from bench.core import cli
 
 LISTS = (
-    "variants", "fields", "corpora", "budgets", "recipes", "questions", "studies", "decoders",
-    "config",
+    "variants", "fields", "corpora", "budgets", "spaces", "recipes", "questions", "studies",
+    "decoders", "config",
 )  # fmt: skip
 
 
@@ -15,9 +15,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "ls",
         "List variants (with their size and cost), the fields of a variant (that a study's file "
-        "may set), corpora, budgets, recipes, questions (that bench.sweep --study answers), "
-        "studies (that have been begun), decoders, or a config: each of its values, the file or "
-        "the flag that set it, and the range in which a study searches it.",
+        "may set), corpora, budgets, search spaces (with what they were tuned on), recipes, "
+        "questions (that bench.sweep --study answers), studies (that have been begun), decoders, "
+        "or a config: each of its values, the file or the flag that set it, and the range in "
+        "which a study searches it.",
         "variants",
         "fields ds",
         "variants --match params=2M",

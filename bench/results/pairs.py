@@ -22,6 +22,7 @@ from bench.results.sentences import (
     CHECKPOINTS_EQUIVALENT,
     EQUIVALENT,
     UNDECIDED,
+    WITHHELD,
     p_value,
     remedy_of,
 )
@@ -61,6 +62,9 @@ class SystemRuns:
     runs: tuple[pd.DataFrame, ...]
     """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
+    edges: tuple[str, ...] = ()
+    """Where its search was too narrow (bench.study.edges), each as "the best trial of … lies at …:
+    widen …": until then it is called neither better nor worse."""
 
 
 ENDED_BADLY = ("diverged", "failed", "cut")
@@ -130,7 +134,8 @@ def compare_pairs(
     - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
     - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
       several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
-      "checkpoints differ" or "checkpoints equivalent".
+      "checkpoints differ" or "checkpoints equivalent". In place of "<name> better" it is "withheld"
+      if a system has `edges`; `remedy` then states them.
     - `low, high`: the interval from which the verdict follows; `coverage` is its level.
     - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
       `claims` first and then over the other pairs.
@@ -169,7 +174,7 @@ def compare_pairs(
                 "margin": margin,
                 "probability_of_improvement": improvement,
                 **judged,
-                "remedy": remedy_of(judged),
+                "remedy": _remedy(judged, (*system_runs[i].edges, *system_runs[j].edges)),
                 **plain[i, j],
                 **evidence[i, j],
             }
@@ -253,6 +258,8 @@ def _judged(
     seeds_known = bool(np.isfinite(split.by_seeds))
     if different:
         better = f"{a.name if delta > 0 else b.name} better"
+        if a.edges or b.edges:
+            better = WITHHELD
         verdict = better if seeds_known else CHECKPOINTS_DIFFER
     elif equivalent:
         verdict = EQUIVALENT if seeds_known else CHECKPOINTS_EQUIVALENT
@@ -279,6 +286,10 @@ def _judged(
         "share_test_set": float(split.by_test_set) / total,
         "share_interaction": float(split.by_interaction) / total,
     }
+
+
+def _remedy(judged: Mapping[str, Any], edges: Sequence[str]) -> str:
+    return "; ".join(edges) if judged["verdict"] == WITHHELD else remedy_of(judged)
 
 
 def _claimed(names: Sequence[str], claims: Claims) -> Bools:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -21,8 +22,10 @@ from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.search_edges import search_edges
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
+from bench.results.tuning import tuning_condition
 from bench.runs import display_uri, read_study
 from bench.runs.layout import DIFF, ENVIRONMENT, read_json
 from bench.runs.state import TRAINED
@@ -42,6 +45,7 @@ from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
+    LatencyRow,
     MethodConstants,
     QuestionSummary,
     SearchRange,
@@ -68,6 +72,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     corpus = load_corpus(definition.corpus)
     speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
+    latency = records.load_latency(definition.name, definition.systems, folder.parent)
     openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
@@ -87,9 +92,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         budget=budget,
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
-        variants=comparison.variants.assign(
-            real_time_factor=comparison.variants["variant"].map(rtf)
-        ),
+        systems=comparison.systems.assign(real_time_factor=comparison.systems["system"].map(rtf)),
         pairs=comparison.pairs,
         runs=tables.runs,
         curves=tables.curves,
@@ -97,20 +100,28 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         watch=tables.watch,
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         speed=speed,
+        latency=latency,
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
         importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(comparison.variants, rtf),
+        tradeoffs=tradeoffs(
+            comparison.systems,
+            {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)},
+        ),
         spaces={
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        edges={label: search_edges(definition, label, tables.runs) for label in definition.systems},
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
         values={
             label: describe_values(found, definition.searched(label))
             for label, found in confirmed.items()
         },
-        conditions=conditions(facts, tables.runs, budget, corpus.leakage),
+        conditions=(
+            *conditions(facts, tables.runs, budget, corpus.leakage),
+            tuning_condition(definition),
+        ),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         design=replace(
@@ -237,7 +248,7 @@ def _split(corpus: Corpus, split: str, definition: StudyDefinition) -> SplitSumm
 def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Resolved[RunConfig]:
     """The config of the confirm runs of `label`; before there is one, with the first trial's
     setting."""
-    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
+    own = runs[(runs["system"] == label) & (runs["kind"] == "confirm")]
     if own.empty:
         return definition.first(label)
     return definition.confirm(label, 0, own["params"].iloc[0])
@@ -264,7 +275,7 @@ def describe_facts(
 ) -> dict[str, str]:
     """What is known of how the scored confirm runs of `label` came about, their code included;
     several values where they do not agree."""
-    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
+    own = runs[(runs["system"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
     facts = recorded_facts(folders, definition) if folders else {}
@@ -308,17 +319,26 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
     return max(by_conditions.values(), key=len, default={})
 
 
+def user_perceived(latency: Iterable[LatencyRow]) -> dict[str, float]:
+    """By system, the mean over its runs of what a user waits for, in milliseconds."""
+    by_system: dict[str, list[float]] = {}
+    for row in latency:
+        if row.user_perceived_ms is not None:
+            by_system.setdefault(row.system, []).append(row.user_perceived_ms)
+    return {system: fmean(values) for system, values in by_system.items()}
+
+
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:
-    """See `importances`; a variant with too few trials has no rows."""
+    """See `importances`; a system with too few trials has no rows."""
     finished = runs[(runs["kind"] == "trial") & runs["state"].isin(TRAINED)]
     finished = finished[finished["valid_wer"].notna()]
     rows = []
     for label in definition.systems:
-        own = finished[finished["variant"] == label]
+        own = finished[finished["system"] == label]
         trials = list(zip(own["params"], own["valid_wer"], strict=True))
         found = importances(definition.searched(label), trials)
         rows += [(label, key, share) for key, share in found.items()]
-    return pd.DataFrame(rows, columns=["variant", "key", "importance"])
+    return pd.DataFrame(rows, columns=["system", "key", "importance"])
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:

@@ -31,6 +31,8 @@ class _Facts:
     name: str
     facts: Mapping[str, str]
     notes: tuple[str, ...]
+    edges: tuple[str, ...] = ()
+    """As SystemRuns has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ def save_comparison(
             "name": system.name,
             "facts": dict(system.facts),
             "notes": [*system.notes, *system.warnings],
+            "edges": list(system.scored.edges),
         }
         for system in systems
     ]
@@ -118,7 +121,9 @@ def read_saved_comparison(path: Path) -> list[ScoredSystem]:
             raise ValueError("its format is another, no system is there, or an utterance twice")
         return [
             ScoredSystem(
-                scored=SystemRuns(name=system.name, runs=_runs(rows, system.name)),
+                scored=SystemRuns(
+                    name=system.name, runs=_runs(rows, system.name), edges=system.edges
+                ),
                 facts=system.facts,
                 notes=system.notes,
                 leakage=head.leakage,

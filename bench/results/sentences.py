@@ -10,7 +10,9 @@ UNDECIDED = "undecided"
 EQUIVALENT = "equivalent"
 CHECKPOINTS_DIFFER = "checkpoints differ"
 CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
-"""Verdicts, beside "<name> better". The last two are about single runs."""
+WITHHELD = "withheld"
+"""Verdicts, beside "<name> better". Those on checkpoints are about single runs. Withheld is a
+"better" of a system whose searched range was too narrow (bench.study.edges)."""
 
 
 def remedy_of(pair: Mapping[Any, Any]) -> str:
@@ -47,6 +49,8 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
     unknown = "whether their recipes differ is unknown (one run each)"
     if verdict == UNDECIDED:
         return f"{a}, {b} undecided: {found}; {remedy_of(pair)}."
+    if verdict == WITHHELD:
+        return f"{a}, {b} withheld: {found}; {pair['remedy']}."
     if verdict == EQUIVALENT:
         return f"{a}, {b} {within}: {found}."
     if verdict == CHECKPOINTS_DIFFER:
@@ -58,7 +62,7 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
 
 def differ(verdict: str) -> bool:
     """True if the verdict is that two systems, or their checkpoints, differ."""
-    return verdict not in (UNDECIDED, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
+    return verdict not in (UNDECIDED, WITHHELD, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
 
 
 def known(value: float, form: str) -> str:

@@ -17,7 +17,9 @@ from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
+from bench.results.search_edges import search_edges
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
+from bench.runs import read_study
 from bench.runs.layout import ENVIRONMENT, RUN, SCORES_SCHEMA, read_json, read_lines, read_run
 from bench.runs.state import read_state
 from bench.scoring import score
@@ -119,13 +121,15 @@ def _of_name(name: str) -> list[ScoredSystem]:
 
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
-    definition = load(folder)
+    definition, runs_table = load(folder), read_study(folder).runs
     systems = []
     for label in definition.systems:
         scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
         if scored:
             runs = [path.parent for path in scored]
             system = _of_records(label, runs, folder.name, definition)
+            edges = search_edges(definition, label, runs_table)
+            system = replace(system, scored=replace(system.scored, edges=edges))
             systems.append(_with_lost_runs(system, folder / "runs" / label))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:

@@ -10,19 +10,22 @@ from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dic
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.parsing import parse_toml
+from bench.data.corpora import CORPORA
 from bench.training.config import RunConfig
 from bench.training.outside import OUTSIDE
+from variants import VARIANTS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 BASE = "base"
 BUDGETS = "budgets.toml"
+TUNED_ON = "tuned_on"
 
 Value = bool | int | float | str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every variant of a study gets, the same for each."""
+    """What every system of a study gets, the same for each."""
 
     name: str
     summary: str
@@ -84,6 +87,9 @@ class Dimension:
     default: Value
     """The value of the first trial, so that every search holds the setting its author believed
     in."""
+    firm: bool = False
+    """The ends are limits, not guesses: a best value near one of them is no reason to widen the
+    range."""
 
     def __post_init__(self) -> None:
         if self.choices:
@@ -121,6 +127,23 @@ def _shown(value: Value | None) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TunedOn:
+    """With what the ranges and defaults of a space's file were found. Other variants and corpora
+    may have their optimum elsewhere."""
+
+    variant: str
+    corpus: str
+    """Its name."""
+    text: str
+    """The version of the text normalisation (TEXT_VERSION in bench/data/text.py)."""
+    budget: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.variant} on {self.corpus} (text version {self.text}, budget {self.budget})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """What a variant's trials share, and what is searched."""
 
@@ -128,6 +151,8 @@ class Space:
     search: Mapping[str, Dimension]
     files: Mapping[str, str] = field(compare=False)
     """The file that each key of `fixed` and `search` comes from."""
+    tuned_on: Mapping[str, TunedOn] = field(default_factory=dict, compare=False)
+    """By file; without files that do not say it."""
 
     def __post_init__(self) -> None:
         for key in (*self.fixed, *self.search):
@@ -192,13 +217,16 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
 
     Raises:
         UserError: unknown config key, a value its config refuses, or an attempt to set what the
-        budget sets.
+        budget sets; a file that says wrongly on what it was tuned.
     """
     fixed: dict[str, tuple[Setting, str]] = {}
     tables: dict[str, tuple[object, str]] = {}
+    tuned_on: dict[str, TunedOn] = {}
     for file, parts in _files(variant, base, folder):
         fixed |= {key: (value, file) for key, value in dotted(parts["fixed"]).items()}
         tables |= {key: (table, file) for key, table in parts["search"].items()}
+        if parts[TUNED_ON]:
+            tuned_on[file] = _tuned_on(parts[TUNED_ON], file, folder)
     search = {
         key: (from_dict(Dimension, table, f"{file} {key}."), file)
         for key, (table, file) in sorted(tables.items(), key=lambda item: item[0])
@@ -212,6 +240,7 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         fixed={key: value for key, (value, _) in fixed.items()},
         search={key: dimension for key, (dimension, _) in search.items()},
         files=files,
+        tuned_on=tuned_on,
     )
     _check_values(space, base)
     return space
@@ -243,15 +272,29 @@ def _files(variant: str, base: RunConfig, folder: Path) -> Iterator[tuple[str, _
 
 
 def _parts(content: Mapping[str, Any], where: str) -> _Parts:
-    """The tables ``[fixed]`` and ``[search]`` of a space's file."""
-    parts: _Parts = {"fixed": {}, "search": {}}
+    """The tables of a space's file."""
+    parts: _Parts = {"fixed": {}, "search": {}, TUNED_ON: {}}
     for part, value in content.items():
         if part not in parts:
-            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+            raise UserError(
+                f"{where}: a space has [fixed], [search] and [{TUNED_ON}], got [{part}]; remove it"
+            )
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
         parts[part] = value
     return parts
+
+
+def _tuned_on(table: Mapping[str, Any], file: str, folder: Path) -> TunedOn:
+    """The table ``[tuned_on]`` of `file`, whose names exist."""
+    found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
+    for known, name, what in (
+        (VARIANTS, found.variant, "variant"),
+        (CORPORA, found.corpus, "corpus"),
+        (load_budgets(folder), found.budget, "budget"),
+    ):
+        look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
+    return found
 
 
 def _check_values(space: Space, base: RunConfig) -> None:
@@ -277,7 +320,7 @@ def check_not_of_study(key: str, where: str) -> None:
     if belongs_to_study(key):
         raise UserError(
             f"{where}: {key!r} belongs to the budget or the study, which are the same for "
-            "every variant; remove it"
+            "every system; remove it"
         )
 
 

@@ -25,7 +25,10 @@ LEARNT = 0.5
 """Nats a symbol."""
 LEARNING_RATES = (3e-3, 3e-4)
 """Tried one after another: large networks need small ones."""
+TOLERANCE = 1e-3
+"""By which log-probabilities that should be equal may differ, in nats: rounding."""
 _LENGTHS = (1, 2, 7, 23, 40, 61, 118)
+_STREAMED = (1, 23, 61)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def _compare(
         if not off_UV.numel():
             continue
         worst = max(worst, float(off_UV.max()))
-        if not worst <= 1e-3:
+        if not worst <= TOLERANCE:
             frame = int(off_UV.amax(-1).argmax())
             raise _BrokenRule(
                 f"{rule}, they differ by {worst:.3g} at output frame {frame} of {num_out} of an "
@@ -241,6 +244,33 @@ def _losses(config: RunConfig, learning_rate: float) -> Iterator[float]:
         optimizer.step()
 
 
+def _streaming(config: RunConfig) -> str:
+    model = _unsettled(config).eval()
+    if model.cannot_stream is not None:
+        return f"not claimed: {model.cannot_stream}"
+    for num_frames in _STREAMED:
+        feats_BTF, lens_B = _batch(config, num_frames)
+        log_probs_BUV, out_lens_B = _run(model, feats_BTF, lens_B)
+        for size in (1, 5, num_frames):
+            stream, parts = model.stream(), []
+            for at in range(0, num_frames, size):
+                is_last = at + size >= num_frames
+                parts.append(stream.push(feats_BTF[0, at : at + size], is_last=is_last).detach())
+            online = torch.cat(parts)
+            if len(online) != int(out_lens_B):
+                raise _BrokenRule(
+                    f"a stream must give as many output frames as the whole utterance, got "
+                    f"{len(online)} of {int(out_lens_B)} in chunks of {size} of {num_frames} frames"
+                )
+            off = (online - log_probs_BUV[0, : len(online)]).abs()
+            if off.numel() and not float(off.max()) <= TOLERANCE:
+                raise _BrokenRule(
+                    "a stream must give the numbers of the whole utterance, they differ by "
+                    f"{float(off.max()):.3g} in chunks of {size} of {num_frames} frames"
+                )
+    return f"chunks of any size give the whole; waits for {model.stream().look_ahead_frames} frames"
+
+
 def _batch(config: RunConfig, *lens: int, padding: int = 0) -> tuple[Tensor, Tensor]:
     """Random features [B, T, F] and their lengths, the same at each call."""
     generator = torch.Generator().manual_seed(1)
@@ -279,5 +309,6 @@ _CHECKS: dict[str, Callable[[RunConfig], str]] = {
     "padding": _padding,
     "gradients": _gradients,
     "determinism": _determinism,
+    "streaming": _streaming,
     "overfits a batch": _overfits,
 }

@@ -7,13 +7,13 @@ import pandas as pd
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Pairwise comparisons"
 
 EQUAL = ("equivalent", "checkpoints equivalent")
-OPEN = "undecided"
+OPEN = ("undecided", "withheld")
 MAX_OPEN = 15
 """More pairs than these fold away."""
 
@@ -37,20 +37,20 @@ class PairRow:
     """That a random seed of `a` makes fewer errors than one of `b`."""
     verdict: str
     remedy: str
-    """What would decide an undecided pair, else empty."""
+    """What would decide an undecided pair, or why the verdict is withheld; else empty."""
     mapsswe_p: float
     mcnemar_p: float
     wilcoxon_p: float
 
     @property
     def mark(self) -> str:
-        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if undecided."""
-        return "=" if self.verdict in EQUAL else "" if self.verdict == OPEN else "*"
+        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if neither."""
+        return "=" if self.verdict in EQUAL else "" if self.verdict in OPEN else "*"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """WER of the row's variant minus that of the column's; NaN on the diagonal and if unknown."""
+    """WER of the row's system minus that of the column's; NaN on the diagonal and if unknown."""
 
     difference: float
     mark: str
@@ -60,7 +60,7 @@ class Cell:
 class Numbers:
     """What the section shows."""
 
-    variants: tuple[tuple[str, int], ...]
+    systems: tuple[tuple[str, int], ...]
     """Names and tones, in the order of rows and columns."""
     matrix: tuple[tuple[Cell, ...], ...]
     pairs: tuple[PairRow, ...]
@@ -74,12 +74,12 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The pairs as rows and as a matrix, and the axis of their drawing."""
-    names = variant_names(report_input)
+    names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
     pairs = tuple(_row(row, tones) for _, row in report_input.pairs.iterrows())
     differences = [value for pair in pairs for value in pair.difference.values()]
     return Numbers(
-        variants=tuple(tones.items()),
+        systems=tuple(tones.items()),
         matrix=_matrix(names, pairs) if pairs else (),
         pairs=pairs,
         # Zero, no difference, is on the axis whatever was measured.

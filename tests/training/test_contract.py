@@ -14,9 +14,17 @@ from variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "docs" / "your-own-variant.md").read_text().split("```python\n")[1].split("```")[0]
-RULES = ("builds", "JSON", "lengths", "log-probabilities", "padding", "gradients", "determinism", "overfits a batch")  # fmt: skip
+RULES = ("builds", "JSON", "lengths", "log-probabilities", "padding", "gradients", "determinism", "streaming", "overfits a batch")  # fmt: skip
 FORWARD = "x_BUH, lens_B = self.front_end(feats_BTF, feat_lens_B)\n"
 RETURN = "return self.output(x_BUH).float().log_softmax(dim=-1), lens_B"
+STREAMS = """self.cannot_stream = None
+        self.output = nn"""
+STAGES = """
+    def stages(self):
+        from variants.streaming import Frames
+        return [*self.front_end.stages(), Frames(lambda x: self.output(x).log_softmax(-1))]
+
+    def output_lengths("""
 LENGTHS = "return self.front_end.output_lengths(feat_lens_B)"
 
 Check = Callable[[str], dict[str, Row]]
@@ -59,6 +67,7 @@ def test_ours_obey_every_rule(variant: str) -> None:
         (FORWARD, FORWARD + "        x_BUH = x_BUH if self.training else x_BUH - x_BUH.mean(0, keepdim=True)\n", "padding", "alone and padded inside a batch"),
         ("self.output = nn", "self.unused = nn.Linear(2, 2)\n        self.output = nn", "gradients", "none reaches unused.weight"),
         ("self.output = nn", "self.noise = __import__('random').random()\n        self.output = nn", "determinism", "they differ"),
+        ("self.output = nn", STREAMS, "streaming", "a stream must give"),
         (RETURN, RETURN.replace("self.output(x_BUH)", "(0.0 * self.output(x_BUH))"), "overfits a batch", "one batch must be learnt"),
         (RETURN, "return self.missing(x_BUH), lens_B", "log-probabilities", "the network raised AttributeError at line"),
     ],
@@ -71,6 +80,8 @@ def test_a_broken_twin_is_refused_with_the_reason(
     assert text != SOURCE
     if "noise" in new:
         text = text.replace("self.output(x_BUH)", "(self.output(x_BUH) * self.noise)")
+    if new == STREAMS:  # without the residual convolutions
+        text = text.replace("\n    def output_lengths(", STAGES)
     rows = check(text)
     assert rows["builds"].holds
     if "missing" not in new:
