@@ -19,9 +19,6 @@ from bench.core.lookup import look_up
 from bench.data.corpora import CORPORA, CorpusConfig
 from bench.data.corpora.inspection import Inspection, inspect
 from bench.data.corpora.validate import MAX_LISTED, some, survey
-from bench.study.layers import resolve_run, set_layer
-from bench.training.contract import check_contract
-from bench.training.outside import find_variant
 
 EXIT_UNUSABLE = 1
 _MARKS = {True: "ok", False: "BROKEN", None: "-"}
@@ -44,6 +41,11 @@ def main(options: argparse.Namespace) -> None:
 
 def _check_variant(options: argparse.Namespace) -> None:
     """Print a row for each rule of the contract; exit with 1 if one is broken."""
+    # Here, not at the top: a corpus is checked without torch, which takes seconds.
+    from bench.study.layers import resolve_run, set_layer
+    from bench.training.contract import check_contract
+    from bench.training.outside import find_variant
+
     variant = find_variant(options.variant)
     config = resolve_run(variant, [set_layer(parse_settings(options.settings))]).config
     rows = check_contract(config)

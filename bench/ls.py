@@ -31,18 +31,21 @@ MAX_VALUE_WIDTH = 12
 
 def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
+    from variants import VARIANTS
+
+    return [_variant_row(name) for name in VARIANTS]
+
+
+def _variant_row(key: str) -> dict[str, object]:
     from bench.data.corpora import CorpusConfig
     from bench.training.config import default_run_config, model_shape
     from variants import VARIANTS
 
-    rows: Rows = []
-    for name, spec in VARIANTS.items():
-        config = default_run_config(name, CorpusConfig())
-        reason = model_shape(config).cannot_stream
-        streaming = {"streams": "no" if reason else "yes", "cannot_stream": reason or ""}
-        row = {"name": name, "summary": spec.summary, **_sizes(config), **streaming}
-        rows.append({**row, "source": spec.source})
-    return rows
+    spec, config = VARIANTS[key], default_run_config(key, CorpusConfig())
+    reason = model_shape(config).cannot_stream
+    streaming = {"streams": "no" if reason else "yes", "cannot_stream": reason or ""}
+    row = {"name": spec.name, "summary": spec.summary, **_sizes(config), **streaming}
+    return {**row, "source": spec.source}
 
 
 def matched_variants(asked: str) -> Rows:
@@ -88,20 +91,13 @@ def installed() -> Rows:
     """The variants of installed packages, as `variants`."""
     from bench.core.plugins import distribution, installed_variants
 
-    entries = installed_variants()
-    if not entries:
-        return []  # without the imports below, which take seconds
-    from bench.data.corpora import CorpusConfig
-    from bench.training.config import default_run_config
-    from bench.training.outside import find_variant
-    from variants import VARIANTS
-
     rows: Rows = []
-    for name, entry in entries.items():
-        key = find_variant(name)
-        sizes = _sizes(default_run_config(key, CorpusConfig()))
-        summary = f"{VARIANTS[key].summary} (of the package {distribution(entry)})"
-        rows.append({"name": name, "summary": summary, **sizes, "source": VARIANTS[key].source})
+    for name, entry in installed_variants().items():
+        from bench.training.outside import find_variant
+
+        row = _variant_row(find_variant(name))
+        package = f"(of the package {distribution(entry)})"
+        rows.append({**row, "summary": f"{row['summary']} {package}"})
     return rows
 
 
