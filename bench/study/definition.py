@@ -38,7 +38,7 @@ SOURCES = "variants"
 executed when the study is loaded."""
 LAYOUT_VERSION = 2
 """Of a study's folder: what its files are called and hold. A study of another is refused."""
-RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
+RESERVED_NAMES = (SINGLE_RUNS.name, "index.html", "comparisons")
 """What else lies in the folder of all studies."""
 CONFIRM_SEEDS_FROM = 5_000
 SEEDS_PER_STUDY = 10_000
