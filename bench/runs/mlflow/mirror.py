@@ -52,6 +52,12 @@ STATUS = {
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
+READS = {
+    "train": ("train",),
+    "trial": ("train", "valid"),
+    "confirm": ("train", "valid", "test"),
+}
+"""The splits that a run of each kind needs."""
 LOCK, CURSOR = ".sending.lock", "sent.json"
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
@@ -147,7 +153,11 @@ def _send_opening(
         store.set_tags(copy.info.run_id, tags)
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
-    store.log_params(copy, flatten(read_json(folder / CONFIG)))
+    config = read_json(folder / CONFIG) or {}
+    store.log_params(copy, flatten(config))
+    corpus = config.get("corpus", {}).get("name")
+    if corpus and run["data_digest"]:
+        store.log_datasets(run_id, corpus, run["data_digest"], READS[run["kind"]])
     _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
