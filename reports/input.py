@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.latency_row import LatencyRow
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a system, in the order of the command line. WERs and CERs are fractions (0.12 is
     # 12 %), NaN if unknown. `pareto_optimal`: no other system has a lower WER at as few
@@ -25,10 +27,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
     # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
     # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
-    # of the interval that decided, `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
-    # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
-    # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
-    # the first runs.
+    # of the interval that decided, `coverage` its level. `claim`: registered before the study.
+    # `remedy`: what would decide an undecided pair. `minimum_detectable_effect`: found with 80 %
+    # power at the pair's level. The shares split the variance of `delta_wer`; NaN where a source
+    # cannot be seen. The tests are of the first runs.
     "pairs": (
         "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
         "verdict", "remedy", "minimum_detectable_effect", "probability_of_improvement",
@@ -202,50 +204,6 @@ class SpeedRow:
     def conditions(self) -> tuple[str, float, float]:
         """Rows are comparable across variants and widths if their conditions are equal."""
         return self.device, self.utterance_seconds, self.batch_seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyRow:
-    """One measurement of `python -m bench.speed --latency`: a confirm run that recognises valid
-    utterances one at a time. None where the run is the aligner itself."""
-
-    study: str
-    system: str
-    run: str
-    device: str
-    """A torch device type; on a CPU one thread."""
-    aligner: str
-    """The run whose forced alignment says when words end."""
-    chunk_ms: float
-    """Audio given to a stream at a time."""
-    endpoint_ms: float
-    """Without a symbol, after which a text is final."""
-    cannot_stream: str
-    """Why the network waits for the end of the utterance; "" if it streams."""
-    num_utterances: int
-    num_words: int
-    """Of the reference."""
-    num_emissions: int
-    """Words that were recognised, and so have an emission latency."""
-    look_ahead_ms: float
-    """The most audio, from the beginning of an output frame on, that the frame waits for; of a
-    network that cannot stream the longest utterance."""
-    mean_look_ahead_ms: float
-    """Mean over output frames."""
-    compute_p50_ms: float
-    """Per chunk; of a network that cannot stream per utterance."""
-    compute_p90_ms: float
-    compute_p99_ms: float
-    emission_p50_ms: float | None
-    """From the end of a word to the output frame of its last symbol; below 0 if that is earlier."""
-    emission_p90_ms: float | None
-    user_perceived_ms: float | None
-    """The mean look-ahead, and the medians of computing and emission: their sum."""
-    finalisation_ms: float
-    """From the end of the last word until it is final: median. A network that cannot stream is told
-    the end of the utterance, a stream has to find it."""
-    unstable_share: float
-    """Of the words of all texts that were shown, those that the last text has otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

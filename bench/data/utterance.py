@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SNR = "snr"
 SPLITS = ("train", "valid", "test", "watch")
 """`watch` is neither trained on nor scored; its transcripts are recorded at each evaluation."""
 
@@ -41,7 +42,8 @@ class Utterance:
     snippet: Snippet | None = None
     """The part of `audio` that is the utterance; None: all of it."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``."""
+    """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``; under
+    SNR the estimate of bench.data.noise in whole dB, unless the corpus has one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ from bench.results.pairs import (
 from bench.results.search_edges import search_edges
 from bench.results.sentences import UNDECIDED, WITHHELD, differ, interval, sentence_of
 from bench.results.tradeoffs import pareto_set
+from bench.results.tuning import bought_by_tuning
 from bench.runs import Tables
 from bench.stats.power_law import fit_power_law
 from bench.stats.verdict import MARGIN
@@ -66,7 +67,10 @@ def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
     # Pareto-optimal.
     costs = systems[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
     systems["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
-    findings = tuple(_data_scale(definition, system_runs, rng))
+    findings = (
+        *_data_scale(definition, system_runs, rng),
+        *bought_by_tuning(definition, systems, pairs),
+    )
     return StudyComparison(
         systems=systems,
         pairs=pairs,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
+from bench.data.utterance import SNR
 from bench.results.counts import Counts, counts_of
 from bench.results.pairs import SystemRuns, summarise
 from bench.stats.clusters import Bools
@@ -100,15 +101,17 @@ def _groups(run: pd.DataFrame, attributes: Attributes, name: str) -> NDArray[np.
     if name not in (known := known_attributes(attributes)):
         raise UserError(f"nobody knows {name!r} of these utterances; {near_names(name, known)}")
     values = [attributes.get(str(id), {}).get(name, "") for id in run["id"]]
-    return _binned(values, "{}")
+    return _binned(values, "{} dB" if name == SNR else "{}")
 
 
 def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
     """`values` as they are, or numbers of many values in bins with their ends as names."""
     numbers = [_number(value) for value in values]
     known = np.array([number for number in numbers if number is not None])
-    if any(n is None and value for n, value in zip(numbers, values, strict=True)) or (
-        len(set(known.tolist())) <= MOST_NUMBERS and form == "{}"
+    if (
+        not len(known)
+        or any(n is None and value for n, value in zip(numbers, values, strict=True))
+        or (len(set(known.tolist())) <= MOST_NUMBERS and form == "{}")
     ):
         return np.array([value or UNNAMED for value in values])
     edges = np.quantile(known, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf")

@@ -45,7 +45,6 @@ from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
-    LatencyRow,
     MethodConstants,
     QuestionSummary,
     SearchRange,
@@ -54,6 +53,7 @@ from reports.input import (
     StudyDesign,
     SystemSummary,
 )
+from reports.latency_row import LatencyRow
 
 REPORT_FILE = "report.html"
 

@@ -24,6 +24,8 @@ VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
 """The source of a variant from outside, and where it came from."""
 ORIGINS = "origins.json"
 """What set each value of the config."""
+PATHS = "paths.json"
+"""Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 
 Keys = Mapping[str, type | UnionType]

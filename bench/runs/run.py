@@ -22,7 +22,7 @@ from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, RUN, read_json
+from bench.runs.layout import ORIGINS, PATHS, RUN, read_json
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
@@ -32,6 +32,7 @@ from bench.training.loop import TrainingData, train
 from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
+from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
@@ -114,6 +115,7 @@ def execute_run(
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+        paths.forget()
         result = train(
             plan.config,
             model,
@@ -123,6 +125,7 @@ def execute_run(
             report=log_and_report,
             before_save=tracker.sync,
         )
+        write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         # A run that diverged counts too, with what it could do before.

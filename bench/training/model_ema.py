@@ -47,15 +47,15 @@ class ModelEma:
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
-    def update(self, step: int, skip: Tensor) -> None:
-        """Add the weights after `step` (from 0) to the average, unless `skip` (a bool on the
-        device) is true.
+    def update(self, share: float | Tensor, skip: Tensor) -> None:
+        """Add the weights to the average with weight `share`, ``1 - decay_at(step)``, unless `skip`
+        (a bool on the device) is true.
 
         The host does not wait for the device. Integer buffers (counters) are copied, not averaged.
         """
         if not self._decay:
             return
-        share = torch.where(skip, 0.0, 1 - decay_at(step, self._decay))
+        share = torch.where(skip, 0.0, share)
         shares = [share.expand_as(averaged) for averaged in self._averaged]
         torch._foreach_lerp_(self._averaged, self._current, shares)
         for averaged, current in self._buffers:

@@ -17,17 +17,20 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
+from bench.core import mps
 from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError, UserError
 from bench.core.files import exclusive_lock
+from bench.core.gpus import choose
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
 from bench.workers.worker import Assignment, limit_threads, work
 
 Message = dict[str, Any]
+
+SHARED = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""Of workers that share a GPU: less memory is reserved without being used."""
 
 PRELOADED = (
     "bench.workers.worker",
@@ -97,6 +100,9 @@ class LocalEngine:
         self.num_workers = num_workers
         self.num_threads = num_threads
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
+        self._held = ExitStack()
+        self._variables: dict[str, str] = {}
+        """Of all workers: what makes them clients of MPS."""
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
         set_mlflow_defaults()
@@ -105,6 +111,8 @@ class LocalEngine:
         resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
         with kept_from_children():
             forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+            if per_gpu > 1:
+                self._variables = SHARED | self._held.enter_context(mps.sharing(gpus))
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""
@@ -117,7 +125,8 @@ class LocalEngine:
                     held.enter_context(exclusive_lock(path, patience_seconds=0))
             except TemporaryError:
                 continue
-            return _Process(self._context, assignment.on_gpu(gpu), held)
+            placed = assignment.on_gpu(gpu, self._variables)
+            return _Process(self._context, placed, held)
         return None
 
     def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
@@ -128,7 +137,8 @@ class LocalEngine:
         time.sleep(0.05)
 
     def close(self) -> None:
-        """Nothing is held between workers."""
+        """Stop MPS, if it was started."""
+        self._held.close()
 
 
 class _Process:
@@ -172,8 +182,8 @@ class _Process:
 def share_host(
     num_workers: int | None, device: str, *, gpus: Sequence[str] = (), per_gpu: int = 1
 ) -> LocalEngine:
-    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
-    worker on a GPU; `per_gpu` workers on each of `gpus` where these are named.
+    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all);
+    `per_gpu` workers on each of `gpus`, by default one on each GPU that we may see.
 
     Raises:
         UserError: less than one worker; GPUs that are not there, or together with a number of
@@ -190,46 +200,24 @@ def share_host(
             f"--gpus starts --per-gpu workers on each, got --workers {num_workers} too; leave it "
             "out"
         )
-    if per_gpu < 1 or (per_gpu > 1 and not gpus):
+    if per_gpu < 1 or (per_gpu > 1 and (device == "cpu" or num_workers is not None)):
         raise UserError(
-            f"--per-gpu is how many workers share each of --gpus, at least 1, got {per_gpu}; name "
-            "the GPUs, as in --gpus 0,1"
+            f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
+            f"--device {device}; leave it or --workers out"
         )
-    default = len(gpus) * per_gpu or (cores if device == "cpu" else 1)
-    count = default if num_workers is None else num_workers
-    if count < 1:
-        raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
-    return LocalEngine(count, max(1, cores // count), gpus=_names_of(gpus), per_gpu=per_gpu)
-
-
-def _names_of(gpus: Sequence[str]) -> list[str]:
-    """`gpus`, numbers among those that we may see, as CUDA_VISIBLE_DEVICES names them.
-
-    A scheduler has set it to those that are ours, so that 0 is not always the machine's first.
-
-    Raises:
-        UserError: one is not there, or named twice.
-    """
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = [name.strip() for name in shown.split(",") if name.strip()]
-    visible = visible or [str(number) for number in range(torch.cuda.device_count() if gpus else 0)]
-    names: list[str] = []
-    for gpu in gpus:
-        if gpu.isdecimal() and int(gpu) < len(visible):
-            name = visible[int(gpu)]
-        elif gpu in visible and not gpu.isdecimal():
-            name = gpu
-        else:
-            raise UserError(
-                f"--gpus are numbers from 0 to {len(visible) - 1} on this machine, got {gpu}; "
-                "nvidia-smi lists them, and CUDA_VISIBLE_DEVICES may show fewer"
-            )
-        if name in names:
-            raise UserError(
-                f"--gpus names each GPU once, got {gpu} twice; --per-gpu N has N workers share it"
-            )
-        names.append(name)
-    return names
+    if num_workers is not None and num_workers < 1:
+        raise UserError(
+            f"--workers must be at least 1, got {num_workers}; leave it out for one per core"
+        )
+    if device == "cpu":
+        count = num_workers or cores
+        return LocalEngine(count, max(1, cores // count))
+    names = choose(gpus)
+    if num_workers is not None:  # divided among all GPUs
+        names = names[:num_workers]
+        per_gpu = -(-num_workers // max(1, len(names)))
+    count = num_workers or max(1, len(names) * per_gpu)
+    return LocalEngine(count, max(1, cores // count), gpus=names, per_gpu=per_gpu)
 
 
 def _choose_socket_folder() -> None:

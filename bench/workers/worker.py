@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +25,7 @@ from optuna.trial import Trial
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import Resolved, Settings, flatten
 from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
+from bench.core.gpus import environment_of
 from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
 from bench.queue.lease import Lease
@@ -64,9 +65,12 @@ class Assignment:
     gpu: str | None = None
     """The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: all."""
 
-    def on_gpu(self, gpu: str) -> "Assignment":
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its environment, unless the user has set them."""
+
+    def on_gpu(self, gpu: str, variables: Mapping[str, str] | None = None) -> "Assignment":
         """The same on one GPU."""
-        return replace(self, gpu=gpu)
+        return replace(self, gpu=gpu, variables=variables or {})
 
 
 class _LauncherLink:
@@ -110,7 +114,9 @@ def work(assignment: Assignment, connection: Connection) -> None:
     """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
     a crash."""
     if assignment.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
+        os.environ.update(environment_of(assignment.gpu))
+    for name, value in assignment.variables.items():
+        os.environ.setdefault(name, value)
     launcher = _LauncherLink(connection)
     torch.set_num_threads(assignment.num_threads)
     do = _work_on_trial if assignment.kind == "trial" else _work_on_confirm

@@ -25,7 +25,7 @@ from bench.data.text import encode
 from bench.data.utterance import Corpus
 from bench.training.config import build_model, default_run_config
 from bench.training.streaming import EndpointRule
-from reports.input import LatencyRow
+from reports.latency_row import LatencyRow
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
@@ -74,7 +74,11 @@ def test_the_last_frames_of_a_path() -> None:
 
 
 def test_words_that_are_right_are_matched() -> None:
-    assert list(matched(["a", "b", "c", "d"], ["a", "x", "c", "d", "e"])) == [(0, 0), (2, 2), (3, 3)]
+    assert list(matched(["a", "b", "c", "d"], ["a", "x", "c", "d", "e"])) == [
+        (0, 0),
+        (2, 2),
+        (3, 3),
+    ]
     assert list(matched(["a"], [])) == []
 
 
