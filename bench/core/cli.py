@@ -121,8 +121,8 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(command: argparse.ArgumentParser) -> None:
-    """Add ``--set``, ``--deterministic`` and ``--seed``."""
+def add_set(command: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
     command.add_argument(
         "--set",
         action="append",
@@ -132,6 +132,11 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="set a config value, such as optim.learning_rate=3e-4 or model.width=128; may be "
         "repeated",
     )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add ``--set``, ``--deterministic`` and ``--seed``."""
+    add_set(command)
     command.add_argument(
         "--deterministic",
         action="append_const",

@@ -1,6 +1,7 @@
 """The files of a run's folder: their names, their schemas, and how each is read.
 
     run.json  config.json  environment.json  git.diff        written when the run is opened
+    variant.py  variant.json                                 then too, of a variant from outside
     metrics.jsonl  watch.jsonl                               appended to at each log point
     utterances-<split>.jsonl  summary.json                   written whole
 
@@ -16,10 +17,13 @@ from typing import TypedDict, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
+from bench.training.outside import VARIANT_RECORD
 
 SCHEMA_VERSION = 2
 """Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
+VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
+"""The source of a variant from outside, and where it came from."""
 ORIGINS = "origins.json"
 """What set each value of the config."""
 OPENED = "test-opened.txt"

@@ -28,6 +28,7 @@ from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
+from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
 from variants.ops import paths
@@ -65,6 +66,8 @@ class RunPlan:
             UserError: as `Tracker.open`.
         """
         write_json(self.folder / ORIGINS, {k: vars(o) for k, o in self.resolved.origins.items()})
+        if source := OUTSIDE.get(self.config.variant):
+            record(source, self.folder, VARIANT_RECORD)
         return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
 
 

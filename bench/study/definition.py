@@ -29,11 +29,16 @@ from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE, find_recorded, find_variant, record
+from variants import VARIANTS
 
 FILE = "study.json"
+SOURCES = "variants"
+"""The folder in a study's folder that holds the source of each variant from outside, which is
+executed when the study is loaded."""
 LAYOUT_VERSION = 2
 """The version of the files in a study's folder; a study of another version is refused."""
-RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
+RESERVED_NAMES = (SINGLE_RUNS.name, "index.html", "comparisons")
 """Names in the folder of all studies that are no studies."""
 CONFIRM_SEEDS_FROM = 5_000
 SEEDS_PER_STUDY = 10_000
@@ -177,7 +182,8 @@ def define(
 ) -> StudyDefinition:
     """A definition, named by `own_name` unless `name` is given; the corpus has not been read yet.
 
-    `systems` are variants, each called by its own name, or systems by label.
+    `systems` are variants as `find_variant` takes them, each called by its own name, or systems by
+    label.
 
     Raises:
         UserError: unknown variant, config key or value; a variant named twice; a setting of one
@@ -231,13 +237,14 @@ def _check_study_name(name: str) -> None:
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
-    listed = tuple(variants)
-    for variant in listed:
-        if listed.count(variant) > 1:
+    keys = tuple(map(find_variant, variants))
+    labels = [VARIANTS[key].name for key in keys]
+    for label in labels:
+        if labels.count(label) > 1:
             raise UserError(
-                f"a study compares different variants, got {variant!r} twice; name it once"
+                f"a study compares different variants, got {label!r} twice; name it once"
             )
-    return {variant: System(variant=variant) for variant in listed}
+    return {label: System(variant=key) for label, key in zip(labels, keys, strict=True)}
 
 
 def _check_settings(settings: Settings, systems: Mapping[str, System], budget: Budget) -> None:
@@ -284,12 +291,14 @@ def own_name(definition: StudyDefinition) -> str:
 
 
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
-    """Write `definition` into a new study's folder, or check that the study there has the same one.
+    """Write `definition` into a new study's folder, with the source of each variant from outside,
+    or check that the study there has the same one.
 
     Raises:
         UserError: the study in `folder` has a different definition; names the differences.
     """
     if not (folder / FILE).exists():
+        _record_sources(folder, definition)
         write_json(folder / FILE, to_dict(definition))
         return
     begun, now = flatten(identity(load(folder))), flatten(identity(definition))
@@ -303,6 +312,13 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
             f"study {definition.name} was begun with another definition: {shown}{more}; restore "
             "those values, or begin another study with --name"
         )
+
+
+def _record_sources(folder: Path, definition: StudyDefinition) -> None:
+    """Before the definition, which cannot be loaded without them."""
+    for system in definition.systems.values():
+        if system.variant in OUTSIDE:
+            record(OUTSIDE[system.variant], folder / SOURCES)
 
 
 def run_folder(study_folder: Path, label: str, kind: str, slot: int) -> Path:
@@ -324,7 +340,8 @@ def load(folder: Path) -> StudyDefinition:
             raise ValueError(
                 f"it has layout {definition.layout_version}, this version reads {LAYOUT_VERSION}"
             )
-        for label in definition.systems:
+        for label, system in definition.systems.items():
+            find_recorded(system.variant, [folder / SOURCES])
             definition.base_config(label)
         return definition
     except FileNotFoundError as error:

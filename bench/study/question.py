@@ -8,8 +8,10 @@ from pathlib import Path
 from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import check_name, look_up
+from bench.core.paths import user_path
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
+from bench.training.outside import find_variant
 from variants import VARIANTS
 
 FOLDER = SWEEPS / "studies"
@@ -51,6 +53,8 @@ class Question:
     """The system from which the others differ, in one thing or in several."""
     margin_points: float = 2.0
     """Systems whose WER differs by less than so many points, absolute, are equivalent."""
+    file: str = field(default="", compare=False)
+    """As messages and origins name it."""
 
     @property
     def claims(self) -> tuple[tuple[str, str], ...]:
@@ -65,9 +69,10 @@ class Question:
             )
 
     @property
-    def file(self) -> str:
-        """As messages and origins name it."""
-        return file_name(FOLDER / f"{self.name}.toml")
+    def asked_as(self) -> str:
+        """As ``--study`` takes it: its name, or its file if that is not in ``sweeps/studies``."""
+        is_shipped = self.file == file_name(FOLDER / f"{self.name}.toml")
+        return self.name if is_shipped else self.file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +91,13 @@ class StudyFile:
 
 
 def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
-    """The question `name`.
+    """The question `name`, or that in the file `name` if it ends in ``.toml``.
 
     Raises:
-        UserError: unknown name or variant; a key missing or unknown; a claim about a system that
-            the file does not hold; a system that changes what the budget or the study fixes.
+        UserError: unknown name, file or variant; a key missing or unknown; a claim about a system
+            that the file does not hold; a system that changes what the budget or the study fixes.
     """
-    files = {path.stem: path for path in sorted((folder / "studies").glob("*.toml"))}
-    path = look_up(files, name, "study")
+    path = _file_of(name, folder)
     content = read_toml(path)
     rows = content.pop("systems", {})
     if not isinstance(rows, Mapping):
@@ -104,7 +108,8 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
         held[key] = value
-    question = from_dict(Question, {**content, "name": name}, f"{path.name} ")
+    where = f"{path.name} "
+    question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):
         look_up(systems, label, f"system of {path.name}")
@@ -118,6 +123,18 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         corpus=held["corpus"],
         budget=held["budget"],
     )
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    if not name.endswith(".toml"):
+        files = {path.stem: path for path in sorted((folder / "studies").glob("*.toml"))}
+        return look_up(files, name, "study")
+    path = user_path(name, "--study")
+    if not path.is_file():
+        raise UserError(
+            f"--study names a question or its file, {name} is no file; correct the path"
+        )
+    return path
 
 
 def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
@@ -134,8 +151,8 @@ def _system(label: str, row: object, path: Path) -> System:
         raise UserError(f"{where}: {error}") from error
     if not isinstance(row, Mapping) or not isinstance(row.get("variant"), str):
         raise UserError(f'{where}: a system is a variant and its settings; write variant = "…"')
-    look_up(VARIANTS, row["variant"], "variant")
+    variant = find_variant(row["variant"], path.parent)
     settings = dotted({key: value for key, value in row.items() if key != "variant"})
     for key in settings:
         check_not_of_study(key, where)
-    return System(variant=row["variant"], settings=settings)
+    return System(variant=variant, settings=settings)

@@ -35,6 +35,11 @@ class Recipe:
         return Layer(Origin("recipe", self.file), self.set)
 
 
+def load_recipes(folder: Path = FOLDER) -> dict[str, Recipe]:
+    """Every recipe of ``sweeps/recipes``, by name."""
+    return {path.stem: load_recipe(path.stem, folder) for path in sorted(folder.glob("*.toml"))}
+
+
 def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
     """The recipe ``NAME.toml``.
 

@@ -13,7 +13,7 @@ from bench.study.question import StudyFile, load_study_file, load_study_files
 from bench.study.space import SWEEPS, load_budget
 
 NAMES = sorted(path.stem for path in (SWEEPS / "studies").glob("*.toml"))
-SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned"}  # fmt: skip
+SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned", "batch-norm", "dropout", "augmentation"}  # fmt: skip
 
 GOOD = """
 summary = "Is wider better?"

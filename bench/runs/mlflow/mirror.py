@@ -25,6 +25,7 @@ from bench.runs.layout import (
     ORIGINS,
     RUN,
     SUMMARY,
+    VARIANT_FILES,
     WATCH,
     MetricPoint,
     RunFile,
@@ -54,6 +55,12 @@ STATUS = {
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
+READS = {
+    "train": ("train",),
+    "trial": ("train", "valid"),
+    "confirm": ("train", "valid", "test"),
+}
+"""The splits that a run of each kind needs."""
 LOCK, CURSOR = ".sending.lock", "sent.json"
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
@@ -150,8 +157,12 @@ def _send_opening(
         store.set_tags(copy.info.run_id, tags)
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
-    store.log_params(copy, flatten(read_json(folder / CONFIG)))
-    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF), run_id, store)
+    config = read_json(folder / CONFIG) or {}
+    store.log_params(copy, flatten(config))
+    corpus = config.get("corpus", {}).get("name")
+    if corpus and run["data_digest"]:
+        store.log_datasets(run_id, corpus, run["data_digest"], READS[run["kind"]])
+    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
         cursor = replace(cursor, metrics_bytes=0)
@@ -241,10 +252,12 @@ def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "Mlflo
 
 def _tags(folder: Path, run: RunFile) -> dict[str, object]:
     environment = read_json(folder / ENVIRONMENT) or {}
+    declared = read_json(folder / VARIANT_FILES[1]) or {}
     named = {"study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid"}
     return {
         **{key: value for key, value in run.items() if key in named},
         "state": "running",
         NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),
+        **{f"variant.{key}": declared[key] for key in ("path", "digest") if key in declared},
     }

@@ -12,7 +12,17 @@ from typing import TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from bench.core.config import digest
 from bench.core.errors import UserError
@@ -95,6 +105,18 @@ class MlflowStore:
         new = [Param(key, text) for key, text in texts.items() if key not in run.data.params]
         for chunk in _chunks(new, MAX_PARAMS):
             self.client.log_batch(run.info.run_id, params=chunk)
+
+    def log_datasets(self, run_id: str, corpus: str, digest: str, splits: Iterable[str]) -> None:
+        """Log the `splits` of a corpus as inputs of a run, which the UI filters by; MLflow doubles
+        none that it has. One dataset a split, since MLflow keeps one context of each."""
+        inputs = [
+            DatasetInput(
+                Dataset(f"{corpus} {split}", digest, source_type="corpus", source=corpus),
+                [InputTag(MLFLOW_DATASET_CONTEXT, split)],
+            )
+            for split in splits
+        ]
+        self.client.log_inputs(run_id, inputs)
 
     def log_metrics(self, run_id: str, points: Iterable[Point]) -> None:
         """Log `points`; MLflow doubles none that it has."""
