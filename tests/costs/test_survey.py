@@ -32,7 +32,7 @@ def test_what_was_measured_before_a_failure_stays() -> None:
 
 
 def test_a_part_ends_at_its_limit() -> None:
-    (row,) = run_part(Part(name="p", limit_seconds=0.01, measure=failing), DRY)
+    (row,) = run_part(Part(name="p", limit_seconds=0.0005, measure=failing), DRY)
     assert row.remark == "stopped at its limit of 0.01 s"
 
 

@@ -151,7 +151,7 @@ def run(
     states_BTDH = gates_BTDG.new_zeros(*shape, width, dtype=torch.float32)
     saved = gates_BTDG.new_empty(*shape, cell.num_saved * width, dtype=torch.float32)
     kernels.forward[_grid(num_rows, num_directions)](
-        gates_BTDG, weight_DGH, new_bias_DH, lens_B, states_BTDH, saved, num_rows, num_frames, clip,
+        gates_BTDG, weight_DGH, new_bias_DH, lens_B, states_BTDH, saved, num_rows, num_frames, width, clip,
         **constants(mode, width, num_directions, weight_DGH.dtype),
     )  # fmt: skip
     return states_BTDH, saved
@@ -177,7 +177,7 @@ def run_back(
     kernels.backward[_grid(num_rows, num_directions)](
         grad_BTDH, weight_DGH, lens_B, states_BTDH, saved, grads_BTDG,
         carry_BDH if new_grads_BTDH is None else new_grads_BTDH, carry_BDH,
-        num_rows, num_frames, clip, **constants(mode, width, num_directions, weight_DGH.dtype),
+        num_rows, num_frames, width, clip, **constants(mode, width, num_directions, weight_DGH.dtype),
     )  # fmt: skip
     return grads_BTDG, new_grads_BTDH
 

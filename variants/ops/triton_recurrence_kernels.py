@@ -11,7 +11,8 @@ Legend: B rows, T frames, D directions, H units, G gates. Tensors are contiguous
 A program computes ROWS rows of one direction, frame after frame. The backward direction reads the
 frames of each row from its last to its first, by index. The weights stream from the L2 cache; the
 state passes from frame to frame through `states`, which all threads of a program see after its
-barrier. States, sums and activations are float32; the factors of products are PRECISION.
+barrier. States, sums and activations are float32; the factors of products are PRECISION. `units` is
+H again, unknown to the compiler, which would otherwise unroll loops until registers are spilled.
 """
 
 import triton
@@ -46,7 +47,7 @@ def _product(left, weight, total, PRECISION: tl.constexpr):
 
 @triton.jit
 def forward(
-    gates, weight, new_bias, lens, states, saved, num_rows, T, clip,
+    gates, weight, new_bias, lens, states, saved, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -63,12 +64,12 @@ def forward(
         here = ((row * T + frame) * D + direction)[:, None]
         there = ((row * T + before) * D + direction)[:, None]
         is_later = (is_valid & (number > 0))[:, None]
-        for start in range(0, H, NB):
+        for start in range(0, units, NB):
             unit = start + tl.arange(0, NB)
             is_unit = is_valid[:, None] & (unit < H)[None, :]
             sum_0 = tl.zeros((ROWS, NB), tl.float32)
             sum_1, sum_2, sum_3 = sum_0, sum_0, sum_0
-            for first in range(0, H, KB):
+            for first in range(0, units, KB):
                 inner = first + tl.arange(0, KB)
                 state = tl.load(
                     states + there * H + inner[None, :],
@@ -128,7 +129,7 @@ def forward(
 
 @triton.jit
 def backward(
-    out_grads, weight, lens, states, saved, grads, new_grads, carry, num_rows, T, clip,
+    out_grads, weight, lens, states, saved, grads, new_grads, carry, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -150,11 +151,11 @@ def backward(
         next = ((row * T + after) * D + direction)[:, None]
         has_before = (is_valid & (number > 0))[:, None]
         has_after = is_valid[:, None] & (step > 0)
-        for start in range(0, H, NB):
+        for start in range(0, units, NB):
             unit = start + tl.arange(0, NB)
             is_unit = is_valid[:, None] & (unit < H)[None, :]
             total = tl.zeros((ROWS, NB), tl.float32)
-            for first in range(0, G * H, KB):
+            for first in range(0, G * units, KB):
                 inner = first + tl.arange(0, KB)
                 is_inner = inner < G * H
                 grad = tl.load(

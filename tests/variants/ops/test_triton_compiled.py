@@ -19,7 +19,7 @@ pytestmark = [
 MAX_SHARED_BYTES = {90: 227 * 1024, 80: 163 * 1024}
 LARGEST_GRID = pytest.mark.parametrize("capability", [90, 80])
 POINTERS = {
-    "gates": "*p", "weight": "*p", "out_grads": "*p", "lens": "*i64", "num_rows": "i32", "T": "i32", "clip": "fp32",
+    "gates": "*p", "weight": "*p", "out_grads": "*p", "lens": "*i64", "num_rows": "i32", "T": "i32", "units": "i32", "clip": "fp32",
     "targets": "*i64", "target_lens": "*i64", "U": "i32", "V": "i32", "L": "i32",
 }  # fmt: skip
 """Types of arguments; *p in the precision of products; all others point to float32."""
