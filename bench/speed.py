@@ -37,7 +37,9 @@ from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
-from reports.input import BaselineSpeed, LatencyRow, SpeedRow
+from bench.training.outside import find_variant
+from reports.input import BaselineSpeed, SpeedRow
+from reports.latency_row import LatencyRow
 from variants import VARIANTS
 
 NUM_EPOCHS = 2000
@@ -225,7 +227,7 @@ def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfi
         seed_layer(options.seed, "--seed"),
     )
     configs = []
-    for variant in options.variant or default_variants():
+    for variant in map(find_variant, options.variant or default_variants()):
         space = load_space(variant, default_run_config(variant, corpus))
         usual = (*shared, *space.fixed_layers(), *space.default_layers())
         for width in widths:

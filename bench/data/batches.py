@@ -138,6 +138,11 @@ class Dataset:
         target_lens = np.array([len(text) for text in texts])
         targets = np.zeros((len(indices), target_lens.max()), np.int64)
         # A boolean mask is filled row by row, so one assignment places the labels of all texts.
+        #
+        #     texts       mask        labels in one row     targets
+        #     "ab"        1 1 0       a b c d e f           a b 0
+        #     "c"         1 0 0                             c 0 0
+        #     "def"       1 1 1                             d e f
         targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
         return Batch(
             feats_BTF=torch.from_numpy(feats) if as_stored else torch.from_numpy(feats).float(),
@@ -178,6 +183,14 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
     """
     if config.sortagrad and epoch == 0:
         return _cut(np.argsort(dataset.num_frames, kind="stable"), dataset, config.batch_seconds)
+    # Sorted by jittered length, cut, and then shuffled batch by batch:
+    #
+    #     lengths, sorted    2 2 3 3 3 | 4 4 5 5 | 7 7 8 | 12 13
+    #     batches            A           B         C       D
+    #     an epoch           C, A, D, B        epoch 0: D, C, A, B (the largest first)
+    #
+    # The generator is derived from seed and epoch, not passed on from epoch to epoch: a run that is
+    # resumed in epoch 7 need not draw the six before it.
     rng = numpy_generator(seed, "batches", epoch)
     jitter = rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(dataset))
     order = np.argsort(dataset.num_frames * jitter, kind="stable")
@@ -205,6 +218,10 @@ def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[sli
 
     The `num_views` adjacent rows of an utterance stay in one part.
     """
+    # Seven utterances of two views in three parts:
+    #
+    #     rows     0  1 | 2  3 | 4  5 | 6  7 | 8  9 | 10 11 | 12 13
+    #     parts    [------- 0 --------] [------- 1 ---------] [- 2 -]
     size = math.ceil(num_rows / num_views / num_parts) * num_views
     return [slice(first, first + size) for first in range(0, num_rows, size)]
 

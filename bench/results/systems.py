@@ -24,7 +24,7 @@ from bench.runs.layout import (
     ENVIRONMENT,
     PATHS,
     RUN,
-    SCORES_SCHEMA,
+    ScoreLine,
     read_json,
     read_lines,
     read_run,
@@ -185,7 +185,8 @@ def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
     """A system of recorded runs, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
+    scored = [list(read_lines(folder / SCORES, ScoreLine)) for folder in folders]
+    frames = tuple(map(pd.DataFrame, scored))
     system = ScoredSystem(
         scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
@@ -230,17 +231,17 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
-def _gpu(folder: Path, environment: Mapping[str, str]) -> str | None:
+def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
     """The model of the GPU, and the implementation of recurrences that the run took there."""
     if "gpu" not in environment:
         return None
     path = (read_json(folder / PATHS) or {}).get("recurrence")
-    return ", recurrences ".join(filter(None, (environment["gpu"], path)))
+    return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
 
 
-def _cpu(environment: Mapping[str, str]) -> str | None:
+def _cpu(environment: Mapping[str, object]) -> str | None:
     """The model of the CPU, and the implementation of recurrences."""
-    names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
+    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
     return ", recurrences ".join(names) or None
 
 

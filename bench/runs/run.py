@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,16 +18,17 @@ from bench.core.memory import as_exhausted
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS, Corpus
+from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, PATHS, RUN, read_json
+from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
+from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
 from variants.ops import paths
@@ -36,8 +36,6 @@ from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
 BEST = Path("checkpoints") / "best.pt"
-OPENED = "test-opened.txt"
-"""A line for each time that the run scored the test split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +66,8 @@ class RunPlan:
             UserError: as `Tracker.open`.
         """
         write_json(self.folder / ORIGINS, {k: vars(o) for k, o in self.resolved.origins.items()})
+        if source := OUTSIDE.get(self.config.variant):
+            record(source, self.folder, VARIANT_RECORD)
         return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
 
 
@@ -178,10 +178,9 @@ def datasets(
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     try:
-        run = read_json(folder / RUN) or {}
+        attempts = read_run(folder)["attempt"] if (folder / RUN).exists() else 0
     except UserError:  # damaged: the run is done again
         return 0
-    attempts: int = run.get("attempt", 0)
     return attempts - 1 if read_state(folder) == State.KILLED else attempts
 
 
@@ -195,7 +194,7 @@ def _unchanged_corpus(plan: RunPlan) -> Corpus:
     return corpus
 
 
-def _spread(dataset: Dataset) -> tuple[Any, ...]:
+def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
     """A few utterances from short to long, the same for every run."""
     by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
     step = max(1, len(by_length) // MAX_WATCHED)

@@ -1,4 +1,4 @@
-"""From a command's flags to what it shall run: a study's definition, or the config of one run."""
+"""A study's definition, or the config of one run, from a command's flags."""
 
 import argparse
 
@@ -14,6 +14,7 @@ from bench.study.question import load_study_file
 from bench.study.recipe import load_recipe
 from bench.study.space import load_budget, load_space
 from bench.training.config import RunConfig, default_run_config
+from bench.training.outside import find_variant
 
 
 def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
@@ -25,7 +26,7 @@ def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
     recipe = load_recipe(options.recipe) if options.recipe else None
     if not recipe and not options.variant:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
-    variant: str = options.variant or (recipe.variant if recipe else "")
+    variant = find_variant(options.variant or (recipe.variant if recipe else ""))
     default = (recipe.corpus, recipe.file) if recipe else (DEFAULT_CORPUS, _DEFAULT)
     corpus, source = _corpus(options, *default)
     space = load_space(variant, default_run_config(variant, corpus))

@@ -10,7 +10,6 @@ counters like weights, and cannot skip a step by a flag on the device.
 """
 
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +63,6 @@ class ModelEma:
             else:
                 averaged.copy_(current)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """The entry `average` of a run's last checkpoint; empty with decay 0."""
         return {"average": self.model.state_dict()} if self._decay else {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
 from bench.workers.worker import Assignment, limit_threads, work
 
-Message = dict[str, Any]
+Message = dict[str, object]
 
 SHARED = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 """Of workers that share a GPU: less memory is reserved without being used."""
@@ -54,7 +54,7 @@ class Worker(Protocol):
         """None while it lives; negative if it died of a signal."""
 
     def messages(self) -> list[Message]:
-        """What it has said since it was asked last."""
+        """Its messages since the last call."""
 
     def stop(self) -> None:
         """Ask it to stop at its next step."""
@@ -66,7 +66,7 @@ class Worker(Protocol):
         """End it although it does not react."""
 
     def close(self) -> None:
-        """Give back what it held; it has ended."""
+        """Release its resources; it has ended."""
 
 
 class Engine(Protocol):
@@ -78,17 +78,17 @@ class Engine(Protocol):
     """Of each."""
 
     def start(self, assignment: Assignment) -> Worker | None:
-        """A new worker, or None if there is no room for one at present."""
+        """A new worker, or None if no place is free at present."""
 
     def wait(self, workers: Iterable[Any], seconds: float) -> None:
-        """Return when one of `workers` has said something or ended, and after `seconds`."""
+        """Return when one of `workers` has sent a message or ended, or after `seconds`."""
 
     def close(self) -> None:
-        """Give back what it held; its workers have ended."""
+        """Release its resources; its workers have ended."""
 
 
 class LocalEngine:
-    """Processes of this machine; the cores are shared out among them.
+    """Worker processes on this machine, which divide its cores among them.
 
     With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
     this machine together, by a lock for each place.
@@ -108,7 +108,7 @@ class LocalEngine:
         set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
         _choose_socket_folder()
-        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        resource_tracker.ensure_running()  # ignores Ctrl-C itself, but unblocks it in its caller
         with kept_from_children():
             forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
             if per_gpu > 1:
@@ -130,10 +130,10 @@ class LocalEngine:
         return None
 
     def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
-        """Return when a process has said something or ended, and after `seconds`."""
+        """Return when a process has sent a message or ended, at the latest after `seconds`."""
         ends = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
         wait(ends, timeout=seconds)
-        # A worker that has closed its end but not ended yet would keep us spinning.
+        # A worker that has closed its end but not ended yet would make this a busy loop.
         time.sleep(0.05)
 
     def close(self) -> None:
@@ -144,9 +144,11 @@ class LocalEngine:
 class _Process:
     """A worker in a process of its own."""
 
-    def __init__(self, context: Any, assignment: Assignment, gpu_lock: ExitStack) -> None:
+    def __init__(
+        self, context: ForkServerContext, assignment: Assignment, gpu_lock: ExitStack
+    ) -> None:
         self.connection, there = context.Pipe(duplex=False)
-        self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
+        self.process = context.Process(target=work, args=(assignment, there))
         self.process.start()
         there.close()
         self._gpu_lock = gpu_lock

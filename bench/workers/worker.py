@@ -17,7 +17,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from optuna.trial import Trial
@@ -47,7 +46,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What the launcher asks of a worker; plain values, so that it crosses to another process."""
+    """The work that the launcher assigns to a worker; plain values, since it is pickled."""
 
     folder: Path
     system: str
@@ -60,10 +59,10 @@ class Assignment:
     num_workers: int
     num_threads: int
     grace_seconds: float
-    """How long its lease may go untouched."""
+    """Time without a heartbeat after which its lease expires."""
     target: TrackingTarget
     gpu: str | None = None
-    """The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: all."""
+    """The GPU that it may use, as CUDA_VISIBLE_DEVICES names it; None: all."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of its environment, unless the user has set them."""
@@ -87,7 +86,7 @@ class _LauncherLink:
         threading.Thread(target=self._await_hangup, name="hangup", daemon=True).start()
 
     def _await_hangup(self) -> None:
-        # At once, not with the next message: who started us may be gone with its whole node.
+        # At once, not with the next message: the launcher may be lost with its whole node.
         hangup = select.poll()
         hangup.register(self._connection.fileno(), 0)
         hangup.poll()
@@ -97,13 +96,13 @@ class _LauncherLink:
         self.ask()
 
     def ask(self) -> None:
-        """Ask ourselves to stop."""
+        """Request that this worker stops."""
         self._asked = True
 
     def __bool__(self) -> bool:
         return self._asked
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, object]) -> None:
         try:
             self._connection.send(message)
         except OSError:
@@ -111,8 +110,8 @@ class _LauncherLink:
 
 
 def work(assignment: Assignment, connection: Connection) -> None:
-    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
-    a crash."""
+    """The body of a worker process; exits with 0 (the run has ended), 75 (start it again) or by a
+    crash."""
     if assignment.gpu is not None:
         os.environ.update(environment_of(assignment.gpu))
     for name, value in assignment.variables.items():
@@ -199,7 +198,7 @@ def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
 
 
 class _Report:
-    """Passes a run's progress on; returns the state in which the run shall stop, if it shall."""
+    """Reports a run's progress to the launcher; returns the state to stop in, if it must stop."""
 
     def __init__(self, launcher: _LauncherLink) -> None:
         self._launcher = launcher
@@ -216,7 +215,7 @@ class _Report:
 
 
 class _TrialReport(_Report):
-    """Also tells the pruner about each evaluation, once however often the run is resumed."""
+    """Also reports each evaluation to the pruner, once even if the run is resumed."""
 
     def __init__(self, trial: Trial, launcher: _LauncherLink) -> None:
         super().__init__(launcher)
@@ -247,7 +246,7 @@ class _TrialReport(_Report):
         return stop or (State.PRUNED if is_pruned else None)
 
     def _tell(self, step: int, wer: float) -> bool:
-        """Report an evaluation; whether the pruner gives the trial up."""
+        """Report an evaluation; True if the pruner stops the trial."""
         if step not in self._reported:
             self._trial.report(wer, step)
             self._reported.add(step)
@@ -255,7 +254,7 @@ class _TrialReport(_Report):
 
 
 def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lease) -> RunEnd:
-    """Run the plan, or give it up where that was tried too often; a failure is recorded, not
+    """Run the plan, or give up after too many attempts; a failure is recorded, not
     raised, so that the slot counts as used."""
     if plan.identity.attempt > MAX_ATTEMPTS:
         return give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
