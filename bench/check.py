@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
@@ -43,7 +42,7 @@ def main(options: argparse.Namespace) -> None:
         sys.exit(EXIT_UNUSABLE)
 
 
-def _as_json(found: Inspection) -> dict[str, Any]:
+def _as_json(found: Inspection) -> dict[str, object]:
     return {
         "corpus": found.corpus.name,
         "digest": found.corpus.digest,

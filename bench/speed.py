@@ -26,6 +26,8 @@ from bench.costs import records
 from bench.costs.data import concatenated_utterances, evenly_spaced
 from bench.costs.latency import Network, align_all, load_network, measure_latency
 from bench.costs.measure import Effort, measure
+from bench.costs.survey import Row, Setting, run_part
+from bench.costs.survey_parts import PARTS
 from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
@@ -57,6 +59,11 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
+    if options.dry_run and not options.survey:
+        raise UserError("--dry-run belongs to --survey, got it alone; add --survey")
+    if options.survey:
+        _survey(options)
+        return
     if options.latency:
         _measure_latencies(options)
         return
@@ -226,6 +233,23 @@ def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfi
             chosen = Layer(Origin("flag", "--width"), width)
             configs.append(resolve_run(variant, (*usual, chosen)).config)
     return configs
+
+
+def _survey(options: argparse.Namespace) -> None:
+    """Measure a GPU part by part; one table of all at the end."""
+    device = "cpu" if options.dry_run else resolve_device("cuda").type
+    setting = Setting(device=device, is_dry=options.dry_run)
+    rows: list[Row] = []
+    for part in PARTS:
+        with counting(f"{part.name}, at most {part.limit_seconds:g} s"):
+            rows += run_part(part, setting)
+    if options.json:
+        cli.print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        found = ", ".join(f"{value:.4g} {name}" for name, value in row.values.items())
+        said = found or f"not measured: {row.remark}"
+        STDOUT.print(f"{row.part:<11}{row.case:<34}{said}", markup=False, soft_wrap=True)
 
 
 def _speed_cells(row: SpeedRow) -> dict[str, str]:

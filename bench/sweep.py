@@ -13,12 +13,11 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TypedDict
 
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
@@ -46,6 +45,17 @@ from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
+
+
+class SweepResult(TypedDict):
+    """What ``--json`` prints."""
+
+    study: str
+    report: str
+    tracking_uri: str
+    verdict: str
+    systems: list[dict[str, object]]
+    cautions: list[str]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -80,7 +90,7 @@ def _sweep(
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopSignal",
-) -> tuple[StudyComparison, ReportInput, dict[str, Any]]:
+) -> tuple[StudyComparison, ReportInput, SweepResult]:
     """Prepare the study, run its waiting slots, write the report; returns the comparison, the
     report's input and the object that ``--json`` prints."""
     folder = OUT / definition.name
@@ -115,8 +125,8 @@ def _sweep(
         if tracker.reaches_store():
             flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    result = _as_json(definition, comparison, report, tracker.tracking_uri)
-    return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
+    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri)
+    return comparison, report_input, result
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
@@ -174,9 +184,13 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
 
 
 def _as_json(
-    definition: StudyDefinition, comparison: StudyComparison, report: Path, uri: str
-) -> dict[str, Any]:
-    systems = [
+    definition: StudyDefinition,
+    comparison: StudyComparison,
+    report_input: ReportInput,
+    report: Path,
+    uri: str,
+) -> SweepResult:
+    systems: list[dict[str, object]] = [
         {
             "name": row["system"],
             "test_wer_mean": _number(row["wer_mean"]),
@@ -195,6 +209,7 @@ def _as_json(
         "tracking_uri": uri,
         "verdict": comparison.verdict,
         "systems": systems,
+        "cautions": list(cautions(report_input)),
     }
 
 
@@ -203,7 +218,7 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpus: Corpus) -> None:
+def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)

@@ -19,10 +19,9 @@ from torch import Tensor
 from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
-from bench.data.ids import AUDIO_SUFFIXES
 from bench.data.pcm import read_blocks, read_pcm
 from bench.data.streaming import ResamplingStream
-from bench.data.utterance import Snippet
+from bench.data.utterance import AUDIO_SUFFIXES, Snippet
 from bench.results.checkpoints import find_checkpoint
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device

@@ -8,9 +8,8 @@ from types import ModuleType
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from reports.files import write_page
 from reports.input import ReportInput
-from reports.markup import FOLDER, render
+from reports.markup import FOLDER, render, write_page
 from reports.palette import COLOURS
 from reports.sections import (
     accuracy,

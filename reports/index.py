@@ -6,8 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reports.files import write_page
-from reports.markup import FOLDER, render
+from reports.markup import FOLDER, render, write_page
 
 
 @dataclass(frozen=True, kw_only=True)

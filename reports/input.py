@@ -1,90 +1,15 @@
-"""Everything a report shows: dataclasses, and pandas tables with their columns."""
+"""Everything a report shows: dataclasses, and pandas tables (columns: reports/columns.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.columns import COLUMNS
 from reports.latency_row import LatencyRow
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a system, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `pareto_optimal`: no other system has a lower WER at as few
-    # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
-    # source cannot be estimated.
-    "systems": (
-        "system", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
-        "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
-        "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
-        "num_pruned", "num_diverged", "num_failed", "num_seeds", "pareto_optimal",
-        "real_time_factor", "se_from_seeds", "se_from_test_set", "se_from_interaction",
-    ),
-    # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
-    # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
-    # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
-    # differ" or "checkpoints equivalent". "withheld" in place of "<name> better" if the best trial
-    # of a system lies at the edge of a searched range, which `remedy` then says. `low` and `high`:
-    # of the interval that decided, `coverage` its level. `claim`: registered before the study.
-    # `remedy`: what would decide an undecided pair. `minimum_detectable_effect`: found with 80 %
-    # power at the pair's level. The shares split the variance of `delta_wer`; NaN where a source
-    # cannot be seen. The tests are of the first runs.
-    "pairs": (
-        "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
-        "verdict", "remedy", "minimum_detectable_effect", "probability_of_improvement",
-        "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
-        "wilcoxon_p",
-    ),
-    # One row an attribute of utterances or speakers, a group of it and a system; low and high of
-    # the 95 % interval, NaN for a group of one speaker.
-    "groups": (
-        "attribute", "group", "system", "wer", "low", "high", "num_utterances", "num_speakers",
-        "num_ref_words",
-    ),
-    # One row a pair of systems and a group: WER of b minus WER of a inside the group and outside;
-    # `low` and `high` of inside minus outside at the level `coverage`; whether zero is left out.
-    "gains": (
-        "attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high", "coverage",
-        "p_adjusted", "differs",
-    ),
-    # One row a run, trial or confirm. `state`: finished, cut (by the cap on training seconds, then
-    # evaluated), pruned, diverged, failed, killed or running. `params`: the searched settings as a
-    # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
-    # `message`: of a failure.
-    "runs": (
-        "run", "system", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
-        "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
-        "message", "num_test_openings",
-    ),
-    # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …). What
-    # the run had trained for (`seconds`, of steps alone) and on (`audio_hours`) by then, or NaN.
-    "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
-    # One row a scored test utterance of a confirm run.
-    "utterances": (
-        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
-        "deletions", "insertions", "ref", "hyp",
-    ),
-    # One row a watch utterance and evaluation of a run.
-    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
-    # One row an ended trial of a system, in the order they ended: training seconds spent by then,
-    # and the lowest valid WER of those that trained as far as the budget goes.
-    "budget_curves": ("system", "num_trials", "train_seconds", "best_valid_wer"),
-    # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
-    # many independent ones ended; NaN where all n may lack a WER.
-    "expected_best": ("system", "num_trials", "valid_wer"),
-    # One row a system and searched key: its importance by PED-ANOVA; the sum over keys is 1.
-    "importances": ("system", "key", "importance"),
-    # One row a cost and a system that has it and a WER. `cost` is a column of `systems` or
-    # "real_time_factor" or "user_perceived_ms"; `pareto_optimal`: no other system is as good in
-    # both and better in one. Per cost: the reference point, and the share of the rectangle from
-    # zero to it that the Pareto set dominates.
-    "tradeoffs": (
-        "cost", "system", "value", "pareto_optimal", "reference_wer", "reference_cost",
-        "hypervolume",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -352,7 +277,7 @@ class ReportInput:
     """Measurements of the systems' variants, in the order of `systems`."""
     latency: tuple[LatencyRow, ...] = ()
     """Measurements of the confirm runs, in the order of `systems`."""
-    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""
     values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)

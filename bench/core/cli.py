@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from bench.core.console import STDERR, set_up_logging
 from bench.core.errors import (
@@ -161,12 +161,12 @@ def add_channel(command: argparse.ArgumentParser) -> None:
     )
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print `value` as JSON on stdout; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def _without_nan(value: Any) -> Any:
+def _without_nan(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

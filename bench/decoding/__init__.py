@@ -1,14 +1,22 @@
 """Decoders from log-probabilities to text: one per file, and a table of them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
-from bench.decoding.greedy import greedy
+from bench.decoding.greedy import begin_greedy, greedy
 
-__all__ = ["DECODERS", "Decoder", "greedy"]
+__all__ = ["DECODERS", "Decoder", "begin", "greedy"]
 
 Decoder = Callable[[Tensor, Tensor], list[str]]
 """``decoder(log_probs_BUV, out_lens_B)``: the text of each of B utterances."""
 
 DECODERS: dict[str, Decoder] = {"greedy": greedy}
+
+
+def begin(decoder: Decoder, log_probs_BUV: Tensor, out_lens_B: Tensor) -> Callable[[], list[str]]:
+    """Start `decoder` without waiting for the device if it can; the result gives its texts."""
+    if decoder is greedy:
+        return begin_greedy(log_probs_BUV, out_lens_B)
+    return partial(decoder, log_probs_BUV, out_lens_B)

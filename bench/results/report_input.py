@@ -18,7 +18,7 @@ from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions
 from bench.results.groups import by_every_group
-from bench.results.openings import openings_sentence
+from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.search_edges import search_edges

@@ -20,7 +20,15 @@ from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.search_edges import search_edges
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.runs import read_study
-from bench.runs.layout import ENVIRONMENT, RUN, SCORES_SCHEMA, read_json, read_lines, read_run
+from bench.runs.layout import (
+    ENVIRONMENT,
+    PATHS,
+    RUN,
+    ScoreLine,
+    read_json,
+    read_lines,
+    read_run,
+)
 from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
@@ -177,7 +185,8 @@ def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
     """A system of recorded runs, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
+    scored = [list(read_lines(folder / SCORES, ScoreLine)) for folder in folders]
+    frames = tuple(map(pd.DataFrame, scored))
     system = ScoredSystem(
         scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
@@ -209,7 +218,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
-        gpu = None if device == "cpu" else environment.get("gpu")
+        gpu = None if device == "cpu" else _gpu(folder, environment)
         jiwer = environment.get("version.jiwer")
         found = {
             "data": read_run(folder)["data_digest"],
@@ -222,9 +231,17 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
-def _cpu(environment: Mapping[str, str]) -> str | None:
+def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
+    """The model of the GPU, and the implementation of recurrences that the run took there."""
+    if "gpu" not in environment:
+        return None
+    path = (read_json(folder / PATHS) or {}).get("recurrence")
+    return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
+
+
+def _cpu(environment: Mapping[str, object]) -> str | None:
     """The model of the CPU, and the implementation of recurrences."""
-    names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
+    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
     return ", recurrences ".join(names) or None
 
 

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,10 +18,10 @@ from bench.core.memory import as_exhausted
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS, Corpus
+from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, RUN, read_json
+from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig, build_model
@@ -31,12 +30,11 @@ from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
+from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
 BEST = Path("checkpoints") / "best.pt"
-OPENED = "test-opened.txt"
-"""A line for each time that the run scored the test split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +109,7 @@ def execute_run(
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+        paths.forget()
         result = train(
             plan.config,
             model,
@@ -120,6 +119,7 @@ def execute_run(
             report=log_and_report,
             before_save=tracker.sync,
         )
+        write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         # A run that diverged counts too, with what it could do before.
@@ -175,10 +175,9 @@ def datasets(
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     try:
-        run = read_json(folder / RUN) or {}
+        attempts = read_run(folder)["attempt"] if (folder / RUN).exists() else 0
     except UserError:  # damaged: the run is done again
         return 0
-    attempts: int = run.get("attempt", 0)
     return attempts - 1 if read_state(folder) == State.KILLED else attempts
 
 
@@ -192,7 +191,7 @@ def _unchanged_corpus(plan: RunPlan) -> Corpus:
     return corpus
 
 
-def _spread(dataset: Dataset) -> tuple[Any, ...]:
+def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
     """A few utterances from short to long, the same for every run."""
     by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
     step = max(1, len(by_length) // MAX_WATCHED)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
-from bench.core.lookup import look_up
-from bench.core.names import check_name
+from bench.core.lookup import check_name, look_up
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from variants import VARIANTS
@@ -38,7 +37,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a study asks. Written down when it begins, so that no claim is fitted to its result."""
+    """The question of a study, recorded when it begins: no claim is fitted to a result."""
 
     name: str
     summary: str
@@ -73,13 +72,13 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
-    """A question with what it takes to answer it."""
+    """A question, with the systems, corpus and budget to answer it."""
 
     question: Question
     systems: Mapping[str, System]
     """By label, in the order of the file."""
     match: Match | None
-    """What is held equal, if anything is."""
+    """The size that all systems must have, if any."""
     corpus: str
     """As ``--corpus`` takes it, unless the command line names another."""
     budget: str
@@ -99,10 +98,12 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
     rows = content.pop("systems", {})
     if not isinstance(rows, Mapping):
         raise UserError(f"{path.name}: systems are tables, got {rows!r}; write [systems.NAME]")
-    held = {"match": content.pop("match", "")}
-    for key in ("match", "corpus", "budget"):
-        if not isinstance(held.setdefault(key, content.pop(key, None)), str):
+    held = {}
+    for key, default in (("match", ""), ("corpus", None), ("budget", None)):
+        value = content.pop(key, default)
+        if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
+        held[key] = value
     question = from_dict(Question, {**content, "name": name}, f"{path.name} ")
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):

@@ -1,4 +1,4 @@
-"""From a command's flags to what it shall run: a study's definition, or the config of one run."""
+"""A study's definition, or the config of one run, from a command's flags."""
 
 import argparse
 

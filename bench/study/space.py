@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve
 from bench.core.errors import UserError
@@ -24,7 +23,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every system of a study gets, the same for each."""
+    """The trials, seeds and training time of each system of a study, the same for all."""
 
     name: str
     summary: str
@@ -144,7 +143,7 @@ class TunedOn:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a variant's trials share, and what is searched."""
+    """The fixed settings of a variant's trials, and the searched dimensions."""
 
     fixed: Settings
     search: Mapping[str, Dimension]
@@ -163,7 +162,7 @@ class Space:
         return {key: dimension.default for key, dimension in self.search.items()}
 
     def fixed_layers(self) -> tuple[Layer, ...]:
-        """What every trial shares, a layer for each file."""
+        """The fixed settings, a layer for each file."""
         return self._by_file(self.fixed)
 
     def default_layers(self) -> tuple[Layer, ...]:
@@ -189,12 +188,12 @@ def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     """
     path = folder / BUDGETS
     rows = read_toml(path)
+    budgets = {}
     for name, row in rows.items():
         if not isinstance(row, Mapping):
             raise UserError(f"{path.name}: {name} is a budget, a table, got {row!r}; correct it")
-    return {
-        name: from_dict(Budget, {**row, "name": name}, f"{name}.") for name, row in rows.items()
-    }
+        budgets[name] = from_dict(Budget, {**row, "name": name}, f"{name}.")
+    return budgets
 
 
 def load_budget(name: str, folder: Path = SWEEPS) -> Budget:
@@ -248,9 +247,9 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     return space
 
 
-def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
+def _parts(path: Path) -> dict[str, Mapping[str, object]]:
     """The tables of a space's file."""
-    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}, TUNED_ON: {}}
+    parts: dict[str, Mapping[str, object]] = {"fixed": {}, "search": {}, TUNED_ON: {}}
     for part, value in read_toml(path).items():
         where = file_name(path)
         if part not in parts:
@@ -263,7 +262,7 @@ def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
     return parts
 
 
-def _tuned_on(table: Mapping[str, Any], file: str, folder: Path) -> TunedOn:
+def _tuned_on(table: Mapping[str, object], file: str, folder: Path) -> TunedOn:
     """The table ``[tuned_on]`` of `file`, whose names exist."""
     found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
     for known, name, what in (
@@ -298,11 +297,11 @@ def check_not_of_study(key: str, where: str) -> None:
 
 
 def file_name(path: Path) -> str:
-    """What a file of ``sweeps/`` is called in messages and origins: "sweeps/base.toml"."""
+    """The name of a file of ``sweeps/`` in messages and origins: "sweeps/base.toml"."""
     return str(path.relative_to(SWEEPS.parent) if path.is_relative_to(SWEEPS) else path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """The content of a file under ``sweeps/``.
 
     Raises:

@@ -137,15 +137,16 @@ def variant_layer(variant: str) -> Layer:
     return Layer(Origin("variant", f"{family_file(variant)} {variant}"), dotted(model))
 
 
-def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
+def run_config_from_dict(values: Mapping[str, object]) -> RunConfig:
     """The inverse of bench.core.config.to_dict.
 
     Raises:
         UserError: a key or value that this version does not know, or no variant.
     """
-    if "variant" not in values:
+    variant = values.get("variant")
+    if not isinstance(variant, str):
         raise UserError("a run config names its variant, got none; write for instance variant=…")
-    default = default_run_config(values["variant"], CorpusConfig())
+    default = default_run_config(variant, CorpusConfig())
     return updated(default, values)
 
 

@@ -1,10 +1,10 @@
 """Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
@@ -77,7 +77,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     baseline = baseline_of(report_input)
     systems = tuple(
         _system_row(row, tones[str(row["system"])], report_input, baseline)
-        for _, row in report_input.systems.iterrows()
+        for row in rows_of(report_input.systems, SystemColumns)
     )
     return Numbers(
         sentence=report_input.verdict,
@@ -177,7 +177,7 @@ def _ended(state: str) -> str:
 
 
 def _system_row(
-    row: "pd.Series[Any]", tone: int, report_input: ReportInput, baseline: str
+    row: SystemColumns, tone: int, report_input: ReportInput, baseline: str
 ) -> SystemRow:
     name, runs = str(row["system"]), report_input.runs
     own = runs[(runs["system"] == name) & (runs["kind"] == "confirm")]
@@ -202,9 +202,9 @@ def _system_row(
 
 
 def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:
-    for _, pair in pairs.iterrows():
-        better = float(pair["probability_of_improvement"])
-        delta, low, high = (float(pair[key]) for key in ("delta_wer", "low", "high"))
+    for pair in rows_of(pairs, PairColumns):
+        better = pair["probability_of_improvement"]
+        delta, low, high = pair["delta_wer"], pair["low"], pair["high"]
         if (pair["a"], pair["b"]) == (baseline, name):
             difference, probability = Estimate(delta, low, high), 1 - better
         elif (pair["b"], pair["a"]) == (baseline, name):
