@@ -116,9 +116,9 @@ def _print_heard(heard: Iterable[Heard], options: argparse.Namespace) -> None:
         if each.is_final and options.json:
             row = {
                 "text": each.text,
-                "start_seconds": each.start_seconds,
-                "end_seconds": each.end_seconds,
-                "word_seconds": each.words.seconds,
+                "start_seconds": round(each.start_seconds, 3),
+                "end_seconds": round(each.end_seconds, 3),
+                "word_seconds": [round(seconds, 3) for seconds in each.words.seconds],
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)
         elif each.is_final:
