@@ -188,7 +188,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     return dotted(parsed)
 
 
-def as_setting(value: Setting) -> str:
+def as_setting(value: object) -> str:
     """`value` as ``--set key=…`` reads it."""
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -159,8 +159,8 @@ def _send_opening(
     run_id = copy.info.run_id
     config = read_json(folder / CONFIG) or {}
     store.log_params(copy, flatten(config))
-    corpus = config.get("corpus", {}).get("name")
-    if corpus and run["data_digest"]:
+    corpus = flatten(config).get("corpus.name")
+    if isinstance(corpus, str) and run["data_digest"]:
         store.log_datasets(run_id, corpus, run["data_digest"], READS[run["kind"]])
     _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
