@@ -14,7 +14,6 @@ from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
-from bench.decoding import DECODERS
 from bench.results.checkpoints import find_checkpoint
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
@@ -41,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
     with counting("features") as progress:
         store = open_store(corpus, config.features, stats=stats, progress=progress)
     dataset = Dataset(corpus.utterances, store)
-    evaluation = evaluate(model, dataset, config.batches, device, DECODERS["greedy"])
+    evaluation = evaluate(model, dataset, config.batches, device)
     totals = evaluation.totals
     result = {
         "checkpoint": str(checkpoint),

@@ -20,7 +20,6 @@ from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus
-from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.layout import ORIGINS, RUN, read_json
 from bench.runs.state import TRAINED, RunEnd, State, read_state
@@ -210,7 +209,7 @@ def _score(
             continue
         if split == "test":
             metrics["test/num_opened"] = _count_opening(plan.folder)
-        evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])
+        evaluation = evaluate(best, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
             metrics |= _rates(evaluation)
