@@ -7,7 +7,7 @@ from bench.results.report_input import REPORT_FILE, command_of
 from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
 from reports import ReportInput
-from reports.palette import colour, variant_names
+from reports.palette import colour, system_names
 
 
 def publish(
@@ -21,8 +21,8 @@ def publish(
         command=command_of(definition),
         report=folder / REPORT_FILE,
         baseline=definition.baseline,
-        variants=comparison.variants,
+        systems=comparison.systems,
         pairs=comparison.pairs,
-        colors={name: colour(tone) for tone, name in enumerate(variant_names(report_input))},
+        colors={name: colour(tone) for tone, name in enumerate(system_names(report_input))},
     )
     tracker.summarise(findings, report_input.configs)
