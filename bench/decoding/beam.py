@@ -90,6 +90,7 @@ class BeamSearch:
             UserError: flashlight-text is not installed.
         """
         self.config = config
+        self.model = model
         self._graph = _Graph(model)
         self._search = self._graph.search(config)
 
@@ -97,6 +98,7 @@ class BeamSearch:
         """The same search with other weights; shares the language model."""
         made: BeamSearch = object.__new__(BeamSearch)
         made.config = replace(self.config, alpha=alpha, beta=beta)
+        made.model = self.model
         made._graph = self._graph
         made._search = self._graph.search(made.config)
         return made
@@ -133,11 +135,10 @@ class _Graph:
     """flashlight's objects for one language model; they must outlive each search."""
 
     def __init__(self, model: LanguageModel) -> None:
-        try:
-            from flashlight.lib.text import decoder, dictionary
-            from flashlight.lib.text.decoder.kenlm import KenLM
-        except ImportError as error:
-            raise UserError(f"--decoder beam needs flashlight-text; {install_command()}") from error
+        require_installed()
+        from flashlight.lib.text import decoder, dictionary
+        from flashlight.lib.text.decoder.kenlm import KenLM
+
         self._api = decoder
         self._has_words = model.facts.unit == "word"
         self._words = (*model.words, UNKNOWN) if self._has_words else _letters()
@@ -205,6 +206,16 @@ def is_installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def require_installed() -> None:
+    """Return if `BeamSearch` can be made here.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not is_installed():
+        raise UserError(f"--decoder beam needs flashlight-text; {install_command()}")
 
 
 def _letters() -> tuple[str, ...]:

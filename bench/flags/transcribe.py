@@ -37,5 +37,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="length of the part to transcribe (default: to the end)",
     )
+    cli.add_decoder(parser, weights=True)
     cli.add_device(parser)
     return parser

@@ -20,6 +20,8 @@ from bench.results.groups import by_every_group
 from bench.results.openings import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.second_verdict import second_verdict
+from bench.results.sentence import heard_sentences
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.runs import display_uri, read_study
@@ -109,6 +111,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         conditions=conditions(facts, tables.runs, budget, corpus.leakage),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        second=second_verdict(folder, definition, tables, corpus),
+        heard=heard_sentences(folder, tables),
         design=replace(
             describe_design(definition),
             findings=comparison.findings,

@@ -208,7 +208,7 @@ def _score(
         if not len(sets[split]):
             continue
         if split == "test":
-            metrics["test/num_opened"] = _count_opening(plan.folder)
+            metrics["test/num_opened"] = count_opening(plan.folder)
         evaluation = evaluate(best, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
@@ -221,12 +221,14 @@ def _rates(evaluation: Evaluation) -> dict[str, float]:
     return {"test/loss": evaluation.loss, "test/wer": totals.wer, "test/cer": totals.cer}
 
 
-def _count_opening(folder: Path) -> int:
-    """Write down that the test split is about to be scored; a run killed in between shows a second
-    opening."""
+def count_opening(folder: Path, decoder: str = "greedy") -> int:
+    """Write down that the test split is about to be scored with `decoder`; a run killed in between
+    shows a second opening. Returns how often it was opened with this decoder."""
     path = folder / OPENED
-    count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
-    append_text(path, f"{count}\n")
+    lines = path.read_text().splitlines() if path.exists() else []
+    name = "" if decoder == "greedy" else f" {decoder}"
+    count = 1 + sum(line.partition(" ")[2] == name.strip() for line in lines)
+    append_text(path, f"{count}{name}\n")
     return count
 
 
