@@ -19,10 +19,14 @@ from torch import Tensor
 from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
+from bench.data.corpora import load_corpus
 from bench.data.pcm import read_blocks, read_pcm
 from bench.data.streaming import ResamplingStream
-from bench.data.utterance import AUDIO_SUFFIXES, Snippet
+from bench.data.utterance import AUDIO_SUFFIXES, Corpus, Snippet
+from bench.decoding import Decoder, greedy
 from bench.results.checkpoints import find_checkpoint
+from bench.study.decoding import tuned_weights
+from bench.study.request import beam_search_of, check_decoder
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
@@ -42,6 +46,12 @@ def main(options: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     model, config = load_model(checkpoint, device)
     stats = load_stats(checkpoint)
+    decoder: Decoder = greedy
+    if check_decoder(options):
+        trained_on = Corpus(name="", utterances=())
+        if options.lm is None:
+            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+        decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
     paths = list(_recordings(options.audio))
     rate = config.features.sample_rate_hz
     rows: list[dict[str, str]] = []
@@ -53,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
         except UserError as error:
             STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
             continue
-        text = transcribe(model, config, waveform_N, device, stats)
+        text = transcribe(model, config, waveform_N, device, stats, decoder)
         rows.append({"audio": str(path), "text": text})
         if not options.json:
             prefix = f"{path}\t" if len(paths) > 1 else ""

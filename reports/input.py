@@ -252,6 +252,87 @@ class SearchRange:
     """If not empty, `low`, `high` and `log` mean nothing."""
 
 
+Interval = tuple[float, float, float]
+"""A value and the ends of its interval; fractions, NaN where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondGain:
+    """A system's test WER with greedy decoding and with the language model."""
+
+    system: str
+    greedy: Interval
+    beam: Interval
+    change: Interval
+    """Beam minus greedy, paired: over the same seeds and speakers."""
+    alpha: float
+    beta: float
+    """The weights that its search on valid chose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondGap:
+    """How far two systems are apart, WER of b minus WER of a, with either decoder."""
+
+    a: str
+    b: str
+    greedy: Interval
+    greedy_verdict: str
+    beam: Interval
+    beam_verdict: str
+    change: Interval
+    """Of the gap, beam minus greedy, paired."""
+    coverage: float
+    """Of the interval of `change`."""
+    differs: bool
+    """Whether that interval leaves out zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondWords:
+    """What the language model did to the words of one system's transcripts."""
+
+    system: str
+    num_mended: int
+    num_broken: int
+    """Reference words, over all seeds."""
+    mended: tuple[tuple[str, int], ...]
+    broken: tuple[tuple[str, int], ...]
+    """The most frequent, with their numbers."""
+    examples: tuple[tuple[str, str, str, str], ...]
+    """Id, reference, greedy and beam transcript of utterances of the first seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondVerdict:
+    """The confirm runs decoded again with a language model."""
+
+    decoder: str
+    lm: str
+    """What is known of the language model, a sentence."""
+    verdict: str
+    gains: tuple[SecondGain, ...]
+    gaps: tuple[SecondGap, ...]
+    groups: tuple[tuple[str, str, float, float], ...]
+    """System, group of test sentences by their template, greedy WER, beam WER."""
+    words: tuple[SecondWords, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardSentence:
+    """The story's last watch utterance as one confirm run read it."""
+
+    system: str
+    seed: int
+    ref: str
+    by_epoch: tuple[tuple[int, str], ...]
+    """Greedy, after some epochs, the last one included."""
+    greedy: str
+    """By the best checkpoint."""
+    beam: str | None
+    """The same with the language model; None without."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -309,6 +390,9 @@ class ReportInput:
     gains: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
+    second: SecondVerdict | None = None
+    """None where nothing was decoded with a language model."""
+    heard: tuple[HeardSentence, ...] = ()
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By system, then by searched config key."""
     edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

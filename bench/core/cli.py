@@ -121,6 +121,58 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_decoder(command: argparse.ArgumentParser, *, weights: bool) -> None:
+    """Add ``--decoder`` and the flags of the beam search; with `weights` also ``--alpha`` and
+    ``--beta``, which a sweep searches."""
+    command.add_argument(
+        "--decoder",
+        choices=("greedy", "beam"),
+        help="beam searches with a language model and needs the extra [lm] (default: greedy)",
+    )
+    command.add_argument(
+        "--lm",
+        type=Path,
+        metavar="FILE",
+        help="a language model of words in ARPA format (default: made of the training transcripts)",
+    )
+    command.add_argument(
+        "--lm-text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="more text for the language model, a sentence a line; may be repeated",
+    )
+    command.add_argument(
+        "--lm-order",
+        type=whole_number("--lm-order", least=1, most=6),
+        metavar="N",
+        help="words of an n-gram (default: 3)",
+    )
+    command.add_argument(
+        "--open-vocabulary",
+        action="store_true",
+        help="a language model of letters, so that words that it does not know can come out",
+    )
+    command.add_argument(
+        "--beam-width",
+        type=whole_number("--beam-width", least=1, most=100_000),
+        metavar="N",
+        help="prefixes kept after each frame (default: 100)",
+    )
+    if weights:
+        for flag, least, what in (
+            ("--alpha", 0.0, "weight of the language model"),
+            ("--beta", -math.inf, "bonus of each word"),
+        ):
+            command.add_argument(
+                flag,
+                type=real_number(flag, least=least),
+                metavar="X",
+                help=f"{what} (default: what the study's search found, or else a usual value)",
+            )
+
+
 def add_set(command: argparse.ArgumentParser) -> None:
     """Add ``--set``."""
     command.add_argument(

@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "multiply-adds per second of audio",
     )
     cli.add_settings(parser)
+    cli.add_decoder(parser, weights=False)
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)

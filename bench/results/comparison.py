@@ -53,7 +53,7 @@ class StudyComparison:
 
 def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
     """Compare the confirm runs of every system, on the utterances that all of them scored."""
-    system_runs, absent = _confirm_runs(definition, tables)
+    system_runs, absent = confirm_runs(definition, tables)
     question = definition.question
     claims = question.claims if question else ()
     margin = question.margin_points / 100 if question else MARGIN
@@ -99,7 +99,7 @@ def _data_scale(
     )
 
 
-def _confirm_runs(
+def confirm_runs(
     definition: StudyDefinition, tables: Tables
 ) -> tuple[list[SystemRuns], tuple[str, ...]]:
     """The ended confirm runs of each system, utterances in one order; and a sentence for each

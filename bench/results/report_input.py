@@ -23,6 +23,8 @@ from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.search_edges import search_edges
+from bench.results.second_verdict import second_verdict
+from bench.results.sentence import heard_sentences
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
@@ -124,6 +126,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         ),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        second=second_verdict(folder, definition, tables, corpus),
+        heard=heard_sentences(folder, tables),
         design=replace(
             describe_design(definition),
             findings=comparison.findings,

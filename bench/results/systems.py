@@ -31,6 +31,7 @@ from bench.runs.layout import (
 )
 from bench.runs.state import read_state
 from bench.scoring import score
+from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
 
 SCORES = "utterances-test.jsonl"
@@ -107,6 +108,8 @@ def _of_name(name: str) -> list[ScoredSystem]:
     for folder in (OUT / name, path):
         if (folder / FILE).is_file():
             return _of_study(folder)
+        if (folder / PLAN).is_file():
+            return _of_decoding(folder)
     run = path.parent if path.name == SCORES else path
     if (run / RUN).is_file():
         return [_of_run(run)]
@@ -144,6 +147,25 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
         raise NoVerdictError(missing)
     notes = (*study_cautions(folder), *systems[0].notes)
     return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
+
+
+def _of_decoding(folder: Path) -> list[ScoredSystem]:
+    """The systems of a study as they were decoded again, from the folder of that decoding."""
+    study = folder.resolve().parents[1]
+    definition, plan = load(study), load_plan(study)
+    systems = []
+    for label in definition.systems:
+        decoded = [path.parent for path in sorted((folder / label).glob(f"confirm-*/{SCORES}"))]
+        if not decoded:
+            continue
+        frames = tuple(pd.DataFrame(read_lines(p / SCORES, ScoreLine)) for p in decoded)
+        runs = [study / "runs" / label / path.name for path in decoded]
+        system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
+        scored = replace(system.scored, runs=frames)
+        systems.append(replace(system, scored=scored, facts={**system.facts, **plan.facts}))
+    if not systems:
+        raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
+    return systems
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:

@@ -162,8 +162,7 @@ class RunRecord:
 
     def write_scores(self, split: str, scores: Iterable[UtteranceScore]) -> None:
         """Keep one row an utterance, replacing what an earlier attempt wrote."""
-        rows = [json.dumps(dataclasses.asdict(s), ensure_ascii=False) + "\n" for s in scores]
-        write_text(self.folder / f"utterances-{split}.jsonl", "".join(rows))
+        write_scores(self.folder / f"utterances-{split}.jsonl", scores)
 
     def close(
         self, state: State, metrics: Mapping[str, float], error: Mapping[str, str] | None = None
@@ -181,6 +180,12 @@ class RunRecord:
             "ended_at": timestamp(),
         }
         write_json(self.folder / SUMMARY, summary)
+
+
+def write_scores(path: Path, scores: Iterable[UtteranceScore]) -> None:
+    """Replace `path` by one row an utterance."""
+    rows = (json.dumps(dataclasses.asdict(s), ensure_ascii=False) + "\n" for s in scores)
+    write_text(path, "".join(rows))
 
 
 def timestamp() -> str:

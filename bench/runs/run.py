@@ -19,7 +19,6 @@ from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus, Utterance
-from bench.decoding import DECODERS
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
@@ -211,8 +210,8 @@ def _score(
         if not len(sets[split]):
             continue
         if split == "test":
-            metrics["test/num_opened"] = _count_opening(plan.folder)
-        evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])
+            metrics["test/num_opened"] = count_opening(plan.folder)
+        evaluation = evaluate(best, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
             metrics |= _rates(evaluation)
@@ -224,12 +223,14 @@ def _rates(evaluation: Evaluation) -> dict[str, float]:
     return {"test/loss": evaluation.loss, "test/wer": totals.wer, "test/cer": totals.cer}
 
 
-def _count_opening(folder: Path) -> int:
-    """Write down that the test split is about to be scored; a run killed in between shows a second
-    opening."""
+def count_opening(folder: Path, decoder: str = "greedy") -> int:
+    """Write down that the test split is about to be scored with `decoder`; a run killed in between
+    shows a second opening. Returns how often it was opened with this decoder."""
     path = folder / OPENED
-    count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
-    append_text(path, f"{count}\n")
+    lines = path.read_text().splitlines() if path.exists() else []
+    name = "" if decoder == "greedy" else f" {decoder}"
+    count = 1 + sum(line.partition(" ")[2] == name.strip() for line in lines)
+    append_text(path, f"{count}{name}\n")
     return count
 
 

@@ -9,12 +9,14 @@ from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import check_name, look_up
 from bench.core.paths import user_path
+from bench.decoding import DECODERS
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from bench.training.outside import find_variant
 from variants import VARIANTS
 
 FOLDER = SWEEPS / "studies"
+GREEDY = "greedy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ class StudyFile:
     """As ``--corpus`` takes it, unless the command line names another."""
     budget: str
     """Unless the command line names another."""
+    decoders: tuple[str, ...] = (GREEDY,)
+    """What reads the confirm runs; greedy decoding always does."""
 
 
 def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
@@ -108,6 +112,7 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
         held[key] = value
+    decoders = _decoders(content.pop("decoders", [GREEDY]), path)
     where = f"{path.name} "
     question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
     systems = {label: _system(label, row, path) for label, row in rows.items()}
@@ -122,6 +127,7 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         match=Match.parse(held["match"]) if held["match"] else None,
         corpus=held["corpus"],
         budget=held["budget"],
+        decoders=decoders,
     )
 
 
@@ -141,6 +147,18 @@ def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     """Every question of ``sweeps/studies``, by name."""
     names = sorted(path.stem for path in (folder / "studies").glob("*.toml"))
     return {name: load_study_file(name, folder) for name in names}
+
+
+def _decoders(given: object, path: Path) -> tuple[str, ...]:
+    """The value of ``decoders``: a list that begins with greedy, the first verdict's."""
+    if not isinstance(given, list) or not given or given[0] != GREEDY:
+        raise UserError(
+            f'{path.name}: decoders is a list that begins with "greedy", got {given!r}; write '
+            'decoders = ["greedy", "beam"]'
+        )
+    for name in given:
+        look_up(DECODERS, name, "decoder")
+    return tuple(dict.fromkeys(given))
 
 
 def _system(label: str, row: object, path: Path) -> System:

@@ -7,6 +7,9 @@ from bench.core.config import Resolved, parse_settings
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.data.corpora import CORPORA, CorpusConfig
+from bench.data.utterance import Corpus
+from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
+from bench.decoding.language_model import LmConfig, language_model
 from bench.study.definition import Sources, StudyDefinition, define
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
@@ -72,6 +75,77 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
         name=options.name,
         sources=Sources(corpus=corpus_source, match=match_source),
     )
+
+
+def decoders_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What shall read the confirm runs of the sweep of `options`: "greedy", and "beam" if the
+    study's file or a flag says so.
+
+    Raises:
+        UserError: flags of the beam search without it.
+    """
+    decoders: tuple[str, ...] = ("greedy",)
+    if options.study is not None:
+        decoders = load_study_file(options.study).decoders
+    if options.decoder is not None:
+        decoders = tuple(dict.fromkeys(("greedy", options.decoder)))
+    if "beam" not in decoders:
+        _refuse_flags_of_beam(options)
+    return decoders
+
+
+def beam_search_of(
+    options: argparse.Namespace, corpus: Corpus, weights: tuple[float, float] | None = None
+) -> BeamSearch:
+    """The beam search that the flags ask for, with a language model of `corpus`.
+
+    Args:
+        options: of a command with `cli.add_decoder`.
+        corpus: its train split is what a language model is made of.
+        weights: alpha and beta, unless flags give others.
+
+    Raises:
+        UserError: flashlight-text is missing; flags that contradict; as `language_model`.
+    """
+    require_installed()
+    usual = BeamConfig()
+    alpha, beta = weights or (usual.alpha, usual.beta)
+    given_alpha, given_beta = getattr(options, "alpha", None), getattr(options, "beta", None)
+    try:
+        beam = BeamConfig(
+            alpha=alpha if given_alpha is None else given_alpha,
+            beta=beta if given_beta is None else given_beta,
+            width=options.beam_width or usual.width,
+        )
+        lm = LmConfig(
+            order=options.lm_order or LmConfig.order,
+            texts=tuple(options.lm_text),
+            arpa=options.lm,
+            lexicon=not options.open_vocabulary,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    texts = ((u.text for u in corpus.split(split)) for split in ("train", "valid"))
+    return BeamSearch(beam, language_model(lm, *texts))
+
+
+def check_decoder(options: argparse.Namespace) -> bool:
+    """Whether a command that reads recordings shall use the beam search.
+
+    Raises:
+        UserError: flags of the beam search without it.
+    """
+    if options.decoder != "beam":
+        _refuse_flags_of_beam(options)
+    return options.decoder == "beam"
+
+
+def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
+    for name in ("lm", "lm_text", "lm_order", "open_vocabulary", "beam_width", "alpha", "beta",
+                 "nbest"):  # fmt: skip
+        if getattr(options, name, None) not in (None, [], False):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is of the beam search; add --decoder beam, or leave it out")
 
 
 _DEFAULT = "--corpus (default)"

@@ -3,7 +3,7 @@
 Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,14 +85,7 @@ def evaluate(
         before()
         before = partial(_spell, hyps, indices, [spell for _, _, spell in parts])
     before()
-    utterances = dataset.utterances
-    scores = score(
-        ids=[u.id for u in utterances],
-        refs=[u.text for u in utterances],
-        hyps=hyps,
-        speakers=[u.speaker for u in utterances],
-        seconds=[u.seconds for u in utterances],
-    )
+    scores = score_texts(dataset, hyps)
     return Evaluation(
         loss=torch.cat(losses).cpu()[torch.cat(feasible)].mean().item(),
         blank_share=num_blanks.item() / num_frames,
@@ -120,6 +113,38 @@ def _spell(hyps: list[str], indices: list[int], parts: list[Callable[[], list[st
     texts = [text for spell in parts for text in spell()]
     for index, hyp in zip(indices, texts, strict=True):
         hyps[index] = hyp
+
+
+@torch.inference_mode()
+@exact_float32()
+def log_probabilities(
+    model: AcousticModel, dataset: Dataset, batches: BatchConfig, device: torch.device
+) -> list[Tensor]:
+    """The network's log-probabilities [U, V], float32 on the host, of each utterance of `dataset`,
+    for decoding them several times; as `evaluate` computes them."""
+    model.eval()
+    found: dict[int, Tensor] = {}
+    collate = partial(_collated, dataset, device)
+    for indices, host in in_background(collate, evaluation_order(dataset, batches)):
+        batch = host.to(device)
+        with autocast(device, default_precision(device)):
+            log_probs_BUV, out_lens_B = model(batch.feats_BTF.float(), batch.feat_lens_B)
+        rows = log_probs_BUV.float().cpu()
+        for index, row_UV, length in zip(indices, rows, out_lens_B.tolist(), strict=True):
+            found[index] = row_UV[:length].clone()
+    return [found[index] for index in range(len(dataset))]
+
+
+def score_texts(dataset: Dataset, hyps: Sequence[str]) -> list[UtteranceScore]:
+    """The scores of `hyps`, one for each utterance of `dataset`."""
+    utterances = dataset.utterances
+    return score(
+        ids=[u.id for u in utterances],
+        refs=[u.text for u in utterances],
+        hyps=hyps,
+        speakers=[u.speaker for u in utterances],
+        seconds=[u.seconds for u in utterances],
+    )
 
 
 def _recognise(
@@ -164,6 +189,7 @@ def transcribe(
     waveform_N: Tensor,
     device: torch.device,
     stats: CorpusStats | None = None,
+    decoder: Decoder = greedy,
 ) -> str:
     """The text of one utterance.
 
@@ -173,5 +199,6 @@ def transcribe(
         waveform_N: at the rate of ``config.features``, as `bench.data.audio.read_audio` gives it.
         device: where to compute.
         stats: those of the checkpoint, where ``features.normalize`` is "corpus".
+        decoder: one of bench.decoding.
     """
-    return transcribe_feats(model, compute(waveform_N, config.features, stats), device)
+    return transcribe_feats(model, compute(waveform_N, config.features, stats), device, decoder)

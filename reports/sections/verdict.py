@@ -6,7 +6,7 @@ import pandas as pd
 
 from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
-from reports.input import ReportInput
+from reports.input import HeardSentence, ReportInput
 from reports.markup import render
 from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
@@ -69,6 +69,8 @@ class Numbers:
     """What the differences are against: the question's base, else the first system."""
     systems: tuple[SystemRow, ...]
     scale: Scale | None
+    heard: tuple[HeardSentence, ...]
+    """The first watch utterance, by each confirm run."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -87,6 +89,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         baseline=baseline,
         systems=systems,
         scale=scale_of(value for row in systems for value in row.wer.values()),
+        heard=report_input.heard,
     )
 
 
