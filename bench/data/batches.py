@@ -80,8 +80,8 @@ class Batch:
 
     def pinned(self) -> "Batch":
         """The batch in pinned memory, from which copies to CUDA are asynchronous."""
-        tensors = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        pinned = {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Batch(**pinned)
 
     def rows(self, rows: slice) -> "Batch":
         """The utterances `rows`, with the padding that they need."""

@@ -22,7 +22,7 @@ from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
 from bench.results.comparison import compare, confirm_runs
 from bench.results.pairs import SystemRuns, counts_by_speaker
-from bench.results.slots import error_slots
+from bench.results.counts import error_slots
 from bench.runs import Tables
 from bench.runs.layout import ScoreLine, read_lines
 from bench.stats.clusters import Bools, Floats
@@ -77,7 +77,7 @@ def _decoded(folder: Path, tables: Tables) -> pd.DataFrame:
     for run in confirms.to_dict("records"):
         of_run = {key: run[key] for key in ("run", "system", "seed")}
         path = folder / BEAM / str(run["run"]) / SCORES
-        rows += [{**line, **of_run} for line in read_lines(path, ScoreLine)]
+        rows += [{**dict(line), **of_run} for line in read_lines(path, ScoreLine)]
     return pd.DataFrame(rows, columns=list(tables.utterances.columns))
 
 
@@ -106,7 +106,7 @@ def _gains(
     for place, system in enumerate(greedy_runs):
         weights = load_weights(folder, system.name)
         change, half = float(estimate.value[place]), float(half_V[place])
-        ends = [float(t.loc[system.name, f"wer_{e}"]) for t in (before, after)
+        ends = [float(t[f"wer_{e}"][system.name]) for t in (before, after)
                 for e in ("mean", "low", "high")]  # fmt: skip
         yield SecondGain(
             system=system.name,

@@ -158,7 +158,7 @@ def _of_decoding(folder: Path) -> list[ScoredSystem]:
         decoded = [path.parent for path in sorted((folder / label).glob(f"confirm-*/{SCORES}"))]
         if not decoded:
             continue
-        frames = tuple(pd.DataFrame(read_lines(p / SCORES, ScoreLine)) for p in decoded)
+        frames = tuple(pd.DataFrame(map(dict, read_lines(p / SCORES, ScoreLine))) for p in decoded)
         runs = [study / "runs" / label / path.name for path in decoded]
         system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
         scored = replace(system.scored, runs=frames)

@@ -307,7 +307,10 @@ def hear_watch(
 def read_heard(folder: Path) -> list[Heard]:
     """What `hear_watch` wrote in the study's `folder`; [] if it did not."""
     found = read_json(folder / FOLDER / WATCH_FILE) or {"rows": []}
-    return [from_dict(Heard, row, "watch.json ") for row in found["rows"]]
+    rows = found.get("rows")
+    if not isinstance(rows, list):
+        raise UserError(f"{folder / FOLDER / WATCH_FILE} holds no list of rows; remove it")
+    return [from_dict(Heard, row, "watch.json ") for row in rows]
 
 
 def _heard(

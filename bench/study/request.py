@@ -137,7 +137,7 @@ def check_decoder(options: argparse.Namespace) -> bool:
     """
     if options.decoder != "beam":
         _refuse_flags_of_beam(options)
-    return options.decoder == "beam"
+    return bool(options.decoder == "beam")
 
 
 def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
