@@ -308,6 +308,8 @@ def _register_recorded(key: str, path: Path) -> None:
     try:
         facts = parse_json(path.read_bytes())
         text = path.with_suffix(".py").read_text(encoding="utf-8")
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no JSON object")
         source = from_dict(VariantSource, {**facts, "text": text})
     except (OSError, ValueError, TypeError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}); put it back") from error
