@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.core.config import as_setting, to_dict
+from bench.core.config import as_setting, dotted, to_dict
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FieldInfo:
 
 def fields_of(config: Any, prefix: str = "") -> Iterator[FieldInfo]:
     """Every field of the dataclass `config` and of the configs in it."""
-    values, texts = to_dict(config), _texts(type(config))
+    values, texts = dotted(to_dict(config)), _texts(type(config))
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         key, value = prefix + field.name, getattr(config, field.name)

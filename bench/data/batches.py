@@ -6,7 +6,7 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, count, pairwise
 from typing import TypeVar
 

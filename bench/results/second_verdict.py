@@ -21,8 +21,8 @@ import pandas as pd
 from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
 from bench.results.comparison import compare, confirm_runs
-from bench.results.pairs import SystemRuns, counts_by_speaker
 from bench.results.counts import error_slots
+from bench.results.pairs import SystemRuns, counts_by_speaker
 from bench.runs import Tables
 from bench.runs.layout import ScoreLine, read_lines
 from bench.stats.clusters import Bools, Floats

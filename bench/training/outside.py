@@ -16,7 +16,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -308,8 +308,8 @@ def _register_recorded(key: str, path: Path) -> None:
     try:
         facts = parse_json(path.read_bytes())
         text = path.with_suffix(".py").read_text(encoding="utf-8")
-        if not isinstance(facts, Mapping):
-            raise UserError("it holds no table")
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no JSON object")
         source = from_dict(VariantSource, {**facts, "text": text})
     except (OSError, ValueError, TypeError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}); put it back") from error

@@ -157,11 +157,10 @@ def _send_opening(
         store.set_tags(copy.info.run_id, tags)
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
-    config = read_json(folder / CONFIG) or {}
-    store.log_params(copy, flatten(config))
-    corpus = flatten(config).get("corpus.name")
-    if isinstance(corpus, str) and run["data_digest"]:
-        store.log_datasets(run_id, corpus, run["data_digest"], READS[run["kind"]])
+    config = flatten(read_json(folder / CONFIG))
+    store.log_params(copy, config)
+    if (corpus := config.get("corpus.name")) and run["data_digest"]:
+        store.log_datasets(run_id, str(corpus), run["data_digest"], READS[run["kind"]])
     _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
