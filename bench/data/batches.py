@@ -81,7 +81,7 @@ class Batch:
     def pinned(self) -> "Batch":
         """The batch in pinned memory, from which copies to CUDA are asynchronous."""
         tensors = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return replace(self, **tensors)  # type: ignore[arg-type]
 
     def rows(self, rows: slice) -> "Batch":
         """The utterances `rows`, with the padding that they need."""

@@ -47,6 +47,6 @@ def _copied_to_host(tensor: Tensor) -> tuple[Callable[[], None], Tensor]:
         return lambda: None, tensor.cpu()
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(tensor.device))
     return copied.synchronize, host

@@ -176,7 +176,7 @@ def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
     }
     return replace(
         inputs,
-        **lens,
+        **lens,  # type: ignore[arg-type]
         feats_NTF=F.pad(inputs.feats_NTF, (0, 0, 0, frames, 0, rows // num_views)),
         targets_BS=F.pad(inputs.targets_BS, (0, labels, 0, rows)),
         # Rows are the second dimension from the end.
