@@ -6,7 +6,7 @@ Legend: B rows, T frames, D directions, G gates, H units, U output frames, V sym
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice, product
 from multiprocessing.synchronize import Barrier
@@ -195,10 +195,10 @@ def workers(setting: Setting) -> Rows:
         if is_shared and setting.device != "cuda":
             yield name, "MPS shares GPUs only"
             continue
-        with ExitStack() as held:
-            variables: dict[str, str] = {}
-            if is_shared:
-                variables = held.enter_context(mps.sharing(gpus.choose(["0"])))
+        sharing: AbstractContextManager[dict[str, str]] = nullcontext({})
+        if is_shared:
+            sharing = mps.sharing(gpus.choose(["0"]))
+        with sharing as variables:
             if is_shared and not variables:
                 yield name, f"{mps.CONTROL} could not be started"
                 continue

@@ -6,7 +6,7 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, pairwise
 from typing import TypeVar
 
@@ -80,8 +80,8 @@ class Batch:
 
     def pinned(self) -> "Batch":
         """The batch in pinned memory, from which copies to CUDA are asynchronous."""
-        pinned = {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Batch(**pinned)
+        tensors = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)  # type: ignore[arg-type]
 
     def rows(self, rows: slice) -> "Batch":
         """The utterances `rows`, with the padding that they need."""

@@ -170,12 +170,13 @@ def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
     rows = (shape.num_utterances - len(inputs.feats_NTF)) * num_views
     frames = shape.num_input_frames - inputs.feats_NTF.shape[1]
     labels = shape.num_labels - inputs.targets_BS.shape[1]
+    lens = {
+        name: F.pad(getattr(inputs, name), (0, rows))
+        for name in ("old_lens_B", "new_lens_B", "out_lens_B", "target_lens_B")
+    }
     return replace(
         inputs,
-        old_lens_B=F.pad(inputs.old_lens_B, (0, rows)),
-        new_lens_B=F.pad(inputs.new_lens_B, (0, rows)),
-        out_lens_B=F.pad(inputs.out_lens_B, (0, rows)),
-        target_lens_B=F.pad(inputs.target_lens_B, (0, rows)),
+        **lens,  # type: ignore[arg-type]
         feats_NTF=F.pad(inputs.feats_NTF, (0, 0, 0, frames, 0, rows // num_views)),
         targets_BS=F.pad(inputs.targets_BS, (0, labels, 0, rows)),
         # Rows are the second dimension from the end.

@@ -25,6 +25,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from variants.ops import kernel, paths, triton_recurrence
 from variants.ops.kernel_signatures import Argument
 
+_Pair = tuple[Tensor, Tensor]
 State = tuple[Tensor, ...]
 """The state of a cell: (h [B, H],), of an LSTM (h, c)."""
 
@@ -87,12 +88,12 @@ def recur_directions(cells: Sequence[nn.RNNBase], x_BTC: Tensor, lens_B: Tensor)
 
 def _gate_weights(cell: nn.RNNBase) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """W_ih, the bias of W_ih x, W_hh and the bias that stays with W_hh h (see `_Recurrence`)."""
-    weights = dict(cell.named_parameters())  # by name, since torch gives them no types
-    weight_ih_GC, weight_hh_GH = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    weight_ih_GC, weight_hh_GH = cast(_Pair, (cell.weight_ih_l0, cell.weight_hh_l0))
     nothing = weight_hh_GH.new_zeros(0)
     if not cell.bias:
         return weight_ih_GC, nothing, weight_hh_GH, nothing
-    bias_ih_G, bias_hh_G, width = weights["bias_ih_l0"], weights["bias_hh_l0"], cell.hidden_size
+    bias_ih_G, bias_hh_G = cast(_Pair, (cell.bias_ih_l0, cell.bias_hh_l0))
+    width = cell.hidden_size
     if cell.mode != "GRU":
         return weight_ih_GC, bias_ih_G + bias_hh_G, weight_hh_GH, nothing
     shared = bias_ih_G[:-width] + bias_hh_G[:-width]
