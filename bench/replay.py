@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.measure import Measurement
 from rich.table import Table
 
 from bench.core.console import STDOUT
@@ -179,7 +180,8 @@ def _schedules(recording: Recording, options: argparse.Namespace) -> None:
             table.add_column(name, justify="right" if place > 2 else "left", no_wrap=True)
         for row in cells:
             table.add_row(*row)
-        STDOUT.print(table)
+        table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
+        STDOUT.print(table, crop=False)  # a wide table is not cut to the terminal's width
         for name, tau in ranks.items():
             STDOUT.print(f"Kendall's tau with the lowest WER, {name}: {tau:.2f}", markup=False)
 
