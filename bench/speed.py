@@ -26,6 +26,8 @@ from bench.costs import records
 from bench.costs.data import concatenated_utterances, evenly_spaced
 from bench.costs.latency import Network, align_all, load_network, measure_latency
 from bench.costs.measure import Effort, measure
+from bench.costs.survey import Row, Setting, run_part
+from bench.costs.survey_parts import PARTS
 from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
@@ -35,7 +37,9 @@ from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
-from reports.input import BaselineSpeed, LatencyRow, SpeedRow
+from bench.training.outside import find_variant
+from reports.input import BaselineSpeed, SpeedRow
+from reports.latency_row import LatencyRow
 from variants import VARIANTS
 
 NUM_EPOCHS = 2000
@@ -56,6 +60,11 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
+    if options.dry_run and not options.survey:
+        raise UserError("--dry-run belongs to --survey, got it alone; add --survey")
+    if options.survey:
+        _survey(options)
+        return
     if options.latency:
         _measure_latencies(options)
         return
@@ -218,13 +227,30 @@ def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfi
         seed_layer(options.seed, "--seed"),
     )
     configs = []
-    for variant in options.variant or default_variants():
+    for variant in map(find_variant, options.variant or default_variants()):
         space = load_space(variant, default_run_config(variant, corpus))
         usual = (*shared, *space.fixed_layers(), *space.default_layers())
         for width in widths:
             chosen = Layer(Origin("flag", "--width"), width)
             configs.append(resolve_run(variant, (*usual, chosen)).config)
     return configs
+
+
+def _survey(options: argparse.Namespace) -> None:
+    """Measure a GPU part by part; one table of all at the end."""
+    device = "cpu" if options.dry_run else resolve_device("cuda").type
+    setting = Setting(device=device, is_dry=options.dry_run)
+    rows: list[Row] = []
+    for part in PARTS:
+        with counting(f"{part.name}, at most {part.limit_seconds:g} s"):
+            rows += run_part(part, setting)
+    if options.json:
+        cli.print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        found = ", ".join(f"{value:.4g} {name}" for name, value in row.values.items())
+        said = found or f"not measured: {row.remark}"
+        STDOUT.print(f"{row.part:<11}{row.case:<34}{said}", markup=False, soft_wrap=True)
 
 
 def _speed_cells(row: SpeedRow) -> dict[str, str]:

@@ -19,11 +19,14 @@ from torch import Tensor
 from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
-from bench.data.ids import AUDIO_SUFFIXES
+from bench.data.corpora import load_corpus
 from bench.data.pcm import read_blocks, read_pcm
 from bench.data.streaming import ResamplingStream
-from bench.data.utterance import Snippet
+from bench.data.utterance import AUDIO_SUFFIXES, Corpus, Snippet
+from bench.decoding import Decoder, greedy
 from bench.results.checkpoints import find_checkpoint
+from bench.study.decoding import tuned_weights
+from bench.study.request import beam_search_of, check_decoder
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
@@ -43,6 +46,12 @@ def main(options: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     model, config = load_model(checkpoint, device)
     stats = load_stats(checkpoint)
+    decoder: Decoder = greedy
+    if check_decoder(options):
+        trained_on = Corpus(name="", utterances=())
+        if options.lm is None:
+            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+        decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
     paths = list(_recordings(options.audio))
     rate = config.features.sample_rate_hz
     rows: list[dict[str, str]] = []
@@ -54,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
         except UserError as error:
             STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
             continue
-        text = transcribe(model, config, waveform_N, device, stats)
+        text = transcribe(model, config, waveform_N, device, stats, decoder)
         rows.append({"audio": str(path), "text": text})
         if not options.json:
             prefix = f"{path}\t" if len(paths) > 1 else ""
@@ -117,9 +126,9 @@ def _print_heard(heard: Iterable[Heard], options: argparse.Namespace) -> None:
         if each.is_final and options.json:
             row = {
                 "text": each.text,
-                "start_seconds": each.start_seconds,
-                "end_seconds": each.end_seconds,
-                "word_seconds": each.words.seconds,
+                "start_seconds": round(each.start_seconds, 3),
+                "end_seconds": round(each.end_seconds, 3),
+                "word_seconds": [round(seconds, 3) for seconds in each.words.seconds],
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)
         elif each.is_final:

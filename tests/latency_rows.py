@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from reports.input import LatencyRow
+from reports.latency_row import LatencyRow
 
 _ROW = LatencyRow(
     study="s",

@@ -157,6 +157,7 @@ def test_bad_input_is_a_line_and_exit_2(run: Run, tmp_path: Path, audio: Path) -
 def test_an_odd_byte_is_refused_after_the_text(run: Run, tmp_path: Path, audio: Path) -> None:
     given = ["--checkpoint", babbler(tmp_path / "best.pt"), "--quiet", "--stream", "-"]
     _, expected, _ = run(*given, stdin=raw(audio))
+    assert expected.strip()
     code, out, err = run(*given, stdin=raw(audio) + b"x")
     assert (code, out) == (2, expected)
     (line,) = err.splitlines()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.layers import ConvStack1d, LookAhead, in_chunks
+from variants.ops import paths, triton_recurrence
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
 from variants.ops.recurrence import State
@@ -68,8 +69,12 @@ class ClippedRecurrence(nn.Module):
         nn.init.uniform_(self.hidden_DHH, -(width**-0.5), width**-0.5)  # as nn.RNN
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """Sum of the directions; the backward one runs on input reversed by length."""
-        inputs = [self.norm(self.input(x_BTC), lens_B)]
+        """Sum of the directions; the backward one begins at the last frame of each utterance."""
+        x_BTH = self.norm(self.input(x_BTC), lens_B)
+        if triton_recurrence.computes(x_BTH, x_BTH.shape[-1], has_equal=False):
+            return self.by_triton(x_BTH, lens_B)
+        paths.note(paths.RECURRENCE, "torch, frame by frame")
+        inputs = [x_BTH]
         if len(self.hidden_DHH) == 2:
             inputs.append(reverse_by_length(inputs[0], lens_B))
         # W x is computed for all frames at once, so that a step of the loop is a single batched
@@ -100,6 +105,16 @@ class ClippedRecurrence(nn.Module):
             return states_DBTH[0], (states_DBTH[:, :, -1],)
 
         return Recurrence(step)
+
+    def by_triton(self, x_BTH: Tensor, lens_B: Tensor) -> Tensor:
+        """The same for normalised inputs, in one launch."""
+        gates_BTDH = x_BTH[:, :, None].expand(-1, -1, len(self.hidden_DHH), -1)
+        # h U here, h W_hh^T there.
+        weight_DHH = self.hidden_DHH.transpose(1, 2)
+        states_BTDH = triton_recurrence.recur(
+            "CLIPPED_RELU", gates_BTDH, weight_DHH, lens_B, clip=self.relu_clip
+        )
+        return states_BTDH.sum(dim=2)
 
 
 class DeepSpeech2(AcousticModel):

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.ops import triton_recurrence
 from variants.ops.convolution import convolve
 from variants.ops.normalization import Norm, Normalization
 from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
-from variants.ops.recurrence import State, recur, recur_from
+from variants.ops.recurrence import State, recur, recur_directions, recur_from
 from variants.streaming import Frames, Stage, Windows
 
 Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
@@ -37,8 +38,9 @@ CELLS: Mapping[Cell, Callable[..., nn.RNNBase]] = {
 
 
 def conv_lengths(lens_B: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """floor((T + 2 padding - kernel) / stride) + 1; 0 for inputs shorter than the kernel."""
-    return ((lens_B + 2 * padding - kernel) // stride + 1).clamp(min=0)
+    """floor((T + 2 padding - kernel) / stride) + 1; 0 for inputs shorter than the kernel, and for
+    rows of padding (T = 0)."""
+    return ((lens_B + 2 * padding - kernel) // stride + 1).clamp(min=0) * (lens_B > 0)
 
 
 def stack_context(x_BTF: Tensor, lens_B: Tensor, context: int) -> Tensor:
@@ -304,6 +306,11 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """Run each direction, and combine their outputs."""
+        if triton_recurrence.computes(x_BTC, self.forward_cell.hidden_size):
+            cells = [self.forward_cell, *filter(None, [self.backward_cell])]
+            states_BTDH = recur_directions(cells, x_BTC, lens_B)
+            is_sum = self.directions == "sum"
+            return states_BTDH.sum(dim=2) if is_sum else states_BTDH.flatten(2)
         forward_BTH = recur(self.forward_cell, x_BTC)
         if self.backward_cell is None:
             return forward_BTH

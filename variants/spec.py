@@ -66,7 +66,7 @@ class VariantSpec:
     build: Callable[[Any, int, int], AcousticModel]
     """``build(config, num_bins, num_symbols)``: the network, initialised from torch's global
     generator. Raises ValueError if the config needs more bins."""
-    features: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, object] = field(default_factory=dict)
     """Feature settings that differ from the defaults."""
 
 

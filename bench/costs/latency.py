@@ -26,7 +26,7 @@ from bench.training.checkpoint import load_model, load_stats
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.streaming import EndpointRule, Recogniser, Words
-from reports.input import LatencyRow
+from reports.latency_row import LatencyRow
 from variants.spec import AcousticModel
 
 CHUNK_SECONDS = 0.1
@@ -108,6 +108,15 @@ class _Session:
     """When the last word was final, from the utterance's beginning, computing included."""
 
 
+@dataclass(frozen=True)
+class _Sessions:
+    """Utterances that went through a network, and what its output frames wait for, in seconds."""
+
+    each: tuple[_Session, ...]
+    look_ahead_seconds: float
+    mean_look_ahead_seconds: float
+
+
 def measure_latency(
     network: Network,
     spoken: Sequence[Spoken],
@@ -133,29 +142,13 @@ def measure_latency(
         progress: called after each utterance.
     """
     rule = endpoint or EndpointRule()
-    streams = network.model.cannot_stream is None
-    sessions: list[_Session] = []
-    looks: list[float] = []
-    most = 0.0
-    for number, each in enumerate([*spoken[:_WARM_UP], *spoken]):
-        if streams:
-            recogniser = Recogniser(network.model, network.config, network.stats, device, rule)
-            session = _streamed(network, recogniser, each.utterance, chunk_seconds, rule)
-            most = recogniser.look_ahead_seconds
-            looks.append(recogniser.mean_look_ahead_seconds)
-        else:
-            session = _whole(network, each.utterance, device)
-            most = max(most, each.utterance.seconds)
-            looks.append(each.utterance.seconds / 2)
-        sessions.append(session)
-        progress(number, len(spoken))
-    sessions = sessions[_WARM_UP:]
-    emissions = None if aligner == network.run else _emissions(sessions, spoken)
-    waits = [s.final_seconds - each.word_ends[-1] for s, each in zip(sessions, spoken, strict=True)]
-    times = [1000 * seconds for session in sessions for seconds in session.compute_seconds]
-    compute_ms = np.percentile(times, [50, 90, 99])
-    mean_look_ahead_ms = 1000 * fmean(looks[_WARM_UP:])
-    emission_ms = np.percentile(emissions, [50, 90]) if emissions else None
+    heard = _sessions(network, spoken, device, chunk_seconds, rule, progress)
+    times = [1000 * seconds for session in heard.each for seconds in session.compute_seconds]
+    p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
+    emissions = [] if aligner == network.run else _emissions(heard.each, spoken)
+    mean_look_ahead_ms = 1000 * heard.mean_look_ahead_seconds
+    emission_p50 = float(np.percentile(emissions, 50)) if emissions else None
+    waits = [s.final_seconds - e.word_ends[-1] for s, e in zip(heard.each, spoken, strict=True)]
     return LatencyRow(
         study=study,
         system=system,
@@ -167,20 +160,41 @@ def measure_latency(
         cannot_stream=network.model.cannot_stream or "",
         num_utterances=len(spoken),
         num_words=sum(len(each.word_ends) for each in spoken),
-        num_emissions=len(emissions or ()),
-        look_ahead_ms=1000 * most,
+        num_emissions=len(emissions),
+        look_ahead_ms=1000 * heard.look_ahead_seconds,
         mean_look_ahead_ms=mean_look_ahead_ms,
-        compute_p50_ms=float(compute_ms[0]),
-        compute_p90_ms=float(compute_ms[1]),
-        compute_p99_ms=float(compute_ms[2]),
-        emission_p50_ms=None if emission_ms is None else float(emission_ms[0]),
-        emission_p90_ms=None if emission_ms is None else float(emission_ms[1]),
-        user_perceived_ms=None
-        if emission_ms is None
-        else float(mean_look_ahead_ms + compute_ms[0] + emission_ms[0]),
+        compute_p50_ms=p50,
+        compute_p90_ms=p90,
+        compute_p99_ms=p99,
+        emission_p50_ms=emission_p50,
+        emission_p90_ms=float(np.percentile(emissions, 90)) if emissions else None,
+        user_perceived_ms=None if emission_p50 is None else mean_look_ahead_ms + p50 + emission_p50,
         finalisation_ms=1000 * median(waits),
-        unstable_share=_unstable_share(sessions),
+        unstable_share=_unstable_share(heard.each),
     )
+
+
+def _sessions(
+    network: Network,
+    spoken: Sequence[Spoken],
+    device: torch.device,
+    chunk_seconds: float,
+    rule: EndpointRule,
+    progress: Callable[[int, int], None],
+) -> _Sessions:
+    sessions: list[_Session] = []
+    looks: list[tuple[float, float]] = []
+    for number, each in enumerate([*spoken[:_WARM_UP], *spoken]):
+        if network.model.cannot_stream is None:
+            recogniser = Recogniser(network.model, network.config, network.stats, device, rule)
+            sessions.append(_streamed(network, recogniser, each.utterance, chunk_seconds, rule))
+            looks.append((recogniser.look_ahead_seconds, recogniser.mean_look_ahead_seconds))
+        else:
+            sessions.append(_whole(network, each.utterance, device))
+            looks.append((each.utterance.seconds, each.utterance.seconds / 2))
+        progress(number, len(spoken))
+    most, means = zip(*looks[_WARM_UP:], strict=True)
+    return _Sessions(tuple(sessions[_WARM_UP:]), max(most), fmean(means))
 
 
 def _streamed(
@@ -194,7 +208,7 @@ def _streamed(
     audio_N = read_utterance(utterance, rate)
     silence_N = torch.zeros(round(_SILENCES * rule.blank_seconds * rate))
     session, done = _Session(), Words()
-    chunks = torch.cat((audio_N, silence_N)).split(max(1, round(chunk_seconds * rate)))  # type: ignore[no-untyped-call]
+    chunks = torch.split(torch.cat((audio_N, silence_N)), max(1, round(chunk_seconds * rate)))
     now = 0.0
     for number, samples_N in enumerate(chunks):
         begin = time.perf_counter()

@@ -11,7 +11,8 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.core.paths import OUT
-from reports.input import LatencyRow, SpeedRow
+from reports.input import SpeedRow
+from reports.latency_row import LatencyRow
 
 FILE = "speed.json"
 LATENCY_FILE = "latency.json"

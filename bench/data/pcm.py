@@ -94,4 +94,4 @@ def read_blocks(
 def _blocks(path: Path, channel: int | None, chunk: int) -> Iterator[Tensor]:
     with open_recording(path) as recording:
         for block in recording.blocks(channel):
-            yield from torch.from_numpy(block).split(chunk)
+            yield from torch.split(torch.from_numpy(block), chunk)

@@ -67,6 +67,19 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings(parser)
     cli.add_device(parser)
     _add_latency(parser)
+    parser.add_argument(
+        "--survey",
+        action="store_true",
+        help="measure a GPU in parts, in under ten minutes: numerics, shapes, CTC, recurrences, "
+        "captured steps, whole steps, workers under MPS, precision; of the other flags it reads "
+        "--json and --dry-run",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --survey: a tiny version of each part on the CPU, to see that each runs; the "
+        "numbers mean nothing",
+    )
     return parser
 
 

@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="length of the part to transcribe (default: to the end)",
     )
+    cli.add_decoder(parser, weights=True)
     cli.add_device(parser)
     _add_stream(parser)
     return parser

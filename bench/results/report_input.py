@@ -11,6 +11,7 @@ from statistics import fmean
 import pandas as pd
 
 from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
+from bench.core.paths import OUT
 from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
@@ -18,10 +19,12 @@ from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions
 from bench.results.groups import by_every_group
-from bench.results.openings import openings_sentence
+from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
 from bench.results.search_edges import search_edges
+from bench.results.second_verdict import second_verdict
+from bench.results.sentence import heard_sentences
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
@@ -33,17 +36,17 @@ from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
 from bench.stats.multiplicity import ALPHA
 from bench.stats.verdict import MARGIN
-from bench.study.definition import StudyDefinition, load, own_name
+from bench.study.definition import SOURCES, StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE
 from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
-    LatencyRow,
     MethodConstants,
     QuestionSummary,
     SearchRange,
@@ -52,6 +55,7 @@ from reports.input import (
     StudyDesign,
     SystemSummary,
 )
+from reports.latency_row import LatencyRow
 
 REPORT_FILE = "report.html"
 
@@ -122,6 +126,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         ),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        second=second_verdict(folder, definition, tables, corpus),
+        heard=heard_sentences(folder, tables),
         design=replace(
             describe_design(definition),
             findings=comparison.findings,
@@ -136,9 +142,9 @@ def command_of(definition: StudyDefinition) -> str:
     corpus = definition.corpus
     parts = ["python -m bench.sweep"]
     if definition.question is not None:
-        parts.append(f"--study {definition.question.name}")
+        parts.append(f"--study {shlex.quote(definition.question.asked_as)}")
     else:
-        parts += [f"--variant {label}" for label in definition.systems]
+        parts += [f"--variant {_asked_as(definition, label)}" for label in definition.systems]
     if definition.match is not None:
         parts.append(f"--match {definition.match}")
     where = f":{corpus.path}" if corpus.path else ""
@@ -156,6 +162,16 @@ def command_of(definition: StudyDefinition) -> str:
         parts.append(f"--name {shlex.quote(definition.name)}")
     parts.append(f"--device {definition.device}")
     return " ".join(parts)
+
+
+def _asked_as(definition: StudyDefinition, label: str) -> str:
+    """A system as ``--variant`` takes it; one from outside as what was recorded of it, since its
+    file may have changed."""
+    variant = definition.systems[label].variant
+    if variant not in OUTSIDE:
+        return variant
+    recorded = OUT / definition.name / SOURCES / f"{variant}.py"
+    return shlex.quote(f"{recorded}:{OUTSIDE[variant].name}")
 
 
 def describe_design(definition: StudyDefinition) -> StudyDesign:

@@ -20,7 +20,6 @@ looked at again and gives no level to others.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,11 +161,9 @@ def _final(before: Decisions, now: Decisions) -> Decisions:
     """`now`, with what had been decided before."""
     fixed = before.outcome != OPEN
 
-    def kept(name: str) -> Any:
-        return np.where(fixed, getattr(before, name), getattr(now, name))
-
     names = ("outcome", "decided_at", "delta", "half_width", "coverage", "p_adjusted")
-    return Decisions(look=now.look, **{name: kept(name) for name in names})
+    kept = {name: np.where(fixed, getattr(before, name), getattr(now, name)) for name in names}
+    return Decisions(look=now.look, **kept)
 
 
 @cache

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from reports.input import LatencyRow, ReportInput
+from reports.input import ReportInput
+from reports.latency_row import LatencyRow
 from reports.markup import render
 from reports.palette import system_names
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff

@@ -1,10 +1,8 @@
 """Pairwise comparisons: differences with intervals, all pairs, and tests of single runs."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
+from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import system_names
@@ -76,7 +74,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     """The pairs as rows and as a matrix, and the axis of their drawing."""
     names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
-    pairs = tuple(_row(row, tones) for _, row in report_input.pairs.iterrows())
+    pairs = tuple(_row(row, tones) for row in rows_of(report_input.pairs, PairColumns))
     differences = [value for pair in pairs for value in pair.difference.values()]
     return Numbers(
         systems=tuple(tones.items()),
@@ -92,7 +90,7 @@ def html(numbers: Numbers) -> str:
     return render("sections/pairwise.html", numbers=numbers)
 
 
-def _row(row: "pd.Series[Any]", tones: dict[str, int]) -> PairRow:
+def _row(row: PairColumns, tones: dict[str, int]) -> PairRow:
     return PairRow(
         a=row["a"],
         b=row["b"],

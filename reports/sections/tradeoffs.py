@@ -1,12 +1,12 @@
 """Trade-offs: error rate against size, arithmetic, training time and speed of recognition."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
+from reports.columns import TradeoffColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import colour, system_names
@@ -83,9 +83,15 @@ def html(numbers: Numbers) -> str:
     )
 
 
+class _Drawn(TradeoffColumns):
+    wer_mean: float
+    wer_low: float
+    wer_high: float
+
+
 def tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
     """The points of one cost; `own` are its rows, with the intervals of the WER."""
-    rows = own.to_dict("records")
+    rows = rows_of(own, _Drawn)
     return Tradeoff(
         cost=cost,
         words=words,
@@ -112,7 +118,7 @@ def draw(tradeoff: Tradeoff) -> Chart:
     front = sorted(
         (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
     )
-    traces: list[Any] = [
+    traces: list[object] = [
         go.Scatter(
             x=[point.cost for point in front],
             y=[100 * point.wer for point in front],

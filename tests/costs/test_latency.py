@@ -1,7 +1,6 @@
 """What a user of a network waits for."""
 
 import dataclasses
-from typing import cast
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ from bench.data.text import encode
 from bench.data.utterance import Corpus
 from bench.training.config import build_model, default_run_config
 from bench.training.streaming import EndpointRule
-from reports.input import LatencyRow
+from reports.latency_row import LatencyRow
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
@@ -166,7 +165,7 @@ def test_a_final_text_comes_after_the_endpoint(
 ) -> None:
     """Of words that end with the utterance: the blanks of the endpoint, and what it waits for."""
     silent = network()
-    cast(torch.nn.Linear, silent.model.output).bias.data[0] += 1e4  # only blanks
+    silent.model.output.bias.data[0] += 1e4  # only blanks
     row = measured(silent, spoken)
     ends = [each.word_ends[-1] for each in spoken]
     waits = sorted(e.utterance.seconds + 0.4 - end for e, end in zip(spoken, ends, strict=True))

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from bench.runs import Tables
 from bench.study.definition import StudyDefinition, define
 from bench.study.question import load_study_file
 from bench.study.space import load_budget
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8
 
@@ -141,6 +142,26 @@ def test_one_variant_and_none(definition: StudyDefinition) -> None:
     assert none.verdict == "No system has a finished confirm run, so nothing can be said yet."
     assert none.systems["wer_mean"].isna().all()
     assert none.systems["num_failed"].tolist() == [1, 1, 0]
+
+
+def test_what_tuning_bought_is_said_of_each_system() -> None:
+    study = load_study_file("default-or-tuned")
+    definition = define(
+        study.systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},
+        question=study.question,
+    )  # fmt: skip
+    rates = {"rnn-default": 0.4, "rnn-tuned": 0.2, "gru-default": 0.2, "gru-tuned": 0.2}
+    findings = compare(definition, tables({name: [r] * 3 for name, r in rates.items()})).findings
+    assert [topic for topic, _ in findings] == [
+        "What tuning bought: rnn-tuned against rnn-default",
+        "What tuning bought: gru-tuned against gru-default",
+    ]
+    rnn, gru = (sentence for _, sentence in findings)
+    assert rnn.endswith(", rnn-tuned better")
+    assert " % at the defaults, " in rnn
+    figure = r"\N{MINUS SIGN}[12]\d\.\d"
+    assert re.search(rf" tuned: {figure} points \([\d.]+ % interval {figure} to {figure}\)", rnn)
+    assert "better" not in gru
 
 
 def test_shares_of_the_data_are_joined_by_a_power_law() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.results.tradeoffs import COSTS, hypervolume, pareto_set, tradeoffs
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 GOLDEN = np.array([[0.1, 5], [0.12, 3], [0.2, 1]])
 

@@ -10,18 +10,22 @@ compare implementations, not cells. Here all cells have the same structure:
     for each frame in C       only what depends on the previous frame: h W_hh and the activations
     weight gradients          large products over all frames
 
-On CUDA, cuDNN computes all three.
+On CUDA the same structure is computed by Triton, both directions at once (`recur_directions`), and
+by cuDNN where `triton_recurrence.computes` is false.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from variants.ops import kernel
+from variants.ops import kernel, paths, triton_recurrence
 from variants.ops.kernel_signatures import Argument
 
+_Pair = tuple[Tensor, Tensor]
 State = tuple[Tensor, ...]
 """The state of a cell: (h [B, H],), of an LSTM (h, c)."""
 
@@ -45,6 +49,7 @@ def recur_from(cell: nn.RNNBase, x_BTC: Tensor, state: State | None) -> tuple[Te
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = [cast(Tensor, getattr(cell, name)) for name in names]
     if x_BTC.numel() and kernel.computes(x_BTC):
+        paths.note(paths.RECURRENCE, kernel.description())
         given = (*(state or ()), None, None)[:2]
         out = _Recurrence.apply(cell.mode, x_BTC, *given, *weights)
         states_BTH, cells_BH = cast(tuple[Tensor, Tensor | None], out)
@@ -54,6 +59,7 @@ def recur_from(cell: nn.RNNBase, x_BTC: Tensor, state: State | None) -> tuple[Te
     if kind == "meta":  # multiply-adds are counted there, by hooks of the cell
         states_BTH = cast(Tensor, cell(x_BTC)[0])
         return states_BTH, (states_BTH[:, -1],) * (2 if cell.mode == "LSTM" else 1)
+    paths.note(paths.RECURRENCE, "cuDNN" if kind == "cuda" else "torch")
     if not torch.is_autocast_enabled(kind):
         return _by_torch(cell, x_BTC, weights, state)
     precision = torch.get_autocast_dtype(kind)
@@ -62,6 +68,37 @@ def recur_from(cell: nn.RNNBase, x_BTC: Tensor, state: State | None) -> tuple[Te
         if state is not None:
             state = tuple(part.to(precision) for part in state)
         return _by_torch(cell, x_BTC.to(precision), converted, state)
+
+
+def recur_directions(cells: Sequence[nn.RNNBase], x_BTC: Tensor, lens_B: Tensor) -> Tensor:
+    """Outputs [B, T, D, H] of a forward and perhaps a backward cell, by Triton; 0 in the padding.
+
+    The backward cell begins at the last frame of each row. Under autocast in its precision.
+    """
+    parts = [_gate_weights(cell) for cell in cells]
+    weight_ih, bias, weight_hh, new_bias = zip(*parts, strict=True)
+    biases = torch.cat(bias) if cells[0].bias else None
+    gates_BTG = F.linear(x_BTC, torch.cat(weight_ih), biases)
+    gates_BTDG = gates_BTG.view(*x_BTC.shape[:2], len(cells), -1)
+    new_bias_DH = torch.stack(new_bias) if cells[0].mode == "GRU" and cells[0].bias else None
+    return triton_recurrence.recur(
+        cells[0].mode, gates_BTDG, torch.stack(weight_hh), lens_B, new_bias_DH
+    )
+
+
+def _gate_weights(cell: nn.RNNBase) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """W_ih, the bias of W_ih x, W_hh and the bias that stays with W_hh h (see `_Recurrence`)."""
+    weight_ih_GC, weight_hh_GH = cast(_Pair, (cell.weight_ih_l0, cell.weight_hh_l0))
+    nothing = weight_hh_GH.new_zeros(0)
+    if not cell.bias:
+        return weight_ih_GC, nothing, weight_hh_GH, nothing
+    bias_ih_G, bias_hh_G = cast(_Pair, (cell.bias_ih_l0, cell.bias_hh_l0))
+    width = cell.hidden_size
+    if cell.mode != "GRU":
+        return weight_ih_GC, bias_ih_G + bias_hh_G, weight_hh_GH, nothing
+    shared = bias_ih_G[:-width] + bias_hh_G[:-width]
+    bias_G = torch.cat((shared, bias_ih_G[-width:]))
+    return weight_ih_GC, bias_G, weight_hh_GH, bias_hh_G[-width:]
 
 
 def _contiguous_weights(weights: list[Tensor], precision: torch.dtype) -> list[Tensor]:
