@@ -281,7 +281,7 @@ def _print_second(second: SecondVerdict) -> None:
     """Print the verdict with the language model."""
     STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
     for gain in second.gains:
-        change, low, high = (f"{100 * value:+.1f}" for value in gain.change)
+        change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain.change)
         STDOUT.print(
             f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
             f"it: {change} points ({low} to {high}); alpha {gain.alpha:g}, beta {gain.beta:g}",

@@ -162,7 +162,8 @@ def _of_decoding(folder: Path) -> list[ScoredSystem]:
         runs = [study / "runs" / label / path.name for path in decoded]
         system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
         scored = replace(system.scored, runs=frames)
-        systems.append(replace(system, scored=scored, facts={**system.facts, **plan.facts}))
+        system = replace(system, scored=scored, facts={**system.facts, **plan.facts})
+        systems.append(_with_lost_runs(system, study / "runs" / label))
     if not systems:
         raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
     return systems
