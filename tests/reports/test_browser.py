@@ -89,7 +89,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 19
+    assert len(shown(browser, "main > section")) == 21
     charts = shown(browser, ".chart")
     assert len(charts) == 14
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
@@ -272,7 +272,7 @@ def test_hostile_text_runs_nothing_and_widens_no_page(
         wide = browser.execute_script("return document.documentElement.scrollWidth")
         assert wide <= width
     assert browser.execute_script("return typeof window.caught") == "undefined"
-    assert len(shown(browser, "main > section")) == 19
+    assert len(shown(browser, "main > section")) == 21
     complaints = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]
     assert complaints == []
 
