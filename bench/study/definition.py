@@ -21,6 +21,7 @@ from bench.core.files import write_json
 from bench.core.names import check_name
 from bench.core.parsing import parse_json
 from bench.core.paths import OUT, SINGLE_RUNS
+from bench.core.seeding import derive
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
@@ -33,8 +34,8 @@ from bench.training.config import RunConfig
 FILE = "study.json"
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
 """What else lies in the folder of all studies."""
-CONFIRM_SEEDS_FROM = 5_000
-SEEDS_PER_STUDY = 10_000
+SEED_BITS = 31
+"""Of a run's seed: short enough to read, long enough that no two runs of a study share one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,18 +100,18 @@ class StudyDefinition:
     def first(self, label: str) -> Resolved[RunConfig]:
         """What the first confirm run is trained with if no trial beats the first one."""
         defaults = self.spaces[label].default_layers()
-        return self._resolve(label, *defaults, *self._confirm_layers(0))
+        return self._resolve(label, *defaults, *self._confirm_layers(label, 0))
 
     def trial(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
         """What trial `slot` is trained with."""
         drawn = Layer(Origin("trial", f"trial {slot}"), params)
-        seed = seed_layer(self._first_seed + slot, f"--seed {self.seed}, trial {slot}")
+        seed = self._seed_layer(label, "trial", slot)
         return self._resolve(label, drawn, self.budget.search_layer(), seed)
 
     def confirm(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
         """What confirm run `slot` is trained with, whose seed no trial has used."""
         drawn = Layer(Origin("trial", "the best trial"), params)
-        return self._resolve(label, drawn, *self._confirm_layers(slot))
+        return self._resolve(label, drawn, *self._confirm_layers(label, slot))
 
     def searched(self, label: str) -> dict[str, Dimension]:
         """The dimensions that neither ``--set`` nor the settings of the system `label` fix."""
@@ -142,14 +143,15 @@ class StudyDefinition:
         )
         return resolve_run(system.variant, layers)
 
-    def _confirm_layers(self, slot: int) -> tuple[Layer, Layer]:
-        seed = self._first_seed + CONFIRM_SEEDS_FROM + slot
-        source = f"--seed {self.seed}, confirm run {slot}"
-        return self.budget.confirm_layer(), seed_layer(seed, source)
+    def _confirm_layers(self, label: str, slot: int) -> tuple[Layer, Layer]:
+        return self.budget.confirm_layer(), self._seed_layer(label, "confirm", slot)
 
-    @property
-    def _first_seed(self) -> int:
-        return self.seed * SEEDS_PER_STUDY
+    def _seed_layer(self, label: str, kind: str, slot: int) -> Layer:
+        """The run's seed, a function of the study's seed, the label, the kind of run and the slot:
+        two systems share none, even if they are the same network."""
+        what = "confirm run" if kind == "confirm" else kind
+        seed = derive(self.seed, f"{kind}/{label}", slot) % 2**SEED_BITS
+        return seed_layer(seed, f"--seed {self.seed}, {label}, {what} {slot}")
 
 
 def _declared(label: str, question: Question | None) -> str:

@@ -13,7 +13,7 @@ from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.study.definition import FILE, StudyDefinition, begin_or_return, define, load
 from bench.study.match import Match, size
-from bench.study.question import Question, System
+from bench.study.question import Question, System, load_study_file
 from bench.study.space import load_budget
 
 QUESTION = Question(
@@ -151,3 +151,25 @@ def test_a_file_of_another_version_is_named(
     (tmp_path / FILE).write_text(json.dumps(plain))
     with pytest.raises(UserError, match=r"study\.json is damaged or .* move the folder away"):
         load(tmp_path)
+
+
+def test_a_seed_is_that_of_one_run_of_one_system() -> None:
+    """A twin of the baseline that had its seeds would repeat its texts, and never be told apart."""
+    sanity = load_study_file("sanity")
+    corpus, budget = CorpusConfig.parse(sanity.corpus), load_budget(sanity.budget)
+
+    def seeds(seed: int) -> list[int]:
+        made = define(sanity.systems, corpus, budget, seed=seed, device="cpu", settings={})
+        runs = [(label, slot) for label in made.systems for slot in range(20)]
+        return [made.confirm(label, slot, {}).config.seed for label, slot in runs] + [
+            made.trial(label, slot, {}).config.seed for label, slot in runs
+        ]
+
+    assert len({*seeds(0), *seeds(1)}) == 2 * len(seeds(0)) == 320
+    assert seeds(0) == seeds(0)
+
+
+def test_a_seed_says_where_it_comes_from() -> None:
+    made = study(["ds-gru"])
+    origin = made.confirm("ds-gru", 2, {}).origins["seed"]
+    assert origin.source == "--seed 1, ds-gru, confirm run 2"
