@@ -30,6 +30,7 @@ from bench.data.utterance import Corpus
 from bench.queue.storage import QueueStorage, check_queue, check_shared
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
+from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
@@ -38,6 +39,7 @@ from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
 from bench.study.definition import StudyDefinition, begin_or_return
 from bench.study.request import definition_of
+from bench.study.rounds import budget_sentence, read_looks, study_tags
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
 from bench.workers.engine import Engine, share_host
@@ -56,6 +58,9 @@ def main(options: argparse.Namespace) -> None:
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
+    if options.dry_run:
+        STDOUT.print(f"{definition.name}: {budget_sentence(definition)}", markup=False)
+        return
     for label in definition.systems:
         check_training_memory(definition.base_config(label), device)
     folder = OUT / definition.name
@@ -64,6 +69,7 @@ def main(options: argparse.Namespace) -> None:
         check_shared(options.storage, count)
         corpus, definition = _with_data(definition)
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
+        _logger.info("%s", budget_sentence(definition))
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
             comparison, report_input, result = _sweep(options, definition, storage, engine, stop)
     if options.json:
@@ -101,7 +107,8 @@ def _sweep(
         parents=parents,
     )
     try:
-        launcher.run(stop.check)
+        while not _round_is_last(folder, launcher, definition, storage, tracker, options, stop):
+            pass
     except BaseException as error:
         if not launcher.has_company():
             is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
@@ -117,6 +124,29 @@ def _sweep(
         publish(tracker, folder, report_input, comparison)
     result = _as_json(definition, comparison, report, tracker.tracking_uri)
     return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
+
+
+def _round_is_last(
+    folder: Path,
+    launcher: Launcher,
+    definition: StudyDefinition,
+    storage: QueueStorage,
+    tracker: StudyTracker,
+    options: argparse.Namespace,
+    stop: "_StopSignal",
+) -> bool:
+    """Run a round, and take the look that ends it unless another launcher has; whether no further
+    round follows."""
+    launcher.run(stop.check)
+    num_before = len(read_looks(folder))
+    with storage.exclusive_lease(grace_seconds=options.grace):
+        look = next_look(folder, definition)
+    if definition.plan is None:
+        return True
+    if look is not None and look.number > num_before:
+        _logger.info("%s", look_sentence(look))
+        tracker.tell_round(study_tags(definition, read_looks(folder)))
+    return look is not None and look.is_last
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:

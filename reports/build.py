@@ -23,6 +23,7 @@ from reports.sections import (
     differences,
     errors,
     groups,
+    looks,
     method,
     pairwise,
     reproduce,
@@ -35,9 +36,9 @@ from reports.sections import (
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, comparability, differences, accuracy, pairwise, curves, budget, search, tradeoffs,
-    errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs, reproduce,
-    method,
+    verdict, comparability, differences, accuracy, pairwise, looks, curves, budget, search,
+    tradeoffs, errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs,
+    reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

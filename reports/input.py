@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.rounds import LookSummary
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
     # 12 %), NaN if unknown. `pareto_optimal`: no other variant has a lower WER at as few
@@ -243,6 +245,12 @@ class BudgetSummary:
     """Of one run."""
     settings: Mapping[str, object]
     """Every field of the budget, these four included."""
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+
+    def seeds_of(self, name: str) -> int:
+        """Confirm runs of the system `name` planned by now."""
+        return self.seeds.get(name, self.num_seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +306,12 @@ class StudyDesign:
     """Pairs of a topic and what was found about it."""
     assumptions: tuple[str, ...] = ()
     """Of the verdicts, a sentence each."""
+    plan: str = ""
+    """When seeds are added until pairs are decided, in words."""
+    most_seeds: int = 0
+    """Of a system, at the last look of the plan."""
+    stamp: str = ""
+    """That seeds were raised without a plan."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +367,8 @@ class ReportInput:
     """Of each variant, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
+    looks: tuple[LookSummary, ...] = ()
+    """In order."""
     diffs: Mapping[str, str] = field(default_factory=dict)
     """Uncommitted changes of the runs' code, as patches by the digest that the condition of the
     commit names."""

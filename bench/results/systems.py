@@ -18,12 +18,19 @@ from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
-from bench.runs.layout import ENVIRONMENT, RUN, SCORES_SCHEMA, read_json, read_lines, read_run
+from bench.runs.layout import (
+    ENVIRONMENT,
+    RUN,
+    SCORES,
+    SCORES_SCHEMA,
+    read_json,
+    read_lines,
+    read_run,
+)
 from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.definition import FILE, StudyDefinition, load
 
-SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
 NORMALISED = (
     "texts of files were normalised before they were scored: lower case, no quotation marks, no "

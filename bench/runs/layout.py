@@ -20,6 +20,8 @@ RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", 
 ORIGINS = "origins.json"
 """What set each value of the config."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
+SCORES = "utterances-test.jsonl"
+"""Of the test split; there once a confirm run has been scored."""
 
 Keys = Mapping[str, type | UnionType]
 """The schema of a JSON object as readers check it: required keys, and the types of their values."""

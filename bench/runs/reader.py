@@ -11,6 +11,7 @@ from bench.runs.layout import (
     METRICS,
     METRICS_SCHEMA,
     RUN,
+    SCORES,
     SCORES_SCHEMA,
     WATCH,
     WATCH_SCHEMA,
@@ -85,7 +86,7 @@ def read_study(folder: Path) -> Tables:
         curves = list(_curves(path.parent, run))
         rows["curves"] += curves
         rows["runs"].append(_run_row(path.parent, run, curves))
-        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", run, SCORES_SCHEMA)
+        rows["utterances"] += _joined(path.parent / SCORES, run, SCORES_SCHEMA)
         rows["watch"] += _joined(path.parent / WATCH, run, WATCH_SCHEMA)
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 

@@ -25,6 +25,8 @@ from bench.core.seeding import derive
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
+from bench.runs.layout import SCORES
+from bench.stats.looks import Plan
 from bench.study.layers import corpus_layers, resolve_run, searched, seed_layer, set_layer
 from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
@@ -44,6 +46,15 @@ class Sources:
 
     corpus: str = "--corpus"
     match: str = "--match"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsRaised:
+    """Confirm runs that were added without a plan after some had been scored."""
+
+    before: int
+    after: int
+    """Per system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +82,10 @@ class StudyDefinition:
     excluded: tuple[str, ...]
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
+    plan: Plan | None
+    """When seeds are added until pairs are decided; None: the budget's number of seeds."""
+    raised: tuple[SeedsRaised, ...] = field(default=(), compare=False)
+    """Kept in study.json by `begin_or_return`."""
     sources: Sources = field(default_factory=Sources, compare=False)
     """No part of what a study is: the same values from elsewhere are the same study."""
 
@@ -170,6 +185,7 @@ def define(
     match: Match | None = None,
     question: Question | None = None,
     name: str | None = None,
+    plan: Plan | None = None,
     sources: Sources = Sources(),
     sweeps: Path = SWEEPS,
 ) -> StudyDefinition:
@@ -184,6 +200,11 @@ def define(
     if name is not None:
         _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
+    if plan is not None and len(labelled) < 2:
+        raise UserError(
+            f"seeds are added until pairs of systems are decided, got {', '.join(labelled)} alone; "
+            "name another, or leave --until-decided out"
+        )
     _check_settings(settings, labelled, budget)
     definition = StudyDefinition(
         name="",
@@ -200,6 +221,7 @@ def define(
         text_digest=text_digest(),
         features_version=FEATURES_VERSION,
         excluded=(),
+        plan=plan,
         sources=sources,
     )
     for label in labelled:
@@ -272,7 +294,8 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
 def own_name(definition: StudyDefinition) -> str:
     """What a study is called unless its user names it: what is compared, on what, how long."""
     plain = identity(definition)
-    short = digest({key: plain[key] for key in ("systems", "spaces", "settings", "seed")})[:8]
+    keys = ("systems", "spaces", "settings", "seed", *(["plan"] if definition.plan else []))
+    short = digest({key: plain[key] for key in keys})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
     if definition.question is not None:
@@ -283,18 +306,33 @@ def own_name(definition: StudyDefinition) -> str:
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
     """Write `definition` into a new study's folder, or check that a begun study is still the same.
 
+    Of a begun study without a plan the number of seeds may grow; it is noted if a confirm run had
+    been scored before.
+
     Raises:
         UserError: the study in `folder` was begun with something else; says what changed.
     """
     if not (folder / FILE).exists():
         write_json(folder / FILE, to_dict(definition))
         return
-    begun, now = flatten(identity(load(folder))), flatten(identity(definition))
-    changed = [key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key)]
+    begun = load(folder)
+    before, after = begun.budget.num_seeds, definition.budget.num_seeds
+    grows = begun.plan is None and definition.plan is None and after > before
+    if grows:
+        begun = replace(begun, budget=replace(begun.budget, num_seeds=after))
+    _check_same(begun, definition)
+    if grows:
+        if any(folder.glob(f"runs/*/confirm-*/{SCORES}")):
+            more = SeedsRaised(before=before, after=after)
+            begun = replace(begun, raised=(*begun.raised, more))
+        write_json(folder / FILE, to_dict(begun))
+
+
+def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
+    was, now = flatten(identity(begun)), flatten(identity(definition))
+    changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     if changed:
-        shown = "; ".join(
-            f"{key} was {begun.get(key)!r}, is {now.get(key)!r}" for key in changed[:5]
-        )
+        shown = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
         more = f" (and {len(changed) - 5} more)" if len(changed) > 5 else ""
         raise UserError(
             f"study {definition.name} was begun with something else: {shown}{more}; "

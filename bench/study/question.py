@@ -9,6 +9,7 @@ from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.names import check_name
+from bench.stats.looks import LOOKS, Plan
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from variants import VARIANTS
@@ -52,6 +53,17 @@ class Question:
     """The system from which the others differ, in one thing or in several."""
     margin_points: float = 2.0
     """Systems whose WER differs by less than so many points, absolute, are equivalent."""
+    until_decided: bool = False
+    """Seeds are added at `looks` until each pair is decided, claims first."""
+    looks: tuple[int, ...] = LOOKS
+    """Seeds of each system, in rising numbers."""
+    spending: str = Plan.spending
+    """How looks share alpha; a key of bench.stats.looks.SPENDING."""
+
+    @property
+    def plan(self) -> Plan:
+        """Its looks, whether or not `until_decided` asks for them."""
+        return Plan(looks=self.looks, spending=self.spending)
 
     @property
     def claims(self) -> tuple[tuple[str, str], ...]:
@@ -64,6 +76,7 @@ class Question:
                 "a margin of equivalence is above 0 and below 100 points of WER, got "
                 f"margin_points = {self.margin_points}; leave it out for 2"
             )
+        Plan(looks=self.looks, spending=self.spending)
 
     @property
     def file(self) -> str:

@@ -35,6 +35,7 @@ from bench.runs.run import RunPlan, attempts_so_far, execute_run, give_up
 from bench.runs.state import RunEnd, State, has_ended, read_end
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
+from bench.study.rounds import round_of_run
 from bench.training.config import RunConfig
 from bench.training.progress import Progress
 
@@ -288,6 +289,7 @@ def _plan(
             seed=resolved.config.seed,
             params=flatten(dict(params)),
             data_digest=definition.data_digest,
+            round=round_of_run(definition, assignment.kind, slot),
         ),
         resolved=resolved,
         folder=folder,

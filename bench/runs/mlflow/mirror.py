@@ -233,6 +233,7 @@ def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     named = ("study", "variant", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
     return {
         **{key: run[key] for key in named},
+        **({"round": run["round"]} if run.get("round") else {}),
         "state": "running",
         NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),
