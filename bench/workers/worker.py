@@ -253,7 +253,12 @@ def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lea
     """Run the plan, or give it up where that was tried too often; a failure is recorded, not
     raised, so that the slot counts as used."""
     if plan.identity.attempt > MAX_ATTEMPTS:
-        return give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+        return give_up(
+            plan,
+            f"its worker died {MAX_ATTEMPTS} times",
+            may_score=plan.identity.attempt == MAX_ATTEMPTS + 1,  # scoring may kill it, too
+            check_lease=lease.check,
+        )
     handler = logging.FileHandler(plan.folder / "run.log")
     handler.setFormatter(MaskingFormatter(LOG_FORMAT))
     logging.root.handlers[:] = [handler]
