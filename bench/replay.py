@@ -61,7 +61,7 @@ def read_recording(name: str) -> Recording:
     tables = read_study(folder)
     runs = tables.runs
     ended = runs[
-        (runs["variant"] == label) & (runs["kind"] == "trial") & (runs["state"] == "finished")
+        (runs["system"] == label) & (runs["kind"] == "trial") & (runs["state"] == "finished")
     ]
     return Recording(
         source=f"{label} in {definition.name}",

@@ -206,9 +206,9 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
 def _as_json(
     definition: StudyDefinition, comparison: StudyComparison, report: Path, uri: str
 ) -> dict[str, Any]:
-    variants = [
+    systems = [
         {
-            "name": row["variant"],
+            "name": row["system"],
             "test_wer_mean": _number(row["wer_mean"]),
             "test_wer_low": _number(row["wer_low"]),
             "test_wer_high": _number(row["wer_high"]),
@@ -217,14 +217,14 @@ def _as_json(
             "num_seeds": int(row["num_seeds"]),
             "train_seconds": _number(row["search_seconds"] + row["train_seconds"]),
         }
-        for row in comparison.variants.to_dict("records")
+        for row in comparison.systems.to_dict("records")
     ]
     return {
         "study": definition.name,
         "report": str(report),
         "tracking_uri": uri,
         "verdict": comparison.verdict,
-        "variants": variants,
+        "systems": systems,
     }
 
 
@@ -239,7 +239,7 @@ def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpu
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
-    if comparison.variants["num_seeds"].any():
+    if comparison.systems["num_seeds"].any():
         example = (corpus.split("watch") or corpus.split("valid"))[0]
         channel = [] if example.channel is None else ["--channel", str(example.channel)]
         listen = ["bench.transcribe", "--study", result["study"], *channel, str(example.audio)]

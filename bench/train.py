@@ -145,7 +145,7 @@ def _plan(
     return RunPlan(
         identity=RunIdentity(
             study=SINGLE_RUNS.name,
-            variant=resolved.config.variant,
+            system=resolved.config.variant,
             kind="train",
             slot=0,
             attempt=attempts_so_far(folder) + 1,

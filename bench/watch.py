@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
 def draw(progress: StudyProgress) -> RenderableType:
     """The display: progress, the slots of each system, the runs in progress."""
     running = progress.running
-    parts: list[RenderableType] = [_headline(progress), *_round(progress), _variants(progress)]
+    parts: list[RenderableType] = [_headline(progress), *_round(progress), _systems(progress)]
     if running:
         parts.append(_runs(running))
     if running and all((run.silent_seconds or 0) > SILENT_SECONDS for run in running):
@@ -114,14 +114,14 @@ def _round(progress: StudyProgress) -> Iterator[Text]:
         yield Text(found.last_look, "dim")
 
 
-def _variants(progress: StudyProgress) -> Table:
-    table = _table("variant", "search", "best valid WER", "fresh seeds", "best valid WER")
-    for variant in dict.fromkeys(run.variant for run in progress.runs):
+def _systems(progress: StudyProgress) -> Table:
+    table = _table("system", "search", "best valid WER", "fresh seeds", "best valid WER")
+    for system in dict.fromkeys(run.system for run in progress.runs):
         cells: list[str] = []
         for kind in ("trial", "confirm"):
-            runs = progress.of(variant, kind)
-            cells += [_marks([run.state for run in runs]), _percent(progress.best(variant, kind))]
-        table.add_row(*(Text(cell) for cell in (variant, *cells)))
+            runs = progress.of(system, kind)
+            cells += [_marks([run.state for run in runs]), _percent(progress.best(system, kind))]
+        table.add_row(*(Text(cell) for cell in (system, *cells)))
     return table
 
 
@@ -137,7 +137,7 @@ def _runs(runs: list[RunProgress]) -> Table:
     table = _table("in progress", "epoch", "loss", "valid WER", "its curve", "time", "last sign")
     for run in runs:
         cells = (
-            f"{run.variant} {run.kind} {run.slot}",
+            f"{run.system} {run.kind} {run.slot}",
             f"{run.epoch:.1f} of {run.num_epochs}",
             "–" if run.loss is None else f"{run.loss:.2f}",
             _percent(run.valid_wers[-1] if run.valid_wers else None),

@@ -16,7 +16,7 @@ class StudyRow:
 
     name: str
     asked: str
-    """The question, or the variants that are compared."""
+    """The question, or the systems that are compared."""
     corpus: str
     budget: str
     state: str

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from reports.rounds import LookSummary
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a variant, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `pareto_optimal`: no other variant has a lower WER at as few
+    # One row a system, in the order of the command line. WERs and CERs are fractions (0.12 is
+    # 12 %), NaN if unknown. `pareto_optimal`: no other system has a lower WER at as few
     # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
     # source cannot be estimated.
-    "variants": (
-        "variant", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
+    "systems": (
+        "system", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
         "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
         "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
         "num_pruned", "num_diverged", "num_failed", "num_seeds", "pareto_optimal",
@@ -36,13 +36,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
         "wilcoxon_p",
     ),
-    # One row an attribute of utterances or speakers, a group of it and a variant; low and high of
+    # One row an attribute of utterances or speakers, a group of it and a system; low and high of
     # the 95 % interval, NaN for a group of one speaker.
     "groups": (
         "attribute", "group", "system", "wer", "low", "high", "num_utterances", "num_speakers",
         "num_ref_words",
     ),
-    # One row a pair of variants and a group: WER of b minus WER of a inside the group and outside;
+    # One row a pair of systems and a group: WER of b minus WER of a inside the group and outside;
     # `low` and `high` of inside minus outside at the level `coverage`; whether zero is left out.
     "gains": (
         "attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high", "coverage",
@@ -53,7 +53,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
     # `message`: of a failure.
     "runs": (
-        "run", "variant", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
+        "run", "system", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
         "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
         "message", "num_test_openings",
     ),
@@ -62,25 +62,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
     # One row a scored test utterance of a confirm run.
     "utterances": (
-        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
+        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
         "deletions", "insertions", "ref", "hyp",
     ),
     # One row a watch utterance and evaluation of a run.
-    "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
-    # One row an ended trial of a variant, in the order they ended: training seconds spent by then,
+    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+    # One row an ended trial of a system, in the order they ended: training seconds spent by then,
     # and the lowest valid WER of those that trained as far as the budget goes.
-    "budget_curves": ("variant", "num_trials", "train_seconds", "best_valid_wer"),
+    "budget_curves": ("system", "num_trials", "train_seconds", "best_valid_wer"),
     # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
     # many independent ones ended; NaN where all n may lack a WER.
-    "expected_best": ("variant", "num_trials", "valid_wer"),
-    # One row a variant and searched key: its importance by PED-ANOVA; the sum over keys is 1.
-    "importances": ("variant", "key", "importance"),
-    # One row a cost and a variant that has it and a WER. `cost` is a column of `variants` or
-    # "real_time_factor"; `pareto_optimal`: no other variant is as good in both and better in
+    "expected_best": ("system", "num_trials", "valid_wer"),
+    # One row a system and searched key: its importance by PED-ANOVA; the sum over keys is 1.
+    "importances": ("system", "key", "importance"),
+    # One row a cost and a system that has it and a WER. `cost` is a column of `systems` or
+    # "real_time_factor"; `pareto_optimal`: no other system is as good in both and better in
     # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
     # Pareto set dominates.
     "tradeoffs": (
-        "cost", "variant", "value", "pareto_optimal", "reference_wer", "reference_cost",
+        "cost", "system", "value", "pareto_optimal", "reference_wer", "reference_cost",
         "hypervolume",
     ),
 }  # fmt: skip
@@ -109,7 +109,7 @@ class Sample:
     spectrogram: NDArray[np.uint8]
     """(bins, frames), the lowest bin last."""
     letters: Mapping[str, tuple[Letter, ...]]
-    """By variant, of the text that was scored; without those whose checkpoint is gone."""
+    """By system, of the text that was scored; without those whose checkpoint is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +287,7 @@ class SystemSummary:
     """One system as the study declares it."""
 
     variant: str
+    """The registered network."""
     settings: Mapping[str, object]
     changes: tuple[str, ...]
     """Config keys in which it differs from the base."""
@@ -343,7 +344,7 @@ class ReportInput:
 
     study: str
     verdict: str
-    """One sentence: which variant is better and by how much, or that it is undecided."""
+    """One sentence: which system is better and by how much, or that it is undecided."""
     command: str
     """The command that repeats the study."""
     corpus: CorpusSummary
@@ -351,7 +352,7 @@ class ReportInput:
     environment: Mapping[str, str]
     """Flat: versions, hardware, git commit, …"""
     tracking_uri: str
-    variants: pd.DataFrame
+    systems: pd.DataFrame
     pairs: pd.DataFrame
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -359,12 +360,12 @@ class ReportInput:
     watch: pd.DataFrame
     design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
-    """Measurements of the variants, in the order of `variants`."""
+    """Measurements of the systems' variants, in the order of `systems`."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The flat config of each variant's confirm runs; before there is one, with the first trial's
+    """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""
     values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
-    """Of each variant, the values of `configs` with what set them."""
+    """Of each system, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
     looks: tuple[LookSummary, ...] = ()
@@ -395,7 +396,7 @@ class ReportInput:
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
-    """By variant, then by searched config key."""
+    """By system, then by searched config key."""
 
     @property
     def broken(self) -> tuple[str, ...]:

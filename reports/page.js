@@ -51,8 +51,8 @@ DARK.addEventListener("change", () => {
   }
 });
 
-// Sample decodes: those that hold what was typed, right by one variant, wrong by another; of one
-// group; or those first about which variants differ most.
+// Sample decodes: those that hold what was typed, right by one system, wrong by another; of one
+// group; or those first about which systems differ most.
 function setUpFilter() {
   const field = document.getElementById("filter");
   if (!field) return;

@@ -1,4 +1,4 @@
-"""The colour of each variant, the same on the whole page, and the marker of each run state."""
+"""The colour of each system, the same on the whole page, and the marker of each run state."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 little contrast on a white or a dark background."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""From the eighth variant on the colours repeat, with another dash."""
+"""From the eighth system on the colours repeat, with another dash."""
 
 STATES: Mapping[str, tuple[str, str]] = {
     "finished": ("circle", "●"),
@@ -27,14 +27,14 @@ TRAINED = ("finished", "cut")
 until the cap on training seconds."""
 
 
-def variant_names(report_input: ReportInput) -> list[str]:
-    """Every variant of the study, those of the command line first and in its order."""
-    listed = [*report_input.variants["variant"], *report_input.runs["variant"]]
+def system_names(report_input: ReportInput) -> list[str]:
+    """Every system of the study, those of the command line first and in its order."""
+    listed = [*report_input.systems["system"], *report_input.runs["system"]]
     return list(dict.fromkeys(str(name) for name in listed))
 
 
 def colour(tone: int) -> str:
-    """Colour of the variant at place `tone`."""
+    """Colour of the system at place `tone`."""
     return COLOURS[tone % len(COLOURS)]
 
 
@@ -45,5 +45,5 @@ def translucent(tone: int) -> str:
 
 
 def dash(tone: int) -> str:
-    """Plotly's dash of the variant at place `tone`."""
+    """Plotly's dash of the system at place `tone`."""
     return DASHES[tone // len(COLOURS) % len(DASHES)]

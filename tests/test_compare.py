@@ -290,7 +290,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, o
                 state = states[label.replace("-", "_")]
                 record = folder / "runs" / label / run
                 kind, _, slot = run.partition("-")
-                own = {"variant": label, "kind": kind, "slot": int(slot), "mlflow_run_id": "m"}
+                own = {"system": label, "kind": kind, "slot": int(slot), "mlflow_run_id": "m"}
                 if state == "diverged" and kind == "confirm":
                     continue  # nothing to confirm
                 write_json(record / "run.json", {**run_json, **own, "data_digest": "d"})

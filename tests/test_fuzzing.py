@@ -339,7 +339,7 @@ def study_file(folder: Path) -> list[Reader]:
 def records(folder: Path) -> list[Reader]:
     run = folder / "runs" / "ds-gru" / "confirm-0"
     identity = RunIdentity(
-        study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=0, params={"a": 1}
+        study="s", system="ds-gru", kind="confirm", slot=0, attempt=1, seed=0, params={"a": 1}
     )
     record = RunRecord.open(run, identity, {"a": 1}, {"cpu": "x"})
     for step in (1, 2):

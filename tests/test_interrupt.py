@@ -278,8 +278,8 @@ def test_ctrl_c_at_random_moments_of_a_sweep(tmp_path: Path, send: Send) -> None
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    (variant,) = json.loads(out)["variants"]
-    assert (variant["num_trials"], variant["num_seeds"]) == (2, 2)
+    (system,) = json.loads(out)["systems"]
+    assert (system["num_trials"], system["num_seeds"]) == (2, 2)
     for path in tmp_path.glob("out/*/runs/*/*/metrics.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         points = [(row["key"], row["step"]) for row in rows]

@@ -50,15 +50,15 @@ def tracked(folder: Path, study: str) -> list[mlflow.entities.Run]:
 
 
 @pytest.mark.slow
-def test_two_variants_from_recordings_to_report_and_again(tmp_path: Path, corpus: str) -> None:
+def test_two_systems_from_recordings_to_report_and_again(tmp_path: Path, corpus: str) -> None:
     arguments = ["--variant", "ds-gru", "--variant", "ds-rnn", "--corpus", corpus, "--json"]
     out, err = (process := sweep(tmp_path, *arguments)).communicate(timeout=600)
     assert process.returncode == 0, err
     result = json.loads(out)
-    assert set(result) >= {"study", "report", "tracking_uri", "variants"}
-    for variant in result["variants"]:
-        assert (variant["num_trials"], variant["num_seeds"]) == (2, 2)
-        assert variant["test_wer_low"] <= variant["test_wer_mean"] <= variant["test_wer_high"]
+    assert set(result) >= {"study", "report", "tracking_uri", "systems"}
+    for system in result["systems"]:
+        assert (system["num_trials"], system["num_seeds"]) == (2, 2)
+        assert system["test_wer_low"] <= system["test_wer_mean"] <= system["test_wer_high"]
     report = tmp_path / result["report"]
     assert result["verdict"].split(":")[0] in report.read_text()
     runs = tracked(tmp_path, result["study"])
@@ -134,7 +134,7 @@ def test_stopped_in_a_trial_and_run_again(
     )
     assert slots == [("confirm", "0"), ("confirm", "1"), ("trial", "0"), ("trial", "1")]
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert result["variants"][0]["num_trials"] == 2
+    assert result["systems"][0]["num_trials"] == 2
     for path in tmp_path.glob("out/*/runs/*/*/metrics.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         points = [(row["key"], row["step"]) for row in rows]

@@ -22,7 +22,7 @@ def shown(progress: StudyProgress) -> str:
 
 
 def trial(slot: int, state: str, **facts: object) -> RunProgress:
-    given = {"variant": "gru", "kind": "trial", "slot": slot, "state": state, "num_epochs": 4}
+    given = {"system": "gru", "kind": "trial", "slot": slot, "state": state, "num_epochs": 4}
     return RunProgress(**(given | facts))  # type: ignore[arg-type]
 
 

@@ -245,7 +245,7 @@ def _run_benchmark(
 def _identity(config: RunConfig) -> RunIdentity:
     return RunIdentity(
         study="speed",
-        variant=config.variant,
+        system=config.variant,
         kind="train",
         slot=0,
         attempt=1,

@@ -12,6 +12,7 @@ import soundfile
 
 from bench.core.config import digest
 from bench.core.files import write_text
+from bench.core.paths import writing_cache
 from bench.core.threads import ordered_map
 from bench.data.recording import (
     AudioError,
@@ -115,11 +116,12 @@ class ExaminationCache:
         """Write new results to disk.
 
         Raises:
-            UnwritableError: the disk is full, or the folder cannot be written.
+            UnwritableError: the disk is full, or the folder cannot be written; names the variable.
         """
         if self._changed:
             stored = {"version": self._version, "files": self._files}
-            write_text(self._path, json.dumps(stored))
+            with writing_cache(self._path):
+                write_text(self._path, json.dumps(stored))
 
 
 def examine(

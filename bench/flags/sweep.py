@@ -15,9 +15,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.sweep`."""
     parser = cli.parser(
         "sweep",
-        "Tune each variant under the same budget, retrain the best setting with new seeds, score "
-        "the test set once per seed, and report which variant is better. The same command resumes "
-        "a stopped sweep; started while one runs, here or on another machine, it adds workers.",
+        "Tune each system (a variant, or what --study declares) under the same budget, retrain "
+        "the best setting with new seeds, score the test set once per seed, and report which "
+        "system is better. The same command resumes a stopped sweep; started while one runs, here "
+        "or on another machine, it adds workers.",
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
         "--study look-ahead",
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--match",
         metavar=cli.MATCH_FORM,
-        help="choose each variant's width for this number of parameters (such as 2M), or of "
+        help="choose each system's width for this number of parameters (such as 2M), or of "
         "multiply-adds per second of audio",
     )
     _add_seeds(parser)
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_workers(parser)
     cli.add_audio(parser)
     parser.add_argument(
-        "--name", help="the study's name (default: variants, corpus, budget, digest)"
+        "--name", help="the study's name (default: systems, corpus, budget, digest)"
     )
     return parser
 

@@ -38,7 +38,7 @@ SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
 class StudyComparison:
     """The numbers of a study's verdict; columns as reports.input.COLUMNS states them."""
 
-    variants: pd.DataFrame
+    systems: pd.DataFrame
     pairs: pd.DataFrame
     verdict: str
     findings: tuple[tuple[str, str], ...]
@@ -52,7 +52,7 @@ class StudyComparison:
 def compare(
     definition: StudyDefinition, tables: Tables, looks: Sequence[Look] = ()
 ) -> StudyComparison:
-    """Compare the confirm runs of every variant, on the utterances that all of them scored; in a
+    """Compare the confirm runs of every system, on the utterances that all of them scored; in a
     study with a plan pairs are decided by its `looks` alone."""
     system_runs, absent = confirm_runs(definition, tables)
     question = definition.question
@@ -60,23 +60,23 @@ def compare(
     rng = numpy_generator(definition.seed, "bootstrap")
     scored = summarise(system_runs, rng).set_index("name")
     rows = [
-        _variant_row(label, system, tables.runs, scored)
+        _system_row(label, system, tables.runs, scored)
         for label, system in definition.systems.items()
     ]
     decided = _decided(definition, system_runs, looks)
-    variants = pd.DataFrame(rows)
+    systems = pd.DataFrame(rows)
     pairs = compare_pairs(system_runs, rng, claims, margin_of(definition), decided=decided)
     if definition.plan is not None:
         pairs = _with_looks(pairs, looks)
     # A comparison with NaN is false, so pareto_set alone would count a system without a WER as
     # Pareto-optimal.
-    costs = variants[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
-    variants["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
+    costs = systems[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
+    systems["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
     findings = tuple(_data_scale(definition, system_runs, rng))
     return StudyComparison(
-        variants=variants,
+        systems=systems,
         pairs=pairs,
-        verdict=_verdict(variants, pairs, claims),
+        verdict=_verdict(systems, pairs, claims),
         findings=findings,
         assumptions=(*absent, *assumptions(system_runs), *looks_sentences(definition, looks)),
         system_runs=tuple(system_runs),
@@ -121,17 +121,17 @@ def _data_scale(
     )
 
 
-def _variant_row(
-    variant: str,
+def _system_row(
+    label: str,
     system: System,
     runs: pd.DataFrame,
     summary: pd.DataFrame,
 ) -> dict[str, Any]:
-    own = runs[runs["variant"] == variant]
+    own = runs[runs["system"] == label]
     trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
     scored = confirms[confirms["test_wer"].notna()]
     row: dict[str, Any] = {
-        "variant": variant,
+        "system": label,
         "summary": system.summary(),
         "source": VARIANTS[system.variant].source,
         "wer_mean": np.nan,
@@ -153,26 +153,26 @@ def _variant_row(
         row[column] = scored[column].mean()
     for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
-    if variant in summary.index:
-        found: dict[Any, Any] = summary.loc[variant].to_dict()
+    if label in summary.index:
+        found: dict[Any, Any] = summary.loc[label].to_dict()
         row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
         row["num_seeds"] = int(found["num_seeds"])
         row |= {column: found[column] for column in SOURCES}
     return row
 
 
-def _verdict(variants: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
-    scored = variants[variants["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
+def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
+    scored = systems[systems["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
     if scored.empty:
-        return "No variant has a finished confirm run, so nothing can be said yet."
+        return "No system has a finished confirm run, so nothing can be said yet."
     best = scored.iloc[0]
-    name = str(best["variant"])
+    name = str(best["system"])
     shown = (
         f"{name} has a test WER of {bare_percent(best['wer_mean'])} % "
         f"(95 % interval {interval(best['wer_low'], best['wer_high'])}, "
         f"{best['num_seeds']:.0f} seeds)"
     )
-    silent = [v for v in variants["variant"] if v not in set(scored["variant"])]
+    silent = [name for name in systems["system"] if name not in set(scored["system"])]
     absent = f" No finished confirm run: {', '.join(silent)}." if silent else ""
     claimed = _claimed(pairs, claims)
     if len(scored) == 1:

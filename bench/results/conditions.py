@@ -27,7 +27,7 @@ def conditions(
         budget: of each system.
         leakage: utterances shared between splits, as the corpus counts them.
     """
-    scored = {str(name) for name in _scored(runs)["variant"]}
+    scored = {str(name) for name in _scored(runs)["system"]}
     of_scored = {name: own for name, own in facts.items() if name in scored}
     return (
         *(_alike(rule, of_scored) for rule in RULES),
@@ -93,14 +93,14 @@ def _spent(systems: tuple[str, ...], runs: pd.DataFrame, budget: BudgetSummary) 
     ):
         for name in systems:
             planned = of(name)
-            count = done.loc[done["variant"] == name, "slot"].nunique()
+            count = done.loc[done["system"] == name, "slot"].nunique()
             if count != planned:
                 details.append(f"{name}: {count} of {planned} {what}")
     if details:
         return Condition(title, "bad", "not by all in full", tuple(details))
     if runs.empty:
         return Condition(title, "plain", "not recorded")
-    return Condition(title, "good", "trials and seeds by every variant in full")
+    return Condition(title, "good", "trials and seeds by every system in full")
 
 
 def _cut(runs: pd.DataFrame, budget: BudgetSummary) -> Condition:
@@ -113,8 +113,8 @@ def _cut(runs: pd.DataFrame, budget: BudgetSummary) -> Condition:
     if runs.empty:
         return Condition(title, "plain", "not recorded")
     cut, details = runs[runs["state"] == "cut"], []
-    for name in dict.fromkeys(cut["variant"]):
-        own, ended = (table[table["variant"] == name] for table in (cut, runs))
+    for name in dict.fromkeys(cut["system"]):
+        own, ended = (table[table["system"] == name] for table in (cut, runs))
         counts = [
             f"{(own['kind'] == kind).sum()} of {(ended['kind'] == kind).sum()} {what}"
             for kind, what in (("trial", "trials"), ("confirm", "confirm runs"))

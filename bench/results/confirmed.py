@@ -26,7 +26,7 @@ def confirm_runs(
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
     system_runs, sentences = [], []
     for label in definition.systems:
-        own = confirms[confirms["variant"] == label].sort_values(["slot", "run"])
+        own = confirms[confirms["system"] == label].sort_values(["slot", "run"])
         if seeds is not None:
             own = own[own["slot"] < seeds[label]]
         good = [scored[run] for run in own["run"] if run in scored]

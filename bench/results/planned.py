@@ -21,11 +21,11 @@ def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
 
     `runs` are those of the study (bench.runs.reader.COLUMNS).
     """
-    scored = set(runs.loc[(runs["kind"] == "confirm") & runs["test_wer"].notna(), "variant"])
+    scored = set(runs.loc[(runs["kind"] == "confirm") & runs["test_wer"].notna(), "system"])
     silent = [label for label in labels if label not in scored]
     if not silent:
         return ""
-    own = {label: runs[runs["variant"] == label] for label in silent}
+    own = {label: runs[runs["system"] == label] for label in silent}
     ends = "; ".join(f"{label}: {_ends(own[label]) or 'no run began'}" for label in silent)
     return f"no verdict can be given on {', '.join(silent)}: no confirm run was scored ({ends})"
 
@@ -38,7 +38,7 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
     planned, found = confirm_seeds(definition, looks := read_looks(folder)), []
     seeds = dict.fromkeys(definition.systems, 0)
     for label in seeds:
-        own = confirms[confirms["variant"] == label]
+        own = confirms[confirms["system"] == label]
         seeds[label] = int(own["run"].isin(tables.utterances["run"]).sum())
         if seeds[label] != planned[label]:
             ends = _ends(own) or "none began"

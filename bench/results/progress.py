@@ -23,7 +23,7 @@ SECONDS = "train/seconds"
 class RunProgress:
     """A trial or a confirm run."""
 
-    variant: str
+    system: str
     kind: str
     """"trial" or "confirm"."""
     slot: int
@@ -73,7 +73,7 @@ class StudyProgress:
     num_ended: int
     num_planned: int
     runs: tuple[RunProgress, ...]
-    """Every slot and every confirm run, variant by variant in the order of the study."""
+    """Every slot and every confirm run, system by system in the order of the study."""
     seconds_left: float | None
     """See `estimate_seconds_left`; None before anything was measured. Of this round."""
     round: "RoundProgress | None" = None
@@ -85,28 +85,29 @@ class StudyProgress:
         is_last = self.round is None or self.round.is_last
         return is_last and self.num_ended == self.num_planned
 
-    def of(self, variant: str, kind: str) -> list[RunProgress]:
-        """The runs of one variant and kind."""
-        return [run for run in self.runs if (run.variant, run.kind) == (variant, kind)]
+    def of(self, system: str, kind: str) -> list[RunProgress]:
+        """The runs of one system and kind."""
+        return [run for run in self.runs if (run.system, run.kind) == (system, kind)]
 
     @property
     def running(self) -> list[RunProgress]:
         """Those that have begun and have no end."""
         return [run for run in self.runs if run.state == State.RUNNING]
 
-    def best(self, variant: str, kind: str) -> float | None:
-        """The lowest valid WER of the runs of `variant` that trained as far as the budget goes."""
-        ended = [run for run in self.of(variant, kind) if run.state in TRAINED]
+    def best(self, system: str, kind: str) -> float | None:
+        """The lowest valid WER of the runs of `system` that trained as far as the budget goes."""
+        ended = [run for run in self.of(system, kind) if run.state in TRAINED]
         return min((wer for run in ended for wer in run.valid_wers), default=None)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        variants = list(dict.fromkeys(run.variant for run in self.runs))
+        systems = list(dict.fromkeys(run.system for run in self.runs))
         return {
             **asdict(self),
             "is_over": self.is_over,
             "best": {
-                v: {kind: self.best(v, kind) for kind in ("trial", "confirm")} for v in variants
+                name: {kind: self.best(name, kind) for kind in ("trial", "confirm")}
+                for name in systems
             },
         }
 
@@ -157,12 +158,12 @@ class ProgressReader:
                 yield self._run(folder, label, "confirm", slot, budget.confirm_epochs, now)
 
     def _run(
-        self, folder: Path, variant: str, kind: str, slot: int, num_epochs: int, now: datetime
+        self, folder: Path, system: str, kind: str, slot: int, num_epochs: int, now: datetime
     ) -> RunProgress:
         if folder in self._ended:
             return self._ended[folder]
         read = RunProgress(
-            variant=variant, kind=kind, slot=slot, state=State.WAITING, num_epochs=num_epochs
+            system=system, kind=kind, slot=slot, state=State.WAITING, num_epochs=num_epochs
         )
         # Before the curves: of a run that ends in between they are then complete.
         state = read_state(folder)
@@ -197,7 +198,7 @@ def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
     """Estimated wall time until the last run ends, if as many runs stay in progress as now.
 
     The expected time of a run in progress is extrapolated from its own pace; that of a waiting run
-    is the mean of ended runs of its kind, of its variant if there are any; else its number of
+    is the mean of ended runs of its kind, of its system if there are any; else its number of
     epochs at the mean pace of other runs. A cap on seconds may end a run sooner. None if nothing
     has been measured yet.
     """
@@ -218,7 +219,7 @@ def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float 
     if run.state == State.RUNNING and run.epoch > 0:
         return run.seconds * run.num_epochs / run.epoch
     alike = [r for r in runs if r.kind == run.kind]
-    own = [r for r in alike if r.variant == run.variant]
+    own = [r for r in alike if r.system == run.system]
     for group in (own, alike):
         ended = [r.seconds for r in group if r.has_ended and r.seconds > 0]
         if ended:

@@ -9,7 +9,7 @@ from bench.runs import Findings, StudyTracker
 from bench.study.definition import load
 from bench.study.rounds import raised_sentence, read_looks, study_tags
 from reports import ReportInput
-from reports.palette import colour, variant_names
+from reports.palette import colour, system_names
 
 
 def publish(
@@ -23,10 +23,10 @@ def publish(
         command=command_of(definition),
         report=folder / REPORT_FILE,
         baseline=definition.baseline,
-        variants=comparison.variants,
+        systems=comparison.systems,
         pairs=comparison.pairs,
         notes=(*filter(None, [raised_sentence(definition)]), *map(look_sentence, looks)),
         tags=study_tags(definition, looks),
-        colors={name: colour(tone) for tone, name in enumerate(variant_names(report_input))},
+        colors={name: colour(tone) for tone, name in enumerate(system_names(report_input))},
     )
     tracker.summarise(findings, report_input.configs)

@@ -92,9 +92,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         budget=budget,
         environment=_environment(folder, definition),
         tracking_uri=display_uri(),
-        variants=comparison.variants.assign(
-            real_time_factor=comparison.variants["variant"].map(rtf)
-        ),
+        systems=comparison.systems.assign(real_time_factor=comparison.systems["system"].map(rtf)),
         pairs=comparison.pairs,
         runs=tables.runs,
         curves=tables.curves,
@@ -105,7 +103,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
         importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(comparison.variants, rtf),
+        tradeoffs=tradeoffs(comparison.systems, rtf),
         spaces={
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
@@ -276,7 +274,7 @@ def _split(corpus: Corpus, split: str, definition: StudyDefinition) -> SplitSumm
 def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> Resolved[RunConfig]:
     """The config of the confirm runs of `label`; before there is one, with the first trial's
     setting."""
-    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm")]
+    own = runs[(runs["system"] == label) & (runs["kind"] == "confirm")]
     if own.empty:
         return definition.first(label)
     return definition.confirm(label, 0, own["params"].iloc[0])
@@ -303,7 +301,7 @@ def describe_facts(
 ) -> dict[str, str]:
     """What is known of how the scored confirm runs of `label` came about, their code included;
     several values where they do not agree."""
-    own = runs[(runs["variant"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
+    own = runs[(runs["system"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
     facts = recorded_facts(folders, definition) if folders else {}
@@ -348,16 +346,16 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
 
 
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:
-    """See `importances`; a variant with too few trials has no rows."""
+    """See `importances`; a system with too few trials has no rows."""
     finished = runs[(runs["kind"] == "trial") & runs["state"].isin(TRAINED)]
     finished = finished[finished["valid_wer"].notna()]
     rows = []
     for label in definition.systems:
-        own = finished[finished["variant"] == label]
+        own = finished[finished["system"] == label]
         trials = list(zip(own["params"], own["valid_wer"], strict=True))
         found = importances(definition.searched(label), trials)
         rows += [(label, key, share) for key, share in found.items()]
-    return pd.DataFrame(rows, columns=["variant", "key", "importance"])
+    return pd.DataFrame(rows, columns=["system", "key", "importance"])
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:

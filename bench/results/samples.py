@@ -62,7 +62,7 @@ def choose(scored: pd.DataFrame) -> list[str]:
         return []
     kinds = ["substitutions", "deletions", "insertions"]
     rates = scored[kinds].sum(axis=1) / scored["num_ref_words"]
-    table = rates.groupby([scored["id"], scored["variant"]]).mean().unstack()
+    table = rates.groupby([scored["id"], scored["system"]]).mean().unstack()
     spread = (table.max(axis=1) - table.min(axis=1)).sort_values(ascending=False, kind="stable")
     worst = table.mean(axis=1).sort_values(ascending=False, kind="stable")
     ids = dict.fromkeys([*spread.index[: NUM_SAMPLES // 2], *worst.index])
@@ -72,9 +72,9 @@ def choose(scored: pd.DataFrame) -> list[str]:
 def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str, Path]]:
     """(system, best run, checkpoint) of each system whose checkpoint still exists."""
     ended = runs[(runs["kind"] == "confirm") & runs["state"].isin(TRAINED)]
-    ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("variant")
+    ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("system")
     found = []
-    for system, run in zip(ranked["variant"], ranked["run"], strict=True):
+    for system, run in zip(ranked["system"], ranked["run"], strict=True):
         path = folder / "runs" / str(run) / "checkpoints" / "best.pt"
         if path.exists():
             found.append((str(system), str(run), path))

@@ -43,40 +43,40 @@ def rank_agreement(a_N: Floats, b_N: Floats) -> float:
 
 
 def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best WER and the training time of each variant's search after each trial, in the order in
-    which trials ended: ``variant, num_trials, train_seconds`` (of all trials so far) and
+    """The best WER and the training time of each system's search after each trial, in the order in
+    which trials ended: ``system, num_trials, train_seconds`` (of all trials so far) and
     ``best_valid_wer``.
 
     Only trials that trained to the end of the budget can be best, as in the study; others count
     with their time.
     """
     rows = []
-    for variant, trials in _ended(runs).groupby("variant", sort=False):
+    for system, trials in _ended(runs).groupby("system", sort=False):
         values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
         spent_N = trials["train_seconds"].fillna(0.0).cumsum()
         # fmin ignores NaN: a trial without a value keeps the lowest of those before it.
         found = zip(spent_N, np.fmin.accumulate(values_N), strict=True)
-        rows += [(variant, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
-    columns = ["variant", "num_trials", "train_seconds", "best_valid_wer"]
+        rows += [(system, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
+    columns = ["system", "num_trials", "train_seconds", "best_valid_wer"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
-    """The expected lowest valid WER of n trials: ``variant, num_trials, valid_wer``.
+    """The expected lowest valid WER of n trials: ``system, num_trials, valid_wer``.
 
-    Uses slots 1 to `num_random` - 1 of each variant's search, the only independent random ones:
+    Uses slots 1 to `num_random` - 1 of each system's search, the only independent random ones:
     slot 0 has the default values, and later slots are proposed from earlier results. One row for
     each n up to the number of these that have ended; NaN if all trials drawn can be without a WER,
     which counts as worse than all others.
     """
     rows = []
     ended = _ended(runs)
-    for variant, trials in ended[ended["slot"].between(1, num_random - 1)].groupby("variant"):
+    for system, trials in ended[ended["slot"].between(1, num_random - 1)].groupby("system"):
         values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
         for n in range(1, len(values_N) + 1):
             expected = expected_best(values_N, n)
-            rows.append((variant, n, expected if np.isfinite(expected) else np.nan))
-    return pd.DataFrame(rows, columns=["variant", "num_trials", "valid_wer"])
+            rows.append((system, n, expected if np.isfinite(expected) else np.nan))
+    return pd.DataFrame(rows, columns=["system", "num_trials", "valid_wer"])
 
 
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:

@@ -39,30 +39,30 @@ BEYOND_WORST = 1.1
 """The reference point of a hypervolume, in units of the worst value of each axis."""
 
 
-def tradeoffs(variants: pd.DataFrame, real_time_factors: Mapping[str, float]) -> pd.DataFrame:
-    """WER against each cost: one row for each cost and each variant of which both are known.
+def tradeoffs(systems: pd.DataFrame, real_time_factors: Mapping[str, float]) -> pd.DataFrame:
+    """WER against each cost: one row for each cost and each system of which both are known.
 
     Args:
-        variants: with ``variant``, ``wer_mean`` and the costs that a study measures.
-        real_time_factors: by variant, of those that were measured under equal conditions.
+        systems: with ``system``, ``wer_mean`` and the costs that a study measures.
+        real_time_factors: by system, of those that were measured under equal conditions.
 
     Returns:
-        ``cost, variant, value, pareto_optimal``, and, the same in all rows of a cost, the reference
+        ``cost, system, value, pareto_optimal``, and, the same in all rows of a cost, the reference
         point ``reference_wer`` and ``reference_cost``, a tenth beyond the worst of each axis, and
-        ``hypervolume``, the share of the rectangle between that point and zero that some variant
+        ``hypervolume``, the share of the rectangle between that point and zero that some system
         dominates.
     """
-    known = variants.assign(real_time_factor=variants["variant"].map(real_time_factors))
+    known = systems.assign(real_time_factor=systems["system"].map(real_time_factors))
     tables: list[pd.DataFrame] = []
     for cost in COSTS:
         costs_P2 = known[[cost, "wer_mean"]].to_numpy(np.float64)
         shown = np.isfinite(costs_P2).all(axis=1)
         costs_P2 = costs_P2[shown]
-        # Without a variant the reference is 0, and the share 0 / 0; such a table has no rows.
+        # Without a system the reference is 0, and the share 0 / 0; such a table has no rows.
         reference = BEYOND_WORST * costs_P2.max(axis=0, initial=0.0)
         with np.errstate(invalid="ignore"):
             share = hypervolume(costs_P2, (reference[0], reference[1])) / reference.prod()
-        table = known.loc[shown, ["variant"]].assign(
+        table = known.loc[shown, ["system"]].assign(
             cost=cost,
             value=costs_P2[:, 0],
             pareto_optimal=pareto_set(costs_P2),

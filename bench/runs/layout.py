@@ -15,7 +15,8 @@ from typing import Any
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 ORIGINS = "origins.json"
 """What set each value of the config."""
@@ -27,7 +28,7 @@ Keys = Mapping[str, type | UnionType]
 """The schema of a JSON object as readers check it: required keys, and the types of their values."""
 
 _RUN_KEYS: Keys = {
-    "study": str, "variant": str, "kind": str, "slot": int, "attempt": int, "seed": int,
+    "study": str, "system": str, "kind": str, "slot": int, "attempt": int, "seed": int,
     "name": str, "params": dict, "data_digest": str, "uid": str, "started_at": str,
     "opened_at": str, "mlflow_run_id": str | None,
 }  # fmt: skip
@@ -51,17 +52,17 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What run.json holds.
 
     Raises:
-        UserError: it was written by a newer version, is damaged, or there is none.
+        UserError: it was written by another version, is damaged, or there is none.
     """
     run = read_json(folder / RUN)
     if run is None:
         raise UserError(f"{folder} holds no run, it has no {RUN}; name another folder")
     if not isinstance(run.get("schema_version"), int):
         raise damaged(folder / RUN, "schema_version is no number")
-    if run["schema_version"] > SCHEMA_VERSION:
+    if run["schema_version"] != SCHEMA_VERSION:
         raise UserError(
-            f"records up to version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
-            f"{run['schema_version']}; use the program that wrote it, or a newer one"
+            f"records of version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
+            f"{run['schema_version']}; use the program that wrote it, or begin the study anew"
         )
     check_keys(folder / RUN, run, _RUN_KEYS)
     return run

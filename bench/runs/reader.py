@@ -47,7 +47,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     # `error_kind` and `message` of a failure, else ""; `ended_at` is "" before the
     # end.
     "runs": (
-        "run", "name", "variant", "kind", "slot", "attempt", "seed", "state", *FROM_SUMMARY,
+        "run", "name", "system", "kind", "slot", "attempt", "seed", "state", *FROM_SUMMARY,
         "params", "mlflow_run_id", "started_at", "ended_at", "error_kind", "message",
     ),
     # One row a run, metric and step; what the run had trained for and on by then (resumes
@@ -55,12 +55,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
     # One row a scored test utterance.
     "utterances": (
-        "run", "variant", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
+        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
         "deletions", "insertions", "hits", "num_ref_chars", "char_substitutions", "char_deletions",
         "char_insertions", "ref", "hyp",
     ),
     # One row a watch utterance and evaluation.
-    "watch": ("run", "variant", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
 }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _joined(path: Path, run: Mapping[str, Any], keys: Keys) -> list[dict[str, Any]]:
-    of_run = {key: run[key] for key in ("run", "variant", "kind", "seed")}
+    of_run = {key: run[key] for key in ("run", "system", "kind", "seed")}
     return [{**line, **of_run} for line in read_lines(path, keys)]
 
 

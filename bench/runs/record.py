@@ -47,7 +47,7 @@ class RunIdentity:
     """What tells a run from the others of its study."""
 
     study: str
-    variant: str
+    system: str
     kind: str
     """"trial", "confirm" or "train"."""
     slot: int
@@ -64,7 +64,7 @@ class RunIdentity:
     def name(self) -> str:
         """What people read, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
         which = f"trial {self.slot}" if self.kind == "trial" else f"{self.kind} seed {self.seed}"
-        return f"{self.variant} {which}"
+        return f"{self.system} {which}"
 
 
 class RunRecord:

@@ -34,6 +34,8 @@ from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig
 
 FILE = "study.json"
+LAYOUT_VERSION = 2
+"""Of a study's folder: what its files are called and hold. A study of another is refused."""
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
 """What else lies in the folder of all studies."""
 SEED_BITS = 31
@@ -79,6 +81,7 @@ class StudyDefinition:
     data_digest: str
     text_digest: str
     features_version: int
+    layout_version: int
     excluded: tuple[str, ...]
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
@@ -220,6 +223,7 @@ def define(
         data_digest="",
         text_digest=text_digest(),
         features_version=FEATURES_VERSION,
+        layout_version=LAYOUT_VERSION,
         excluded=(),
         plan=plan,
         sources=sources,
@@ -361,6 +365,10 @@ def load(folder: Path) -> StudyDefinition:
     """
     try:
         definition = from_dict(StudyDefinition, parse_json((folder / FILE).read_bytes()))
+        if definition.layout_version != LAYOUT_VERSION:
+            raise ValueError(
+                f"it has layout {definition.layout_version}, this version reads {LAYOUT_VERSION}"
+            )
         for label in definition.systems:
             definition.base_config(label)
         return definition

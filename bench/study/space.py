@@ -21,7 +21,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every variant of a study gets, the same for each."""
+    """What every system of a study gets, the same for each."""
 
     name: str
     summary: str
@@ -250,7 +250,7 @@ def check_not_of_study(key: str, where: str) -> None:
     if key in ("seed", "variant") or key.startswith(("training.", "corpus.")):
         raise UserError(
             f"{where}: {key!r} belongs to the budget or the study, which are the same for "
-            "every variant; remove it"
+            "every system; remove it"
         )
 
 

@@ -287,7 +287,7 @@ def _plan(
     return RunPlan(
         identity=RunIdentity(
             study=definition.name,
-            variant=assignment.system,
+            system=assignment.system,
             kind=assignment.kind,
             slot=slot,
             attempt=attempts_so_far(folder) + 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Accuracy and its uncertainty"
@@ -29,9 +29,9 @@ MAX_OPEN = 15
 
 @dataclass(frozen=True)
 class SeedRow:
-    """One variant: its mean with interval, and its single runs in the order of their slots."""
+    """One system: its mean with interval, and its single runs in the order of their slots."""
 
-    variant: str
+    system: str
     tone: int
     wer: Estimate
     spread: float
@@ -68,29 +68,29 @@ class Numbers:
     seeds: tuple[SeedRow, ...]
     scale: Scale | None
     dominant: str
-    """The source that most of the variance comes from, over all variants; "" if none is known."""
+    """The source that most of the variance comes from, over all systems; "" if none is known."""
     dominant_share: float
     variances: tuple[VarianceRow, ...]
     detectable: tuple[float, float] | None
     """The minimum detectable effects of the pair that can be told best and of that which can be
     told worst."""
     seeds_unseen: bool
-    """Every variant has a single run."""
+    """Every system has a single run."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """Each variant's seeds, and for each pair the sources of variance."""
-    names = variant_names(report_input)
+    """Each system's seeds, and for each pair the sources of variance."""
+    names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
     runs = report_input.runs
     seeds = []
-    for _, row in report_input.variants.iterrows():
-        own = runs[(runs["variant"] == row["variant"]) & (runs["kind"] == "confirm")]
+    for _, row in report_input.systems.iterrows():
+        own = runs[(runs["system"] == row["system"]) & (runs["kind"] == "confirm")]
         singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
         wer = Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles)
         spread = stdev(singles) if len(singles) > 1 else math.nan
         parts = tuple(float(row[f"se_from_{source}"]) for source in SOURCES)
-        seeds.append(SeedRow(str(row["variant"]), tones[str(row["variant"])], wer, spread, parts))
+        seeds.append(SeedRow(str(row["system"]), tones[str(row["system"])], wer, spread, parts))
     variances = tuple(
         _variance(row, tones)
         for row in report_input.pairs.to_dict("records")

@@ -1,5 +1,5 @@
 """Audio samples: a few test utterances, each with its recording, its spectrogram, and the
-letters of each variant at the times when CTC emitted them."""
+letters of each system at the times when CTC emitted them."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 
 from reports.input import Letter, ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import scale_of
 
 TITLE = "Audio samples"
@@ -43,7 +43,7 @@ class SampleView:
     """A data: address, as is `image`."""
     image: str
     rows: tuple[tuple[str, int, str, tuple[Placed, ...]], ...]
-    """Each variant: name, tone, its text, its letters."""
+    """Each system: name, tone, its text, its letters."""
     ticks: tuple[tuple[str, float], ...]
     """Of the axis of time: seconds, and where they stand in percent of the utterance."""
 
@@ -59,7 +59,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The samples with every letter placed on the axis of time."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     if report_input.samples is None:
         return Numbers((), wanted=False)
     views = []

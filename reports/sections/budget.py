@@ -11,16 +11,16 @@ from reports.charts import Chart, chart, plain, whole_ticks
 from reports.format import percent
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import colour, dash, variant_names
+from reports.palette import colour, dash, system_names
 
 TITLE = "WER against budget"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The search of one variant, a point a trial in the order they ended."""
+    """The search of one system, a point a trial in the order they ended."""
 
-    variant: str
+    system: str
     tone: int
     num_trials: tuple[int, ...]
     train_seconds: tuple[float, ...]
@@ -48,24 +48,24 @@ class Numbers:
 
     @property
     def unexpected(self) -> tuple[str, ...]:
-        """The variants without an expected best."""
-        return tuple(curve.variant for curve in self.curves if not curve.expected)
+        """The systems without an expected best."""
+        return tuple(curve.system for curve in self.curves if not curve.expected)
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The curves of each variant whose search has an ended trial."""
+    """The curves of each system whose search has an ended trial."""
     found, expected = report_input.budget_curves, report_input.expected_best
     curves = []
-    for tone, variant in enumerate(variant_names(report_input)):
-        own = found[found["variant"] == variant].sort_values("num_trials")
+    for tone, system in enumerate(system_names(report_input)):
+        own = found[found["system"] == system].sort_values("num_trials")
         if own.empty:
             continue
         runs = report_input.runs
-        cut = (runs["variant"] == variant) & (runs["kind"] == "trial") & (runs["state"] == "cut")
-        independent = expected[expected["variant"] == variant].sort_values("num_trials")
+        cut = (runs["system"] == system) & (runs["kind"] == "trial") & (runs["state"] == "cut")
+        independent = expected[expected["system"] == system].sort_values("num_trials")
         curves.append(
             Curve(
-                variant=variant,
+                system=system,
                 tone=tone,
                 num_trials=tuple(own["num_trials"].astype(int)),
                 train_seconds=tuple(own["train_seconds"].astype(float)),
@@ -102,7 +102,7 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
                 mode="lines+markers",
                 line=line,
                 marker={"size": 5},
-                hovertemplate=f"{plain(curve.variant)}<br>%{{x:.4~g}} {words}: %{{y:.4~g}} %"
+                hovertemplate=f"{plain(curve.system)}<br>%{{x:.4~g}} {words}: %{{y:.4~g}} %"
                 "<extra></extra>",
             )
         )
@@ -115,7 +115,7 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
         "yaxis": {"ticksuffix": " %", "title": {"text": "best valid WER"}},
     }
     label = f"Best valid WER against {words}: " + "; ".join(
-        f"{curve.variant} ends at {percent(curve.best[-1])}" for curve in numbers.curves
+        f"{curve.system} ends at {percent(curve.best[-1])}" for curve in numbers.curves
     )
     return chart(f"chart-budget-{field.replace('_', '-')}", label, traces, layout)
 
@@ -126,7 +126,7 @@ def _expected(curve: Curve) -> go.Scatter:
         y=_percent(curve.expected),
         mode="markers",
         marker={"color": colour(curve.tone), "symbol": "diamond-open", "size": 9},
-        hovertemplate=f"{plain(curve.variant)}<br>expected best of %{{x}} random trials: "
+        hovertemplate=f"{plain(curve.system)}<br>expected best of %{{x}} random trials: "
         "%{y:.4~g} %<extra></extra>",
     )
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
 from reports.markup import render
-from reports.palette import STATES, variant_names
+from reports.palette import STATES, system_names
 
 TITLE = "Comparability"
 
 
 @dataclass(frozen=True)
 class StateRow:
-    """How the runs of one variant and kind ended; one count a state, in the order of STATES."""
+    """How the runs of one system and kind ended; one count a state, in the order of STATES."""
 
-    variant: str
+    system: str
     tone: int
     kind: str
     counts: tuple[int, ...]
@@ -78,10 +78,10 @@ def _answer(report_input: ReportInput, better: str, worse: str) -> str:
 
 def _states(report_input: ReportInput) -> tuple[StateRow, ...]:
     runs, rows = report_input.runs, []
-    for tone, variant in enumerate(variant_names(report_input)):
-        own = runs[runs["variant"] == variant]
+    for tone, system in enumerate(system_names(report_input)):
+        own = runs[runs["system"] == system]
         for kind in dict.fromkeys(["trial", "confirm", *own["kind"]]):
             states = own.loc[own["kind"] == kind, "state"]
             counts = tuple(int((states == state).sum()) for state in STATES)
-            rows.append(StateRow(variant, tone, str(kind), counts, len(states)))
+            rows.append(StateRow(system, tone, str(kind), counts, len(states)))
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""Costs of training and recognition: of each variant's runs, and as measured by bench.speed."""
+"""Costs of training and recognition: of each system's runs, and as measured by bench.speed."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,16 +7,16 @@ import pandas as pd
 
 from reports.input import ReportInput, SpeedRow
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Costs"
 
 
 @dataclass(frozen=True)
-class VariantCost:
-    """One variant's size and time; unknown is NaN."""
+class SystemCost:
+    """One system's size and time; unknown is NaN."""
 
-    variant: str
+    system: str
     tone: int
     num_parameters: float
     macs_per_second_of_audio: float
@@ -28,14 +28,14 @@ class VariantCost:
     """Of all its trials."""
     wer_mean: float
     pareto_optimal: bool
-    """No other variant has a lower WER at as few multiply-adds."""
+    """No other system has a lower WER at as few multiply-adds."""
 
 
 @dataclass(frozen=True)
 class Numbers:
     """Both tables."""
 
-    variants: tuple[VariantCost, ...]
+    systems: tuple[SystemCost, ...]
     measurements: tuple[SpeedRow, ...]
 
     @property
@@ -46,11 +46,11 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The rows in the study's order."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     return Numbers(
-        variants=tuple(
-            VariantCost(tone=tones[row["variant"]], **row)
-            for row in _records(report_input.variants, VariantCost)
+        systems=tuple(
+            SystemCost(tone=tones[row["system"]], **row)
+            for row in _records(report_input.systems, SystemCost)
         ),
         measurements=report_input.speed,
     )
@@ -66,7 +66,7 @@ def html(numbers: Numbers) -> str:
     """The section as markup."""
     return render(
         "sections/cost.html",
-        variants=numbers.variants,
+        systems=numbers.systems,
         measurements=numbers.measurements,
         phases=numbers.phases,
     )

@@ -15,7 +15,7 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, short_numbers
 from reports.format import plural
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import colour, dash, translucent, variant_names
+from reports.palette import colour, dash, system_names, translucent
 
 TITLE = "Learning curves"
 
@@ -37,14 +37,14 @@ AXES = (
 page begins with."""
 
 MAX_TRIALS, MAX_POINTS = 40, 150
-"""A variant's trials and a line's points that are drawn at most, evenly chosen from all."""
+"""A system's trials and a line's points that are drawn at most, evenly chosen from all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One run's curve: one point an epoch."""
 
-    variant: str
+    system: str
     tone: int
     label: str
     run: str = ""
@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mean(Line):
-    """The mean of a variant's runs at equal epochs, drawn at their mean seconds and hours."""
+    """The mean of a system's runs at equal epochs, drawn at their mean seconds and hours."""
 
     low: tuple[float, ...]
     """The least and the greatest of the runs at each epoch."""
@@ -78,7 +78,7 @@ class Panel:
     lines: tuple[Line, ...]
     means: tuple[Mean, ...]
     trials: tuple[Line, ...]
-    """Of the search, hidden at first; none of a variant whose trials are all it has: see `lines`"""
+    """Of the search, hidden at first; none of a system whose trials are all it has: see `lines`"""
 
     @property
     def values(self) -> list[float]:
@@ -97,7 +97,7 @@ class Numbers:
 
     panels: tuple[Panel, ...]
     sources: tuple[tuple[str, int, str], ...]
-    """Each variant with curves: its name, its tone, and which runs are drawn."""
+    """Each system with curves: its name, its tone, and which runs are drawn."""
     was_thinned: bool = False
     """Whether trials or points were left out."""
 
@@ -118,13 +118,13 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The curves of each variant's confirm runs, its trials apart; where there are none but trials,
+    """The curves of each system's confirm runs, its trials apart; where there are none but trials,
     these."""
     with_curves = set(report_input.curves["run"])
     chosen, sources, was_thinned = [], [], False
-    for tone, variant in enumerate(variant_names(report_input)):
+    for tone, system in enumerate(system_names(report_input)):
         own = report_input.runs
-        own = own[(own["variant"] == variant) & own["run"].isin(with_curves)]
+        own = own[(own["system"] == system) & own["run"].isin(with_curves)]
         own = own.sort_values(["kind", "slot", "run"]).assign(tone=tone)
         trials, drawn = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
         was_thinned |= len(trials) > MAX_TRIALS
@@ -134,7 +134,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             noun, drawn, aside = "trial", trials, trials[:0]
         if drawn.empty:
             continue
-        sources.append((variant, tone, plural(len(drawn), noun)))
+        sources.append((system, tone, plural(len(drawn), noun)))
         chosen += [drawn.assign(aside=False), aside.assign(aside=True)]
     if not chosen:
         return Numbers((), ())
@@ -190,9 +190,9 @@ def _line(run: Mapping[Any, Any], curve: pd.DataFrame) -> Line:
     return Line(
         run=run["run"],
         slot=run["slot"],
-        variant=run["variant"],
+        system=run["system"],
         tone=run["tone"],
-        label=f"{run['variant']}, {run['kind']} {run['slot']}, seed {run['seed']}",
+        label=f"{run['system']}, {run['kind']} {run['slot']}, seed {run['seed']}",
         is_trial=run["kind"] == "trial",
         diverged=run["state"] == "diverged",
         epochs=tuple(curve.index),
@@ -203,13 +203,11 @@ def _line(run: Mapping[Any, Any], curve: pd.DataFrame) -> Line:
 
 
 def _means(lines: Sequence[Line]) -> tuple[Mean, ...]:
-    """Of each variant with several confirm runs, over the epochs that all of them reached."""
+    """Of each system with several confirm runs, over the epochs that all of them reached."""
     means = []
-    for variant in dict.fromkeys(line.variant for line in lines):
+    for system in dict.fromkeys(line.system for line in lines):
         own = [
-            line
-            for line in lines
-            if line.variant == variant and not (line.diverged or line.is_trial)
+            line for line in lines if line.system == system and not (line.diverged or line.is_trial)
         ]
         if len(own) < 2:
             continue
@@ -225,9 +223,9 @@ def _means(lines: Sequence[Line]) -> tuple[Mean, ...]:
         mean = by_epoch.mean()
         means.append(
             Mean(
-                variant=variant,
+                system=system,
                 tone=own[0].tone,
-                label=f"{variant}, mean of {len(own)}",
+                label=f"{system}, mean of {len(own)}",
                 epochs=tuple(shared),
                 seconds=tuple(mean["seconds"]),
                 audio_hours=tuple(mean["audio_hours"]),
@@ -240,14 +238,14 @@ def _means(lines: Sequence[Line]) -> tuple[Mean, ...]:
 
 
 def _chart(panel: Panel) -> Chart:
-    averaged = {mean.variant for mean in panel.means}
+    averaged = {mean.system for mean in panel.means}
     traces = [_band(mean, panel) for mean in panel.means]
-    for variant in dict.fromkeys(line.variant for line in panel.trials):
-        own = [line for line in panel.trials if line.variant == variant]
+    for system in dict.fromkeys(line.system for line in panel.trials):
+        own = [line for line in panel.trials if line.system == system]
         traces.append(_joined(own, panel))
         traces += _divergences(own, panel)
     traces += [
-        _trace(line, panel, faint=line.is_trial or line.variant in averaged) for line in panel.lines
+        _trace(line, panel, faint=line.is_trial or line.system in averaged) for line in panel.lines
     ]
     traces += [_trace(mean, panel, faint=False) for mean in panel.means]
     traces += _divergences(panel.lines, panel)
@@ -312,7 +310,7 @@ def _band(mean: Mean, panel: Panel) -> go.Scatter:
 
 
 def _joined(trials: Sequence[Line], panel: Panel) -> go.Scatter:
-    """A variant's trials as one trace, which costs the browser a fraction of many."""
+    """A system's trials as one trace, which costs the browser a fraction of many."""
     values: list[float | None] = []
     slots: list[int | None] = []
     for line in trials:
@@ -330,7 +328,7 @@ def _joined(trials: Sequence[Line], panel: Panel) -> go.Scatter:
         visible=False,
         opacity=0.5,
         line={"color": colour(trials[0].tone), "dash": dash(trials[0].tone), "width": 0.8},
-        hovertemplate=f"{plain(trials[0].variant)}, trial %{{customdata}}<br>%{{x}}: "
+        hovertemplate=f"{plain(trials[0].system)}, trial %{{customdata}}<br>%{{x}}: "
         f"%{{y:.4~g}}{unit}<extra></extra>",
     )
 

@@ -1,4 +1,4 @@
-"""Sample decodes: the same test utterances for every variant, word by word beside what was said."""
+"""Sample decodes: the same test utterances for every system, word by word beside what was said."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from reports.alignment import Step, align, num_errors
 from reports.format import text
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Sample decodes"
 
@@ -34,7 +34,7 @@ class Cell:
 class Row:
     """One hypothesis."""
 
-    variant: str
+    system: str
     tone: int
     num_errors: int
 
@@ -62,28 +62,28 @@ class Numbers:
     """What the section shows."""
 
     groups: tuple[tuple[str, tuple[Decode, ...]], ...]
-    """ "apart" (where variants differ most), "worst", "median" and "best", or one without a name
+    """ "apart" (where systems differ most), "worst", "median" and "best", or one without a name
     if all utterances are shown."""
     seeds: tuple[tuple[str, int, int], ...]
-    """Each variant shown: its name, tone and the seed of the confirm run."""
+    """Each system shown: its name, tone and the seed of the confirm run."""
     num_utterances: int
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """Decodes of each variant's first confirm run, for utterances that all of them scored."""
+    """Decodes of each system's first confirm run, for utterances that all of them scored."""
     tables, seeds = {}, []
-    for tone, variant in enumerate(variant_names(report_input)):
+    for tone, system in enumerate(system_names(report_input)):
         own = report_input.utterances
-        own = own[own["variant"] == variant]
+        own = own[own["system"] == system]
         if own.empty:
             continue
         first = own[own["run"] == own["run"].min()].drop_duplicates("id").set_index("id")
-        tables[variant] = first
-        seeds.append((variant, tone, int(first["seed"].iloc[0])))
+        tables[system] = first
+        seeds.append((system, tone, int(first["seed"].iloc[0])))
     if not tables:
         return Numbers((), (), 0)
     shared = set.intersection(*(set(table.index) for table in tables.values()))
-    tones = {variant: tone for variant, tone, _ in seeds}
+    tones = {system: tone for system, tone, _ in seeds}
     groups = tuple(
         (group, tuple(_decode(id, tables, tones) for id in ids))
         for group, ids in choose(list(tables.values()), shared).items()
@@ -101,8 +101,8 @@ def html(numbers: Numbers) -> str:
 def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
     """Which utterances are shown: ids by group, the hardest first.
 
-    Those about which variants differ most; of the others the worst, the middle and the best by the
-    errors of all variants together, so that no variant's bad luck chooses; ties by id.
+    Those about which systems differ most; of the others the worst, the middle and the best by the
+    errors of all systems together, so that no system's bad luck chooses; ties by id.
     """
     ids = sorted(shared)
     kinds = ["substitutions", "deletions", "insertions"]
@@ -168,7 +168,7 @@ def _lines(columns: Sequence[tuple[Cell, ...]]) -> tuple[tuple[tuple[Cell, ...],
 def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int]) -> Decode:
     utterance = next(iter(tables.values())).loc[id].to_dict()
     ref = str(utterance["ref"]).split()
-    hyps = {variant: str(table.loc[id, "hyp"]).split() for variant, table in tables.items()}
+    hyps = {system: str(table.loc[id, "hyp"]).split() for system, table in tables.items()}
     alignments = {v: align(ref[:MAX_WORDS], hyp[:MAX_WORDS]) for v, hyp in hyps.items()}
     rows = tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items())
     errors = [row.num_errors for row in rows]

@@ -1,4 +1,4 @@
-"""Differences in configuration: the keys in which variants are not alike, and why they are not."""
+"""Differences in configuration: the keys in which systems are not alike, and why they are not."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from reports.format import setting
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Differences in configuration"
 
@@ -32,7 +32,7 @@ class KeyRow:
 
     key: str
     values: tuple[str, ...]
-    """In the order of the variants; a dash where one has no such key."""
+    """In the order of the systems; a dash where one has no such key."""
     origin: str
     """Why it differs: "searched", "the question", "matched" or "the variant"."""
 
@@ -41,12 +41,12 @@ class KeyRow:
 class Numbers:
     """What the section shows."""
 
-    systems: tuple[SystemRow, ...]
+    declared: tuple[SystemRow, ...]
     asked: bool
     """Whether a question says what the base is."""
     held_equal: str
     """What the widths were solved for, if they were."""
-    variants: tuple[tuple[str, int], ...]
+    systems: tuple[tuple[str, int], ...]
     rows: tuple[KeyRow, ...]
     num_equal: int
 
@@ -54,7 +54,7 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The keys whose values differ between the settings that were confirmed."""
     configs = report_input.configs
-    tones = [(n, t) for t, n in enumerate(variant_names(report_input)) if n in configs]
+    tones = [(n, t) for t, n in enumerate(system_names(report_input)) if n in configs]
     keys = sorted({key for name, _ in tones for key in configs[name]} - OWN)
     rows, num_equal = [], 0
     for key in keys:
@@ -65,10 +65,10 @@ def numbers(report_input: ReportInput) -> Numbers:
         shown = tuple(_shown(value) for value in values)
         rows.append(KeyRow(key, shown, _origin(key, report_input)))
     return Numbers(
-        systems=_systems(report_input),
+        declared=_declared(report_input),
         asked=report_input.design.question is not None,
         held_equal=report_input.design.held_equal,
-        variants=tuple(tones),
+        systems=tuple(tones),
         rows=tuple(rows),
         num_equal=num_equal,
     )
@@ -79,8 +79,8 @@ def html(numbers: Numbers) -> str:
     return render("sections/differences.html", numbers=numbers)
 
 
-def _systems(report_input: ReportInput) -> tuple[SystemRow, ...]:
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     question = report_input.design.question
     base = "" if question is None else question.base
     rows = []

@@ -12,14 +12,14 @@ import pandas as pd
 from reports.alignment import Step, align
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Error analysis"
 
 FEWEST_WORDS = 20
 """A bin with fewer reference words says nothing."""
 MAX_ALIGNED = 4_000
-"""So many scored utterances of a variant are aligned, spread evenly over all."""
+"""So many scored utterances of a system are aligned, spread evenly over all."""
 NUM_CONFUSIONS = 8
 LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, math.inf))
 SECONDS = ((0, 2), (2, 5), (5, 10), (10, 20), (20, math.inf))
@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Error rates by something, a row a bin and a column a variant."""
+    """Error rates by something, a row a bin and a column a system."""
 
     title: str
     unit: str
@@ -50,9 +50,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Profile:
-    """One variant, all its confirm runs together. Rates are per reference word."""
+    """One system, all its confirm runs together. Rates are per reference word."""
 
-    variant: str
+    system: str
     tone: int
     num_words: int
     substitutions: float
@@ -77,14 +77,14 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """Rates and confusions of each variant with scored utterances."""
-    by_variant = dict(list(report_input.utterances.groupby("variant")))
-    tones = [(n, t) for t, n in enumerate(variant_names(report_input)) if n in by_variant]
+    """Rates and confusions of each system with scored utterances."""
+    by_system = dict(list(report_input.utterances.groupby("system")))
+    tones = [(n, t) for t, n in enumerate(system_names(report_input)) if n in by_system]
     if not tones:
         return Numbers((), (), math.nan)
     words = report_input.train_words
-    aligned = {name: list(_aligned(by_variant[name])) for name, _ in tones}
-    frames = [by_variant[name] for name, _ in tones]
+    aligned = {name: list(_aligned(by_system[name])) for name, _ in tones}
+    frames = [by_system[name] for name, _ in tones]
     tables = [
         _by_bin("reference words in the utterance", "words", LENGTHS, frames, "num_ref_words"),
         _by_bin("seconds of the utterance", "s", SECONDS, frames, "seconds"),
@@ -92,7 +92,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     if words:
         tables.append(_by_count([aligned[name] for name, _ in tones], words))
     return Numbers(
-        profiles=tuple(_profile(n, t, by_variant[n], aligned[n], words) for n, t in tones),
+        profiles=tuple(_profile(n, t, by_system[n], aligned[n], words) for n, t in tones),
         tables=tuple(table for table in tables if len(table.rows) > 1),
         share_aligned=sum(map(len, aligned.values())) / sum(map(len, frames)),
     )
@@ -123,7 +123,7 @@ def _profile(
     letters = (pair for pair in mistaken for pair in _letters(*pair))
     unseen = ((s.ref, s.hyp) for s in steps if train_words and s.ref and s.ref not in train_words)
     return Profile(
-        variant=name,
+        system=name,
         tone=tone,
         num_words=total,
         words=_most(mistaken),

@@ -5,7 +5,7 @@ from typing import Any
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Estimate
 
 TITLE = "By group"
@@ -16,7 +16,7 @@ MAX_OPEN = 15
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group; rates in the order of the variants."""
+    """One group; rates in the order of the systems."""
 
     group: str
     num_utterances: int
@@ -66,14 +66,14 @@ class Attribute:
 class Numbers:
     """What the section shows."""
 
-    variants: tuple[tuple[str, int], ...]
+    systems: tuple[tuple[str, int], ...]
     """Names and tones of those that were scored."""
     attributes: tuple[Attribute, ...]
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Every attribute with its groups, in the order in which they were found."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     groups, gains = report_input.groups, report_input.gains
     shown = [name for name in tones if name in set(groups["system"])]
     found = []

@@ -1,10 +1,10 @@
-"""Planned looks: how many seeds each variant had at each, and what was decided when."""
+"""Planned looks: how many seeds each system had at each, and what was decided when."""
 
 from dataclasses import dataclass
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.rounds import LookSummary, PairAtLook
 
 TITLE = "Looks"
@@ -15,9 +15,9 @@ MAX_OPEN = 15
 
 @dataclass(frozen=True)
 class SeedsRow:
-    """Confirm runs of a variant at each look."""
+    """Confirm runs of a system at each look."""
 
-    variant: str
+    system: str
     tone: int
     seeds: tuple[int, ...]
 
@@ -63,9 +63,9 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The looks by variant and by pair."""
+    """The looks by system and by pair."""
     looks, design = report_input.looks, report_input.design
-    names = variant_names(report_input)
+    names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
     seeds = tuple(
         SeedsRow(name, tones[name], tuple(look.seeds.get(name, 0) for look in looks))

@@ -14,7 +14,7 @@ class Numbers:
 
     method: MethodConstants
     fewest_seeds: int
-    """Confirm runs of the variant that has the fewest; 0 if none is scored."""
+    """Confirm runs of the system that has the fewest; 0 if none is scored."""
     num_speakers: int
     num_pairs: int
     num_claims: int
@@ -23,7 +23,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The constants, and the numbers of seeds, speakers, pairs and claims."""
-    seeds = report_input.variants["num_seeds"]
+    seeds = report_input.systems["num_seeds"]
     return Numbers(
         method=report_input.design.method,
         fewest_seeds=int(seeds.min()) if len(seeds) else 0,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Pairwise comparisons"
@@ -50,7 +50,7 @@ class PairRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """WER of the row's variant minus that of the column's; NaN on the diagonal and if unknown."""
+    """WER of the row's system minus that of the column's; NaN on the diagonal and if unknown."""
 
     difference: float
     mark: str
@@ -60,7 +60,7 @@ class Cell:
 class Numbers:
     """What the section shows."""
 
-    variants: tuple[tuple[str, int], ...]
+    systems: tuple[tuple[str, int], ...]
     """Names and tones, in the order of rows and columns."""
     matrix: tuple[tuple[Cell, ...], ...]
     pairs: tuple[PairRow, ...]
@@ -74,12 +74,12 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The pairs as rows and as a matrix, and the axis of their drawing."""
-    names = variant_names(report_input)
+    names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
     pairs = tuple(_row(row, tones) for _, row in report_input.pairs.iterrows())
     differences = [value for pair in pairs for value in pair.difference.values()]
     return Numbers(
-        variants=tuple(tones.items()),
+        systems=tuple(tones.items()),
         matrix=_matrix(names, pairs) if pairs else (),
         pairs=pairs,
         # Zero, no difference, is on the axis whatever was measured.

@@ -16,7 +16,7 @@ from reports.text_tables import latex_table, markdown_table
 
 TITLE = "Reproduce"
 
-DOWNLOADS = ("variants", "pairs", "runs", "curves", "utterances", "watch")
+DOWNLOADS = ("systems", "pairs", "runs", "curves", "utterances", "watch")
 MAX_DOWNLOAD_BYTES = 300_000
 """A larger table is not embedded; the run folders and MLflow hold it."""
 
@@ -130,26 +130,26 @@ def _patch_name(digest: str) -> str:
 
 
 def _results(report_input: ReportInput) -> Iterator[Download]:
-    """What is pasted elsewhere: variants and pairs as JSON, the variants as Markdown and LaTeX."""
-    variants, pairs = report_input.variants, report_input.pairs
+    """What is pasted elsewhere: systems and pairs as JSON, the systems as Markdown and LaTeX."""
+    systems, pairs = report_input.systems, report_input.pairs
     tables = {
         name: json.loads(table.to_json(orient="records"))
-        for name, table in (("variants", variants), ("pairs", pairs))
+        for name, table in (("systems", systems), ("pairs", pairs))
     }
     told = json.dumps({"study": report_input.study, "verdict": report_input.verdict, **tables})
-    both = plural(len(variants) + len(pairs), "row")
+    both = plural(len(systems) + len(pairs), "row")
     yield _download("results.json", both, "application/json", told)
-    header = ["variant", "WER %", "95 %", "CER %", "parameters", "seeds"]
+    header = ["system", "WER %", "95 %", "CER %", "parameters", "seeds"]
     rows = [
         [
-            str(row["variant"]),
+            str(row["system"]),
             bare_percent(row["wer_mean"]),
             f"{bare_percent(row['wer_low'])} to {bare_percent(row['wer_high'])}",
             bare_percent(row["cer_mean"]),
             short(row["num_parameters"]),
             count(row["num_seeds"]),
         ]
-        for row in variants.to_dict("records")
+        for row in systems.to_dict("records")
     ]
     each = plural(len(rows), "row")
     markdown, latex = markdown_table(header, rows) + "\n", latex_table(header, rows) + "\n"

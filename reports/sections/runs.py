@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.format import text
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Runs"
 
@@ -18,7 +18,7 @@ class RunRow:
     """One run; rates are fractions, unknown is NaN."""
 
     run: str
-    variant: str
+    system: str
     tone: int
     kind: str
     attempt: int
@@ -35,13 +35,13 @@ class RunRow:
 
 
 def numbers(report_input: ReportInput) -> tuple[RunRow, ...]:
-    """All runs: by variant, trials before confirm runs, by slot."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    """All runs: by system, trials before confirm runs, by slot."""
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     kinds = {"trial": 0, "confirm": 1}
     rows = sorted(
         report_input.runs.to_dict("records"),
         key=lambda r: (
-            tones[r["variant"]],
+            tones[r["system"]],
             kinds.get(r["kind"], 2),
             r["slot"],
             r["attempt"],
@@ -51,8 +51,8 @@ def numbers(report_input: ReportInput) -> tuple[RunRow, ...]:
     return tuple(
         RunRow(
             run=row["run"],
-            variant=row["variant"],
-            tone=tones[row["variant"]],
+            system=row["system"],
+            tone=tones[row["system"]],
             kind=row["kind"],
             attempt=row["attempt"],
             seed=row["seed"],

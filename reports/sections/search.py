@@ -12,7 +12,7 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput, SearchRange
 from reports.markup import render
-from reports.palette import STATES, TRAINED, colour, dash, variant_names
+from reports.palette import STATES, TRAINED, colour, dash, system_names
 
 TITLE = "Search"
 
@@ -65,10 +65,10 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class VariantSearch:
-    """The trials of one variant."""
+class SystemSearch:
+    """The trials of one system."""
 
-    variant: str
+    system: str
     tone: int
     trials: tuple[Trial, ...]
     axes: tuple[Axis, ...]
@@ -94,50 +94,50 @@ class VariantSearch:
         return ", ".join(f"{number} {state}" for state, number in counts if number)
 
 
-def numbers(report_input: ReportInput) -> tuple[VariantSearch, ...]:
-    """The search of each variant that has trials."""
+def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
+    """The search of each system that has trials."""
     runs = report_input.runs[report_input.runs["kind"] == "trial"]
     found = []
-    for tone, variant in enumerate(variant_names(report_input)):
-        own = runs[runs["variant"] == variant].sort_values(["slot", "attempt"])
+    for tone, system in enumerate(system_names(report_input)):
+        own = runs[runs["system"] == system].sort_values(["slot", "attempt"])
         trials = tuple(_trial(row) for row in own.to_dict("records"))
         if not trials:
             continue
-        axes = _axes(trials, report_input.spaces.get(variant, {}))
+        axes = _axes(trials, report_input.spaces.get(system, {}))
         finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         lowest = np.fmin.accumulate([t.valid_wer for t in finished])
-        alarms = _alarms(best, axes) if variant in report_input.spaces else ()
+        alarms = _alarms(best, axes) if system in report_input.spaces else ()
         found.append(
-            VariantSearch(
-                variant,
+            SystemSearch(
+                system,
                 tone,
                 trials,
                 axes,
                 best,
                 tuple(zip((t.slot for t in finished), lowest, strict=True)),
                 alarms,
-                _importances(variant, report_input),
+                _importances(system, report_input),
             )
         )
     return tuple(found)
 
 
-def html(numbers: tuple[VariantSearch, ...]) -> str:
+def html(numbers: tuple[SystemSearch, ...]) -> str:
     """The section as markup."""
     return render(
         "sections/search.html",
         searches=numbers,
         history=_history(numbers) if numbers else None,
-        parallels={s.variant: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
-        slices={s.variant: _slices(s) for s in numbers if len(s.placed) > 1 and s.axes},
+        parallels={s.system: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
+        slices={s.system: _slices(s) for s in numbers if len(s.placed) > 1 and s.axes},
         num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
     )
 
 
-def _importances(variant: str, report_input: ReportInput) -> tuple[tuple[str, float], ...]:
+def _importances(system: str, report_input: ReportInput) -> tuple[tuple[str, float], ...]:
     table = report_input.importances
-    own = table[table["variant"] == variant].sort_values(
+    own = table[table["system"] == system].sort_values(
         ["importance", "key"], ascending=[False, True]
     )
     return tuple(zip(own["key"].astype(str), own["importance"].astype(float), strict=True))
@@ -184,7 +184,7 @@ def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:
     )
 
 
-def _history(searches: Sequence[VariantSearch]) -> Chart:
+def _history(searches: Sequence[SystemSearch]) -> Chart:
     """WER of every trial by slot; those without one stand on the upper edge."""
     known = [100 * trial.valid_wer for search in searches for trial in search.placed]
     ceiling = 1.08 * max(known, default=100.0)
@@ -201,7 +201,7 @@ def _history(searches: Sequence[VariantSearch]) -> Chart:
                     "size": 9,
                     "color": colour(search.tone),
                 },
-                text=[_hover(search.variant, trial) for trial in search.trials],
+                text=[_hover(search.system, trial) for trial in search.trials],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
@@ -218,7 +218,7 @@ def _height(trial: Trial, ceiling: float) -> float:
     return ceiling if is_missing(trial.valid_wer) else 100 * trial.valid_wer
 
 
-def _best_line(search: VariantSearch) -> go.Scatter:
+def _best_line(search: SystemSearch) -> go.Scatter:
     return go.Scatter(
         x=[slot for slot, _ in search.best_so_far],
         y=[100 * wer for _, wer in search.best_so_far],
@@ -233,19 +233,19 @@ def _best_line(search: VariantSearch) -> go.Scatter:
     )
 
 
-def _hover(variant: str, trial: Trial) -> str:
-    lines = [f"{variant}, trial {trial.slot}: {trial.state}, WER {percent(trial.valid_wer)}"]
+def _hover(system: str, trial: Trial) -> str:
+    lines = [f"{system}, trial {trial.slot}: {trial.state}, WER {percent(trial.valid_wer)}"]
     lines += [f"{key} = {setting(value)}" for key, value in sorted(trial.params.items())]
     return "<br>".join(plain(line) for line in lines)
 
 
-def _told(search: VariantSearch) -> str:
+def _told(search: SystemSearch) -> str:
     if search.best is None:
-        return f"{search.variant}: no trial finished"
-    return f"{search.variant}: best {percent(search.best.valid_wer)} in trial {search.best.slot}"
+        return f"{search.system}: no trial finished"
+    return f"{search.system}: best {percent(search.best.valid_wer)} in trial {search.best.slot}"
 
 
-def _parallel(search: VariantSearch) -> Chart:
+def _parallel(search: SystemSearch) -> Chart:
     """Parallel coordinates of the trials with a WER; the better the rank, the fuller the colour."""
     trials = search.placed[::-1]  # The best is drawn last, on top.
     dimensions = [_dimension(axis, trials) for axis in search.axes]
@@ -260,13 +260,13 @@ def _parallel(search: VariantSearch) -> Chart:
         labelfont={"size": 12},
         tickfont={"size": 11},
     )
-    name = f"Settings of the trials of {search.variant} against their valid WER"
+    name = f"Settings of the trials of {search.system} against their valid WER"
     # The upper margin keeps the names of the axes clear of plotly's buttons.
     layout = {"margin": {"l": 64, "r": 48, "t": 76, "b": 20}}
     return chart(f"chart-parallel-{search.tone}", name, [trace], layout, 348)
 
 
-def _slices(search: VariantSearch) -> Chart:
+def _slices(search: SystemSearch) -> Chart:
     """One small drawing a searched key: its value against the trial's WER."""
     share = 1 / len(search.axes)
     traces: list[Any] = []
@@ -305,7 +305,7 @@ def _slices(search: VariantSearch) -> Chart:
             low, high = shown["range"]
             margin = 0.06 * (high - low)
             layout[f"xaxis{number}"]["range"] = [low - margin, high + margin]
-    name = f"Each searched setting of {search.variant} against valid WER"
+    name = f"Each searched setting of {search.system} against valid WER"
     return chart(f"chart-slices-{search.tone}", name, traces, layout, 240)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Scale, scale_of
 from reports.sections.verdict import baseline_of
 
@@ -19,7 +19,7 @@ MAX_SHOWN = 30
 
 @dataclass(frozen=True)
 class SpeakerRow:
-    """One speaker; WERs, means over seeds, in the order of the variants; NaN if not scored."""
+    """One speaker; WERs, means over seeds, in the order of the systems; NaN if not scored."""
 
     speaker: str
     num_utterances: int
@@ -29,9 +29,9 @@ class SpeakerRow:
 
 @dataclass(frozen=True)
 class SignRow:
-    """On how many speakers a variant makes fewer errors than the baseline, and more."""
+    """On how many speakers a system makes fewer errors than the baseline, and more."""
 
-    variant: str
+    system: str
     tone: int
     num_better: int
     num_worse: int
@@ -43,28 +43,28 @@ class SignRow:
 class Numbers:
     """What the section shows."""
 
-    variants: tuple[tuple[str, int], ...]
+    systems: tuple[tuple[str, int], ...]
     speakers: tuple[SpeakerRow, ...]
-    """From the hardest to the easiest, by the mean over variants."""
+    """From the hardest to the easiest, by the mean over systems."""
     scale: Scale | None
     baseline: str
     signs: tuple[SignRow, ...]
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The error rate of every variant on every test speaker."""
+    """The error rate of every system on every test speaker."""
     scored = report_input.utterances
     tones = [
         (name, tone)
-        for tone, name in enumerate(variant_names(report_input))
-        if name in set(scored["variant"])
+        for tone, name in enumerate(system_names(report_input))
+        if name in set(scored["system"])
     ]
     names = [name for name, _ in tones]
     speakers = _speakers(scored, names)
     values = [wer for row in speakers for wer in row.wers if not math.isnan(wer)]
     baseline = baseline_of(report_input)
     return Numbers(
-        variants=tuple(tones),
+        systems=tuple(tones),
         speakers=speakers,
         scale=scale_of([0.0, *values]) if values else None,
         baseline=baseline,
@@ -87,10 +87,10 @@ def _speakers(scored: pd.DataFrame, names: list[str]) -> tuple[SpeakerRow, ...]:
         return ()
     kinds = ["substitutions", "deletions", "insertions"]
     counted = scored.assign(errors=scored[kinds].sum(axis=1))
-    grouped = counted.groupby(["speaker", "variant", "run"], sort=True)
+    grouped = counted.groupby(["speaker", "system", "run"], sort=True)
     sums = grouped[["errors", "num_ref_words"]].sum()
-    rates = (sums["errors"] / sums["num_ref_words"]).groupby(["speaker", "variant"]).mean()
-    table = rates.unstack("variant").reindex(columns=names)
+    rates = (sums["errors"] / sums["num_ref_words"]).groupby(["speaker", "system"]).mean()
+    table = rates.unstack("system").reindex(columns=names)
     once = scored.drop_duplicates(["speaker", "id"]).groupby("speaker")["num_ref_words"]
     sizes = once.agg(["size", "sum"])
     rows = [

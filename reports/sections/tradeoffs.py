@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from reports.charts import Chart, chart, plain
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import colour, variant_names
+from reports.palette import colour, system_names
 
 TITLE = "Trade-offs"
 
@@ -24,9 +24,9 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Point:
-    """One variant: cost and WER with its interval."""
+    """One system: cost and WER with its interval."""
 
-    variant: str
+    system: str
     tone: int
     cost: float
     wer: float
@@ -49,9 +49,9 @@ class Tradeoff:
 
     @property
     def pareto_optimal(self) -> tuple[str, ...]:
-        """Names of the Pareto-optimal variants, by increasing cost."""
-        ordered = sorted(self.points, key=lambda point: (point.cost, point.variant))
-        return tuple(point.variant for point in ordered if point.is_pareto_optimal)
+        """Names of the Pareto-optimal systems, by increasing cost."""
+        ordered = sorted(self.points, key=lambda point: (point.cost, point.system))
+        return tuple(point.system for point in ordered if point.is_pareto_optimal)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """Each cost that at least two variants have."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    """Each cost that at least two systems have."""
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     table = report_input.tradeoffs.merge(
-        report_input.variants[["variant", "wer_mean", "wer_low", "wer_high"]], on="variant"
+        report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
     )
     made = []
     for cost, words in COSTS.items():
@@ -90,8 +90,8 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
         words=words,
         points=tuple(
             Point(
-                variant=row["variant"],
-                tone=tones[row["variant"]],
+                system=row["system"],
+                tone=tones[row["system"]],
                 cost=row["value"],
                 wer=row["wer_mean"],
                 low=row["wer_low"],
@@ -121,7 +121,7 @@ def _chart(tradeoff: Tradeoff) -> Chart:
     ]
     traces += [_marker(point, tradeoff.words) for point in tradeoff.points]
     label = f"WER against {tradeoff.words}: " + "; ".join(
-        f"{p.variant} {100 * p.wer:.1f} % at {p.cost:.4g}" for p in tradeoff.points
+        f"{p.system} {100 * p.wer:.1f} % at {p.cost:.4g}" for p in tradeoff.points
     )
     layout = {
         "xaxis": {"title": {"text": tradeoff.words}, "rangemode": "tozero"},
@@ -146,6 +146,6 @@ def _marker(point: Point, words: str) -> go.Scatter:
             "symbol": "diamond" if point.is_pareto_optimal else "circle",
             "size": 11 if point.is_pareto_optimal else 8,
         },
-        hovertemplate=f"{plain(point.variant)}<br>%{{y:.4~g}} % at %{{x:.4~g}} {words}"
+        hovertemplate=f"{plain(point.system)}<br>%{{y:.4~g}} % at %{{x:.4~g}} {words}"
         "<extra></extra>",
     )

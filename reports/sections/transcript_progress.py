@@ -11,7 +11,7 @@ import pandas as pd
 from reports.alignment import Operation, align, num_errors
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 
 TITLE = "Transcript progress"
 
@@ -50,9 +50,9 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Source:
-    """The run that a variant's transcripts come from."""
+    """The run that a system's transcripts come from."""
 
-    variant: str
+    system: str
     tone: int
     label: str
 
@@ -67,17 +67,17 @@ class Numbers:
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """The watch transcripts of each variant's first confirm run, or else of its first trial."""
+    """The watch transcripts of each system's first confirm run, or else of its first trial."""
     sources, tables = [], []
-    for tone, variant in enumerate(variant_names(report_input)):
-        own = report_input.watch[report_input.watch["variant"] == variant]
+    for tone, system in enumerate(system_names(report_input)):
+        own = report_input.watch[report_input.watch["system"] == system]
         if own.empty:
             continue
         kind = "confirm" if (own["kind"] == "confirm").any() else own["kind"].iloc[0]
         own = own[own["kind"] == kind]
         first = own[own["run"] == own["run"].min()]
         label = f"{'confirm run' if kind == 'confirm' else kind}, seed {first['seed'].iloc[0]}"
-        sources.append(Source(variant, tone, label))
+        sources.append(Source(system, tone, label))
         # An evaluation in the middle of an epoch (time was over) counts as that epoch's.
         tables.append(first.assign(epoch=first["epoch"].astype(float).map(math.ceil)))
     if not tables:

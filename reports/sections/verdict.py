@@ -8,7 +8,7 @@ import pandas as pd
 from reports.format import is_missing, plural, text
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import variant_names
+from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Verdict"
@@ -20,7 +20,7 @@ FAILED_STATES = ("failed", "diverged")
 
 @dataclass(frozen=True)
 class AgainstBaseline:
-    """WER of a variant minus that of the baseline, and how sure that is."""
+    """WER of a system minus that of the baseline, and how sure that is."""
 
     difference: Estimate
     """With the interval that decided the verdict on the pair."""
@@ -28,14 +28,14 @@ class AgainstBaseline:
     """Of that interval."""
     p_adjusted: float
     probability_of_improvement: float
-    """That a random seed of the variant makes fewer errors than one of the baseline."""
+    """That a random seed of the system makes fewer errors than one of the baseline."""
 
 
 @dataclass(frozen=True)
-class VariantRow:
-    """One variant: accuracy with its interval, and cost. Rates are fractions; unknown is NaN."""
+class SystemRow:
+    """One system: accuracy with its interval, and cost. Rates are fractions; unknown is NaN."""
 
-    variant: str
+    system: str
     tone: int
     summary: str
     wer: Estimate
@@ -66,18 +66,18 @@ class Numbers:
     assumptions: tuple[str, ...]
     """What the verdicts rest on."""
     baseline: str
-    """What the differences are against: the question's base, else the first variant."""
-    variants: tuple[VariantRow, ...]
+    """What the differences are against: the question's base, else the first system."""
+    systems: tuple[SystemRow, ...]
     scale: Scale | None
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The verdict, its tables, and the axes of their drawings."""
-    tones = {name: tone for tone, name in enumerate(variant_names(report_input))}
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     baseline = baseline_of(report_input)
-    variants = tuple(
-        _variant_row(row, tones[str(row["variant"])], report_input, baseline)
-        for _, row in report_input.variants.iterrows()
+    systems = tuple(
+        _system_row(row, tones[str(row["system"])], report_input, baseline)
+        for _, row in report_input.systems.iterrows()
     )
     return Numbers(
         sentence=report_input.verdict,
@@ -85,14 +85,14 @@ def numbers(report_input: ReportInput) -> Numbers:
         broken=report_input.broken,
         assumptions=report_input.design.assumptions,
         baseline=baseline,
-        variants=variants,
-        scale=scale_of(value for row in variants for value in row.wer.values()),
+        systems=systems,
+        scale=scale_of(value for row in systems for value in row.wer.values()),
     )
 
 
 def baseline_of(report_input: ReportInput) -> str:
-    """The question's base, else the first variant, else nothing."""
-    names = variant_names(report_input)
+    """The question's base, else the first system, else nothing."""
+    names = system_names(report_input)
     question = report_input.design.question
     return question.base if question and question.base in names else next(iter(names), "")
 
@@ -125,21 +125,21 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")
-    seeds = scored.groupby("variant")["seed"].nunique()
+    seeds = scored.groupby("system")["seed"].nunique()
     if len(seeds) and seeds.min() < FEW_SEEDS:
         fewest = plural(int(seeds.min()), "seed")
         found.append(f"An interval here rests on {fewest} only; take it as a first look.")
-    if len(variant_names(report_input)) == 1:
-        found.append("There is one variant, so there is nothing to compare it with.")
+    if len(system_names(report_input)) == 1:
+        found.append("There is one system, so there is nothing to compare it with.")
     return tuple(found)
 
 
 def _is_over(report_input: ReportInput) -> bool:
-    """Whether every trial, and every confirm run of a variant with a finished trial, has ended."""
+    """Whether every trial, and every confirm run of a system with a finished trial, has ended."""
     runs, budget = report_input.runs, report_input.budget
     ended = runs[~runs["state"].isin(["running", "killed"])]
-    for name in variant_names(report_input):
-        own = ended[ended["variant"] == name]
+    for name in system_names(report_input):
+        own = ended[ended["system"] == name]
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
         if trials["slot"].nunique() < budget.num_trials:
             return False
@@ -156,7 +156,7 @@ def _without_end(runs: pd.DataFrame) -> str:
     if bad.empty or len(bad) == len(runs):
         return ""
     ends = ", ".join(f"{count} {state}" for state, count in bad["state"].value_counts().items())
-    names = ", ".join(dict.fromkeys(map(str, bad["variant"])))
+    names = ", ".join(dict.fromkeys(map(str, bad["system"])))
     return f"{len(bad)} of {plural(len(runs), 'run')} did not finish: {ends} ({names})."
 
 
@@ -171,7 +171,7 @@ def _left_out(report_input: ReportInput) -> str:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    unmeasured = [row.variant for row in numbers.variants if is_missing(row.real_time_factor)]
+    unmeasured = [row.system for row in numbers.systems if is_missing(row.real_time_factor)]
     return render("sections/verdict.html", numbers=numbers, unmeasured=unmeasured)
 
 
@@ -179,14 +179,14 @@ def _ended(state: str) -> str:
     return {"failed": "failed", "diverged": "diverged", "killed": "was killed"}[state]
 
 
-def _variant_row(
+def _system_row(
     row: "pd.Series[Any]", tone: int, report_input: ReportInput, baseline: str
-) -> VariantRow:
-    name, runs = str(row["variant"]), report_input.runs
-    own = runs[(runs["variant"] == name) & (runs["kind"] == "confirm")]
+) -> SystemRow:
+    name, runs = str(row["system"]), report_input.runs
+    own = runs[(runs["system"] == name) & (runs["kind"] == "confirm")]
     singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
-    return VariantRow(
-        variant=name,
+    return SystemRow(
+        system=name,
         tone=tone,
         summary=". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
         wer=Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles),

@@ -169,7 +169,7 @@ def _tracking_disagrees(at: Round, definition: StudyDefinition) -> Iterator[str]
     for copy in copies:
         if copy.info.status not in ("FINISHED", "FAILED"):
             yield f"MLflow: {copy.info.run_name} is {copy.info.status}"
-    kinds = Counter((c.data.tags["kind"], c.data.tags["variant"]) for c in copies)
+    kinds = Counter((c.data.tags["kind"], c.data.tags["system"]) for c in copies)
     for label in definition.systems:
         for kind in ("parent", "summary"):
             if kinds[kind, label] != 1:

@@ -83,7 +83,7 @@ def in_mlflow(at: Round, act: Callable[[mlflow.MlflowClient, mlflow.entities.Run
     client = mlflow.MlflowClient(at.tracking_uri)
     experiment = client.get_experiment_by_name("unharmed")
     assert experiment is not None
-    wanted = "tags.kind = 'trial' and tags.variant = 'ds-gru' and tags.slot = '0'"
+    wanted = "tags.kind = 'trial' and tags.system = 'ds-gru' and tags.slot = '0'"
     act(client, client.search_runs([experiment.experiment_id], wanted)[0])
 
 

@@ -1,4 +1,4 @@
-"""A study that never was: two variants, eight trials and three seeds each, believable curves."""
+"""A study that never was: two systems, eight trials and three seeds each, believable curves."""
 
 import io
 import math
@@ -93,7 +93,7 @@ def heard(text: str, error: float, rng: random.Random) -> str:
     return " ".join("".join(letters).split())
 
 
-def sample(id: str, variants: tuple[str, ...]) -> Sample:
+def sample(id: str, systems: tuple[str, ...]) -> Sample:
     """A second and a half of a tone."""
     sound = io.BytesIO()
     tone = 0.1 * np.sin(np.arange(24_000) / 10)
@@ -106,7 +106,7 @@ def sample(id: str, variants: tuple[str, ...]) -> Sample:
         seconds=1.5,
         flac=sound.getvalue(),
         spectrogram=np.arange(40 * 150, dtype=np.uint16).astype(np.uint8).reshape(40, 150),
-        letters=dict.fromkeys(variants, letters),
+        letters=dict.fromkeys(systems, letters),
     )
 
 
@@ -142,9 +142,9 @@ class Study:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
 
     def add_run(
-        self, variant: str, kind: str, slot: int, state: str, num_epochs: int, skill: float
+        self, system: str, kind: str, slot: int, state: str, num_epochs: int, skill: float
     ) -> None:
-        run = f"{variant}/{kind}-{slot:03d}" if kind == "trial" else f"{variant}/{kind}-{slot}"
+        run = f"{system}/{kind}-{slot:03d}" if kind == "trial" else f"{system}/{kind}-{slot}"
         seed = 1000 * (kind == "confirm") + 7 * slot + 1
         wers = self.add_curves(run, num_epochs, skill) if num_epochs else []
         if state == "diverged":
@@ -155,7 +155,7 @@ class Study:
                 error = skill / 2 + 0.95 * math.exp(-epoch / 3)
                 row = {
                     "run": run,
-                    "variant": variant,
+                    "system": system,
                     "kind": kind,
                     "seed": seed,
                     "id": f"watch-{WATCH.index(text)}",
@@ -169,7 +169,7 @@ class Study:
                         "hyp": heard(text, error, self.rng),
                     }
                 )
-        errors = self.add_utterances(run, variant, seed, skill) if confirmed else math.nan
+        errors = self.add_utterances(run, system, seed, skill) if confirmed else math.nan
         params = {
             "optim.learning_rate": 0.0078 if slot == 4 else 5e-4 * 16 ** self.rng.random(),
             "model.dropout": round(0.3 * self.rng.random(), 3),
@@ -179,7 +179,7 @@ class Study:
         self.rows["runs"].append(
             {
                 "run": run,
-                "variant": variant,
+                "system": system,
                 "kind": kind,
                 "slot": slot,
                 "attempt": 0,
@@ -224,12 +224,12 @@ class Study:
             for e, v in points
         ]
 
-    def add_utterances(self, run: str, variant: str, seed: int, skill: float) -> float:
+    def add_utterances(self, run: str, system: str, seed: int, skill: float) -> float:
         for number in range(self.num_utterances):
             ref = SENTENCES[number % len(SENTENCES)]
-            hyp = heard(ref, skill / 2.5, random.Random(f"{seed}{variant}{number}"))
+            hyp = heard(ref, skill / 2.5, random.Random(f"{seed}{system}{number}"))
             pairs = list(zip(ref.split(), hyp.split(), strict=False))
-            row = {"run": run, "variant": variant, "seed": seed, "id": f"test-{number:03d}"}
+            row = {"run": run, "system": system, "seed": seed, "id": f"test-{number:03d}"}
             self.rows["utterances"].append(
                 row
                 | {
@@ -245,14 +245,14 @@ class Study:
             )
         return skill + self.rng.gauss(0, 0.008)
 
-    def variant_row(self, variant: str) -> dict[str, Any]:
-        own = [row for row in self.rows["runs"] if row["variant"] == variant]
+    def system_row(self, system: str) -> dict[str, Any]:
+        own = [row for row in self.rows["runs"] if row["system"] == system]
         wers = [row["test_wer"] for row in own if not math.isnan(row["test_wer"])]
         mean = sum(wers) / len(wers) if wers else math.nan
         trials = [row for row in own if row["kind"] == "trial"]
         return {
-            "variant": variant,
-            "summary": f"one convolution, three {variant[3:].upper()} layers",
+            "system": system,
+            "summary": f"one convolution, three {system[3:].upper()} layers",
             "source": "",
             "wer_mean": mean,
             "wer_low": mean - 0.014,
@@ -270,31 +270,31 @@ class Study:
             "se_from_interaction": 0.001 if wers else math.nan,
             "num_trials": len(trials),
             "num_seeds": len(wers),
-            "pareto_optimal": bool(wers) and variant == "ds-gru",
+            "pareto_optimal": bool(wers) and system == "ds-gru",
             **{
                 f"num_{state}": sum(t["state"] == state for t in trials)
                 for state in {*STATES, "cut"}
             },
         }
 
-    def add_search(self, variant: str) -> None:
+    def add_search(self, system: str) -> None:
         """The search's table, and the trade-off by parameters and training time."""
-        trials = [r for r in self.rows["runs"] if (r["variant"], r["kind"]) == (variant, "trial")]
+        trials = [r for r in self.rows["runs"] if (r["system"], r["kind"]) == (system, "trial")]
         spent, best = 0.0, math.nan
         for number, trial in enumerate(trials, start=1):
             spent += 0.0 if math.isnan(trial["train_seconds"]) else trial["train_seconds"]
             if trial["state"] == "finished":
                 best = min(trial["valid_wer"], best if best == best else math.inf)
             self.rows["budget_curves"].append(
-                {"variant": variant, "num_trials": number, "train_seconds": spent}
+                {"system": system, "num_trials": number, "train_seconds": spent}
                 | {"best_valid_wer": best}
             )
         self.rows["expected_best"] += [
-            {"variant": variant, "num_trials": n, "valid_wer": 0.3 - 0.02 * n} for n in (1, 2)
+            {"system": system, "num_trials": n, "valid_wer": 0.3 - 0.02 * n} for n in (1, 2)
         ]
         self.rows["importances"] += [
-            {"variant": variant, "key": "model.dropout", "importance": 0.75},
-            {"variant": variant, "key": "optim.learning_rate", "importance": 0.25},
+            {"system": system, "key": "model.dropout", "importance": 0.75},
+            {"system": system, "key": "optim.learning_rate", "importance": 0.25},
         ]
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -309,7 +309,7 @@ class Study:
 
 def make_input(
     *,
-    variants: tuple[str, ...] = ("ds-gru", "ds-lstm"),
+    systems: tuple[str, ...] = ("ds-gru", "ds-lstm"),
     state: str = "",
     num_trials: int = 8,
     num_seeds: int = 3,
@@ -317,49 +317,49 @@ def make_input(
     seed: int = 0,
     **replaced: Any,
 ) -> ReportInput:
-    """A study of `variants`; `state` is the end of every trial; `replaced` are fields."""
+    """A study of `systems`; `state` is the end of every trial; `replaced` are fields."""
     study = Study(seed, num_utterances)
-    for variant in variants:
-        skill = SKILL.get(variant, 0.2)
+    for system in systems:
+        skill = SKILL.get(system, 0.2)
         for slot in range(num_trials):
             ended = state or STATES[slot % len(STATES)]
             num_epochs = {"finished": 12, "pruned": 5, "diverged": 3}.get(ended, 0)
             study.add_run(
-                variant, "trial", slot, ended, num_epochs, skill + 0.02 * ((3 * slot + 3) % 7)
+                system, "trial", slot, ended, num_epochs, skill + 0.02 * ((3 * slot + 3) % 7)
             )
         for slot in range(num_seeds):
-            study.add_run(variant, "confirm", slot, "finished", 12 - slot % 2, skill)
-        study.rows["variants"].append(study.variant_row(variant))
+            study.add_run(system, "confirm", slot, "finished", 12 - slot % 2, skill)
+        study.rows["systems"].append(study.system_row(system))
         if num_trials:
-            study.add_search(variant)
+            study.add_search(system)
         if num_seeds:
             study.rows["tradeoffs"] += [
                 {
                     "cost": cost,
-                    "variant": variant,
+                    "system": system,
                     "value": value,
-                    "pareto_optimal": variant == "ds-gru",
+                    "pareto_optimal": system == "ds-gru",
                 }
                 | {"reference_wer": 0.2, "reference_cost": 1.5 * value, "hypervolume": 0.3}
                 for cost, value in (("num_parameters", 1_214_557.0), ("train_seconds", 380.0))
             ]
-    if len(variants) == 2 and num_seeds:
+    if len(systems) == 2 and num_seeds:
         study.rows["groups"] += [
-            {"attribute": "gender", "group": group, "system": variant, "wer": wer}
+            {"attribute": "gender", "group": group, "system": system, "wer": wer}
             | {"low": wer - 0.03, "high": wer + 0.04, "num_utterances": 24}
             | {"num_speakers": 3, "num_ref_words": 180}
             for group, wer in (("f", 0.12), ("m", 0.14))
-            for variant in variants
+            for system in systems
         ]
         study.rows["gains"].append(
-            {"attribute": "gender", "group": "f", "a": variants[0], "b": variants[1]}
+            {"attribute": "gender", "group": "f", "a": systems[0], "b": systems[1]}
             | {"delta_inside": 0.06, "delta_outside": 0.04, "low": -0.03, "high": 0.07}
             | {"coverage": 0.95, "p_adjusted": 0.4, "differs": False}
         )
         study.rows["pairs"].append(
             {
-                "a": variants[0],
-                "b": variants[1],
+                "a": systems[0],
+                "b": systems[1],
                 "claim": False,
                 "delta_wer": 0.051,
                 "low": 0.036,
@@ -377,7 +377,7 @@ def make_input(
                 "mapsswe_p": 0.0002,
                 "mcnemar_p": 0.021,
                 "wilcoxon_p": 0.03125,
-                "verdict": f"{variants[0]} better",
+                "verdict": f"{systems[0]} better",
             }
         )
     fields: dict[str, Any] = {
@@ -410,15 +410,15 @@ def make_input(
         },
         "tracking_uri": "sqlite:///mlflow.db",
         "design": StudyDesign(method=METHOD),
-        "samples": (sample("test-000", variants),) if num_seeds else (),
+        "samples": (sample("test-000", systems),) if num_seeds else (),
         "configs": {
             name: {"variant": name, "model.cell": name[3:], "model.dropout": 0.1 + place / 10}
-            for place, name in enumerate(variants)
+            for place, name in enumerate(systems)
         },
-        "values": dict.fromkeys(variants, VALUES),
+        "values": dict.fromkeys(systems, VALUES),
         "conditions": CONDITIONS,
         "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
-        "spaces": dict.fromkeys(variants, SPACE),
+        "spaces": dict.fromkeys(systems, SPACE),
     }
     return ReportInput(**{**fields, **study.tables(), **replaced})
 

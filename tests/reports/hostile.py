@@ -17,7 +17,7 @@ EVIL = (
 
 def poisoned(make_input: MakeInput) -> ReportInput:
     """A study in which every text that comes from outside is hostile."""
-    base = make_input(variants=(EVIL, "ds-gru"))
+    base = make_input(systems=(EVIL, "ds-gru"))
 
     def poison(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
         return table.assign(**dict.fromkeys(columns, EVIL + "x" * 10_000))
@@ -25,7 +25,7 @@ def poisoned(make_input: MakeInput) -> ReportInput:
     runs = poison(base.runs, "message", "mlflow_run_id", "state")
     runs["params"] = [{EVIL: EVIL}] * len(runs)
     return make_input(
-        variants=(EVIL, "ds-gru"),
+        systems=(EVIL, "ds-gru"),
         study=EVIL,
         verdict=EVIL,
         command=EVIL,

@@ -16,7 +16,7 @@ def test_every_seed_is_shown(study: ReportInput) -> None:
     shown = accuracy.numbers(study)
     runs = study.runs
     for row in shown.seeds:
-        own = runs[(runs["variant"] == row.variant) & (runs["kind"] == "confirm")]
+        own = runs[(runs["system"] == row.system) & (runs["kind"] == "confirm")]
         assert row.wer.singles == tuple(own["test_wer"])
         assert row.spread == pytest.approx(stdev(own["test_wer"]))
     assert accuracy.html(shown).count('class="single"') == 6
@@ -44,17 +44,17 @@ def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> No
 
 
 def test_single_runs_hide_the_luck_of_their_seeds(study: ReportInput) -> None:
-    single = study.variants.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
-    shown = accuracy.numbers(replace(study, variants=single))
+    single = study.systems.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
+    shown = accuracy.numbers(replace(study, systems=single))
     assert shown.seeds_unseen
     assert "has a single run" in accuracy.html(shown)
 
 
 def test_no_variance_at_all_is_blamed_on_nothing(study: ReportInput) -> None:
-    parts = [column for column in study.variants if column.startswith("se_from_")]
+    parts = [column for column in study.systems if column.startswith("se_from_")]
     for value in (0.0, math.nan):
-        even = study.variants.assign(**dict.fromkeys(parts, value))
-        shown = accuracy.numbers(replace(study, variants=even))
+        even = study.systems.assign(**dict.fromkeys(parts, value))
+        shown = accuracy.numbers(replace(study, systems=even))
         assert shown.dominant == ""
         assert "Most of it comes from" not in accuracy.html(shown)
 

@@ -244,7 +244,7 @@ def test_curves_are_drawn_against_what_was_chosen(browser: Any) -> None:
         title = browser.execute_script(f"return {chart}.layout.xaxis.title.text")
         assert title == option.text
     assert list(ends.values()) == pytest.approx([12, 12 * 31.7, 12 * 0.75])
-    assert browser.execute_script(hidden) == 4, "trials and their crosses, of two variants"
+    assert browser.execute_script(hidden) == 4, "trials and their crosses, of two systems"
     browser.find_element(By.ID, "curves-trials").send_keys(Keys.SPACE)
     assert browser.execute_script(hidden) == 0
 
@@ -256,7 +256,7 @@ def test_a_large_test_split_is_shown_by_group(
     browser.get(build(make_input(), tmp_path / "report.html").as_uri())
     group = Select(browser.find_element(By.ID, "filter-group"))
     assert [option.text for option in group.options] == [
-        "all", "Where variants differ most", "Worst", "Median", "Best",
+        "all", "Where systems differ most", "Worst", "Median", "Best",
     ]  # fmt: skip
     group.select_by_visible_text("Worst")
     assert [title.text for title in shown(browser, "#decodes h3")] == ["Worst"]

@@ -13,7 +13,7 @@ MakeInput = Callable[..., ReportInput]
 
 def test_a_curve_is_the_search_in_the_order_it_ran(study: ReportInput) -> None:
     gru, lstm = budget.numbers(study).curves
-    assert (gru.variant, gru.tone, lstm.tone) == ("ds-gru", 0, 1)
+    assert (gru.system, gru.tone, lstm.tone) == ("ds-gru", 0, 1)
     assert gru.num_trials == tuple(range(1, 9))
     assert list(gru.train_seconds) == sorted(gru.train_seconds)
     assert list(gru.best) == sorted(gru.best, reverse=True)
@@ -45,7 +45,7 @@ def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> N
 
 def test_one_random_trial_expects_nothing_and_it_is_said(study: ReportInput) -> None:
     table = study.expected_best
-    one = table[(table["variant"] == "ds-gru") | (table["num_trials"] == 1)]
+    one = table[(table["system"] == "ds-gru") | (table["num_trials"] == 1)]
     found = budget.numbers(replace(study, expected_best=one))
     assert [bool(curve.expected) for curve in found.curves] == [True, False]
     page = budget.html(found)

@@ -88,7 +88,7 @@ def test_same_bytes_in_every_process(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from conftest import make_input; "
         "from reports import build; names = tuple('ds-' + letter for letter in 'abcdefg'); "
-        "build(make_input(variants=names, num_trials=4, num_seeds=2), Path(sys.argv[1]))"
+        "build(make_input(systems=names, num_trials=4, num_seeds=2), Path(sys.argv[1]))"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     for seed in ("1", "2"):
@@ -122,15 +122,15 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
     [
         ({"num_trials": 0, "num_seeds": 0}, ["the study is empty", "no curve to draw"]),
         ({"num_trials": 1, "num_seeds": 0}, ["No confirm run has been scored"]),
-        ({"variants": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, ["a single run so far"]),
+        ({"systems": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, ["a single run so far"]),
         ({"state": "failed", "num_seeds": 0}, ["Every run of the study failed"]),
         ({"state": "diverged", "num_seeds": 0}, ["Every run of the study diverged"]),
         ({"state": "killed", "num_seeds": 0}, ["Every run of the study was killed"]),
         ({"state": "running", "num_seeds": 0}, ["have not ended", "No confirm run has been"]),
         ({"state": "running", "num_seeds": 1}, ["have not ended", "take it as a first look"]),
         ({"budget": budget("quick", 9, 3)}, ["not complete: it was interrupted"]),
-        ({"variants": ("ds-gru",)}, ["nothing to compare it with"]),
-        ({"variants": (), "spaces": {}}, ["No variant is part of the study yet"]),
+        ({"systems": ("ds-gru",)}, ["nothing to compare it with"]),
+        ({"systems": (), "spaces": {}}, ["No system is part of the study yet"]),
         ({"environment": {}}, ["python -m bench.sweep"]),
     ],
 )
@@ -148,7 +148,7 @@ def test_rates_that_are_not_numbers(make_input: MakeInput, tmp_path: Path) -> No
     base, nan = make_input(), float("nan")
     broken = replace(
         base,
-        variants=base.variants.assign(wer_mean=nan, wer_low=nan, wer_high=nan, cer_mean=nan),
+        systems=base.systems.assign(wer_mean=nan, wer_low=nan, wer_high=nan, cer_mean=nan),
         pairs=base.pairs.assign(delta_wer=nan, low=nan, high=nan, p_adjusted=nan),
         runs=base.runs.assign(valid_wer=nan, test_wer=nan, test_cer=nan, best_epoch=nan),
         curves=base.curves.assign(value=nan),

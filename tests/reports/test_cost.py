@@ -10,11 +10,11 @@ from tests.speed_rows import speed_row
 MakeInput = Callable[..., ReportInput]
 
 
-def test_variants_keep_their_order_and_colours(study: ReportInput) -> None:
+def test_systems_keep_their_order_and_colours(study: ReportInput) -> None:
     numbers = cost.numbers(study)
-    assert [(row.variant, row.tone) for row in numbers.variants] == [("ds-gru", 0), ("ds-lstm", 1)]
-    first = study.variants.iloc[0]
-    assert numbers.variants[0].search_seconds == first["search_seconds"]
+    assert [(row.system, row.tone) for row in numbers.systems] == [("ds-gru", 0), ("ds-lstm", 1)]
+    first = study.systems.iloc[0]
+    assert numbers.systems[0].search_seconds == first["search_seconds"]
     page = cost.html(numbers)
     assert "has not been measured separately" in page
     assert page.count('aria-label="Pareto-optimal"') == 1
@@ -38,5 +38,5 @@ def test_a_measurement_without_baselines_has_dashes(make_input: MakeInput) -> No
 
 
 def test_nothing_trained_is_told_in_words(study: ReportInput) -> None:
-    empty = replace(study, variants=study.variants.iloc[:0])
-    assert "No variant has been trained." in cost.html(cost.numbers(empty))
+    empty = replace(study, systems=study.systems.iloc[:0])
+    assert "No system has been trained." in cost.html(cost.numbers(empty))

@@ -23,10 +23,10 @@ def test_confirm_runs_are_drawn(study: ReportInput) -> None:
     assert [panel.metric for panel in shown.panels] == [metric for metric, _, _ in curves.METRICS]
     wer = shown.panels[0]
     assert [line.run for line in wer.lines] == [
-        f"{variant}/confirm-{slot}" for variant in ("ds-gru", "ds-lstm") for slot in range(3)
+        f"{system}/confirm-{slot}" for system in ("ds-gru", "ds-lstm") for slot in range(3)
     ]
     assert wer.lines[0].epochs == tuple(range(1, 13))
-    assert [(mean.variant, len(mean.epochs)) for mean in wer.means] == [
+    assert [(mean.system, len(mean.epochs)) for mean in wer.means] == [
         ("ds-gru", 11),
         ("ds-lstm", 11),
     ]

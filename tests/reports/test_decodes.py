@@ -12,13 +12,13 @@ MakeInput = Callable[..., ReportInput]
 
 
 def utterances(hyps: dict[str, list[str]], ref: str = "we eat well") -> pd.DataFrame:
-    """One confirm run a variant, whose hypotheses of `ref` are `hyps`."""
+    """One confirm run a system, whose hypotheses of `ref` are `hyps`."""
     rows = [
-        {"run": f"{variant}/confirm-0", "variant": variant, "seed": 7, "id": f"u{i:02d}"}
+        {"run": f"{system}/confirm-0", "system": system, "seed": 7, "id": f"u{i:02d}"}
         | {"speaker": "Ann", "seconds": 1.5, "num_ref_words": 3, "ref": ref, "hyp": hyp}
         | {"substitutions": sum(a != b for a, b in zip(ref.split(), hyp.split(), strict=False))}
         | {"deletions": 0, "insertions": 0}
-        for variant, texts in hyps.items()
+        for system, texts in hyps.items()
         for i, hyp in enumerate(texts)
     ]
     return pd.DataFrame(rows)
@@ -38,7 +38,7 @@ def test_alignments_with_one_reference_share_columns() -> None:
     ]
 
 
-def test_every_variant_shows_the_same_utterances(
+def test_every_system_shows_the_same_utterances(
     study: ReportInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decodes, "NUM_SHOWN", 40)
@@ -48,12 +48,12 @@ def test_every_variant_shows_the_same_utterances(
     assert len(ids) == len(set(ids)) == 40
     assert shown.num_utterances == 48
     for _, group in shown.groups:
-        assert all([row.variant for row in d.rows] == ["ds-gru", "ds-lstm"] for d in group)
+        assert all([row.system for row in d.rows] == ["ds-gru", "ds-lstm"] for d in group)
     errors = {g: [sum(r.num_errors for r in d.rows) for d in ds] for g, ds in shown.groups}
     assert min(errors["worst"]) >= max(errors["best"])
 
 
-def test_the_choice_is_by_the_errors_of_all_variants(make_input: MakeInput) -> None:
+def test_the_choice_is_by_the_errors_of_all_systems(make_input: MakeInput) -> None:
     table = utterances(
         {
             "ds-gru": ["we eat well", "we ate well", "we ate welt"],
@@ -69,7 +69,7 @@ def test_the_choice_is_by_the_errors_of_all_variants(make_input: MakeInput) -> N
     assert spread == {"u00": 1.0, "u01": 1 / 3, "u02": 1 / 3}
 
 
-def test_only_what_all_variants_scored(make_input: MakeInput) -> None:
+def test_only_what_all_systems_scored(make_input: MakeInput) -> None:
     table = utterances({"ds-gru": ["we eat well"] * 3, "ds-lstm": ["we eat well"]})
     assert decodes.numbers(make_input(utterances=table)).num_utterances == 1
 

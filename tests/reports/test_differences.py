@@ -39,12 +39,12 @@ def test_a_key_that_one_lacks_is_a_dash(study: ReportInput) -> None:
     assert rows["model.lookahead"].values == ("–", "20")
 
 
-def test_twins_and_one_variant_are_told(study: ReportInput, make_input: MakeInput) -> None:
+def test_twins_and_one_system_are_told(study: ReportInput, make_input: MakeInput) -> None:
     twins = {name: {"model.cell": "gru"} for name in study.configs}
     page = differences.html(differences.numbers(replace(study, configs=twins)))
     assert "Nothing differs but the seeds" in page
-    alone = make_input(variants=("ds-gru",))
-    assert "There is one variant" in differences.html(differences.numbers(alone))
+    alone = make_input(systems=("ds-gru",))
+    assert "There is one system" in differences.html(differences.numbers(alone))
 
 
 SYSTEMS = {

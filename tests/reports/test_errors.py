@@ -15,7 +15,7 @@ MakeInput = Callable[..., ReportInput]
 
 def scored(ref: str, hyp: str, counts: tuple[int, int, int], **more: Any) -> dict[str, Any]:
     kinds = dict(zip(("substitutions", "deletions", "insertions"), counts, strict=True))
-    row = {"run": "a/confirm-0", "variant": "ds-gru", "seed": 0, "id": ref, "speaker": "s",
+    row = {"run": "a/confirm-0", "system": "ds-gru", "seed": 0, "id": ref, "speaker": "s",
            "seconds": 3.0, "num_ref_words": len(ref.split()), "ref": ref, "hyp": hyp}  # fmt: skip
     return {**row, **kinds, **more}
 

@@ -34,7 +34,7 @@ def test_rates_by_group_and_gains_that_differ(study: ReportInput) -> None:
     for said in ("By gender", "+10.0", "+8.0", "97.5", "differs by group", "1 of 1 differences"):
         assert said in page
     none = groups.html(groups.numbers(with_groups(study, differs=False)))
-    assert "No difference between variants is found" in none
+    assert "No difference between systems is found" in none
 
 
 def test_hostile_names_are_text(study: ReportInput) -> None:

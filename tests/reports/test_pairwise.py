@@ -50,6 +50,6 @@ def test_many_pairs_fold_away(study: ReportInput) -> None:
     assert "<details>" not in pairwise.html(pairwise.numbers(study))
 
 
-def test_one_variant_has_nothing_to_compare(make_input: MakeInput) -> None:
-    page = pairwise.html(pairwise.numbers(make_input(variants=("ds-gru",))))
+def test_one_system_has_nothing_to_compare(make_input: MakeInput) -> None:
+    page = pairwise.html(pairwise.numbers(make_input(systems=("ds-gru",))))
     assert "nothing to compare" in page

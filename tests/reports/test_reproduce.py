@@ -79,8 +79,8 @@ def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
     told = json.loads(content(study, "results.json"))
     assert told["verdict"] == study.verdict
     assert told["pairs"][0]["delta_wer"] == 0.051
-    assert told["variants"][0]["real_time_factor"] is None
-    mean = f"{100 * study.variants['wer_mean'][0]:.1f}"
+    assert told["systems"][0]["real_time_factor"] is None
+    mean = f"{100 * study.systems['wer_mean'][0]:.1f}"
     header, rule, gru, lstm = content(study, "results.md").splitlines()
     assert gru.startswith(f"| ds-gru | {mean} | ")
     assert header.count("|") == rule.count("|") == lstm.count("|")
@@ -88,6 +88,6 @@ def test_results_are_there_to_be_pasted(study: ReportInput) -> None:
 
 
 def test_names_do_not_break_the_tables(make_input: MakeInput) -> None:
-    odd = make_input(variants=("a|b_50%&", "ds-gru"))
+    odd = make_input(systems=("a|b_50%&", "ds-gru"))
     assert "| a\\|b\\_50%& |" in content(odd, "results.md")
     assert r"a\textbar{}b\_50\%\& & " in content(odd, "results.tex")

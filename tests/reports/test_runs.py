@@ -10,7 +10,7 @@ def test_every_run_in_order(study: ReportInput, make_input: MakeInput) -> None:
     shuffled = make_input(runs=study.runs.sample(frac=1, random_state=1))
     rows = runs.numbers(shuffled)
     names = [f"trial-{slot:03d}" for slot in range(8)] + [f"confirm-{slot}" for slot in range(3)]
-    expected = [f"{variant}/{name}" for variant in ("ds-gru", "ds-lstm") for name in names]
+    expected = [f"{system}/{name}" for system in ("ds-gru", "ds-lstm") for name in names]
     assert [row.run for row in rows] == expected
     failed = rows[6]
     assert (failed.state, failed.message) == ("failed", "RuntimeError: not enough memory")

@@ -16,16 +16,16 @@ RATE = SearchRange(low=1e-4, high=1e-2, log=True)
 
 def searched(
     make_input: MakeInput, trials: list[tuple[str, float, Any]], space: dict[str, Any] | None
-) -> search.VariantSearch:
-    """The search of one variant with trials of (state, WER, learning rate)."""
-    base = make_input(variants=("ds-gru",), num_trials=len(trials), num_seeds=0)
+) -> search.SystemSearch:
+    """The search of one system with trials of (state, WER, learning rate)."""
+    base = make_input(systems=("ds-gru",), num_trials=len(trials), num_seeds=0)
     runs = base.runs.assign(
         state=[state for state, _, _ in trials],
         valid_wer=[wer for _, wer, _ in trials],
         params=[{"lr": value} for _, _, value in trials],
     )
     spaces = {"ds-gru": {"lr": space}} if space else {}
-    (found,) = search.numbers(make_input(variants=("ds-gru",), runs=runs, spaces=spaces))
+    (found,) = search.numbers(make_input(systems=("ds-gru",), runs=runs, spaces=spaces))
     return found
 
 

@@ -23,7 +23,7 @@ def test_a_large_study_stays_small(
     num_trials: int,
     max_megabytes: int,
 ) -> None:
-    study = make_input(variants=SIX, num_trials=num_trials, num_seeds=5, num_utterances=200)
+    study = make_input(systems=SIX, num_trials=num_trials, num_seeds=5, num_utterances=200)
     assert decodes.NUM_SHOWN == 200
     begun = time.monotonic()
     page = build(study, tmp_path / "report.html")

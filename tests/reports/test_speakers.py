@@ -17,7 +17,7 @@ def test_rates_are_means_over_seeds_hardest_first(study: ReportInput) -> None:
     assert means == sorted(means, reverse=True)
     row = shown.speakers[0]
     own = study.utterances[
-        (study.utterances["speaker"] == row.speaker) & (study.utterances["variant"] == "ds-lstm")
+        (study.utterances["speaker"] == row.speaker) & (study.utterances["system"] == "ds-lstm")
     ]
     rates = [
         run[["substitutions", "deletions", "insertions"]].to_numpy().sum()
@@ -31,7 +31,7 @@ def test_rates_are_means_over_seeds_hardest_first(study: ReportInput) -> None:
 def test_signs_are_counted_against_the_baseline(study: ReportInput) -> None:
     (sign,) = speakers.numbers(study).signs
     rows = speakers.numbers(study).speakers
-    assert sign.variant == "ds-lstm"
+    assert sign.system == "ds-lstm"
     assert sign.num_better == sum(row.wers[1] < row.wers[0] for row in rows)
     assert sign.num_better + sign.num_worse <= 6
 

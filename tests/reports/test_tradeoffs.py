@@ -10,7 +10,7 @@ def test_points_hold_cost_and_wer(study: ReportInput) -> None:
     by_size, by_time = tradeoffs.numbers(study).tradeoffs
     assert (by_size.cost, by_time.cost) == ("num_parameters", "train_seconds")
     gru, lstm = by_size.points
-    row = study.variants.set_index("variant").loc["ds-gru"]
+    row = study.systems.set_index("system").loc["ds-gru"]
     assert (gru.cost, gru.wer, gru.low) == (1_214_557, row["wer_mean"], row["wer_low"])
     assert (gru.is_pareto_optimal, lstm.is_pareto_optimal) == (True, False)
     assert by_size.pareto_optimal == ("ds-gru",)
@@ -23,6 +23,6 @@ def test_the_page_names_the_pareto_optimal_and_marks_them_by_shape(study: Report
     assert page.count('"circle"') == 2
 
 
-def test_one_variant_has_nothing_to_trade(make_input: MakeInput) -> None:
-    page = tradeoffs.html(tradeoffs.numbers(make_input(variants=("ds-gru",))))
+def test_one_system_has_nothing_to_trade(make_input: MakeInput) -> None:
+    page = tradeoffs.html(tradeoffs.numbers(make_input(systems=("ds-gru",))))
     assert "there is no trade-off to show" in page

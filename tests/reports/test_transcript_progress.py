@@ -10,11 +10,11 @@ MakeInput = Callable[..., ReportInput]
 
 
 def watch(rows: list[tuple[str, str, float, str]], ref: str = "a human") -> pd.DataFrame:
-    """Watch transcripts: (variant, kind, epoch, hypothesis)."""
+    """Watch transcripts: (system, kind, epoch, hypothesis)."""
     return pd.DataFrame(
-        {"run": f"{variant}/{kind}-0", "variant": variant, "kind": kind, "seed": 3, "id": "w0"}
+        {"run": f"{system}/{kind}-0", "system": system, "kind": kind, "seed": 3, "id": "w0"}
         | {"epoch": epoch, "step": 1, "ref": ref, "hyp": hyp}
-        for variant, kind, epoch, hyp in rows
+        for system, kind, epoch, hyp in rows
     )
 
 
@@ -30,7 +30,7 @@ def test_letters_are_aligned() -> None:
     assert transcript_progress.spans_of("ab", "") == ((Span("deletion", "ab"),), 2)
 
 
-def test_the_first_confirm_run_of_each_variant(study: ReportInput) -> None:
+def test_the_first_confirm_run_of_each_system(study: ReportInput) -> None:
     shown = transcript_progress.numbers(study)
     assert [s.label for s in shown.sources] == ["confirm run, seed 1001"] * 2
     assert shown.epochs == tuple(range(1, 13))

@@ -13,8 +13,8 @@ MakeInput = Callable[..., ReportInput]
 
 def test_rows_hold_what_was_measured(study: ReportInput) -> None:
     shown = verdict.numbers(study)
-    gru, lstm = shown.variants
-    assert (gru.variant, gru.tone, lstm.variant, lstm.tone) == ("ds-gru", 0, "ds-lstm", 1)
+    gru, lstm = shown.systems
+    assert (gru.system, gru.tone, lstm.system, lstm.tone) == ("ds-gru", 0, "ds-lstm", 1)
     assert len(gru.wer.singles) == 3
     assert gru.wer.mean == pytest.approx(sum(gru.wer.singles) / 3)
     assert (gru.num_parameters, gru.num_trials, gru.num_seeds) == (1_214_557, 8, 3)
@@ -29,7 +29,7 @@ def test_rows_hold_what_was_measured(study: ReportInput) -> None:
 def test_differences_are_against_the_questions_base_or_the_first(
     study: ReportInput, make_input: MakeInput
 ) -> None:
-    gru, lstm = verdict.numbers(study).variants
+    gru, lstm = verdict.numbers(study).systems
     assert gru.against is None
     assert lstm.against
     assert lstm.against.difference.mean == 0.051
@@ -37,7 +37,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
     asked = replace(study.design, question=QuestionSummary(base="ds-lstm"))
     shown = verdict.numbers(make_input(design=asked))
     assert shown.baseline == "ds-lstm"
-    turned = shown.variants[0].against
+    turned = shown.systems[0].against
     assert turned
     assert (turned.difference.low, turned.difference.high) == (-0.066, -0.036)
     assert turned.probability_of_improvement == 0.987
@@ -45,7 +45,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
 
 def test_the_page_says_the_figures(study: ReportInput) -> None:
     page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
-    mean = 100 * float(study.variants.loc[0, "wer_mean"])
+    mean = 100 * float(study.systems.loc[0, "wer_mean"])
     for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt; 0.001", "1.3"):
         assert shown in page
     assert page.count("<circle") == 2
@@ -66,7 +66,7 @@ def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput
     page = verdict.html(verdict.numbers(study))
     assert "python -m bench.speed" in page
     assert "not of ds-gru, ds-lstm" in page
-    timed = replace(study, variants=study.variants.assign(real_time_factor=0.0123))
+    timed = replace(study, systems=study.systems.assign(real_time_factor=0.0123))
     page = verdict.html(verdict.numbers(timed))
     assert "0.0123" in page
     assert "python -m bench.speed" not in page
@@ -78,11 +78,11 @@ def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput
         ({"num_trials": 0, "num_seeds": 0}, "No run has been recorded yet: the study is empty."),
         ({"state": "failed", "num_seeds": 0}, "Every run of the study failed"),
         ({"state": "diverged", "num_seeds": 0}, "Every run of the study diverged"),
-        ({"variants": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, "a single run so far"),
+        ({"systems": ("ds-gru",), "num_trials": 1, "num_seeds": 0}, "a single run so far"),
         ({"state": "running"}, "16 runs have not ended"),
         ({"num_seeds": 0}, "No confirm run has been scored on the test split."),
         ({"num_seeds": 2}, "rests on 2 seeds only"),
-        ({"variants": ("ds-gru",)}, "There is one variant, so there is nothing to compare"),
+        ({"systems": ("ds-gru",)}, "There is one system, so there is nothing to compare"),
     ],
 )
 def test_cautions(make_input: MakeInput, options: dict[str, object], said: str) -> None:
@@ -103,9 +103,9 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
     assert incomplete in " ".join(verdict.cautions(replace(searched, runs=trials)))
 
 
-def test_a_variant_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
+def test_a_system_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
     shown = verdict.numbers(make_input(num_seeds=0))
-    assert all(math.isnan(row.wer.mean) for row in shown.variants)
+    assert all(math.isnan(row.wer.mean) for row in shown.systems)
     assert shown.scale is None
     page = verdict.html(shown)
     assert "not scored" in page

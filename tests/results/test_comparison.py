@@ -17,9 +17,9 @@ SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8
 
 @pytest.fixture
 def definition() -> StudyDefinition:
-    variants = ["ds-gru", "ds-lstm", "ds-rnn"]
+    systems = ["ds-gru", "ds-lstm", "ds-rnn"]
     budget = load_budget("smoke")
-    return define(variants, CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="x")
+    return define(systems, CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="x")
 
 
 def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Tables:
@@ -27,13 +27,13 @@ def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Table
     rng = np.random.default_rng(0)
     hard = rng.uniform(0.8, 1.2, SPEAKERS)
     runs, utterances = [], []
-    for variant, seeds in rates.items():
-        runs.append({"run": f"{variant}/trial-000", "variant": variant, "kind": "trial", "state": "finished", "train_seconds": 5.0})  # fmt: skip
+    for system, seeds in rates.items():
+        runs.append({"run": f"{system}/trial-000", "system": system, "kind": "trial", "state": "finished", "train_seconds": 5.0})  # fmt: skip
         for seed, rate in enumerate(seeds):
-            run = f"{variant}/confirm-{seed}"
+            run = f"{system}/confirm-{seed}"
             rows = [
                 {
-                    "run": run, "variant": variant, "seed": seed, "id": f"u{s}-{u}", "speaker": f"s{s:02d}",
+                    "run": run, "system": system, "seed": seed, "id": f"u{s}-{u}", "speaker": f"s{s:02d}",
                     "num_ref_words": WORDS, "substitutions": rng.binomial(WORDS, rate * hard[s]),
                     "deletions": 0, "insertions": 0, "ref": "word " * WORDS, "hyp": "word " * WORDS,
                 }
@@ -41,9 +41,9 @@ def tables(rates: dict[str, list[float]], failed: tuple[str, ...] = ()) -> Table
                 for u in range(PER_SPEAKER)
             ]  # fmt: skip
             wer = sum(r["substitutions"] for r in rows) / (WORDS * len(rows))
-            runs.append({"run": run, "variant": variant, "kind": "confirm", "state": "finished", "test_wer": wer, "test_cer": wer / 3, "train_seconds": 10.0})  # fmt: skip
+            runs.append({"run": run, "system": system, "kind": "confirm", "state": "finished", "test_wer": wer, "test_cer": wer / 3, "train_seconds": 10.0})  # fmt: skip
             utterances += rows
-    runs += [{"run": f"{v}/trial-000", "variant": v, "kind": "trial", "state": "failed"} for v in failed]  # fmt: skip
+    runs += [{"run": f"{v}/trial-000", "system": v, "kind": "trial", "state": "failed"} for v in failed]  # fmt: skip
     frames = {
         name: pd.DataFrame(rows).reindex(columns=sorted({*COLUMNS[name], *EXTRA.get(name, ())}))
         for name, rows in (("runs", runs), ("utterances", utterances), ("curves", []), ("watch", []))
@@ -69,7 +69,7 @@ def test_a_clear_difference_is_found_and_stated(definition: StudyDefinition) -> 
     assert set(found.pairs["verdict"]) == {"ds-gru better", "ds-lstm better"}
     assert found.verdict.startswith("ds-gru is better: ds-gru has a test WER of ")
     assert "points below ds-lstm" in found.verdict
-    row = found.variants.set_index("variant").loc["ds-gru"]
+    row = found.systems.set_index("system").loc["ds-gru"]
     assert row["wer_low"] < row["wer_mean"] < row["wer_high"]
     assert row["wer_mean"] == pytest.approx(0.1, abs=0.02)
     assert (row["num_trials"], row["num_seeds"], row["num_finished"]) == (1, 3, 1)
@@ -85,7 +85,7 @@ def test_two_alike_are_undecided_and_what_would_decide_is_said(
     assert found.pairs["verdict"].tolist() == ["undecided"]
 
 
-def test_one_variant_and_none(definition: StudyDefinition) -> None:
+def test_one_system_and_none(definition: StudyDefinition) -> None:
     one = compare(
         replace(definition, systems={"ds-gru": definition.systems["ds-gru"]}),
         tables({"ds-gru": [0.2, 0.3]}),
@@ -93,9 +93,9 @@ def test_one_variant_and_none(definition: StudyDefinition) -> None:
     assert "2 seeds" in one.verdict
     assert one.pairs.empty
     none = compare(definition, tables({}, failed=("ds-gru", "ds-lstm")))
-    assert none.verdict == "No variant has a finished confirm run, so nothing can be said yet."
-    assert none.variants["wer_mean"].isna().all()
-    assert none.variants["num_failed"].tolist() == [1, 1, 0]
+    assert none.verdict == "No system has a finished confirm run, so nothing can be said yet."
+    assert none.systems["wer_mean"].isna().all()
+    assert none.systems["num_failed"].tolist() == [1, 1, 0]
 
 
 def test_shares_of_the_data_are_joined_by_a_power_law() -> None:
@@ -120,9 +120,9 @@ def test_other_questions_have_no_power_law(definition: StudyDefinition) -> None:
 def test_what_costs_more_and_errs_more_is_beaten(definition: StudyDefinition) -> None:
     made = tables({"ds-gru": [0.1, 0.1], "ds-lstm": [0.2, 0.2]})
     for macs, pareto_optimal in ((1.0, [True, True, False]), (9.0, [True, False, False])):
-        costs = made.runs["variant"].map({"ds-gru": 5.0, "ds-lstm": macs})
+        costs = made.runs["system"].map({"ds-gru": 5.0, "ds-lstm": macs})
         runs = made.runs.assign(macs_per_second_of_audio=costs)
-        found = compare(definition, replace(made, runs=runs)).variants
+        found = compare(definition, replace(made, runs=runs)).systems
         assert found["pareto_optimal"].tolist() == pareto_optimal
 
 
@@ -130,14 +130,14 @@ def test_the_numbers_do_not_depend_on_the_order_of_rows(definition: StudyDefinit
     made = tables({"ds-gru": [0.1, 0.12], "ds-lstm": [0.2, 0.25]})
     shuffled = replace(made, utterances=made.utterances.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(
-        compare(definition, made).variants, compare(definition, shuffled).variants
+        compare(definition, made).systems, compare(definition, shuffled).systems
     )
 
 
 def test_columns_are_those_of_the_report(definition: StudyDefinition) -> None:
     found = compare(definition, tables({"ds-gru": [0.1] * 2, "ds-lstm": [0.2] * 2}))
     measured = {"real_time_factor"}  # by bench.speed, not by a study
-    assert set(COLUMNS["variants"]) - measured <= set(found.variants.columns)
+    assert set(COLUMNS["systems"]) - measured <= set(found.systems.columns)
     assert set(COLUMNS["pairs"]) <= set(found.pairs.columns)
 
 
@@ -161,7 +161,7 @@ def test_a_run_without_anything_to_score_counts_as_one_hundred_percent(
         utterances=made.utterances[made.utterances["run"] != last["run"]],
     )
     found = compare(definition, lost)
-    gru = found.variants.set_index("variant").loc["ds-gru"]
+    gru = found.systems.set_index("system").loc["ds-gru"]
     assert gru["num_seeds"] == 3
     assert gru["wer_mean"] == pytest.approx((0.1 + 0.1 + 1) / 3, abs=0.02)
     assert "1 of 3 confirm runs of ds-gru left no checkpoint to score (diverged)" in " ".join(
@@ -170,7 +170,7 @@ def test_a_run_without_anything_to_score_counts_as_one_hundred_percent(
     # Without it, the two that are left would pass for the whole.
     assert found.pairs["verdict"].tolist() == ["undecided"]
     going = replace(lost, runs=lost.runs.assign(state=lost.runs["state"].replace("diverged", "running")))  # fmt: skip
-    assert compare(definition, going).variants.set_index("variant").loc["ds-gru", "num_seeds"] == 2
+    assert compare(definition, going).systems.set_index("system").loc["ds-gru", "num_seeds"] == 2
 
 
 def test_the_claims_of_a_question_come_first_and_are_answered() -> None:

@@ -18,7 +18,7 @@ def found(
     facts: Mapping[str, Mapping[str, str]] | None = None,
     leakage: Mapping[str, int] | None = None,
 ) -> dict[str, Condition]:
-    facts = dict.fromkeys(study.variants["variant"], FACTS) if facts is None else facts
+    facts = dict.fromkeys(study.systems["system"], FACTS) if facts is None else facts
     made = conditions(facts, study.runs, study.budget, leakage or {})
     return {condition.title: condition for condition in made}
 

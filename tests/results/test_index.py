@@ -13,7 +13,7 @@ from bench.runs import RunIdentity, RunRecord, Tables
 from bench.study.definition import FILE, StudyDefinition, begin_or_return, define
 from bench.study.space import load_budget
 
-RUN = RunIdentity(study="s", variant="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
+RUN = RunIdentity(study="s", system="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
 
 
 @pytest.fixture

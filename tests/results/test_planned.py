@@ -8,7 +8,7 @@ Row = tuple[str, str, str, float]
 
 
 def table(*rows: Row) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["variant", "kind", "state", "test_wer"])
+    return pd.DataFrame(rows, columns=["system", "kind", "state", "test_wer"])
 
 
 def test_the_report_and_the_console_have_one_idea_of_few_seeds() -> None:

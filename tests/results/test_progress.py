@@ -36,13 +36,13 @@ def study(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def train(study: Path) -> Train:
-    """Record `epochs` of 10 s each in ``runs/<variant>/<name>``, WERs 1/1, 1/2, 1/3, …"""
+    """Record `epochs` of 10 s each in ``runs/<system>/<name>``, WERs 1/1, 1/2, 1/3, …"""
 
-    def record(variant: str, name: str, epochs: int, state: str | None) -> RunRecord:
+    def record(system: str, name: str, epochs: int, state: str | None) -> RunRecord:
         identity = RunIdentity(
-            study="s", variant=variant, kind="trial", slot=0, attempt=1, seed=1, params={}
+            study="s", system=system, kind="trial", slot=0, attempt=1, seed=1, params={}
         )
-        made = RunRecord.open(study / "runs" / variant / name, identity, {}, {})
+        made = RunRecord.open(study / "runs" / system / name, identity, {}, {})
         for epoch in range(1, epochs + 1):
             metrics = {"train/loss": 3.0 / epoch, "valid/wer": 1 / epoch}
             made.append(
@@ -58,8 +58,8 @@ def train(study: Path) -> Train:
     return record
 
 
-def one(runs: tuple[RunProgress, ...], variant: str, kind: str, slot: int) -> RunProgress:
-    (found,) = (r for r in runs if (r.variant, r.kind, r.slot) == (variant, kind, slot))
+def one(runs: tuple[RunProgress, ...], system: str, kind: str, slot: int) -> RunProgress:
+    (found,) = (r for r in runs if (r.system, r.kind, r.slot) == (system, kind, slot))
     return found
 
 
@@ -80,7 +80,7 @@ def test_a_study_in_progress(study: Path, train: Train) -> None:
     progress = ProgressReader(study).read(datetime.now(UTC) + timedelta(seconds=60))
     assert (progress.num_ended, progress.num_planned) == (2, 8)
     (running,) = progress.running
-    assert (running.variant, running.kind, running.slot) == ("ds-gru", "confirm", 0)
+    assert (running.system, running.kind, running.slot) == ("ds-gru", "confirm", 0)
     assert (running.epoch, running.num_epochs, running.seconds) == (3.0, 8, 30.0)
     assert (running.loss, running.valid_wers) == (1.0, (1.0, 1 / 2, 1 / 3))
     assert running.silent_seconds == pytest.approx(60, abs=5)
@@ -99,7 +99,7 @@ def test_a_torn_line_is_left_out(study: Path, train: Train) -> None:
     assert one(ProgressReader(study).read().runs, "ds-gru", "trial", 0).valid_wers == (1.0, 0.5)
 
 
-def test_a_variant_without_a_finished_trial_confirms_nothing(study: Path, train: Train) -> None:
+def test_a_system_without_a_finished_trial_confirms_nothing(study: Path, train: Train) -> None:
     for slot in (0, 1):
         train("ds-gru", f"trial-{slot:03d}", 1, "failed")
         train("ds-lstm", f"trial-{slot:03d}", 4, "finished")
@@ -123,7 +123,7 @@ def test_an_ended_run_is_read_once_and_a_running_one_again(study: Path, train: T
 
 def run(kind: str, slot: int, state: str, epoch: float, seconds: float, of: int = 4) -> RunProgress:
     return RunProgress(
-        variant="v", kind=kind, slot=slot, state=state, num_epochs=of, epoch=epoch, seconds=seconds
+        system="v", kind=kind, slot=slot, state=state, num_epochs=of, epoch=epoch, seconds=seconds
     )
 
 

@@ -103,7 +103,7 @@ def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_pa
         run = f"ds-gru/confirm-{slot}"
         folder = tmp_path / "runs" / run
         identity = RunIdentity(
-            study="x", variant="ds-gru", kind="confirm", slot=slot, attempt=1, seed=slot, params={},
+            study="x", system="ds-gru", kind="confirm", slot=slot, attempt=1, seed=slot, params={},
             data_digest="d1",
         )  # fmt: skip
         opened = {"uid": "u", "mlflow_run_id": None, "started_at": "", "opened_at": "", "host": "h"}
@@ -111,7 +111,7 @@ def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_pa
         write_json(folder / RUN, {**recorded, **to_dict(identity)})
         write_json(folder / ENVIRONMENT, {"cpu": cpu, "git.commit": 40 * "a"})
         test_wer = float("nan") if cpu == "unscored" else 0.2
-        rows.append({"run": run, "variant": "ds-gru", "kind": "confirm", "test_wer": test_wer})
+        rows.append({"run": run, "system": "ds-gru", "kind": "confirm", "test_wer": test_wer})
     (tmp_path / "runs/ds-gru/confirm-1" / DIFF).write_text("+ a line")
     facts = describe_facts(tmp_path, study, "ds-gru", pd.DataFrame(rows))
     assert (facts["hardware"], facts["data"], facts["decoder"]) == ("new | old", "d1", "greedy")

@@ -59,15 +59,15 @@ def test_the_text_that_was_scored_is_shown_where_another_would_be_decoded() -> N
 def scored(errors: dict[str, tuple[int, int]]) -> pd.DataFrame:
     rows = [
         {
-            "run": f"{variant}/confirm-0",
+            "run": f"{system}/confirm-0",
             "id": id,
-            "variant": variant,
+            "system": system,
             "num_ref_words": 4,
             "substitutions": count,
             "hyp": "a bad",
         }
         for id, counts in errors.items()
-        for variant, count in zip(("ds-gru", "ds-lstm"), counts, strict=True)
+        for system, count in zip(("ds-gru", "ds-lstm"), counts, strict=True)
     ]
     return pd.DataFrame(rows).assign(deletions=0, insertions=0)
 
@@ -92,7 +92,7 @@ def test_what_is_gathered_plays_and_is_spelled(tone_corpus: Corpus, tmp_path: Pa
     runs = pd.DataFrame(
         {
             "run": ["ds-gru/confirm-0", "ds-lstm/confirm-0"],
-            "variant": ["ds-gru", "ds-lstm"],
+            "system": ["ds-gru", "ds-lstm"],
             "kind": "confirm",
             "state": "finished",
             "valid_wer": [0.4, 0.5],
@@ -117,7 +117,7 @@ def test_the_player_plays_the_snippet(tone_corpus: Corpus, tmp_path: Path) -> No
     first = tone_corpus.split("test")[0]
     cut = replace(first, snippet=Snippet(start_seconds=0.1, seconds=0.2), seconds=0.2)
     corpus = replace(tone_corpus, utterances=(cut,))
-    runs = pd.DataFrame(columns=["run", "variant", "kind", "state", "valid_wer"])
+    runs = pd.DataFrame(columns=["run", "system", "kind", "state", "valid_wer"])
     (sample,) = gather_samples(tmp_path, corpus, runs, scored({first.id: (1, 2)}))
     played, rate = soundfile.read(io.BytesIO(sample.flac))
     whole, _ = soundfile.read(first.audio)

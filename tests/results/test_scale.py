@@ -1,4 +1,4 @@
-"""The statistics at the size of a large study: 20 variants, 5 seeds, LibriSpeech's test-clean.
+"""The statistics at the size of a large study: 20 systems, 5 seeds, LibriSpeech's test-clean.
 
 pytest -m slow tests/results/test_scale.py -s
 """

@@ -38,11 +38,11 @@ def test_a_failed_trial_counts_as_the_worst() -> None:
     assert expected_best(values, 3) == pytest.approx(0.2)
 
 
-def trials(*rows: tuple[str, float, float, str], variant: str = "v") -> pd.DataFrame:
+def trials(*rows: tuple[str, float, float, str], system: str = "v") -> pd.DataFrame:
     """Trials of (state, valid WER, training seconds, when it ended), and a confirm run."""
     columns = ["state", "valid_wer", "train_seconds", "ended_at"]
     table = pd.DataFrame(list(rows), columns=columns)
-    table = table.assign(kind="trial", variant=variant, slot=range(len(rows)))
+    table = table.assign(kind="trial", system=system, slot=range(len(rows)))
     confirm = table.iloc[:1].assign(kind="confirm", valid_wer=0.01, slot=1)
     return pd.concat([confirm, table], ignore_index=True)
 

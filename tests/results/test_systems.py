@@ -49,7 +49,7 @@ def study(
             run = folder / "runs" / "ds-gru" / f"confirm-{seed}"
             ids = {
                 "mlflow_run_id": f"{name}{seed}", "data_digest": data, "opened_at": OPENED,
-                "variant": "ds-gru",
+                "system": "ds-gru",
             }  # fmt: skip
             write_json(run / "run.json", run_json | ids)
             environment = {"cpu": hardware, "gpu": "unused", "version.jiwer": "4.0.0"}

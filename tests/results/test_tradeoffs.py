@@ -33,19 +33,19 @@ def test_pareto_set_keeps_ties() -> None:
 
 
 def test_wer_against_each_cost() -> None:
-    variants = pd.DataFrame(
+    systems = pd.DataFrame(
         {
-            "variant": ["small", "large", "beaten", "silent"],
+            "system": ["small", "large", "beaten", "silent"],
             "wer_mean": [0.2, 0.1, 0.2, math.nan],
             "num_parameters": [1e6, 4e6, 4e6, 2e6],
             "macs_per_second_of_audio": [5e7] * 4,
             "train_seconds": [math.nan] * 4,
         }
     )
-    found = tradeoffs(variants, {"large": 0.02})
+    found = tradeoffs(systems, {"large": 0.02})
     assert set(found.columns) == set(COLUMNS["tradeoffs"])
     assert list(found["cost"].unique()) == [COSTS[0], COSTS[1], COSTS[3]]
-    sizes = found[found["cost"] == "num_parameters"].set_index("variant")
+    sizes = found[found["cost"] == "num_parameters"].set_index("system")
     assert sizes["pareto_optimal"].to_dict() == {"small": True, "large": True, "beaten": False}
     assert sizes[["reference_cost", "reference_wer"]].iloc[0].tolist() == pytest.approx(
         [4.4e6, 0.22]
@@ -54,11 +54,11 @@ def test_wer_against_each_cost() -> None:
     beaten = (3.4 * 0.02 + 0.4 * 0.1) / (4.4 * 0.22)
     assert sizes["hypervolume"].tolist() == pytest.approx([beaten] * 3)
     macs = found[found["cost"] == "macs_per_second_of_audio"]
-    assert macs.loc[macs["pareto_optimal"], "variant"].tolist() == ["large"]
+    assert macs.loc[macs["pareto_optimal"], "system"].tolist() == ["large"]
 
 
 def test_nothing_scored_is_nothing_to_trade() -> None:
-    variants = pd.DataFrame({"variant": ["a"], "wer_mean": [math.nan]}).assign(
+    systems = pd.DataFrame({"system": ["a"], "wer_mean": [math.nan]}).assign(
         **dict.fromkeys(COSTS[:3], 1.0)
     )
-    assert tradeoffs(variants, {}).empty
+    assert tradeoffs(systems, {}).empty

@@ -42,7 +42,7 @@ class Lab:
 
     def identity(self, **changes: object) -> RunIdentity:
         values = {
-            "study": "s", "variant": "tiny", "kind": "trial", "slot": 3, "attempt": 1, "seed": 7,
+            "study": "s", "system": "tiny", "kind": "trial", "slot": 3, "attempt": 1, "seed": 7,
             "params": {"optim.learning_rate": 0.001}, "data_digest": "d1",
         }  # fmt: skip
         return RunIdentity(**(values | changes))

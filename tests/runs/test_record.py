@@ -97,11 +97,14 @@ def test_names_say_what_a_run_is(lab: Any) -> None:
     assert lab.identity(kind="confirm", slot=2, seed=5002).name == "tiny confirm seed 5002"
 
 
-def test_records_of_a_newer_version_are_refused(lab: Any) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_records_of_another_version_are_refused(lab: Any, version: int) -> None:
     folder = lab.record().folder
     run = json.loads((folder / RUN).read_text())
-    (folder / RUN).write_text(json.dumps({**run, "schema_version": 2}))
-    with pytest.raises(UserError, match=r"up to version 1 .* has version 2; use the program that"):
+    (folder / RUN).write_text(json.dumps({**run, "schema_version": version}))
+    with pytest.raises(
+        UserError, match=rf"of version 2 .*run\.json has version {version}; use the"
+    ):
         lab.record()
 
 

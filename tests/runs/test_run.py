@@ -28,7 +28,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return RunPlan(
         identity=RunIdentity(
-            study="s", variant="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
+            study="s", system="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
         ),
         resolved=resolve(default_run_config("ds-gru", CorpusConfig()), []),
         folder=tmp_path / "confirm-0",

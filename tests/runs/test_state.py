@@ -33,7 +33,7 @@ EDGES = list(product(State, State))
 
 
 def opened(folder: Path, kind: str = "trial") -> RunRecord:
-    identity = RunIdentity(study="s", variant="v", kind=kind, slot=0, attempt=1, seed=1, params={})
+    identity = RunIdentity(study="s", system="v", kind=kind, slot=0, attempt=1, seed=1, params={})
     return RunRecord.open(folder, identity, {}, {})
 
 

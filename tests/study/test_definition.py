@@ -145,6 +145,8 @@ def test_params_never_override_the_budget() -> None:
         lambda plain: plain.pop("systems"),
         lambda plain: plain.update(spaces=3),
         lambda plain: plain["corpus"].update(max_seconds="long"),
+        lambda plain: plain.pop("layout_version"),
+        lambda plain: plain.update(layout_version=1),
     ],
 )
 def test_a_file_of_another_version_is_named(

@@ -117,7 +117,7 @@ def test_a_run_goes_on_from_the_checkpoint_before(
 def test_steps_logged_before_are_not_logged_twice(run: MakeRun, tmp_path: Path) -> None:
     damaged, folder = run(**EACH_STEP, **{"training.log_every_steps": 1}), tmp_path / "record"
     identity = RunIdentity(
-        study="s", variant="v", kind="train", slot=0, attempt=1, seed=0, params={}
+        study="s", system="v", kind="train", slot=0, attempt=1, seed=0, params={}
     )
     damaged.dying_after(6)
     flip(checkpoints(damaged)[0])

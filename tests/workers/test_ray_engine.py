@@ -331,7 +331,7 @@ def check_invariants(folder: Path, *, attempts: int) -> None:
     assert tried == 2 * NUM_SLOTS + attempts
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     tracked = client.search_runs([client.get_experiment_by_name(study.name).experiment_id])
-    slots = [(r.data.tags["variant"], r.data.tags["kind"], r.data.tags["slot"]) for r in tracked if "slot" in r.data.tags]  # fmt: skip
+    slots = [(r.data.tags["system"], r.data.tags["kind"], r.data.tags["slot"]) for r in tracked if "slot" in r.data.tags]  # fmt: skip
     assert len(slots) == len(set(slots)) == 2 * NUM_SLOTS
     assert {run.info.status for run in tracked} == {"FINISHED"}
 
@@ -368,7 +368,7 @@ def test_a_node_killed_in_mid_trial(
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert "a worker is lost with its node" in err
-    assert [row["num_trials"] for row in json.loads(out)["variants"]] == [2, 2, 2]
+    assert [row["num_trials"] for row in json.loads(out)["systems"]] == [2, 2, 2]
     # One that could still stop at a checkpoint has not used up an attempt.
     assert json.loads((trial / "run.json").read_text())["attempt"] == (1 if spare_trials else 2)
     check_invariants(tmp_path, attempts=0 if spare_trials else 1)
@@ -389,6 +389,6 @@ def test_a_cluster_of_its_own_stopped_and_started_again(tmp_path: Path, begin: B
 
     out, err = (process := begin()).communicate(timeout=900)
     assert process.returncode == 0, err
-    assert [row["num_trials"] for row in json.loads(out)["variants"]] == [2, 2, 2]
+    assert [row["num_trials"] for row in json.loads(out)["systems"]] == [2, 2, 2]
     check_invariants(tmp_path, attempts=0)
     wait_until(lambda: not at_work_in(tmp_path), 30)

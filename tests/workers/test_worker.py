@@ -66,7 +66,7 @@ def assignment(folder: Path, kind: str, slot: int | None) -> Assignment:
 
 def record(folder: Path, definition: StudyDefinition, *, state: str, wer: float | None) -> bytes:
     identity = RunIdentity(
-        study="worker-test", variant="ds-gru", kind="trial", slot=0, attempt=3, seed=1, params={}
+        study="worker-test", system="ds-gru", kind="trial", slot=0, attempt=3, seed=1, params={}
     )
     config = to_dict(definition.base_config("ds-gru"))
     opened = RunRecord.open(folder, identity, config, {"hostname": "h"})

@@ -40,42 +40,38 @@ class Findings:
     report: Path
     """The HTML file."""
     baseline: str
-    """The variant that the others are held against."""
-    variants: pd.DataFrame
+    """The system that the others are held against."""
+    systems: pd.DataFrame
     pairs: pd.DataFrame
     colors: Mapping[str, str]
-    """By variant, as in the report: "#0072B2", …"""
+    """By system, as in the report: "#0072B2", …"""
     notes: tuple[str, ...] = ()
     """Sentences to be read with the verdict: a stamp, what each look has decided."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the study's parents and summaries: its rounds, or that seeds were raised."""
 
-    def metrics(self, variant: str) -> dict[str, float]:
-        """The numbers of one variant, and its difference of WER to the baseline (above zero: worse
+    def metrics(self, system: str) -> dict[str, float]:
+        """The numbers of one system, and its difference of WER to the baseline (above zero: worse
         than that)."""
-        row = self.variants.set_index("variant").loc[variant]
+        row = self.systems.set_index("system").loc[system]
         numbers = {
             str(key): float(value)
             for key, value in row.items()
             if isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
         }
-        return numbers | self.difference(variant)
+        return numbers | self.difference(system)
 
-    def difference(self, variant: str) -> dict[str, float]:
+    def difference(self, system: str) -> dict[str, float]:
         """`wer_delta` to the baseline, with its interval and adjusted p; nothing if unknown.
 
         The baseline has none to itself, where MLflow would show NaN.
         """
-        if variant == self.baseline:
+        if system == self.baseline:
             return _delta(0.0, 0.0, 0.0, 1.0)
         pairs = self.pairs
-        for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == variant)].to_dict(
-            "records"
-        ):
+        for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == system)].to_dict("records"):
             return _delta(row["delta_wer"], row["low"], row["high"], row["p_adjusted"])
-        for row in pairs[(pairs["a"] == variant) & (pairs["b"] == self.baseline)].to_dict(
-            "records"
-        ):
+        for row in pairs[(pairs["a"] == system) & (pairs["b"] == self.baseline)].to_dict("records"):
             return _delta(-row["delta_wer"], -row["high"], -row["low"], row["p_adjusted"])
         return {}
 
@@ -92,19 +88,19 @@ def describe_run(run: Mapping[str, Any], summary: Mapping[str, Any] | None) -> s
     return "\n\n".join(filter(None, (_what(run), _end(summary), settings)))
 
 
-def describe_parent(variant: str, findings: Findings, links: Iterable[str] = ()) -> str:
-    """The verdict, links, a row a variant, how to redo it, where the report is.
+def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) -> str:
+    """The verdict, links, a row a system, how to redo it, where the report is.
 
     Args:
-        variant: whose sweep the run holds; its row is bold.
+        system: whose sweep the run holds; its row is bold.
         findings: of the study.
         links: Markdown links to what is stored with the run.
     """
-    header = ("variant", "test WER", "95 % interval", "to the baseline", "seeds")
+    header = ("system", "test WER", "95 % interval", "to the baseline", "seeds")
     rows = []
-    for row in findings.variants.to_dict("records"):
-        name = str(row["variant"])
-        shown = f"**{in_markdown(name)}**" if name == variant else in_markdown(name)
+    for row in findings.systems.to_dict("records"):
+        name = str(row["system"])
+        shown = f"**{in_markdown(name)}**" if name == system else in_markdown(name)
         interval = f"{_percent(row['wer_low'])} to {_percent(row['wer_high'])}"
         known = math.isfinite(row["wer_mean"])
         to_base = "baseline" if name == findings.baseline else _points(findings.difference(name))
@@ -130,18 +126,18 @@ def in_markdown(text: str) -> str:
 
 
 def _what(run: Mapping[str, Any]) -> str:
-    variant, slot, seed = f"**{in_markdown(run['variant'])}**", run["slot"], run["seed"]
+    system, slot, seed = f"**{in_markdown(run['system'])}**", run["slot"], run["seed"]
     if run["kind"] == "trial":
         chosen = (
             "the defaults of its search space" if slot == 0 else "settings that the search chose"
         )
-        return f"Trial {slot} of {variant}: {chosen}, seed {seed}. The test split stays closed."
+        return f"Trial {slot} of {system}: {chosen}, seed {seed}. The test split stays closed."
     if run["kind"] == "confirm":
         return (
-            f"Confirm run {slot} of {variant}: the best settings of its search, retrained with the "
+            f"Confirm run {slot} of {system}: the best settings of its search, retrained with the "
             f"fresh seed {seed}; the test split is scored once."
         )
-    return f"A single run of {variant}, seed {seed}."
+    return f"A single run of {system}, seed {seed}."
 
 
 def _end(summary: Mapping[str, Any] | None) -> str:

@@ -137,7 +137,7 @@ def _send_opening(
     experiment = store.experiment(run["study"])
     tags = _tags(folder, run)
     if run["kind"] != "train":
-        tags[PARENT_TAG] = parent_run_id or store.parent(run["study"], run["variant"])
+        tags[PARENT_TAG] = parent_run_id or store.parent(run["study"], run["system"])
     copy = store.find_run(experiment, {"uid": run["uid"]})
     if copy is None:
         started = to_milliseconds(run["started_at"])
@@ -230,7 +230,7 @@ def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "Mlflo
 
 def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     environment = read_json(folder / ENVIRONMENT) or {}
-    named = ("study", "variant", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
+    named = ("study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
     return {
         **{key: run[key] for key in named},
         **({"round": run["round"]} if run.get("round") else {}),

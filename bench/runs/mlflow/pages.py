@@ -64,11 +64,11 @@ def metric_name(name: str) -> str:
 def view_tags(made_at_ms: int) -> dict[str, str]:
     """The tags of an experiment that was made at `made_at_ms` (since 1970).
 
-    The views are ``?viewStateShareKey=variants``, one row a variant, and ``…=confirm``, one row a
+    The views are ``?viewStateShareKey=systems``, one row a system, and ``…=confirm``, one row a
     seed.
     """
     views = {
-        "variants": ("One row a variant", "summary", SUMMARY_COLUMNS, "test/wer_mean"),
+        "systems": ("One row a system", "summary", SUMMARY_COLUMNS, "test/wer_mean"),
         "confirm": (
             "One row a seed",
             "confirm",

@@ -25,18 +25,18 @@ SIZE_INCHES, DOTS_PER_INCH = (9.0, 3.8), 110
 
 
 def plots(
-    variant: str, tables: Tables, variants: pd.DataFrame, colors: Mapping[str, str]
+    system: str, tables: Tables, systems: pd.DataFrame, colors: Mapping[str, str]
 ) -> dict[str, bytes]:
-    """PNG files by name: learning curves and search of `variant`, and the WER of all `variants`.
+    """PNG files by name: learning curves and search of `system`, and the WER of all `systems`.
 
-    `variants` has the columns ``variant, wer_mean, wer_low, wer_high``; `colors` are by variant.
+    `systems` has the columns ``system, wer_mean, wer_low, wer_high``; `colors` are by system.
     What cannot be drawn yet is left out.
     """
-    runs, own = tables.runs[tables.runs["variant"] == variant], colors[variant]
+    runs, own = tables.runs[tables.runs["system"] == system], colors[system]
     drawn: dict[str, Callable[[Figure], bool]] = {
         "learning_curves.png": lambda figure: _learning_curves(figure, runs, tables.curves, own),
         "search.png": lambda figure: _search(figure, runs, own),
-        "test_wer.png": lambda figure: _test_wer(figure, variants, colors),
+        "test_wer.png": lambda figure: _test_wer(figure, systems, colors),
     }
     made = {}
     for name, draw in drawn.items():
@@ -105,21 +105,21 @@ def _search(figure: Figure, runs: pd.DataFrame, color: str) -> bool:
     return True
 
 
-def _test_wer(figure: Figure, variants: pd.DataFrame, colors: Mapping[str, str]) -> bool:
-    known = variants[variants["wer_mean"].notna()].iloc[::-1]  # the first on top
+def _test_wer(figure: Figure, systems: pd.DataFrame, colors: Mapping[str, str]) -> bool:
+    known = systems[systems["wer_mean"].notna()].iloc[::-1]  # the first on top
     if known.empty:
         return False
     axis = figure.subplots()
     mean = 100 * known["wer_mean"].to_numpy(dtype=np.float64)
     low = 100 * known["wer_low"].to_numpy(dtype=np.float64)
     high = 100 * known["wer_high"].to_numpy(dtype=np.float64)
-    shades = [colors[name] for name in known["variant"]]
+    shades = [colors[name] for name in known["system"]]
     rows = np.arange(len(known))
     axis.hlines(rows, low, high, colors=shades, linewidth=3)
     axis.scatter(mean, rows, color=shades, s=60, zorder=3)
     for row, value in zip(rows, mean, strict=True):
         axis.annotate(f"{value:.1f}", (value, row), (0, 9), textcoords="offset points", ha="center")
-    axis.set_yticks(rows, [name.replace("$", r"\$") for name in known["variant"]])
+    axis.set_yticks(rows, [name.replace("$", r"\$") for name in known["system"]])
     axis.set_ylim(-0.7, len(known) - 0.3)
     _label(axis, "test WER, % (95 % interval)", "")
     return True

@@ -59,16 +59,16 @@ class MlflowStore:
                 self._experiments[study] = found.experiment_id
         return self._experiments[study]
 
-    def parent(self, study: str, variant: str) -> str:
-        """The id of the run that holds the runs of one variant's sweep, made if there is none."""
-        if (study, variant) not in self._parents:
-            tags = {"study": study, "variant": variant, "kind": "parent"}
+    def parent(self, study: str, system: str) -> str:
+        """The id of the run that holds the runs of one system's sweep, made if there is none."""
+        if (study, system) not in self._parents:
+            tags = {"study": study, "system": system, "kind": "parent"}
             experiment = self.experiment(study)
             with _exclusive_lock(self.uri):
                 found = self.find_run(experiment, tags)
-                run = found or self.create_run(experiment, variant, {**tags, "state": "running"})
-            self._parents[study, variant] = run.info.run_id
-        return self._parents[study, variant]
+                run = found or self.create_run(experiment, system, {**tags, "state": "running"})
+            self._parents[study, system] = run.info.run_id
+        return self._parents[study, system]
 
     def find_run(self, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
         """The oldest run that has all of `tags` and was not deleted."""
@@ -105,12 +105,12 @@ class MlflowStore:
     def run_with_params(
         self, study: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
     ) -> Run:
-        """The run with the study, variant and kind of `tags`.
+        """The run with the study, system and kind of `tags`.
 
         One that has other `params` is deleted and made anew.
         """
         experiment = self.experiment(study)
-        key = {k: tags[k] for k in ("study", "variant", "kind")}
+        key = {k: tags[k] for k in ("study", "system", "kind")}
         run = self.find_run(experiment, key)
         if run is not None and run.data.params != as_params(params):
             self.client.delete_run(run.info.run_id)

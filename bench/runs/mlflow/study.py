@@ -1,4 +1,4 @@
-"""A study in MLflow: its experiment, and per variant a parent and a summary run."""
+"""A study in MLflow: its experiment, and per system a parent and a summary run."""
 
 import logging
 import tempfile
@@ -72,18 +72,18 @@ class StudyTracker:
         """Where a run without a parent goes."""
         return TrackingTarget(uri=self._uri)
 
-    def parent(self, variant: str) -> TrackingTarget:
-        """Where runs of the sweep of `variant` go: below its parent, found again or made."""
+    def parent(self, system: str) -> TrackingTarget:
+        """Where runs of the sweep of `system` go: below its parent, found again or made."""
 
         def begin(store: "MlflowStore") -> str:
-            run_id = store.parent(self._study, variant)
+            run_id = store.parent(self._study, system)
             self._check_is_ours(store.client.get_run(run_id).data.tags)
-            note = f"The sweep of **{in_markdown(variant)}**, in progress; its runs are below it."
-            store.set_tags(run_id, self._tags(variant, "parent", "running") | {NOTE_TAG: note})
+            note = f"The sweep of **{in_markdown(system)}**, in progress; its runs are below it."
+            store.set_tags(run_id, self._tags(system, "parent", "running") | {NOTE_TAG: note})
             store.client.update_run(run_id, status="RUNNING")
             return run_id
 
-        self._begun.add(variant)
+        self._begun.add(system)
         return TrackingTarget(uri=self._uri, parent_run_id=self._try("parent run", begin))
 
     def _check_is_ours(self, tags: Mapping[str, str]) -> None:
@@ -105,101 +105,101 @@ class StudyTracker:
         """Say on the sweeps that were begun how far the study's looks are."""
 
         def send(store: "MlflowStore") -> None:
-            for variant in sorted(self._begun):
-                store.set_tags(store.parent(self._study, variant), tags)
+            for system in sorted(self._begun):
+                store.set_tags(store.parent(self._study, system), tags)
 
         self._try("a look", send)
 
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
-        """Close the sweep of each variant: its summary run, its model, its parent's description,
+        """Close the sweep of each system: its summary run, its model, its parent's description,
         report and pictures.
 
         Args:
             findings: of the study; of its numbers the finite ones are sent.
-            params: by variant, the flat config of its winner.
+            params: by system, the flat config of its winner.
         """
         tables = read_study(OUT / self._study)
-        for variant, config in params.items():
-            summary = partial(self._send_summary, variant, config, findings, tables)
-            self._try(f"summary of {variant}", summary)
+        for system, config in params.items():
+            summary = partial(self._send_summary, system, config, findings, tables)
+            self._try(f"summary of {system}", summary)
             # Apart, and last: what does not fit into the store is most likely this.
-            self._try(f"model of {variant}", partial(self._send_model, variant, tables.runs))
+            self._try(f"model of {system}", partial(self._send_model, system, tables.runs))
 
     def _send_summary(
         self,
-        variant: str,
+        system: str,
         params: Mapping[str, Any],
         findings: Findings,
         tables: Tables,
         store: "MlflowStore",
     ) -> None:
-        color = {COLOR_TAG: findings.colors[variant]}
-        tags = self._tags(variant, "summary", "finished") | color | dict(findings.tags)
-        tags[NOTE_TAG] = describe_parent(variant, findings, self._links(store, variant, findings))
-        run = store.run_with_params(self._study, f"{variant} summary", tags, params)
-        seeds = tables.runs.query("variant == @variant and kind == 'confirm'")
+        color = {COLOR_TAG: findings.colors[system]}
+        tags = self._tags(system, "summary", "finished") | color | dict(findings.tags)
+        tags[NOTE_TAG] = describe_parent(system, findings, self._links(store, system, findings))
+        run = store.run_with_params(self._study, f"{system} summary", tags, params)
+        seeds = tables.runs.query("system == @system and kind == 'confirm'")
         memory = {"peak_memory_bytes": float(seeds["peak_memory_bytes"].max())}
-        metrics = findings.metrics(variant) | memory
+        metrics = findings.metrics(system) | memory
         store.log_changed_metrics(run, {metric_name(k): v for k, v in metrics.items()})
         store.log_tables(run.info.run_id, {"confirm.json": seeds.drop(columns="params")})
         store.end(run.info.run_id, tags)
-        for run_id in (store.parent(self._study, variant), *filter(None, seeds["mlflow_run_id"])):
+        for run_id in (store.parent(self._study, system), *filter(None, seeds["mlflow_run_id"])):
             store.set_tags(run_id, color)
-        self._send_parent(store, variant, findings, tables)
+        self._send_parent(store, system, findings, tables)
 
-    def _send_model(self, variant: str, runs: pd.DataFrame, store: "MlflowStore") -> None:
+    def _send_model(self, system: str, runs: pd.DataFrame, store: "MlflowStore") -> None:
         """The best of the fresh seeds, for ``mlflow.pyfunc.load_model``."""
         from bench.runs.mlflow.model import log_model
 
-        for run in confirmed(runs[runs["variant"] == variant]).to_dict("records"):
+        for run in confirmed(runs[runs["system"] == system]).to_dict("records"):
             best = OUT / self._study / "runs" / run["run"] / "checkpoints" / "best.pt"
             if best.exists():
-                log_model(store, run["mlflow_run_id"], variant, best)
+                log_model(store, run["mlflow_run_id"], system, best)
                 return
 
     def _send_parent(
-        self, store: "MlflowStore", variant: str, findings: Findings, tables: Tables
+        self, store: "MlflowStore", system: str, findings: Findings, tables: Tables
     ) -> None:
         from bench.runs.mlflow.plots import plots
 
-        parent = store.parent(self._study, variant)
+        parent = store.parent(self._study, system)
         if findings.report.exists():
             store.client.log_artifact(parent, str(findings.report))
         with tempfile.TemporaryDirectory() as folder:
-            for name, png in plots(variant, tables, findings.variants, findings.colors).items():
+            for name, png in plots(system, tables, findings.systems, findings.colors).items():
                 (Path(folder) / name).write_bytes(png)
             store.client.log_artifacts(parent, folder, "plots")
-        note = describe_parent(variant, findings, self._links(store, variant, findings))
-        tags = {**self._tags(variant, "parent", "finished"), **findings.tags}
+        note = describe_parent(system, findings, self._links(store, system, findings))
+        tags = {**self._tags(system, "parent", "finished"), **findings.tags}
         store.end(parent, {**tags, NOTE_TAG: note})
-        self._begun.discard(variant)
+        self._begun.discard(system)
 
-    def _links(self, store: "MlflowStore", variant: str, findings: Findings) -> tuple[str, ...]:
+    def _links(self, store: "MlflowStore", system: str, findings: Findings) -> tuple[str, ...]:
         """Into the pages of MLflow, wherever they are served."""
-        experiment, parent = store.experiment(self._study), store.parent(self._study, variant)
+        experiment, parent = store.experiment(self._study), store.parent(self._study, system)
         files = f"#/experiments/{experiment}/runs/{parent}/artifacts"
         return (
             f"[Open the report]({files}/{findings.report.name})",
             f"[Pictures]({files}/plots/learning_curves.png)",
-            f"[One row a variant](#/experiments/{experiment}/runs?viewStateShareKey=variants)",
+            f"[One row a system](#/experiments/{experiment}/runs?viewStateShareKey=systems)",
         )
 
     def stop(self, state: str = "killed") -> None:
         """Say of the sweeps that were begun and not summarised: "killed" or "failed"."""
 
         def send(store: "MlflowStore") -> None:
-            for variant in sorted(self._begun):
-                run_id = store.parent(self._study, variant)
+            for system in sorted(self._begun):
+                run_id = store.parent(self._study, system)
                 store.end(run_id, {"state": state}, status=state.upper())
 
         self._try("end of the study", send)
 
-    def stop_dead(self, variants: Iterable[str]) -> None:
-        """Say of the sweeps of `variants` that still seem to run, and do not: "killed"."""
+    def stop_dead(self, systems: Iterable[str]) -> None:
+        """Say of the sweeps of `systems` that still seem to run, and do not: "killed"."""
 
         def send(store: "MlflowStore") -> None:
-            for variant in variants:
-                run_id = store.parent(self._study, variant)
+            for system in systems:
+                run_id = store.parent(self._study, system)
                 if store.client.get_run(run_id).info.status == "RUNNING":
                     store.end(run_id, {"state": "killed"}, status="KILLED")
 
@@ -248,11 +248,11 @@ class StudyTracker:
         """Whether the server answers, as far as is known; where it does not, that is said once."""
         return self._connected() is not None
 
-    def _tags(self, variant: str, kind: str, state: str) -> dict[str, str]:
+    def _tags(self, system: str, kind: str, state: str) -> dict[str, str]:
         facts = environment()
         return {
             "study": self._study,
-            "variant": variant,
+            "system": system,
             "kind": kind,
             "state": state,
             "data_digest": self._data_digest,

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.runs.mlflow.descriptions import Findings, describe_parent, describe_run, in_markdown
 
 RUN: dict[str, Any] = {
-    "variant": "gru", "kind": "trial", "slot": 3, "seed": 7,
+    "system": "gru", "kind": "trial", "slot": 3, "seed": 7,
     "params": {"optim.learning_rate": 0.00123456, "model.cell": "a|b"},
 }  # fmt: skip
 
@@ -17,9 +17,9 @@ def findings(**changes: Any) -> Findings:
     given = {
         "verdict": "a is better.", "command": "python -m x", "report": Path("out/s/report.html"),
         "baseline": "a",
-        "variants": pd.DataFrame(
+        "systems": pd.DataFrame(
             {
-                "variant": ["a", "b", "c"], "wer_mean": [0.25, 0.5, float("nan")],
+                "system": ["a", "b", "c"], "wer_mean": [0.25, 0.5, float("nan")],
                 "wer_low": [0.125, 0.375, float("nan")], "wer_high": [0.375, 0.625, float("nan")],
                 "num_seeds": [3, 3, 0],
             }
@@ -71,7 +71,7 @@ def test_a_confirm_run_shows_its_test_score() -> None:
     assert "\n\n**Finished** · test WER 28.4 % · test CER 15.3 %\n\n" in note
 
 
-def test_a_parent_shows_every_variant_and_marks_its_own() -> None:
+def test_a_parent_shows_every_system_and_marks_its_own() -> None:
     note = describe_parent("b", findings(), ["[Open](#/x)"])
     lines = note.replace("\N{NO-BREAK SPACE}", "").splitlines()
     assert lines[0] == "**a is better.**"

@@ -35,13 +35,13 @@ PATIENCE_SECONDS = 40
 
 
 def fill(lab: Any) -> None:
-    """A study of two variants: a trial and a confirm run each, and its end."""
+    """A study of two systems: a trial and a confirm run each, and its end."""
     tracker = StudyTracker.open("s")
-    for index, variant in enumerate(("gru", "lstm")):
-        tracker.parent(variant)
+    for index, system in enumerate(("gru", "lstm")):
+        tracker.parent(system)
         for kind in ("trial", "confirm"):
-            folder = lab.study / "runs" / variant / f"{kind}-0"
-            record = lab.record_in(folder, variant=variant, kind=kind, slot=0, seed=5000 + index)
+            folder = lab.study / "runs" / system / f"{kind}-0"
+            record = lab.record_in(folder, system=system, kind=kind, slot=0, seed=5000 + index)
             for step in range(1, 30):
                 record.append(lab.progress(step))
             record.write_scores("valid", lab.scores())
@@ -51,8 +51,8 @@ def fill(lab: Any) -> None:
     assert flush_unsent(lab.study) == 0
     report = lab.study / "report.html"
     report.write_text("<h1>Report of s</h1>")
-    variants = {
-        "variant": ["gru", "lstm"], "wer_mean": [0.25, 0.375], "wer_low": [0.2, 0.3],
+    systems = {
+        "system": ["gru", "lstm"], "wer_mean": [0.25, 0.375], "wer_low": [0.2, 0.3],
         "wer_high": [0.3, 0.45], "cer_mean": [0.1, 0.15], "num_parameters": [1.5e6, 2e6],
         "num_seeds": [1, 1],
     }  # fmt: skip
@@ -65,7 +65,7 @@ def fill(lab: Any) -> None:
         command="python -m bench.sweep --variant gru --variant lstm",
         report=report,
         baseline="gru",
-        variants=pd.DataFrame(variants),
+        systems=pd.DataFrame(systems),
         pairs=pd.DataFrame(pairs),
         colors={"gru": "#0072b2", "lstm": "#d55e00"},
     )
@@ -158,7 +158,7 @@ def test_what_people_see(lab: Any, server: str, browser: Any) -> None:
     here = f"/experiments/{experiment}/runs"
     pages = Pages(browser, server)
 
-    # 1. A parent: verdict, a row a variant, links; its report and pictures open.
+    # 1. A parent: verdict, a row a system, links; its report and pictures open.
     pages.open(f"{here}/{runs['gru']}", "gru is better: 25.0 % against 37.5 %.")
     pages.click("//*[text()='Show more']")
     pages.shows("37.5 %", "Redo: python -m bench.sweep --variant gru", "Open the report")
@@ -176,13 +176,13 @@ def test_what_people_see(lab: Any, server: str, browser: Any) -> None:
     pages.shows("Report of s")
     browser.switch_to.default_content()
 
-    # 2. The saved views: one row a variant, and one a seed.
-    pages.open(f"{here}?viewStateShareKey=variants", "One row a variant", "lstm summary")
+    # 2. The saved views: one row a system, and one a seed.
+    pages.open(f"{here}?viewStateShareKey=systems", "One row a system", "lstm summary")
     assert "confirm seed" not in browser.find_element(By.TAG_NAME, "body").text
-    pages.keep("variants")
+    pages.keep("systems")
 
-    # 3. Two variants compared, by charts and by table.
-    pages.open(f"{here}?viewStateShareKey=variants&compareRunsMode=CHART", "cost (", "run (")
+    # 3. Two systems compared, by charts and by table.
+    pages.open(f"{here}?viewStateShareKey=systems&compareRunsMode=CHART", "cost (", "run (")
     pages.keep("charts")
     chosen = json.dumps([runs["gru summary"], runs["lstm summary"]])
     pages.open(f'/compare-runs?runs={chosen}&experiments=["{experiment}"]', "Comparing 2 Runs")

@@ -10,8 +10,8 @@ from bench.runs.mlflow.pages import SUMMARY_COLUMNS, metric_name, view_tags
 
 
 def test_a_view_is_an_envelope_around_a_state() -> None:
-    view = json.loads(view_tags(5)["mlflow.sharedViewState.variants"])
-    assert (view["name"], view["createdAt"], view["updatedAt"]) == ("One row a variant", 5, 5)
+    view = json.loads(view_tags(5)["mlflow.sharedViewState.systems"])
+    assert (view["name"], view["createdAt"], view["updatedAt"]) == ("One row a system", 5, 5)
     state = json.loads(view["state"])
     assert state["searchFilter"] == "tags.kind = 'summary'"
     assert state["selectedColumns"] == [f"metrics.`{column}`" for column in SUMMARY_COLUMNS]
@@ -23,7 +23,7 @@ def test_an_experiment_gets_its_views_and_an_old_one_too(lab: Any) -> None:
         StudyTracker.open(study)
         tags = lab.client.get_experiment_by_name(study).tags
         assert tags["mlflow.experimentKind"] == "custom_model_development"
-        assert {"mlflow.sharedViewState.variants", "mlflow.sharedViewState.confirm"} <= set(tags)
+        assert {"mlflow.sharedViewState.systems", "mlflow.sharedViewState.confirm"} <= set(tags)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from bench.runs import read_study
 from bench.runs.mlflow.plots import _search, plots
 
 VARIANTS = pd.DataFrame(
-    {"variant": ["tiny", "$x_"], "wer_mean": [0.25, 0.5], "wer_low": [0.2, 0.4], "wer_high": [0.3, 0.6]}
+    {"system": ["tiny", "$x_"], "wer_mean": [0.25, 0.5], "wer_low": [0.2, 0.4], "wer_high": [0.3, 0.6]}
 )  # fmt: skip
 COLORS = {"tiny": "#0072b2", "$x_": "#d55e00"}
 NOTHING = VARIANTS.assign(wer_mean=float("nan"))

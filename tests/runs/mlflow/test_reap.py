@@ -22,19 +22,19 @@ from bench.runs import StudyTracker, flush_unsent
 from bench.study.definition import StudyDefinition, begin_or_return, define
 from bench.study.space import load_budget
 
-VARIANT = "ds-gru"
+SYSTEM = "ds-gru"
 
 
 @pytest.fixture
 def definition(lab: Any) -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=2)
-    made = define([VARIANT], CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="s")
+    made = define([SYSTEM], CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="s")
     begin_or_return(lab.study, made)
     return made
 
 
 def _take_and_die(folder: Path, definition: StudyDefinition, taken: Connection) -> None:
-    queue = SlotQueue(definition, VARIANT, folder, QueueStorage(None, folder, num_workers=2))
+    queue = SlotQueue(definition, SYSTEM, folder, QueueStorage(None, folder, num_workers=2))
     queue.prepare()
     trial = queue.take(lambda run: Lease.take(run, grace_seconds=60.0))
     taken.send(trial is not None)
@@ -50,12 +50,12 @@ def killed_in_a_trial(lab: Any, definition: StudyDefinition) -> Path:
     process.kill()
     process.join()
     check_queue(lab.study, None)
-    folder = lab.study / "runs" / VARIANT / "trial-000"
-    StudyTracker.open("s").parent(VARIANT)
-    record = lab.record_in(folder, variant=VARIANT, slot=0)
+    folder = lab.study / "runs" / SYSTEM / "trial-000"
+    StudyTracker.open("s").parent(SYSTEM)
+    record = lab.record_in(folder, system=SYSTEM, slot=0)
     record.close("killed", {})
     flush_unsent(lab.study)
-    lab.record_in(folder, variant=VARIANT, slot=0)  # begun again
+    lab.record_in(folder, system=SYSTEM, slot=0)  # begun again
     return folder
 
 
@@ -78,7 +78,7 @@ def test_what_died_is_closed_in_records_queue_and_mlflow(
     assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
     assert not (folder / FILE).exists()
     with closing(QueueStorage(None, lab.study, num_workers=2)) as storage:
-        slots = SlotQueue(definition, VARIANT, lab.study, storage).slots()
+        slots = SlotQueue(definition, SYSTEM, lab.study, storage).slots()
     assert [slot.state for slot in slots] == [TrialState.WAITING] * 2
     assert [lab.run(kind).info.status for kind in ("trial", "parent")] == ["KILLED"] * 2
     assert run(monkeypatch, capsys) == {"closed": [], "held": []}
@@ -90,10 +90,10 @@ def test_what_lives_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = lab.study / "runs" / VARIANT / "trial-000"
-    StudyTracker.open("s").parent(VARIANT)
+    folder = lab.study / "runs" / SYSTEM / "trial-000"
+    StudyTracker.open("s").parent(SYSTEM)
     with Lease.take(folder, grace_seconds=60.0):
-        lab.record_in(folder, variant=VARIANT, slot=0)
+        lab.record_in(folder, system=SYSTEM, slot=0)
         told = run(monkeypatch, capsys)
     assert told == {"closed": [], "held": [str(folder.relative_to(lab.project))]}
     assert not (folder / "summary.json").exists()
@@ -119,8 +119,8 @@ def test_a_run_of_another_machine_is_closed_once_it_has_stood_still(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = lab.study / "runs" / VARIANT / "trial-000"
-    lab.record_in(folder, variant=VARIANT, slot=0)
+    folder = lab.study / "runs" / SYSTEM / "trial-000"
+    lab.record_in(folder, system=SYSTEM, slot=0)
     far = {"host": "far away", "pid": 1, "name": "process 1 of ada on far", "token": "t", "grace_seconds": 0.2}  # fmt: skip
     (folder / FILE).write_text(json.dumps(far))
     assert len(run(monkeypatch, capsys)["held"]) == 1

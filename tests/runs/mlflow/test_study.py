@@ -11,8 +11,8 @@ from bench.runs import Findings, StudyTracker, TrackingTarget, flush_unsent
 from bench.runs.mlflow import study as studies
 
 PARAMS = {"optim.learning_rate": 0.001}
-VARIANTS = {
-    "variant": ["tiny", "other"], "summary": ["", ""], "wer_mean": [0.25, 0.375],
+SYSTEMS = {
+    "system": ["tiny", "other"], "summary": ["", ""], "wer_mean": [0.25, 0.375],
     "wer_low": [0.2, 0.3], "wer_high": [math.nan, 0.4], "num_parameters": [9.0, 7.0],
     "num_seeds": [1, 2], "pareto_optimal": [True, False],
 }  # fmt: skip
@@ -22,7 +22,7 @@ PAIRS = {
 }  # fmt: skip
 
 
-def summarise(lab: Any, tracker: StudyTracker, variant: str = "tiny", **params: Any) -> None:
+def summarise(lab: Any, tracker: StudyTracker, system: str = "tiny", **params: Any) -> None:
     report = lab.study / "report.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("<p>")
@@ -31,14 +31,14 @@ def summarise(lab: Any, tracker: StudyTracker, variant: str = "tiny", **params: 
         command="python -m x",
         report=report,
         baseline="other",
-        variants=pd.DataFrame(VARIANTS),
+        systems=pd.DataFrame(SYSTEMS),
         pairs=pd.DataFrame(PAIRS),
         colors={"tiny": "#0072b2", "other": "#d55e00"},
     )
-    tracker.summarise(findings, {variant: PARAMS | params})
+    tracker.summarise(findings, {system: PARAMS | params})
 
 
-def test_a_variant_has_one_parent_and_one_summary_however_often_it_is_run(lab: Any) -> None:
+def test_a_system_has_one_parent_and_one_summary_however_often_it_is_run(lab: Any) -> None:
     targets = []
     lab.record("confirm-0", kind="confirm", slot=0).close("finished", {"test/wer": 0.25})
     for _ in range(2):
@@ -81,7 +81,7 @@ def test_a_summary_of_another_winner_replaces_the_old_one(lab: Any) -> None:
     assert lab.run("summary").data.params == {"optim.learning_rate": "0.002"}
 
 
-def test_a_study_that_is_left_says_so_of_the_variants_that_are_not_done(lab: Any) -> None:
+def test_a_study_that_is_left_says_so_of_the_systems_that_are_not_done(lab: Any) -> None:
     tracker = StudyTracker.open("s")
     tracker.parent("tiny")
     tracker.parent("other")

@@ -34,7 +34,7 @@ def unsent(lab: Any) -> None:
     trial = lab.study / "runs/ds-gru/trial-000"
     single = lab.project / SINGLE_RUNS / "one"
     for folder, given in ((trial, {"slot": 0}), (single, {"kind": "train", "study": "train"})):
-        record = lab.record_in(folder, variant="ds-gru", **given)
+        record = lab.record_in(folder, system="ds-gru", **given)
         record.append(lab.progress(1))
         record.append(lab.progress(2))
         record.close("finished", {"best/valid/wer": 0.5})

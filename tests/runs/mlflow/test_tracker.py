@@ -41,7 +41,7 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
     assert (run.info.run_name, run.info.status) == ("tiny confirm seed 5000", "FINISHED")
     assert run.data.params == {"optim.learning_rate": "0.001", "model.channels": "2,3"}
     expected = {
-        "variant": "tiny", "study": "s", "kind": "confirm", "slot": "0", "attempt": "1",
+        "system": "tiny", "study": "s", "kind": "confirm", "slot": "0", "attempt": "1",
         "seed": "5000", "state": "finished", "data_digest": "d1",
         "mlflow.parentRunId": lab.run("parent").info.run_id,
     }  # fmt: skip

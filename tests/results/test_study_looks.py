@@ -51,7 +51,7 @@ def definition() -> StudyDefinition:
 def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> None:
     """An ended run; a confirm run with errors at about `rate`, the same whenever it is written."""
     identity = RunIdentity(
-        study="until", variant=label, kind=kind, slot=slot, attempt=1, seed=slot, params={}
+        study="until", system=label, kind=kind, slot=slot, attempt=1, seed=slot, params={}
     )
     record = RunRecord.open(run_folder(folder, label, kind, slot), identity, {}, {})
     metrics = {"best/valid/wer": rate}
