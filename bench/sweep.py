@@ -13,7 +13,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,9 @@ from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
+
+MAX_UNDECIDED = 5
+"""Pairs beside the one in the verdict that the console says more of."""
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -235,7 +238,7 @@ def _number(value: float) -> float | None:
 
 def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    for sentence in (*result["cautions"], *comparison.assumptions):
+    for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
@@ -244,6 +247,17 @@ def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpu
         channel = [] if example.channel is None else ["--channel", str(example.channel)]
         listen = ["bench.transcribe", "--study", result["study"], *channel, str(example.audio)]
         STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
+
+
+def _undecided(comparison: StudyComparison) -> Iterator[str]:
+    """What would decide each undecided pair that the verdict does not mention, claims first."""
+    rows = [row for row in comparison.pairs.to_dict("records") if row["remedy"]]
+    rows = [row for row in rows if row["remedy"] not in comparison.verdict]
+    rows.sort(key=lambda row: not row["claim"])
+    for row in rows[:MAX_UNDECIDED]:
+        yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
+    if more := rows[MAX_UNDECIDED:]:
+        yield f"{len(more)} more pairs are undecided; the report has them all."
 
 
 def _browse(uri: str) -> str:

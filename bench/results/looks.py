@@ -16,7 +16,7 @@ from bench.results.counts import counts_of
 from bench.results.pairs import SystemRuns, claimed_pairs
 from bench.runs import read_study
 from bench.runs.record import timestamp
-from bench.runs.state import TRAINED, has_ended, read_state
+from bench.runs.state import ENDS, TRAINED, has_ended, read_state
 from bench.stats.component import Component
 from bench.stats.estimate import Estimate
 from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, Decisions, Ints, Plan, decide
@@ -49,12 +49,14 @@ def next_look(folder: Path, definition: StudyDefinition) -> Look | None:
 
 
 def _all_ended(folder: Path, definition: StudyDefinition, seeds: Mapping[str, int]) -> bool:
-    """Whether every confirm run has ended, of systems whose search has found a setting."""
+    """Whether every trial has ended, and every confirm run of systems whose search has found a
+    setting."""
     for label, num in seeds.items():
         trials = range(definition.budget.num_trials)
         states = [read_state(run_folder(folder, label, "trial", slot)) for slot in trials]
-        if any(state in TRAINED for state in states) and not all(
-            has_ended(run_folder(folder, label, "confirm", slot)) for slot in range(num)
+        confirms = range(num if any(state in TRAINED for state in states) else 0)
+        if not all(state in ENDS for state in states) or not all(
+            has_ended(run_folder(folder, label, "confirm", slot)) for slot in confirms
         ):
             return False
     return True

@@ -334,9 +334,9 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
 
 def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
     if (begun.plan is None) != (definition.plan is None):
-        was, way_out = ("with", "add") if begun.plan else ("without", "leave out")
+        how, way_out = ("with", "add") if begun.plan else ("without", "leave out")
         raise UserError(
-            f"study {definition.name} was begun {was} a plan of looks, which is made before the "
+            f"study {definition.name} was begun {how} a plan of looks, which is made before the "
             f"first run; {way_out} --until-decided, or begin another study with --name"
         )
     was, now = flatten(identity(begun)), flatten(identity(definition))

@@ -57,7 +57,7 @@ def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> No
     metrics = {"best/valid/wer": rate}
     if kind == "confirm":
         rng = np.random.default_rng([slot, *label.encode()])
-        own = rate + rng.normal(0, 0.02)
+        own = max(0.0, rate + rng.normal(0, 0.02))
         ids = [f"s{s:02d}-{u}" for s in range(SPEAKERS) for u in range(UTTERANCES)]
         refs = ["word " * WORDS] * len(ids)
         wrong = rng.binomial(WORDS, own, len(ids))
