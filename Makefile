@@ -26,7 +26,7 @@ docs: .venv/.installed-docs
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[spoken]'
+	$(BIN)/python -m pip install --quiet --editable '.[spoken,lm]'
 	touch $@
 
 .venv/.installed-dev: .venv/bin/python pyproject.toml

@@ -1,4 +1,4 @@
-"""Check a corpus before training: sizes, faults, suspicious utterances."""
+"""Check a corpus (sizes, faults, suspicious utterances) or a variant (its contract)."""
 
 from bench.core import cli
 from bench.flags.check import build_parser
@@ -10,8 +10,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
 
+from bench.core.config import parse_settings
 from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
@@ -20,12 +20,49 @@ from bench.data.corpora.inspection import Inspection, inspect
 from bench.data.corpora.validate import MAX_LISTED, some, survey
 
 EXIT_UNUSABLE = 1
+_MARKS = {True: "ok", False: "BROKEN", None: "-"}
 
 
 def main(options: argparse.Namespace) -> None:
+    """Check the corpus or the variant that `options` name."""
+    if (options.corpus is None) == (options.variant is None):
+        given = "neither" if options.corpus is None else "both"
+        raise UserError(f"a check needs --corpus NAME[:PATH] or --variant V, got {given}; give one")
+    if options.variant is None:
+        if options.settings:
+            raise UserError("--set goes with --variant, got --corpus; leave it out")
+        _check_corpus(options)
+    else:
+        if options.channel is not None:
+            raise UserError("--channel goes with --corpus, got --variant; leave it out")
+        _check_variant(options)
+
+
+def _check_variant(options: argparse.Namespace) -> None:
+    """Print a row for each rule of the contract; exit with 1 if one is broken."""
+    # Here, not at the top: a corpus is checked without torch, which takes seconds.
+    from bench.study.layers import resolve_run, set_layer
+    from bench.training.contract import check_contract
+    from bench.training.outside import find_variant
+
+    variant = find_variant(options.variant)
+    config = resolve_run(variant, [set_layer(parse_settings(options.settings))]).config
+    rows = check_contract(config)
+    if options.json:
+        cli.print_json({"variant": variant, "rules": [asdict(row) for row in rows]})
+    else:
+        STDOUT.print(f"{options.variant} ({variant})", markup=False)
+        for row in rows:
+            STDOUT.print(f"{row.rule:<18}{_MARKS[row.holds]:<8}{row.found}", markup=False)
+    broken = [f"{row.rule}: {row.found}" for row in rows if row.holds is False]
+    if broken:
+        STDERR.print(f"error: {options.variant} breaks the contract: {'; '.join(broken)}",
+                     markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+        sys.exit(EXIT_UNUSABLE)
+
+
+def _check_corpus(options: argparse.Namespace) -> None:
     """Print counts, utterances that would be left out, suspicious ones, and a few examples."""
-    if options.corpus is None:
-        raise UserError("a check needs --corpus NAME[:PATH], got none; see bench.ls corpora")
     config = CorpusConfig.parse(options.corpus, channel=options.channel)
     spec = look_up(CORPORA, config.name, "corpus")
     with counting(f"corpus {config.name}") as progress:
@@ -43,7 +80,7 @@ def main(options: argparse.Namespace) -> None:
         sys.exit(EXIT_UNUSABLE)
 
 
-def _as_json(found: Inspection) -> dict[str, Any]:
+def _as_json(found: Inspection) -> dict[str, object]:
     return {
         "corpus": found.corpus.name,
         "digest": found.corpus.digest,

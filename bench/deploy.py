@@ -111,7 +111,8 @@ def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
             "take one, with all of them: --count 1 --gpus N"
         )
     named = len(list(filter(None, (asked.gpus or "").split(","))))
-    used = named or int(asked.device == "cuda" or (asked.device == "auto" and options.gpus > 0))
+    least = {"cpu": 0, "cuda": max(1, options.gpus)}  # else all that the task gets
+    used = named or least.get(asked.device, options.gpus)
     if used != options.gpus:
         raise UserError(
             f"a task must get the GPUs that its sweep uses, {used}, got --gpus {options.gpus}; "

@@ -7,18 +7,25 @@ if __name__ == "__main__":
     cli.start("evaluate", build_parser())  # before the imports below: they take seconds
 
 import argparse
+import json
 from dataclasses import asdict
 
-from bench.core.console import STDOUT, counting
+import torch
+
+from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
-from bench.decoding import DECODERS
+from bench.decoding.beam import BeamSearch
 from bench.results.checkpoints import find_checkpoint
+from bench.study.decoding import tuned_weights
+from bench.study.request import beam_search_of, check_decoder
 from bench.training.checkpoint import load_model, load_stats
+from bench.training.config import RunConfig
 from bench.training.device import resolve_device
-from bench.training.evaluate import evaluate
+from bench.training.evaluate import evaluate, log_probabilities, score_texts
+from variants.spec import AcousticModel
 
 
 def main(options: argparse.Namespace) -> None:
@@ -41,12 +48,23 @@ def main(options: argparse.Namespace) -> None:
     with counting("features") as progress:
         store = open_store(corpus, config.features, stats=stats, progress=progress)
     dataset = Dataset(corpus.utterances, store)
-    evaluation = evaluate(model, dataset, config.batches, device, DECODERS["greedy"])
+    if check_decoder(options):
+        trained_on = corpus
+        if options.lm is None:
+            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+        search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        if options.nbest is not None:
+            _print_nbest(search, dataset, model, config, device, options)
+            return
+        evaluation = evaluate(model, dataset, config.batches, device, search)
+    else:
+        evaluation = evaluate(model, dataset, config.batches, device)
     totals = evaluation.totals
     result = {
         "checkpoint": str(checkpoint),
         "corpus": corpus.name,
         "split": options.split,
+        "decoder": options.decoder or "greedy",
         **asdict(totals),
         "loss": evaluation.loss,
         "utterances": [asdict(score) for score in evaluation.scores],
@@ -61,4 +79,35 @@ def main(options: argparse.Namespace) -> None:
         f"{totals.insertions} insertions of {totals.num_ref_words} words "
         f"in {totals.num_utterances} utterances\n{checkpoint}",
         markup=False,
+    )
+
+
+def _print_nbest(
+    search: BeamSearch,
+    dataset: Dataset,
+    model: AcousticModel,
+    config: RunConfig,
+    device: torch.device,
+    options: argparse.Namespace,
+) -> None:
+    """Print a JSON object an utterance: its reference, and its best texts with their scores and
+    word errors; then on stderr the WER of the first and of the best of each list (oracle)."""
+    firsts, oracles = [], []
+    rows = log_probabilities(model, dataset, config.batches, device)
+    for utterance, row_UV in zip(dataset.utterances, rows, strict=True):
+        found = search.nbest(row_UV, options.nbest)
+        single = Dataset([utterance] * len(found), dataset.store)
+        scores = score_texts(single, [each.text for each in found])
+        errors = [s.substitutions + s.deletions + s.insertions for s in scores]
+        ranked = [{**asdict(h), "errors": e} for h, e in zip(found, errors, strict=True)]
+        print(json.dumps({"id": utterance.id, "ref": utterance.text, "nbest": ranked}))
+        # A beam never ends empty: the last frame always has a way to go.
+        firsts.append(errors[0])
+        oracles.append(min(errors))
+    words = max(1, sum(len(utterance.text.split()) for utterance in dataset.utterances))
+    STDERR.print(
+        f"{options.split}: WER {100 * sum(firsts) / words:.2f} %, of the best of "
+        f"{options.nbest} {100 * sum(oracles) / words:.2f} % (oracle)",
+        markup=False,
+        highlight=False,
     )

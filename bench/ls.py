@@ -1,4 +1,4 @@
-"""List variants, corpora, budgets, questions, studies, or the values of a config."""
+"""List what flags take (variants, fields, corpora, …), or the values of a config."""
 
 from bench.core import cli
 from bench.flags.ls import build_parser
@@ -31,15 +31,21 @@ MAX_VALUE_WIDTH = 12
 
 def variants() -> Rows:
     """Every variant, counted at its default config without allocating its weights."""
-    from bench.data.corpora import CorpusConfig
-    from bench.training.config import default_run_config
     from variants import VARIANTS
 
-    rows: Rows = []
-    for name, spec in VARIANTS.items():
-        sizes = _sizes(default_run_config(name, CorpusConfig()))
-        rows.append({"name": name, "summary": spec.summary, **sizes, "source": spec.source})
-    return rows
+    return [_variant_row(name) for name in VARIANTS]
+
+
+def _variant_row(key: str) -> dict[str, object]:
+    from bench.data.corpora import CorpusConfig
+    from bench.training.config import default_run_config, model_shape
+    from variants import VARIANTS
+
+    spec, config = VARIANTS[key], default_run_config(key, CorpusConfig())
+    reason = model_shape(config).cannot_stream
+    streaming = {"streams": "no" if reason else "yes", "cannot_stream": reason or ""}
+    row = {"name": spec.name, "summary": spec.summary, **_sizes(config), **streaming}
+    return {**row, "source": spec.source}
 
 
 def matched_variants(asked: str) -> Rows:
@@ -81,6 +87,56 @@ def _sizes(config: "RunConfig") -> dict[str, int]:
     }
 
 
+def installed() -> Rows:
+    """The variants of installed packages, as `variants`."""
+    from bench.core.plugins import distribution, installed_variants
+
+    rows: Rows = []
+    for name, entry in installed_variants().items():
+        from bench.training.outside import find_variant
+
+        row = _variant_row(find_variant(name))
+        package = f"(of the package {distribution(entry)})"
+        rows.append({**row, "summary": f"{row['summary']} {package}"})
+    return rows
+
+
+def fields(variant: str) -> Rows:
+    """Every field that a study's file may set for a system of `variant`.
+
+    Raises:
+        UserError: as `find_variant`.
+    """
+    from bench.core.fields import fields_of
+    from bench.data.corpora import CorpusConfig
+    from bench.study.space import belongs_to_study
+    from bench.training.config import default_run_config
+    from bench.training.outside import find_variant
+
+    config = default_run_config(find_variant(variant), CorpusConfig())
+    return [asdict(field) for field in fields_of(config) if not belongs_to_study(field.key)]
+
+
+def recipes() -> Rows:
+    """Every recipe that `bench.train --recipe` takes."""
+    from bench.study.recipe import load_recipes
+
+    return [
+        {"name": name, "summary": r.summary, "variant": r.variant, "corpus": r.corpus}
+        for name, r in load_recipes().items()
+    ]
+
+
+def decoders() -> Rows:
+    """Every decoder from log-probabilities to text."""
+    from bench.decoding import DECODERS
+
+    return [
+        {"name": name, "summary": (decode.__doc__ or "").partition("\n")[0]}
+        for name, decode in DECODERS.items()
+    ]
+
+
 def corpora() -> Rows:
     """Every corpus that `--corpus` takes."""
     from bench.data.corpora import CORPORA
@@ -93,6 +149,23 @@ def budgets() -> Rows:
     from bench.study.space import load_budgets
 
     return [vars(budget) for budget in load_budgets().values()]
+
+
+def spaces() -> Rows:
+    """Every variant's search space: its files, what it searches, on what each file was tuned."""
+    from bench.data.corpora import CorpusConfig
+    from bench.study.space import load_space
+    from bench.training.config import default_run_config
+    from variants import VARIANTS
+
+    rows: Rows = []
+    for name in VARIANTS:
+        space = load_space(name, default_run_config(name, CorpusConfig()))
+        files = sorted(set(space.files.values()))
+        tuned = (f"{file}: {space.tuned_on.get(file, 'not recorded')}" for file in files)
+        searched = (f"{key} {dimension}" for key, dimension in space.search.items())
+        rows.append({"name": name, "searched": "; ".join(searched), "tuned on": "; ".join(tuned)})
+    return rows
 
 
 def questions() -> Rows:
@@ -153,7 +226,7 @@ def config(options: argparse.Namespace) -> dict[str, "tuple[Explained, ...]"]:
     labels = [
         label
         for label, system in definition.systems.items()
-        if options.variant in (None, label, system.variant)
+        if not options.study or options.variant in (None, label, system.variant)
     ]
     if not labels:
         known = near_names(options.variant, definition.systems)
@@ -187,23 +260,28 @@ def _definition(options: argparse.Namespace) -> "StudyDefinition":
 def _given(options: argparse.Namespace, but: Collection[str] = ()) -> str:
     """The flags that shape a config and were given, but for those named."""
     parser = build_parser()
-    usual = ("what", "verbose", "quiet", "json")
+    usual = ("what", "of", "verbose", "quiet", "json")
     names = [name for name in vars(options) if name not in (*usual, *but)]
     given = [name for name in names if getattr(options, name) != parser.get_default(name)]
     return " ".join("--set" if name == "settings" else f"--{name}" for name in given)
 
 
 _LISTS: dict[str, Callable[[], Rows]] = {
-    "variants": lambda: remembered("variants", variants),
+    "variants": lambda: remembered("variants", variants) + installed(),
     "corpora": corpora,
     "budgets": budgets,
+    "spaces": spaces,
+    "recipes": recipes,
     "questions": questions,
     "studies": studies,
+    "decoders": decoders,
 }
 
 
 def main(options: argparse.Namespace) -> None:
     """Print the list that was asked for."""
+    if options.of is not None and options.what != "fields":
+        raise UserError(f"only fields are of a variant, got {options.what} {options.of}; remove it")
     if options.what == "config":
         _print_config(config(options), as_json=options.json)
         return
@@ -211,14 +289,25 @@ def main(options: argparse.Namespace) -> None:
     if given := _given(options, also):
         fits = "config or variants" if given == "--match" else "config"
         raise UserError(f"{given} goes with {fits}, got {options.what}; leave it out")
-    rows = _LISTS[options.what]() if options.match is None else matched_variants(options.match)
+    if options.what == "fields":
+        rows = fields(_whose_fields(options.of))
+    elif options.match is not None:
+        rows = matched_variants(options.match)
+    else:
+        rows = _LISTS[options.what]()
     if options.json:
         cli.print_json(rows)
         return
     if not rows:
         STDOUT.print(f"no {options.what} in {OUT}/ yet")
         return
-    _print(rows)
+    (_print_fields if options.what == "fields" else _print)(rows)
+
+
+def _whose_fields(given: str | None) -> str:
+    if given is None:
+        raise UserError("fields are of a family or a variant; write for instance fields ds")
+    return given
 
 
 def _print_config(systems: "dict[str, tuple[Explained, ...]]", *, as_json: bool) -> None:
@@ -236,6 +325,15 @@ def _print_config(systems: "dict[str, tuple[Explained, ...]]", *, as_json: bool)
                 told += f" (searched: {value.searched})"
             line = f"  {value.key:{keys}}  {as_setting(value.value):{width}}  {told}"
             STDOUT.print(line, markup=False)
+
+
+def _print_fields(rows: Rows) -> None:
+    keys, width = (max(len(str(row[of])) for row in rows) for of in ("key", "default"))
+    for row in rows:
+        default = f"{row['default']!s:{min(MAX_VALUE_WIDTH, width)}}"
+        STDOUT.print(f"{row['key']!s:{keys}}  {default}  {row['type']}", markup=False)
+        if row["description"]:
+            STDOUT.print(f"    {row['description']}", markup=False)
 
 
 def _print(rows: Rows) -> None:

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     cli.start("report", build_parser())  # before the imports below: they take seconds
 
 import argparse
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
@@ -18,6 +18,14 @@ from bench.study.definition import find_study, studies_newest_first
 from reports import build, cautions
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    study: str
+    report: str
+    verdict: str
+    cautions: tuple[str, ...]
+
+
 def main(options: argparse.Namespace) -> None:
     """Write the reports and print their paths."""
     folders = [find_study(name) for name in options.study] or studies_newest_first()
@@ -25,22 +33,22 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(
             f"a report needs a study, none is in {OUT}/; run python -m bench.sweep first"
         )
-    written: list[dict[str, Any]] = []
+    written: list[_Written] = []
     for folder in folders:
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         written.append(
-            {
-                "study": folder.name,
-                "report": str(report),
-                "verdict": comparison.verdict,
-                "cautions": list(cautions(report_input)),
-            }
+            _Written(
+                study=folder.name,
+                report=str(report),
+                verdict=comparison.verdict,
+                cautions=cautions(report_input),
+            )
         )
     index = write_index()
     if options.json:
-        cli.print_json(written)
+        cli.print_json([asdict(row) for row in written])
         return
     for row in written:
-        STDOUT.print("\n".join([row["verdict"], *row["cautions"], row["report"]]), markup=False)
+        STDOUT.print("\n".join([row.verdict, *row.cautions, row.report]), markup=False)
     STDOUT.print(f"every study: {index}", markup=False)

@@ -8,26 +8,38 @@ if __name__ == "__main__":
 
 import argparse
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from rich.console import JustifyMethod
 from rich.measure import Measurement
 from rich.table import Table
 
 from bench.core.config import Layer, Origin, parse_settings
 from bench.core.console import STDOUT, counting
+from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs import records
-from bench.costs.data import concatenated_utterances
+from bench.costs.data import concatenated_utterances, evenly_spaced
+from bench.costs.latency import Network, align_all, load_network, measure_latency
 from bench.costs.measure import Effort, measure
+from bench.costs.survey import Row, Setting, run_part
+from bench.costs.survey_parts import PARTS
+from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
+from bench.runs import confirmed, read_study
+from bench.study.definition import StudyDefinition, find_study, load, studies_newest_first
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
+from bench.training.outside import find_variant
 from reports.input import BaselineSpeed, SpeedRow
+from reports.latency_row import LatencyRow
 from variants import VARIANTS
 
 NUM_EPOCHS = 2000
@@ -48,6 +60,14 @@ def default_variants() -> list[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Measure one variant after another, and print a row for each."""
+    if options.dry_run and not options.survey:
+        raise UserError("--dry-run belongs to --survey, got it alone; add --survey")
+    if options.survey:
+        _survey(options)
+        return
+    if options.latency:
+        _measure_latencies(options)
+        return
     effort = Effort(
         minutes=options.minutes, slice_seconds=options.seconds, num_rounds=options.rounds
     )
@@ -94,6 +114,105 @@ def main(options: argparse.Namespace) -> None:
     _print_table([_share_cells(row) for row in rows])
 
 
+def _measure_latencies(options: argparse.Namespace) -> None:
+    """Measure the confirm runs of a study one after another, and print a row for each."""
+    device = resolve_device(options.device)
+    folder, definition, runs = _confirm_runs(options.study)
+    with threads(1):
+        networks = {run: load_network(path, run, device) for run, (_, path) in runs.items()}
+        aligner = _aligner(options.aligner, runs, networks)
+        with counting(f"corpus {definition.corpus.name}") as progress:
+            corpus = load_corpus(definition.corpus, progress=progress)
+        require_splits(corpus, ("valid",), "a measurement of latency")
+        valid = corpus.split("valid")
+        chosen = evenly_spaced(valid, min(1.0, options.utterances / len(valid)))
+        with counting("alignment") as progress:
+            spoken = align_all(aligner, chosen, progress)
+        rows = []
+        for number, (run, (system, _)) in enumerate(runs.items()):
+            with counting(f"{run} {number + 1}/{len(runs)}") as progress:
+                row = measure_latency(
+                    networks[run],
+                    spoken,
+                    study=definition.name,
+                    system=system,
+                    aligner=aligner.run,
+                    device=device,
+                    progress=progress,
+                )
+            records.save_latency(row, folder.parent)
+            rows.append(row)
+    if options.json:
+        cli.print_json([asdict(row) for row in rows])
+    else:
+        _print_table([_latency_cells(row) for row in rows])
+
+
+def _confirm_runs(study: str | None) -> tuple[Path, StudyDefinition, dict[str, tuple[str, Path]]]:
+    """A study's folder and definition, and by confirm run its system and checkpoint, the run with
+    the lowest valid WER first.
+
+    Raises:
+        UserError: no study, or none of its confirm runs has ended and still has a checkpoint.
+    """
+    newest = studies_newest_first()
+    if study is None and not newest:
+        raise UserError("--latency needs a study, got none in out/; run python -m bench.sweep")
+    folder = newest[0] if study is None else find_study(study)
+    definition = load(folder)
+    found = {}
+    for _, run in confirmed(read_study(folder).runs).iterrows():
+        path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
+        if path.exists():
+            found[str(run["run"])] = str(run["system"]), path
+    if not found:
+        raise UserError(
+            f"--latency needs confirm runs with checkpoints, got none in {folder}; finish the "
+            "sweep, or name another --study"
+        )
+    return folder, definition, found
+
+
+def _aligner(
+    path: Path | None, runs: Mapping[str, tuple[str, Path]], networks: Mapping[str, Network]
+) -> Network:
+    """The network of `path`, on the CPU; without one, of the best run that cannot stream."""
+    host = torch.device("cpu")
+    for run, (_, own) in runs.items():
+        is_chosen = (
+            networks[run].model.cannot_stream
+            if path is None
+            else path.exists() and own.samefile(path)
+        )
+        if is_chosen:
+            return load_network(own, run, host)
+    if path is not None:
+        return load_network(path, str(path), host)
+    raise UserError(
+        "an aligner must be named by --aligner FILE, since no confirm run is of a network in two "
+        "directions; take a best.pt of another study"
+    )
+
+
+def _latency_cells(row: LatencyRow) -> dict[str, str]:
+    def shown(milliseconds: float | None) -> str:
+        return "–" if milliseconds is None else f"{milliseconds:.0f}"
+
+    return {
+        "run": row.run,
+        "look-ahead ms": f"{row.mean_look_ahead_ms:.0f}",
+        "(most)": f"{row.look_ahead_ms:.0f}",
+        "compute p50": f"{row.compute_p50_ms:.1f}",
+        "p90": f"{row.compute_p90_ms:.1f}",
+        "p99": f"{row.compute_p99_ms:.1f}",
+        "emission": shown(row.emission_p50_ms),
+        "words": str(row.num_emissions),
+        "user waits": shown(row.user_perceived_ms),
+        "final after": shown(row.finalisation_ms),
+        "unstable %": f"{100 * row.unstable_share:.1f}",
+    }
+
+
 def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfig]:
     """Each variant at each width with the default values of its search space.
 
@@ -108,13 +227,30 @@ def _configs(options: argparse.Namespace, corpus: CorpusConfig) -> list[RunConfi
         seed_layer(options.seed, "--seed"),
     )
     configs = []
-    for variant in options.variant or default_variants():
+    for variant in map(find_variant, options.variant or default_variants()):
         space = load_space(variant, default_run_config(variant, corpus))
         usual = (*shared, *space.fixed_layers(), *space.default_layers())
         for width in widths:
             chosen = Layer(Origin("flag", "--width"), width)
             configs.append(resolve_run(variant, (*usual, chosen)).config)
     return configs
+
+
+def _survey(options: argparse.Namespace) -> None:
+    """Measure a GPU part by part; one table of all at the end."""
+    device = "cpu" if options.dry_run else resolve_device("cuda").type
+    setting = Setting(device=device, is_dry=options.dry_run)
+    rows: list[Row] = []
+    for part in PARTS:
+        with counting(f"{part.name}, at most {part.limit_seconds:g} s"):
+            rows += run_part(part, setting)
+    if options.json:
+        cli.print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        found = ", ".join(f"{value:.4g} {name}" for name, value in row.values.items())
+        said = found or f"not measured: {row.remark}"
+        STDOUT.print(f"{row.part:<11}{row.case:<34}{said}", markup=False, soft_wrap=True)
 
 
 def _speed_cells(row: SpeedRow) -> dict[str, str]:
@@ -159,7 +295,8 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     table = Table(box=None, pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for key in columns:
-        table.add_column(key, justify="left" if key == "variant" else "right", no_wrap=True)
+        side: JustifyMethod = "left" if key in ("variant", "run") else "right"
+        table.add_column(key, justify=side, no_wrap=True)
     for row in rows:
         table.add_row(*(row.get(key, "–") for key in columns))
     # Never cut or wrapped, though it may be wider than the terminal or the 80 columns of a pipe.

@@ -13,12 +13,12 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TypedDict
 
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
@@ -27,6 +27,14 @@ from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
 from bench.data.corpora import load_corpus, require_splits
 from bench.data.utterance import Corpus
+from bench.decoding.beam import (
+    BeamConfig,
+    BeamSearch,
+    install_command,
+    is_installed,
+    require_installed,
+)
+from bench.decoding.language_model import LmConfig, language_model
 from bench.queue.storage import QueueStorage, check_queue, check_shared
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
@@ -37,8 +45,9 @@ from bench.results.report_input import REPORT_FILE, gather
 from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
+from bench.study.decoding import FOLDER, WATCH_FILE, decode_study, hear_watch, plan_decoding
 from bench.study.definition import StudyDefinition, begin_or_return
-from bench.study.request import definition_of
+from bench.study.request import beam_search_of, decoders_of, definition_of
 from bench.study.rounds import budget_sentence, read_looks, study_tags
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
@@ -46,11 +55,25 @@ from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
+from reports.input import SecondVerdict
 
 MAX_UNDECIDED = 5
 """Pairs beside the one in the verdict that the console says more of."""
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
+
+
+class SweepResult(TypedDict):
+    """What ``--json`` prints."""
+
+    study: str
+    report: str
+    tracking_uri: str
+    verdict: str
+    second: dict[str, object] | None
+    """What the decoding with a language model says, where there was one."""
+    systems: list[dict[str, object]]
+    cautions: list[str]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -61,6 +84,9 @@ def main(options: argparse.Namespace) -> None:
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
+    with_beam = "beam" in decoders_of(options)
+    if with_beam:
+        require_installed()
     if options.dry_run:
         STDOUT.print(f"{definition.name}: {budget_sentence(definition)}", markup=False)
         return
@@ -71,14 +97,21 @@ def main(options: argparse.Namespace) -> None:
         count = engine.num_workers
         check_shared(options.storage, count)
         corpus, definition = _with_data(definition)
+        # Before hours of work: a language model that cannot be read is an error now.
+        search = beam_search_of(options, corpus) if with_beam else None
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
         _logger.info("%s", budget_sentence(definition))
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
-            comparison, report_input, result = _sweep(options, definition, storage, engine, stop)
+            comparison, report_input, result = _sweep(
+                options, definition, corpus, search, storage, engine, stop
+            )
     if options.json:
         cli.print_json(result)
     else:
         _print_verdict(comparison, result, corpus)
+        if report_input.second is not None:
+            _print_second(report_input.second)
+        _print_heard(report_input)
     if sentence := without_verdict(definition.systems, report_input.runs):
         raise NoVerdictError(sentence)
 
@@ -86,16 +119,20 @@ def main(options: argparse.Namespace) -> None:
 def _sweep(
     options: argparse.Namespace,
     definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch | None,
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopSignal",
-) -> tuple[StudyComparison, ReportInput, dict[str, Any]]:
+) -> tuple[StudyComparison, ReportInput, SweepResult]:
     """Prepare the study, run its waiting slots, write the report; returns the comparison, the
     report's input and the object that ``--json`` prints."""
     folder = OUT / definition.name
     with storage.exclusive_lease(grace_seconds=options.grace):
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
+        if search is not None:
+            plan_decoding(folder, definition, search.model, search.config)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
         if tracker.reaches_store():
             flush_unsent(folder)
@@ -119,14 +156,33 @@ def _sweep(
         raise
 
     with storage.exclusive_lease(grace_seconds=options.grace):
+        _decode_again(folder, definition, corpus, search)
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
         if tracker.reaches_store():
             flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    result = _as_json(definition, comparison, report, tracker.tracking_uri)
-    return comparison, report_input, {**result, "cautions": list(cautions(report_input))}
+    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri)
+    return comparison, report_input, result
+
+
+def _decode_again(
+    folder: Path, definition: StudyDefinition, corpus: Corpus, search: BeamSearch | None
+) -> None:
+    """Decode the confirm runs with `search`, and read the watch utterances with it or, where the
+    user asked for none, with one of the training transcripts."""
+    device = resolve_device(definition.device)
+    if search is not None:
+        plan = plan_decoding(folder, definition, search.model, search.config)
+        with counting("decoding with the language model") as progress:
+            decode_study(folder, definition, corpus, search, plan, device, progress)
+    elif (folder / FOLDER / WATCH_FILE).exists():
+        return
+    elif corpus.split("watch") and is_installed():
+        texts = ((u.text for u in corpus.split(split)) for split in ("train", "valid"))
+        search = BeamSearch(BeamConfig(), language_model(LmConfig(), *texts))
+    hear_watch(folder, definition, corpus, search, device)
 
 
 def _round_is_last(
@@ -207,9 +263,13 @@ def _common_subset(corpus: Corpus, definition: StudyDefinition) -> tuple[str, ..
 
 
 def _as_json(
-    definition: StudyDefinition, comparison: StudyComparison, report: Path, uri: str
-) -> dict[str, Any]:
-    systems = [
+    definition: StudyDefinition,
+    comparison: StudyComparison,
+    report_input: ReportInput,
+    report: Path,
+    uri: str,
+) -> SweepResult:
+    systems: list[dict[str, object]] = [
         {
             "name": row["system"],
             "test_wer_mean": _number(row["wer_mean"]),
@@ -227,7 +287,9 @@ def _as_json(
         "report": str(report),
         "tracking_uri": uri,
         "verdict": comparison.verdict,
+        "second": None if report_input.second is None else asdict(report_input.second),
         "systems": systems,
+        "cautions": list(cautions(report_input)),
     }
 
 
@@ -236,7 +298,7 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: StudyComparison, result: Mapping[str, Any], corpus: Corpus) -> None:
+def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
@@ -258,6 +320,33 @@ def _undecided(comparison: StudyComparison) -> Iterator[str]:
         yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
     if more := rows[MAX_UNDECIDED:]:
         yield f"{len(more)} more pairs are undecided; the report has them all."
+
+
+def _print_second(second: SecondVerdict) -> None:
+    """Print the verdict with the language model."""
+    STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
+    for gain in second.gains:
+        change, low, high = (f"{100 * value:+.1f}" for value in gain.change)
+        STDOUT.print(
+            f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
+            f"it: {change} points ({low} to {high}); alpha {gain.alpha:g}, beta {gain.beta:g}",
+            markup=False,
+        )
+    STDOUT.print(second.lm, markup=False)
+
+
+def _print_heard(report_input: ReportInput) -> None:
+    """Print what was heard of the first watch utterance, beside what was said."""
+    if not report_input.heard:
+        return
+    STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)
+    for heard in report_input.heard:
+        who = f"({heard.system}, seed {heard.seed})"
+        STDOUT.print(f"heard:    {heard.greedy} {who}", markup=False)
+        if heard.beam is not None:
+            STDOUT.print(f"with LM:  {heard.beam}", markup=False)
+    if any(heard.beam is None for heard in report_input.heard):
+        STDOUT.print(f"with a language model: {install_command()}", markup=False)
 
 
 def _browse(uri: str) -> str:

@@ -7,30 +7,51 @@ if __name__ == "__main__":
     cli.start("transcribe", build_parser())  # before the imports below: they take seconds
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from bench.core.console import STDERR
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
-from bench.data.ids import AUDIO_SUFFIXES
-from bench.data.utterance import Snippet
+from bench.data.corpora import load_corpus
+from bench.data.pcm import read_blocks, read_pcm
+from bench.data.streaming import ResamplingStream
+from bench.data.utterance import AUDIO_SUFFIXES, Corpus, Snippet
+from bench.decoding import Decoder, greedy
 from bench.results.checkpoints import find_checkpoint
+from bench.study.decoding import tuned_weights
+from bench.study.request import beam_search_of, check_decoder
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
+from bench.training.streaming import EndpointRule, Heard, Recogniser
 
 EXIT_SOME_FAILED = 1
 
 
 def main(options: argparse.Namespace) -> None:
     """Print one line of text per recording; unreadable recordings are errors on stderr."""
+    _check(options)
+    if options.stream is not None:
+        _transcribe_stream(options)
+        return
     snippet = _snippet(options)
     device = resolve_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     model, config = load_model(checkpoint, device)
     stats = load_stats(checkpoint)
+    decoder: Decoder = greedy
+    if check_decoder(options):
+        trained_on = Corpus(name="", utterances=())
+        if options.lm is None:
+            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+        decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
     paths = list(_recordings(options.audio))
     rate = config.features.sample_rate_hz
     rows: list[dict[str, str]] = []
@@ -42,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
         except UserError as error:
             STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
             continue
-        text = transcribe(model, config, waveform_N, device, stats)
+        text = transcribe(model, config, waveform_N, device, stats, decoder)
         rows.append({"audio": str(path), "text": text})
         if not options.json:
             prefix = f"{path}\t" if len(paths) > 1 else ""
@@ -51,6 +72,76 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json(rows)
     if len(rows) < len(paths):
         sys.exit(EXIT_SOME_FAILED)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.stream is None:
+        if not options.audio:
+            raise UserError("transcribe needs recordings, got none; name some, or give --stream")
+        if options.rate is not None:
+            raise UserError("--rate belongs to --stream -; leave it out, or give --stream")
+        return
+    for flag, value in (
+        ("recordings", options.audio),
+        ("--offset", options.offset),
+        ("--duration", options.duration),
+    ):
+        if value not in (None, []):
+            raise UserError(f"--stream takes no {flag}; leave them out, or leave out --stream")
+
+
+def _transcribe_stream(options: argparse.Namespace) -> None:
+    """Print each final text when it is final, and partial ones on stderr until then."""
+    device = resolve_device(options.device)
+    checkpoint = find_checkpoint(options.checkpoint, options.study)
+    model, config = load_model(checkpoint, device)
+    rule = EndpointRule(blank_seconds=options.endpoint)
+    recogniser = Recogniser(model, config, load_stats(checkpoint), device, rule)
+    rate, chunks = _chunks(options, config.features.sample_rate_hz)
+    resampled = ResamplingStream(rate, config.features.sample_rate_hz)
+    try:
+        for samples_N in chunks:
+            _print_heard(recogniser.push(resampled.push(samples_N)), options)
+    finally:  # at Ctrl-C and after an error too: what was said is not lost
+        rest_N = resampled.push(torch.zeros(0), is_last=True)
+        _print_heard(recogniser.push(rest_N, is_last=True), options)
+
+
+def _chunks(options: argparse.Namespace, rate_hz: int) -> tuple[int, Iterator[Tensor]]:
+    """The rate of the stream, and its samples."""
+    if options.stream != "-":
+        return read_blocks(Path(options.stream), options.channel, options.rate, options.chunk)
+    if sys.stdin.isatty():
+        raise UserError(
+            "--stream - reads samples from a pipe, got a terminal; pipe some, as from "
+            f"arecord -f S16_LE -r {rate_hz}"
+        )
+    rate = options.rate or rate_hz
+    return rate, read_pcm(sys.stdin.fileno(), rate, options.chunk)
+
+
+def _print_heard(heard: Iterable[Heard], options: argparse.Namespace) -> None:
+    on_one_line = sys.stderr.isatty()
+    for each in heard:
+        if each.is_final and options.json:
+            row = {
+                "text": each.text,
+                "start_seconds": round(each.start_seconds, 3),
+                "end_seconds": round(each.end_seconds, 3),
+                "word_seconds": [round(seconds, 3) for seconds in each.words.seconds],
+            }
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        elif each.is_final:
+            if on_one_line and not options.quiet:
+                sys.stderr.write("\r\x1b[K")  # erase the partial text
+                sys.stderr.flush()
+            print(each.text, flush=True)
+        elif not options.quiet:
+            # Of a text longer than the line, the end is the new part.
+            columns = shutil.get_terminal_size().columns
+            shown = f"\r\x1b[K{each.text[-columns + 1 :]}" if on_one_line else f"{each.text}\n"
+            sys.stderr.write(shown)
+            sys.stderr.flush()
 
 
 def _recordings(given: Iterable[Path]) -> Iterator[Path]:

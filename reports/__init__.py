@@ -1,8 +1,17 @@
 """The report of a study: a `ReportInput` of typed values and tables in, one HTML file out."""
 
 from reports.build import build
-from reports.index import StudyRow, build_index
+from reports.index import KeptGroup, KeptRow, StudyRow, build_index
 from reports.input import ConfigValue, ReportInput
 from reports.sections.verdict import cautions
 
-__all__ = ["ConfigValue", "ReportInput", "StudyRow", "build", "build_index", "cautions"]
+__all__ = [
+    "ConfigValue",
+    "KeptGroup",
+    "KeptRow",
+    "ReportInput",
+    "StudyRow",
+    "build",
+    "build_index",
+    "cautions",
+]

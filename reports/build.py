@@ -8,9 +8,8 @@ from types import ModuleType
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from reports.files import write_page
 from reports.input import ReportInput
-from reports.markup import FOLDER, render
+from reports.markup import FOLDER, render, write_page
 from reports.palette import COLOURS
 from reports.sections import (
     accuracy,
@@ -23,12 +22,14 @@ from reports.sections import (
     differences,
     errors,
     groups,
+    latency,
     looks,
     method,
     pairwise,
     reproduce,
     runs,
     search,
+    second_verdict,
     speakers,
     tradeoffs,
     transcript_progress,
@@ -36,9 +37,9 @@ from reports.sections import (
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, comparability, differences, accuracy, pairwise, looks, curves, budget, search,
-    tradeoffs, errors, decodes, audio_samples, transcript_progress, speakers, groups, cost, runs,
-    reproduce, method,
+    verdict, second_verdict, comparability, differences, accuracy, pairwise, looks, curves, budget,
+    search, tradeoffs, latency, errors, decodes, audio_samples, transcript_progress, speakers,
+    groups, cost, runs, reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

@@ -3,9 +3,8 @@
 import html
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 from jinja2.utils import htmlsafe_json_dumps
@@ -26,7 +25,11 @@ class Chart:
 
 
 def chart(
-    id: str, label: str, traces: Sequence[Any], layout: dict[str, Any], height_px: int = HEIGHT_PX
+    id: str,
+    label: str,
+    traces: Sequence[object],
+    layout: Mapping[str, object],
+    height_px: int = HEIGHT_PX,
 ) -> Chart:
     """A chart of plotly `traces`; `layout` adds to what all charts share."""
     shared = {
@@ -37,7 +40,7 @@ def chart(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 52, "r": 12, "t": 12, "b": 42},
     }
-    figure = go.Figure(data=list(traces), layout=shared | layout)
+    figure = go.Figure(data=list(traces), layout={**shared, **layout})
     # plotly's own encoder first: it turns NaN, which JSON has not, into null.
     plain = json.loads(figure.to_json(engine="json"))
     return Chart(id, label, str(htmlsafe_json_dumps(plain)), height_px)

@@ -1,19 +1,18 @@
 """Formatting of values for pages and tables; a missing value (None, NaN) is a dash."""
 
 import math
-from typing import Any
 
 MISSING = "–"
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """True of None and NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """`value` as text, "" if it is missing."""
     return "" if is_missing(value) else str(value)
 
@@ -81,7 +80,7 @@ def p_value(p: float) -> str:
     return f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def setting(value: Any) -> str:
+def setting(value: object) -> str:
     """A config value; floats with four significant figures."""
     if is_missing(value):
         return MISSING

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reports.files import write_page
-from reports.markup import FOLDER, render
+from reports.markup import FOLDER, render, write_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,31 @@ class StudyRow:
     """Relative to the list; empty if it is not written."""
 
 
-def build_index(rows: Sequence[StudyRow], path: Path) -> Path:
-    """Write the list of studies to `path`; the same rows give the same bytes."""
+@dataclass(frozen=True, kw_only=True)
+class KeptRow:
+    """One kept comparison of the list."""
+
+    file: str
+    """Its name."""
+    saved: str
+    """When the file was written, UTC."""
+    systems: str
+    """With their WERs, in words."""
+    verdicts: str
+    """In words, or why the file cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptGroup:
+    """Kept comparisons under the same conditions, whose systems may be held against each other."""
+
+    conditions: str
+    """In words."""
+    rows: tuple[KeptRow, ...]
+
+
+def build_index(rows: Sequence[StudyRow], path: Path, kept: Sequence[KeptGroup] = ()) -> Path:
+    """Write the list of studies and kept comparisons to `path`; the same rows give the same
+    bytes."""
     css = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
-    return write_page(render("index.html", rows=rows, css=css), path)
+    return write_page(render("index.html", rows=rows, kept=kept, css=css), path)

@@ -1,89 +1,16 @@
-"""Everything a report shows: dataclasses, and pandas tables with their columns."""
+"""Everything a report shows: dataclasses, and pandas tables (columns: reports/columns.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.columns import COLUMNS
+from reports.latency_row import LatencyRow
 from reports.rounds import LookSummary
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a system, in the order of the command line. WERs and CERs are fractions (0.12 is
-    # 12 %), NaN if unknown. `pareto_optimal`: no other system has a lower WER at as few
-    # multiply-adds. The squared parts of the standard error of the mean WER add up; NaN where a
-    # source cannot be estimated.
-    "systems": (
-        "system", "summary", "source", "wer_mean", "wer_low", "wer_high", "cer_mean",
-        "num_parameters", "macs_per_second_of_audio", "audio_seconds_per_second", "train_seconds",
-        "search_seconds", "peak_memory_bytes", "num_trials", "num_finished", "num_cut",
-        "num_pruned", "num_diverged", "num_failed", "num_seeds", "pareto_optimal",
-        "real_time_factor", "se_from_seeds", "se_from_test_set", "se_from_interaction",
-    ),
-    # One row an unordered pair: WER of b minus WER of a (above zero, a is better), its p
-    # and adjusted p, the probability that a random seed of a beats one of b, and the verdict:
-    # "<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
-    # differ" or "checkpoints equivalent". `low` and `high`: of the interval that decided,
-    # `coverage` its level. `claim`: registered before the study. `remedy`: what would decide an
-    # undecided pair. `minimum_detectable_effect`: found with 80 % power at the pair's level. The
-    # shares split the variance of `delta_wer`; NaN where a source cannot be seen. The tests are of
-    # the first runs.
-    "pairs": (
-        "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
-        "verdict", "remedy", "minimum_detectable_effect", "probability_of_improvement",
-        "share_seeds", "share_test_set", "share_interaction", "mapsswe_p", "mcnemar_p",
-        "wilcoxon_p",
-    ),
-    # One row an attribute of utterances or speakers, a group of it and a system; low and high of
-    # the 95 % interval, NaN for a group of one speaker.
-    "groups": (
-        "attribute", "group", "system", "wer", "low", "high", "num_utterances", "num_speakers",
-        "num_ref_words",
-    ),
-    # One row a pair of systems and a group: WER of b minus WER of a inside the group and outside;
-    # `low` and `high` of inside minus outside at the level `coverage`; whether zero is left out.
-    "gains": (
-        "attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high", "coverage",
-        "p_adjusted", "differs",
-    ),
-    # One row a run, trial or confirm. `state`: finished, cut (by the cap on training seconds, then
-    # evaluated), pruned, diverged, failed, killed or running. `params`: the searched settings as a
-    # dict. `valid_wer`: best over epochs. `slot`: the trial's or the confirm run's number.
-    # `message`: of a failure.
-    "runs": (
-        "run", "system", "kind", "slot", "attempt", "seed", "state", "valid_wer", "test_wer",
-        "test_cer", "best_epoch", "num_epochs", "train_seconds", "params", "mlflow_run_id",
-        "message", "num_test_openings",
-    ),
-    # One row a run, metric and step; metric names as logged ("train/loss", "valid/wer", …). What
-    # the run had trained for (`seconds`, of steps alone) and on (`audio_hours`) by then, or NaN.
-    "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
-    # One row a scored test utterance of a confirm run.
-    "utterances": (
-        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
-        "deletions", "insertions", "ref", "hyp",
-    ),
-    # One row a watch utterance and evaluation of a run.
-    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
-    # One row an ended trial of a system, in the order they ended: training seconds spent by then,
-    # and the lowest valid WER of those that trained as far as the budget goes.
-    "budget_curves": ("system", "num_trials", "train_seconds", "best_valid_wer"),
-    # One row a number n of trials: the expected lowest valid WER of n independent trials, up to how
-    # many independent ones ended; NaN where all n may lack a WER.
-    "expected_best": ("system", "num_trials", "valid_wer"),
-    # One row a system and searched key: its importance by PED-ANOVA; the sum over keys is 1.
-    "importances": ("system", "key", "importance"),
-    # One row a cost and a system that has it and a WER. `cost` is a column of `systems` or
-    # "real_time_factor"; `pareto_optimal`: no other system is as good in both and better in
-    # one. Per cost: the reference point, and the share of the rectangle from zero to it that the
-    # Pareto set dominates.
-    "tradeoffs": (
-        "cost", "system", "value", "pareto_optimal", "reference_wer", "reference_cost",
-        "hypervolume",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -338,6 +265,87 @@ class SearchRange:
     """If not empty, `low`, `high` and `log` mean nothing."""
 
 
+Interval = tuple[float, float, float]
+"""A value and the ends of its interval; fractions, NaN where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondGain:
+    """A system's test WER with greedy decoding and with the language model."""
+
+    system: str
+    greedy: Interval
+    beam: Interval
+    change: Interval
+    """Beam minus greedy, paired: over the same seeds and speakers."""
+    alpha: float
+    beta: float
+    """The weights that its search on valid chose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondGap:
+    """How far two systems are apart, WER of b minus WER of a, with either decoder."""
+
+    a: str
+    b: str
+    greedy: Interval
+    greedy_verdict: str
+    beam: Interval
+    beam_verdict: str
+    change: Interval
+    """Of the gap, beam minus greedy, paired."""
+    coverage: float
+    """Of the interval of `change`."""
+    differs: bool
+    """Whether that interval leaves out zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondWords:
+    """What the language model did to the words of one system's transcripts."""
+
+    system: str
+    num_mended: int
+    num_broken: int
+    """Reference words, over all seeds."""
+    mended: tuple[tuple[str, int], ...]
+    broken: tuple[tuple[str, int], ...]
+    """The most frequent, with their numbers."""
+    examples: tuple[tuple[str, str, str, str], ...]
+    """Id, reference, greedy and beam transcript of utterances of the first seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondVerdict:
+    """The confirm runs decoded again with a language model."""
+
+    decoder: str
+    lm: str
+    """What is known of the language model, a sentence."""
+    verdict: str
+    gains: tuple[SecondGain, ...]
+    gaps: tuple[SecondGap, ...]
+    groups: tuple[tuple[str, str, float, float], ...]
+    """System, group of test sentences by their template, greedy WER, beam WER."""
+    words: tuple[SecondWords, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardSentence:
+    """The story's last watch utterance as one confirm run read it."""
+
+    system: str
+    seed: int
+    ref: str
+    by_epoch: tuple[tuple[int, str], ...]
+    """Greedy, after some epochs, the last one included."""
+    greedy: str
+    """By the best checkpoint."""
+    beam: str | None
+    """The same with the language model; None without."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -361,7 +369,9 @@ class ReportInput:
     design: StudyDesign
     speed: tuple[SpeedRow, ...] = ()
     """Measurements of the systems' variants, in the order of `systems`."""
-    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    latency: tuple[LatencyRow, ...] = ()
+    """Measurements of the confirm runs, in the order of `systems`."""
+    configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """The flat config of each system's confirm runs; before there is one, with the first trial's
     setting."""
     values: Mapping[str, tuple[ConfigValue, ...]] = field(default_factory=dict)
@@ -395,8 +405,13 @@ class ReportInput:
     gains: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
     )
+    second: SecondVerdict | None = None
+    """None where nothing was decoded with a language model."""
+    heard: tuple[HeardSentence, ...] = ()
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By system, then by searched config key."""
+    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By system, where its best trial lies at the edge of a range: a sentence each."""
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Templates with autoescape on: whatever comes from data is text, never markup."""
+"""Templates with autoescape on (whatever comes from data is text, never markup), and pages."""
 
+import os
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,6 +32,24 @@ _ENVIRONMENT.filters |= {
 _ENVIRONMENT.globals |= {"STATES": STATES, "NUM_COLOURS": len(COLOURS)}
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """`template`, a path below reports/, with `values`; a name it lacks is an error."""
     return _ENVIRONMENT.get_template(template).render(**values)
+
+
+def write_page(page: str, path: Path) -> Path:
+    """Write `page` to `path` atomically, folders included.
+
+    Raises:
+        OSError: with the page's own name, not that of the temporary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Neither a concurrent reader nor an interrupt may leave half a page.
+    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        written.write_text(page, encoding="utf-8", newline="\n")
+        written.replace(path)
+    except OSError as error:
+        written.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return path

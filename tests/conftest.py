@@ -1,10 +1,12 @@
 """Fixtures for every test: one thread, a cache of its own, and a corpus of tones that needs no synthesiser."""
 
 import hashlib
+import importlib
 import multiprocessing
 import os
 import re
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
@@ -17,6 +19,7 @@ import pytest
 import soundfile
 import torch
 
+from bench.core import cli
 from bench.data.utterance import Corpus, Utterance
 from bench.results.pairs import SystemRuns
 from bench.runs import set_mlflow_defaults
@@ -28,7 +31,7 @@ RATE = 16_000
 ANOTHER_USER = 54_321
 RUN_JSON = {
     "schema_version": 2, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
-    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t",
+    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t", "host": "h",
 }  # fmt: skip
 
 
@@ -196,3 +199,24 @@ def slots_of(marks: str) -> np.ndarray:
         else:
             slots += [int(mark != "C"), 0]
     return np.array(slots)
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process; returns exit code, stdout and stderr."""
+    # Log lines of one command must not reach the next test's captured streams.
+    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
+
+    def run_verb(verb: str, *arguments: str) -> tuple[int, str, str]:
+        command = importlib.import_module(f"bench.{verb}")
+        monkeypatch.setattr(sys, "argv", [verb, *arguments])
+        code = 0
+        try:
+            cli.run(command.build_parser(), command.main)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return run_verb

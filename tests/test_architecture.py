@@ -27,11 +27,12 @@ ONLY_IN = {
     "matplotlib": "bench/runs/mlflow",
     "optuna": ("bench/study", "bench/queue", "bench/workers"),
     "ray": "bench/workers",
+    "triton": "variants/ops",
     "plotly": "reports",
     "jinja2": ("reports", "bench/deploy.py"),
 }
 REPORTS_MAY_IMPORT = {"pandas", "numpy", "PIL", "plotly", "jinja2", "markupsafe", "reports"}
-VARIANTS_MAY_IMPORT = {"torch", "variants"}
+VARIANTS_MAY_IMPORT = {"torch", "triton", "variants"}
 
 
 def source_files() -> list[Path]:

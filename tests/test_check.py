@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench import check
-from bench.core import cli
-
 RATE = 16_000
 WORDS = ("red", "old dog", "a house", "near the sea", "under boats", "we went", "small saws")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-
-    def checked(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["check", *arguments])
-        code = 0
-        try:
-            cli.run(check.build_parser(), check.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return checked
+def run(run: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(run, "check")
 
 
 def write(path: Path, seconds: float, seed: int, scale: float = 0.3) -> str:

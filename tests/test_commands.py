@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 import soundfile
 
 from bench import sweep, train
-from bench.core import cli
 from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
 from bench.results.report_input import command_of
@@ -42,30 +40,14 @@ VERBS = (
 )
 
 
+Run = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Run:
     """Run a command in a folder of its own; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    # Log lines of one command must not reach the next test's captured streams.
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-
-    def run_verb(verb: str, *arguments: str) -> tuple[int, str, str]:
-        command = importlib.import_module(f"bench.{verb}")
-        monkeypatch.setattr(sys, "argv", [verb, *arguments])
-        code = 0
-        try:
-            cli.run(command.build_parser(), command.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_verb
-
-
-Run = Callable[..., tuple[int, str, str]]
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -362,6 +344,7 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
     for r in rows:
         assert {"name", "summary", "source", "num_parameters", "macs_per_second_of_audio"} <= set(r)
         assert r["num_parameters"] > 0
+        assert (r["streams"] == "yes") == (r["cannot_stream"] == "")
         assert r["macs_per_second_of_audio"] > 0
 
 

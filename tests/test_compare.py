@@ -5,16 +5,15 @@ import io
 import json
 import logging
 import random
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench import compare
-from bench.core import cli
 from bench.core.config import to_dict
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
@@ -29,21 +28,9 @@ Study = Callable[..., str]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, run: Run) -> Run:
     monkeypatch.chdir(GOLDEN)
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-
-    def run_compare(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        code = 0
-        try:
-            cli.run(compare.build_parser(), compare.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_compare
+    return partial(run, "compare")
 
 
 TRN = ("--ref", "ref.trn", "a.trn", "b.trn", "c.trn")
@@ -354,7 +341,7 @@ def test_rates_by_gender_from_the_files_columns(run: Run, tmp_path: Path) -> Non
     assert run(*files, "--by", "gender", "--markdown")[1].count("| ---") >= 4
     code, _, err = run(*files, "--by", "age")
     assert code == 2
-    assert "nobody knows 'age' of these utterances; known: gender, length" in err
+    assert "these utterances have no attribute 'age'; known: gender, length" in err
 
 
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "two", "101"])

@@ -119,12 +119,16 @@ def test_ctrl_c_while_a_command_imports(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+LISTENING = (
+    "import signal\nfrom bench.core.interrupt import leave_at_once, raised\nleave_at_once()\n"
+)
+"""The beginning of a program that answers Ctrl-C as commands do."""
+
+
 def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
     """nohup, and a background job of a script."""
     program = (
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from bench.core.interrupt import leave_at_once, raised\n"
-        "leave_at_once()\n"
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + LISTENING + "\n"
         "with raised():\n  signal.raise_signal(signal.SIGINT)\n"
         "print('on')"
     )
@@ -141,10 +145,8 @@ def test_a_librarys_import_leaves_ctrl_c_as_it_is() -> None:
 
 def test_ctrl_c_in_a_callback_that_can_raise_nothing_is_not_lost() -> None:
     program = (
-        "import os, signal, time, weakref\n"
-        "from bench.core.interrupt import leave_at_once, raised\n"
+        LISTENING + "import os, time, weakref\n"
         "class Thing: pass\n"
-        "leave_at_once()\n"
         "thing = Thing()\n"
         "reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))\n"
         "try:\n"
@@ -160,10 +162,7 @@ def test_ctrl_c_in_a_callback_that_can_raise_nothing_is_not_lost() -> None:
 
 def test_what_fails_because_of_ctrl_c_is_no_error_of_its_own() -> None:
     program = (
-        "import signal\n"
-        "from bench.core.interrupt import leave_at_once, raised\n"
-        "leave_at_once()\n"
-        "try:\n"
+        LISTENING + "try:\n"
         "    with raised():\n"
         "        try:\n"
         "            signal.raise_signal(signal.SIGINT)\n"
@@ -179,10 +178,7 @@ def test_what_fails_because_of_ctrl_c_is_no_error_of_its_own() -> None:
 def test_ctrl_c_while_a_text_is_executed_ends_with_its_exit_code_too(tmp_path: Path) -> None:
     """Python notes it as not caught, whoever catches it, and would end by the signal."""
     program = (
-        "import signal\n"
-        "from bench.core.interrupt import leave_at_once, raised\n"
-        "leave_at_once()\n"
-        "try:\n"
+        LISTENING + "try:\n"
         "    with raised():\n"
         "        exec('signal.raise_signal(signal.SIGINT)')\n"
         "except KeyboardInterrupt:\n"

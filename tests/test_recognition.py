@@ -1,8 +1,6 @@
 """bench.transcribe and bench.evaluate with a checkpoint, as their users meet them."""
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 import soundfile
 import torch
 
-from bench.core import cli
 from bench.core.config import updated
 from bench.data.corpora import CorpusConfig
 from bench.data.features import CorpusStats
@@ -28,23 +25,6 @@ TINY = {
     "model.width": 24,
 }
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-
-    def run_verb(verb: str, *arguments: str) -> tuple[int, str, str]:
-        command = importlib.import_module(f"bench.{verb}")
-        monkeypatch.setattr(sys, "argv", [verb, *arguments])
-        code = 0
-        try:
-            cli.run(command.build_parser(), command.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run_verb
 
 
 def untrained(path: Path, stats: CorpusStats | None = None, **settings: Any) -> Path:

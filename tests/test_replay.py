@@ -11,6 +11,9 @@ from bench.core.errors import UserError
 from bench.study.replay import Recording
 from bench.study.space import Dimension
 
+KEPT = Path(__file__).resolve().parents[1] / "sweeps/curves/spoken.ds-gru.jsonl"
+PROXY = KEPT.with_name("spoken.ds-gru.proxy.jsonl")
+
 
 @pytest.fixture
 def curves(tmp_path: Path) -> Path:
@@ -51,6 +54,7 @@ def test_a_table_and_the_same_as_json(curves: Path, capsys: pytest.CaptureFixtur
     "arguments, message",
     [
         (("nothing-there",), "no study 'nothing-there'"),
+        ((str(KEPT), "--markdown"), "go with --schedules, which is missing"),
         (("curves.jsonl", "--studies", "1"), "--studies must be at least 5, got 1"),
     ],
 )
@@ -60,6 +64,30 @@ def test_mistakes_say_the_rule(arguments: tuple[str, ...], message: str) -> None
 
 
 def test_the_kept_curves_can_be_replayed(capsys: pytest.CaptureFixture[str]) -> None:
-    kept = Path(__file__).resolve().parents[1] / "sweeps/curves/spoken.ds-gru.jsonl"
-    run(str(kept), "--studies", "5", "--json")
+    run(str(KEPT), "--studies", "5", "--json")
     assert len(json.loads(capsys.readouterr().out)["methods"]) == 6
+
+
+def test_schedules_as_a_table_a_page_and_json(
+    curves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (str(curves), "--schedules", "--trials", "6", "--proxy", str(curves))
+    run(*arguments)
+    assert "halving by 2 at 1, 2, 4, restarts" in capsys.readouterr().out
+    run(*arguments, "--markdown")
+    page = capsys.readouterr().out
+    assert f"python -m bench.replay {curves} --trials 6 --schedules --proxy {curves}" in page
+    assert "| lowest loss, ds-gru in a-study | 1.00 |" in page
+    run(*arguments, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["schedules"][0]["compute"] == 1
+    assert told["kendalls_tau"]["WER after epoch 1 of 5"] > 0.8
+
+
+def test_the_kept_proxy_has_the_settings_of_the_recording_and_others_are_refused(
+    curves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(str(KEPT), "--schedules", "--proxy", str(PROXY), "--json")
+    assert json.loads(capsys.readouterr().out)["source"].startswith("ds-gru in ")
+    with pytest.raises(UserError, match="12 of its 12 trials have others"):
+        run(str(KEPT), "--schedules", "--proxy", str(curves))

@@ -1,16 +1,15 @@
 """The command that measures: its rows, its tables, its errors."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import speed
-from bench.core import cli
 from bench.costs import measure
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob
 from bench.data.utterance import Corpus
@@ -27,23 +26,11 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Run:
     """Run the command in a folder of its own; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
     monkeypatch.setattr("bench.costs.timings.PEAK_SIZES", {"cpu": (64,)})
-
-    def run_speed(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["speed", *arguments])
-        code = 0
-        try:
-            cli.run(speed.build_parser(), speed.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_speed
+    return partial(run, "speed")
 
 
 @pytest.fixture
@@ -170,3 +157,12 @@ def test_a_run_that_ends_before_the_last_round_is_an_error(run: Run, corpus: str
     assert code == 2
     assert "ds-gru finished after 1 epochs; raise training.num_epochs" in err
     assert out == ""
+
+
+def test_latency_needs_a_study_with_checkpoints(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("--latency")
+    assert (code, out) == (2, "")
+    assert "--latency needs a study, got none in out/" in err
+    code, out, err = run("--latency", "--study", "nowhere")
+    assert (code, out) == (2, "")
+    assert "no study 'nowhere'" in err

@@ -1,5 +1,7 @@
 """The registry of variants: one frozen spec each, listed explicitly."""
 
+from collections.abc import Mapping
+
 from variants import deepspeech, deepspeech1, deepspeech2, deepspeech_pytorch, kur, mozilla
 from variants.spec import VariantSpec
 
@@ -22,6 +24,10 @@ def tabulate(specs: tuple[VariantSpec, ...]) -> dict[str, VariantSpec]:
 _FAMILIES = (deepspeech, kur, deepspeech_pytorch, mozilla, deepspeech1, deepspeech2)
 
 VARIANTS = tabulate(tuple(spec for family in _FAMILIES for spec in family.SPECS))
+
+
+BASES: Mapping[str, str] = {"ds": "ds-gru"}
+"""By the name of a family, its base: the variant whose every field a study's file may change."""
 
 
 def family_file(name: str) -> str:

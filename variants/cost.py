@@ -5,7 +5,7 @@ its number of weights times the number of positions, read off a forward pass on 
 """
 
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +53,12 @@ class _Macs(NamedTuple):
 def _macs_per_frame(model: AcousticModel, num_bins: int) -> _Macs:
     """Multiply-adds per additional input frame.
 
-    The difference between two lengths that are one overall stride apart: constant costs at the
-    ends of an utterance (padding, context) cancel.
+    The difference between two lengths that are one overall stride apart (of a network that computes
+    chunks, as many as a chunk has output frames): constant costs at the ends of an utterance
+    (padding, context) cancel.
     """
     many = 10**6
-    stride = round(many / int(model.output_lengths(torch.tensor(many))))
+    stride = round(many / int(model.output_lengths(torch.tensor(many)))) * model.chunk_frames
     num_frames = stride
     while int(model.output_lengths(torch.tensor(num_frames))) < 1:
         num_frames += stride
@@ -72,7 +73,9 @@ def _macs(model: AcousticModel, num_bins: int, num_frames: int) -> _Macs:
     """Multiply-adds of one utterance of `num_frames` input frames."""
     forward, first_layers = 0, 0
 
-    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def count(
+        module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]
+    ) -> None:
         nonlocal forward, first_layers
         out: Tensor = output[0] if isinstance(output, tuple) else output  # cells return states too
         num_weights = sum(w.numel() for w in module.parameters(recurse=False) if w.dim() > 1)

@@ -9,11 +9,20 @@ Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
-from variants.layers import ConvStack1d, ConvStack2d, Directions, LookAhead, RecurrentLayer
+from variants.latency_control import LatencyControl
+from variants.layers import (
+    ConvStack1d,
+    ConvStack2d,
+    Directions,
+    LookAhead,
+    RecurrentLayer,
+    in_chunks,
+)
 from variants.ops.dropout import Dropout
 from variants.ops.normalization import Norm, Normalization
 from variants.spec import (
@@ -26,6 +35,7 @@ from variants.spec import (
     check_dropout,
     check_relu_clip,
 )
+from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,11 @@ class DeepSpeechConfig:
     """Units of each direction of a recurrent layer."""
     directions: Directions = "forward"
     """Forward only, or bidirectional with outputs summed or concatenated."""
+    backward_chunk_frames: int = 0
+    """Output frames after which the backward direction begins anew, so that it can stream
+    (latency-controlled, see variants.latency_control); 0: it begins at the utterance's end."""
+    backward_context_frames: int = 0
+    """Output frames past the chunk from which the backward direction begins."""
     norm: Norm = "batch"
     """After each convolution and each recurrent layer."""
     lookahead_frames: int = 0
@@ -65,7 +80,19 @@ class DeepSpeechConfig:
         check_choice(self, "norm", get_args(Norm))
         check_at_least(self, 1, "num_layers", "width")
         check_at_most(self, MAX_LAYERS, "num_layers")
-        check_at_least(self, 0, "lookahead_frames")
+        check_at_least(
+            self, 0, "lookahead_frames", "backward_chunk_frames", "backward_context_frames"
+        )
+        if self.backward_chunk_frames and self.directions == "forward":
+            raise ValueError(
+                "backward_chunk_frames must be 0 without a backward direction, "
+                f"got {self.backward_chunk_frames}"
+            )
+        if self.backward_context_frames and not self.backward_chunk_frames:
+            raise ValueError(
+                "backward_context_frames must be 0 without backward_chunk_frames, "
+                f"got {self.backward_context_frames}"
+            )
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
         check_dropout(self)
@@ -84,6 +111,13 @@ class DeepSpeech(AcousticModel):
 
     def __init__(self, config: DeepSpeechConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
+        if config.directions == "forward" or config.backward_chunk_frames:
+            self.cannot_stream = None
+        else:
+            self.cannot_stream = BACKWARD_READS_THE_END
+        self.chunk_frames = max(1, config.backward_chunk_frames)
+        self.context_frames = config.backward_context_frames
+        self.is_latency_controlled = config.backward_chunk_frames > 0
         self.front_end = _front_end(config, num_bins)
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         num_inputs = self.front_end.num_outputs
@@ -111,12 +145,42 @@ class DeepSpeech(AcousticModel):
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return (log_probs_BUV, out_lens_B)."""
         x_BUH, lens_B = self.front_end(feats_BTF, feat_lens_B)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x_BUH = self.dropout(norm(layer(x_BUH, lens_B), lens_B))
+        if self.is_latency_controlled:
+            x_BUH = self._latency_control()(x_BUH, lens_B)
+        else:
+            for layer, norm in zip(self.layers, self.norms, strict=True):
+                x_BUH = self.dropout(norm(layer(x_BUH, lens_B), lens_B))
         if self.lookahead is not None:
             x_BUH = self.lookahead(x_BUH, lens_B)
-        logits_BUV = self.output(self.dense(x_BUH))
-        return logits_BUV.float().log_softmax(dim=-1), lens_B
+        return self._log_probs(x_BUH), lens_B
+
+    def stages(self) -> list[Stage]:
+        """Front end, recurrent layers, look-ahead and output of an utterance in chunks."""
+        stages = self.front_end.stages()
+        if self.is_latency_controlled:
+            stages.append(self._latency_control().stage())
+        else:
+            for layer, norm in zip(self.layers, self.norms, strict=True):
+                stages.append(recurrence(cast(RecurrentLayer, layer).forward_cell))
+                stages.append(Frames(in_chunks(norm)))
+        if self.lookahead is not None:
+            stages.append(self.lookahead.stage())
+        return [*stages, Frames(self._log_probs)]
+
+    def _log_probs(self, x_BUH: Tensor) -> Tensor:
+        logits_BUV: Tensor = self.output(self.dense(x_BUH))
+        return logits_BUV.float().log_softmax(dim=-1)
+
+    def _latency_control(self) -> LatencyControl:
+        def after(norm: nn.Module, x: Tensor, lens: Tensor) -> Tensor:
+            return cast(Tensor, self.dropout(norm(x, lens)))
+
+        return LatencyControl(
+            [cast(RecurrentLayer, layer) for layer in self.layers],
+            [partial(after, norm) for norm in self.norms],
+            self.chunk_frames,
+            self.context_frames,
+        )
 
 
 def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) -> VariantSpec:

@@ -22,6 +22,7 @@ from variants.spec import (
     check_dropout,
     check_relu_clip,
 )
+from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, Windows, recurrence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class DeepSpeech1(AcousticModel):
     def __init__(self, config: DeepSpeech1Config, num_bins: int, num_symbols: int) -> None:
         super().__init__()
         self.context_frames, self.stride_frames = config.context_frames, config.stride_frames
+        self.cannot_stream = None if config.directions == "forward" else BACKWARD_READS_THE_END
         width = config.width
         self.fc1 = nn.Linear((2 * config.context_frames + 1) * num_bins, width)
         self.fc2 = nn.Linear(width, width)
@@ -79,10 +81,29 @@ class DeepSpeech1(AcousticModel):
         """Return (log_probs_BUV, out_lens_B)."""
         windows = stack_context(feats_BTF, feat_lens_B, self.context_frames)
         x_BUH, lens_B = windows[:, :: self.stride_frames], self.output_lengths(feat_lens_B)
+        return self._log_probs(self.recurrent(self._dense(x_BUH), lens_B)), lens_B
+
+    def _dense(self, x_BUH: Tensor) -> Tensor:
         for dense in (self.fc1, self.fc2, self.fc3):
             x_BUH = self.finish(dense(x_BUH))
-        x_BUH = self.finish(self.fc4(self.recurrent(x_BUH, lens_B)))
-        return self.output(x_BUH).float().log_softmax(dim=-1), lens_B
+        return x_BUH
+
+    def _log_probs(self, x_BUH: Tensor) -> Tensor:
+        logits_BUV: Tensor = self.output(self.finish(self.fc4(x_BUH)))
+        return logits_BUV.float().log_softmax(dim=-1)
+
+    def stages(self) -> list[Stage]:
+        """Windows of frames, dense layers, recurrent layer and output of an utterance in chunks."""
+        size, stride = 2 * self.context_frames + 1, self.stride_frames
+        windows = Windows(
+            lambda x_BTF: x_BTF.unfold(1, size, stride).transpose(2, 3).flatten(2),
+            size=size,
+            stride=stride,
+            left=self.context_frames,
+            right=self.context_frames,
+        )
+        recurrent = recurrence(self.recurrent.forward_cell)
+        return [windows, Frames(self._dense), recurrent, Frames(self._log_probs)]
 
 
 SPECS = (

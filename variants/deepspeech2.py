@@ -8,14 +8,16 @@ Legend: B batch, T frames, F feature bins, U output frames, H width, D direction
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from variants.layers import ConvStack1d, LookAhead
+from variants.layers import ConvStack1d, LookAhead, in_chunks
+from variants.ops import paths, triton_recurrence
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
+from variants.ops.recurrence import State
 from variants.spec import (
     MAX_LAYERS,
     AcousticModel,
@@ -25,6 +27,7 @@ from variants.spec import (
     check_choice,
     check_relu_clip,
 )
+from variants.streaming import BACKWARD_READS_THE_END, Frames, Recurrence, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,24 +69,52 @@ class ClippedRecurrence(nn.Module):
         nn.init.uniform_(self.hidden_DHH, -(width**-0.5), width**-0.5)  # as nn.RNN
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """Sum of the directions; the backward one runs on input reversed by length."""
-        inputs = [self.norm(self.input(x_BTC), lens_B)]
+        """Sum of the directions; the backward one begins at the last frame of each utterance."""
+        x_BTH = self.norm(self.input(x_BTC), lens_B)
+        if triton_recurrence.computes(x_BTH, x_BTH.shape[-1], has_equal=False):
+            return self.by_triton(x_BTH, lens_B)
+        paths.note(paths.RECURRENCE, "torch, frame by frame")
+        inputs = [x_BTH]
         if len(self.hidden_DHH) == 2:
             inputs.append(reverse_by_length(inputs[0], lens_B))
         # W x is computed for all frames at once, so that a step of the loop is a single batched
         # product for both directions.
         inputs_DBTH = torch.stack(inputs)
-        state_DBH = torch.zeros_like(inputs_DBTH[:, :, 0])
+        states_DBTH = self._states(inputs_DBTH, torch.zeros_like(inputs_DBTH[:, :, 0]))
+        sum_BTH = states_DBTH[0]
+        if len(states_DBTH) == 2:
+            sum_BTH = sum_BTH + reverse_by_length(states_DBTH[1], lens_B)
+        return sum_BTH
+
+    def _states(self, inputs_DBTH: Tensor, state_DBH: Tensor) -> Tensor:
         states = []
         for input_DBH in inputs_DBTH.unbind(dim=2):
             state_DBH = torch.baddbmm(input_DBH, state_DBH, self.hidden_DHH)
             state_DBH = state_DBH.clamp(0.0, self.relu_clip)
             states.append(state_DBH)
-        states_DBTH = torch.stack(states, dim=2)
-        sum_BTH = states_DBTH[0]
-        if len(states_DBTH) == 2:
-            sum_BTH = sum_BTH + reverse_by_length(states_DBTH[1], lens_B)
-        return sum_BTH
+        return torch.stack(states, dim=2)
+
+    def stage(self) -> Stage:
+        """The forward direction of an utterance in chunks."""
+        norm = in_chunks(self.norm)
+
+        def step(x_BTC: Tensor, state: State | None) -> tuple[Tensor, State]:
+            inputs_DBTH = norm(self.input(x_BTC))[None]
+            (before_DBH,) = state or (torch.zeros_like(inputs_DBTH[:, :, 0]),)
+            states_DBTH = self._states(inputs_DBTH, before_DBH)
+            return states_DBTH[0], (states_DBTH[:, :, -1],)
+
+        return Recurrence(step)
+
+    def by_triton(self, x_BTH: Tensor, lens_B: Tensor) -> Tensor:
+        """The same for normalised inputs, in one launch."""
+        gates_BTDH = x_BTH[:, :, None].expand(-1, -1, len(self.hidden_DHH), -1)
+        # h U here, h W_hh^T there.
+        weight_DHH = self.hidden_DHH.transpose(1, 2)
+        states_BTDH = triton_recurrence.recur(
+            "CLIPPED_RELU", gates_BTDH, weight_DHH, lens_B, clip=self.relu_clip
+        )
+        return states_BTDH.sum(dim=2)
 
 
 class DeepSpeech2(AcousticModel):
@@ -91,6 +122,7 @@ class DeepSpeech2(AcousticModel):
 
     def __init__(self, config: DeepSpeech2Config, num_bins: int, num_symbols: int) -> None:
         super().__init__()
+        self.cannot_stream = None if config.directions == "forward" else BACKWARD_READS_THE_END
         conv = (config.channels, config.kernel_frames, config.stride_frames)
         self.front_end = ConvStack1d(num_bins, (conv,), "batch", config.relu_clip)
         inputs = [config.channels] + [config.width] * (config.num_layers - 1)
@@ -117,8 +149,19 @@ class DeepSpeech2(AcousticModel):
             x_BUH = layer(x_BUH, lens_B)
         if self.lookahead is not None:
             x_BUH = self.lookahead(x_BUH, lens_B)
-        logits_BUV = self.output(self.activation(self.dense(x_BUH)))
-        return logits_BUV.float().log_softmax(dim=-1), lens_B
+        return self._log_probs(x_BUH), lens_B
+
+    def _log_probs(self, x_BUH: Tensor) -> Tensor:
+        logits_BUV: Tensor = self.output(self.activation(self.dense(x_BUH)))
+        return logits_BUV.float().log_softmax(dim=-1)
+
+    def stages(self) -> list[Stage]:
+        """Convolution, recurrent layers, look-ahead and output of an utterance in chunks."""
+        stages = self.front_end.stages()
+        stages += [cast(ClippedRecurrence, layer).stage() for layer in self.layers]
+        if self.lookahead is not None:
+            stages.append(self.lookahead.stage())
+        return [*stages, Frames(self._log_probs)]
 
 
 BASE = DeepSpeech2Config()

@@ -24,6 +24,7 @@ from variants.spec import (
     check_choice,
     check_relu_clip,
 )
+from variants.streaming import BACKWARD_READS_THE_END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class DeepSpeechPytorchConfig:
 
 class DeepSpeechPytorch(AcousticModel):
     """The network of a DeepSpeechPytorchConfig: [B, T, F] to log-probabilities [B, U, V]."""
+
+    cannot_stream = BACKWARD_READS_THE_END
 
     def __init__(self, config: DeepSpeechPytorchConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()

@@ -11,12 +11,14 @@ Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
-from variants.layers import MaskedConv1d, RecurrentLayer
+from variants.layers import MaskedConv1d, RecurrentLayer, in_chunks
 from variants.ops.normalization import MaskedBatchNorm
 from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_at_least, check_at_most
+from variants.streaming import Frames, Stage, recurrence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Kur(AcousticModel):
 
     In its front end ReLU comes before the norm, unlike in Deep Speech 2.
     """
+
+    cannot_stream = None
 
     def __init__(self, config: KurConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
@@ -65,7 +69,20 @@ class Kur(AcousticModel):
         x_BUH = self.conv_norm(x_BUH.relu(), lens_B)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x_BUH = norm(layer(x_BUH, lens_B), lens_B)
-        return self.output(x_BUH).float().log_softmax(dim=-1), lens_B
+        return self._log_probs(x_BUH), lens_B
+
+    def _log_probs(self, x_BUH: Tensor) -> Tensor:
+        logits_BUV: Tensor = self.output(x_BUH)
+        return logits_BUV.float().log_softmax(dim=-1)
+
+    def stages(self) -> list[Stage]:
+        """Convolution, recurrent layers and output of an utterance in chunks."""
+        norm = in_chunks(self.conv_norm)
+        stages = [self.conv.stage(), Frames(lambda x_BUH: norm(x_BUH.relu()))]
+        for layer, layer_norm in zip(self.layers, self.norms, strict=True):
+            stages.append(recurrence(cast(RecurrentLayer, layer).forward_cell))
+            stages.append(Frames(in_chunks(layer_norm)))
+        return [*stages, Frames(self._log_probs)]
 
 
 SPECS = (

@@ -18,10 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.ops import triton_recurrence
 from variants.ops.convolution import convolve
 from variants.ops.normalization import Norm, Normalization
 from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
-from variants.ops.recurrence import recur
+from variants.ops.recurrence import State, recur, recur_directions, recur_from
+from variants.streaming import Frames, Stage, Windows
 
 Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
 Directions = Literal["forward", "sum", "concat"]
@@ -36,8 +38,9 @@ CELLS: Mapping[Cell, Callable[..., nn.RNNBase]] = {
 
 
 def conv_lengths(lens_B: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """floor((T + 2 padding - kernel) / stride) + 1; 0 for inputs shorter than the kernel."""
-    return ((lens_B + 2 * padding - kernel) // stride + 1).clamp(min=0)
+    """floor((T + 2 padding - kernel) / stride) + 1; 0 for inputs shorter than the kernel, and for
+    rows of padding (T = 0)."""
+    return ((lens_B + 2 * padding - kernel) // stride + 1).clamp(min=0) * (lens_B > 0)
 
 
 def stack_context(x_BTF: Tensor, lens_B: Tensor, context: int) -> Tensor:
@@ -68,6 +71,16 @@ class MaskedConv1d(nn.Module):
         """Convolve, with the padding set to zero first."""
         x_BTC = _padded_to(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
         return convolve(self.conv, x_BTC), self.output_lengths(lens_B)
+
+    def stage(self) -> Stage:
+        """The convolution of an utterance in chunks."""
+        return Windows(
+            partial(convolve, self.conv, is_padded=True),
+            size=self.kernel,
+            stride=self.stride,
+            left=self.padding,
+            right=self.padding,
+        )
 
 
 class MaskedConv2d(nn.Module):
@@ -102,6 +115,16 @@ class MaskedConv2d(nn.Module):
         y_BCUF = self.conv(x_BTFC.permute(0, 3, 1, 2))
         return y_BCUF.permute(0, 2, 3, 1), self.output_lengths(lens_B)
 
+    def stage(self) -> Stage:
+        """The convolution of an utterance in chunks."""
+        return Windows(
+            lambda x_BTFC: self.conv.padded(x_BTFC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1),
+            size=self.kernel[1],
+            stride=self.stride[1],
+            left=self.padding[1],
+            right=self.padding[1],
+        )
+
 
 class _Conv2dFramesFirst(nn.Conv2d):
     """Weights [C', C, bins, frames], as published; input and output [B, C, frames, bins].
@@ -111,8 +134,16 @@ class _Conv2dFramesFirst(nn.Conv2d):
     """
 
     def forward(self, x_BCTF: Tensor) -> Tensor:
+        return self._convolved(x_BCTF, self.padding[1])
+
+    def padded(self, x_BCTF: Tensor) -> Tensor:
+        """The convolution of `x`, which is padded in time already."""
+        return self._convolved(x_BCTF, 0)
+
+    def _convolved(self, x_BCTF: Tensor, padding_frames: int | str) -> Tensor:
         kernel, stride = self.weight.transpose(2, 3), self.stride[::-1]
-        return F.conv2d(x_BCTF, kernel, self.bias, stride, cast(_Pair, self.padding)[::-1])
+        padding = cast(_Pair, (padding_frames, self.padding[0]))
+        return F.conv2d(x_BCTF, kernel, self.bias, stride, padding)
 
 
 _Pair = tuple[int, int]
@@ -162,6 +193,21 @@ class ConvStack(nn.Module):
             else:
                 x = norm(self.activation(x), lens_B)
         return x, lens_B
+
+    def stages(self) -> list[Stage]:
+        """The convolutions of an utterance [1, T, F] in chunks."""
+        stages: list[Stage] = []
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            stages.append(cast(MaskedConv1d | MaskedConv2d, conv).stage())
+            parts: list[Callable[[Tensor], Tensor]] = [in_chunks(norm), self.activation]
+            first, second = parts if self.norm_first else parts[::-1]
+            stages += [Frames(first), Frames(second)]
+        return stages
+
+
+def in_chunks(norm: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`norm`, called with lengths, as a function of valid frames alone [1, T, …]."""
+    return lambda x: norm(x, torch.tensor([x.shape[1]], device=x.device))
 
 
 class ConvStack1d(ConvStack):
@@ -233,6 +279,11 @@ class ConvStack2d(ConvStack):
         y_BUFC, out_lens_B = super().forward(x[..., None], lens_B)
         return y_BUFC.transpose(2, 3).flatten(2), out_lens_B
 
+    def stages(self) -> list[Stage]:
+        """The convolutions of an utterance [1, T, F] in chunks."""
+        into = Frames(lambda x_BTF: x_BTF[..., None])
+        return [into, *super().stages(), Frames(lambda y: y.transpose(2, 3).flatten(2))]
+
 
 class RecurrentLayer(nn.Module):
     """One recurrent layer, [B, T, C] to [B, T, num_outputs], with one cell per direction.
@@ -255,14 +306,50 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """Run each direction, and combine their outputs."""
+        if triton_recurrence.computes(x_BTC, self.forward_cell.hidden_size):
+            cells = [self.forward_cell, *filter(None, [self.backward_cell])]
+            states_BTDH = recur_directions(cells, x_BTC, lens_B)
+            is_sum = self.directions == "sum"
+            return states_BTDH.sum(dim=2) if is_sum else states_BTDH.flatten(2)
         forward_BTH = recur(self.forward_cell, x_BTC)
         if self.backward_cell is None:
             return forward_BTH
         backward_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
-        backward_BTH = reverse_by_length(backward_BTH, lens_B)
+        return self._combined(forward_BTH, reverse_by_length(backward_BTH, lens_B))
+
+    def over_windows(
+        self, x_BKWC: Tensor, lens_BK: Tensor, chunk: int, state: State | None
+    ) -> tuple[Tensor, State]:
+        """Run each direction over windows of `chunk` frames and the context after them.
+
+        The forward direction goes from chunk to chunk, beginning with `state`, and from the end of
+        each on into its context; the backward one begins anew at the end of each window. Returns
+        [B, K, W, num_outputs] and the forward state after the last chunk.
+        """
+        assert self.backward_cell is not None
+        chunks, states = [], []
+        for x_BTC in x_BKWC[:, :, :chunk].unbind(dim=1):
+            y_BTH, state = recur_from(self.forward_cell, x_BTC, state)
+            chunks.append(y_BTH)
+            states.append(state)
+        forward_BKWH = torch.stack(chunks, dim=1)
+        if x_BKWC.shape[2] > chunk:
+            ends = tuple(
+                torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*states, strict=True)
+            )
+            context_NTC = x_BKWC[:, :, chunk:].flatten(0, 1)
+            y_NTH, _ = recur_from(self.forward_cell, context_NTC, ends)
+            y_BKTH = y_NTH.view(*lens_BK.shape, -1, self.forward_cell.hidden_size)
+            forward_BKWH = torch.cat((forward_BKWH, y_BKTH), dim=2)
+        x_NWC, lens_N = x_BKWC.flatten(0, 1), lens_BK.flatten()
+        backward_NWH = recur(self.backward_cell, reverse_by_length(x_NWC, lens_N))
+        backward_BKWH = reverse_by_length(backward_NWH, lens_N).view_as(forward_BKWH)
+        return self._combined(forward_BKWH, backward_BKWH), states[-1]
+
+    def _combined(self, forward: Tensor, backward: Tensor) -> Tensor:
         if self.directions == "concat":
-            return torch.cat((forward_BTH, backward_BTH), dim=-1)
-        return forward_BTH + backward_BTH
+            return torch.cat((forward, backward), dim=-1)
+        return forward + backward
 
 
 class LookAhead(nn.Module):
@@ -279,5 +366,17 @@ class LookAhead(nn.Module):
     def forward(self, x_BTH: Tensor, lens_B: Tensor) -> Tensor:
         """[B, T, H] to [B, T, H]."""
         x_BHT = F.pad(zero_padding(x_BTH, lens_B).transpose(1, 2), (0, self.num_frames))
+        return self._convolved(x_BHT)
+
+    def _convolved(self, x_BHT: Tensor) -> Tensor:
         y_BHT: Tensor = self.conv(x_BHT)
         return y_BHT.transpose(1, 2)
+
+    def stage(self) -> Stage:
+        """The row convolution of an utterance in chunks."""
+        return Windows(
+            lambda x_BTH: self._convolved(x_BTH.transpose(1, 2)),
+            size=self.num_frames + 1,
+            left=0,
+            right=self.num_frames,
+        )

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from variants.streaming import Stage, Stream
+
 BLANK = 0
 """Index of CTC's blank among the output symbols."""
 
@@ -22,6 +24,27 @@ class AcousticModel(nn.Module):
         Valid output frames do not depend on the padding. Output frames past an utterance's length
         are unspecified, but finite.
         """
+        raise NotImplementedError
+
+    output: nn.Linear
+    """The last layer; its outputs are the symbols."""
+    cannot_stream: str | None = "its family has no streaming form"
+    """Why `stream` is impossible, in words; None if it is possible."""
+    chunk_frames = 1
+    """Output frames that are computed together: costs grow in steps of that many."""
+
+    def stream(self) -> Stream:
+        """The beginning of an utterance that is read chunk by chunk, in evaluation mode.
+
+        Raises:
+            ValueError: the network cannot stream.
+        """
+        if self.cannot_stream is not None:
+            raise ValueError(f"the network must be one that streams, but {self.cannot_stream}")
+        return Stream(self.stages(), self.output.out_features)
+
+    def stages(self) -> list[Stage]:
+        """The network of `stream` as a chain; of those that stream."""
         raise NotImplementedError
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
@@ -43,7 +66,7 @@ class VariantSpec:
     build: Callable[[Any, int, int], AcousticModel]
     """``build(config, num_bins, num_symbols)``: the network, initialised from torch's global
     generator. Raises ValueError if the config needs more bins."""
-    features: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, object] = field(default_factory=dict)
     """Feature settings that differ from the defaults."""
 
 

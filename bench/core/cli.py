@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from bench.core.console import STDERR, set_up_logging
 from bench.core.errors import (
@@ -121,8 +121,60 @@ def add_audio(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(command: argparse.ArgumentParser) -> None:
-    """Add ``--set``, ``--deterministic`` and ``--seed``."""
+def add_decoder(command: argparse.ArgumentParser, *, weights: bool) -> None:
+    """Add ``--decoder`` and the flags of the beam search; with `weights` also ``--alpha`` and
+    ``--beta``, which a sweep searches."""
+    command.add_argument(
+        "--decoder",
+        choices=("greedy", "beam"),
+        help="beam searches with a language model and needs the extra [lm] (default: greedy)",
+    )
+    command.add_argument(
+        "--lm",
+        type=Path,
+        metavar="FILE",
+        help="a language model of words in ARPA format (default: made of the training transcripts)",
+    )
+    command.add_argument(
+        "--lm-text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="more text for the language model, a sentence a line; may be repeated",
+    )
+    command.add_argument(
+        "--lm-order",
+        type=whole_number("--lm-order", least=1, most=6),
+        metavar="N",
+        help="words of an n-gram (default: 3)",
+    )
+    command.add_argument(
+        "--open-vocabulary",
+        action="store_true",
+        help="a language model of letters, so that words that it does not know can come out",
+    )
+    command.add_argument(
+        "--beam-width",
+        type=whole_number("--beam-width", least=1, most=100_000),
+        metavar="N",
+        help="prefixes kept after each frame (default: 100)",
+    )
+    if weights:
+        for flag, least, what in (
+            ("--alpha", 0.0, "weight of the language model"),
+            ("--beta", -math.inf, "bonus of each word"),
+        ):
+            command.add_argument(
+                flag,
+                type=real_number(flag, least=least),
+                metavar="X",
+                help=f"{what} (default: what the study's search found, or else a usual value)",
+            )
+
+
+def add_set(command: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
     command.add_argument(
         "--set",
         action="append",
@@ -132,6 +184,11 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="set a config value, such as optim.learning_rate=3e-4 or model.width=128; may be "
         "repeated",
     )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add ``--set``, ``--deterministic`` and ``--seed``."""
+    add_set(command)
     command.add_argument(
         "--deterministic",
         action="append_const",
@@ -161,12 +218,12 @@ def add_channel(command: argparse.ArgumentParser) -> None:
     )
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print `value` as JSON on stdout; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def _without_nan(value: Any) -> Any:
+def _without_nan(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -32,15 +32,15 @@ Settings = Mapping[str, Setting]
 """Values by dotted config key."""
 
 DEFAULT = "default"
-"""The layer of what nothing has set but the config class itself."""
+"""The layer of values that only the config class sets."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What set a value of a config."""
+    """The source of a config value."""
 
     layer: str
-    """The kind of thing: "default", "space", "budget", …"""
+    """The kind of source: "default", "space", "budget", …"""
     source: str
     """Its file, with the table where it holds several, or the flag."""
 
@@ -55,7 +55,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(Generic[C]):
-    """A config, and what set each of its values."""
+    """A config with the origin of each value."""
 
     config: C
     origins: Mapping[str, Origin]
@@ -63,9 +63,9 @@ class Resolved(Generic[C]):
 
 
 def resolve(defaults: C, layers: Iterable[Layer]) -> Resolved[C]:
-    """`defaults` with the settings of `layers` in their place, a later layer over an earlier one.
+    """`defaults` updated by the settings of `layers`; a later layer overrides an earlier one.
 
-    Only the result has to be valid: a layer may correct what an earlier one would not allow.
+    Only the result has to be valid: a layer may correct an invalid value of an earlier one.
 
     Raises:
         UserError: as `updated`, after the source of the setting that is refused.
@@ -83,7 +83,8 @@ def resolve(defaults: C, layers: Iterable[Layer]) -> Resolved[C]:
         raise UserError(f"{source}: {reason}") from error
 
 
-def _default_origins(config: Any, prefix: str) -> Iterator[tuple[str, Origin]]:
+def _default_origins(config: object, prefix: str) -> Iterator[tuple[str, Origin]]:
+    assert dataclasses.is_dataclass(config)
     source = type(config).__module__.replace(".", "/") + ".py"
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -93,10 +94,13 @@ def _default_origins(config: Any, prefix: str) -> Iterator[tuple[str, Origin]]:
             yield prefix + field.name, Origin(DEFAULT, source)
 
 
-def _refused(defaults: Any, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
-    """The source of the layer to blame for `error`, and what is wrong with its settings.
+def _refused(defaults: C, layers: Sequence[Layer], error: UserError) -> tuple[str, UserError]:
+    """The source of the layer that causes `error`, and the error of its settings.
 
-    It is the first layer from which on no further layer makes the config valid again.
+    It is the first layer after which the config stays invalid, whatever further layers are added:
+
+        layers added    0     1     2     3     4
+        config          ok    ok    bad   ok    bad     the cause is layer 4
     """
     source = layers[-1].origin.source
     for count in range(len(layers) - 1, -1, -1):
@@ -110,8 +114,10 @@ def _refused(defaults: Any, layers: Sequence[Layer], error: UserError) -> tuple[
     return source, error
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: object) -> dict[str, object]:
     """`config` as nested dicts and lists that JSON can hold."""
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
     plain = json.loads(json.dumps(dataclasses.asdict(config)))
     assert isinstance(plain, dict)
     return plain
@@ -136,7 +142,7 @@ def from_dict(cls: type[C], values: object, where: str = "") -> C:
 
 
 def updated(config: C, values: Mapping[str, object], where: str = "") -> C:
-    """`config` with the (possibly nested, possibly dotted) `values` put in its place.
+    """`config` updated by `values`, whose keys may be nested or dotted.
 
     Raises:
         UserError: as `from_dict`.
@@ -182,7 +188,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     return dotted(parsed)
 
 
-def as_setting(value: Setting) -> str:
+def as_setting(value: object) -> str:
     """`value` as ``--set key=…`` reads it."""
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -191,20 +197,20 @@ def flatten(config: object) -> dict[str, Scalar]:
     """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
     flat: dict[str, Scalar] = {}
 
-    def walk(prefix: str, value: Any) -> None:
+    def walk(prefix: str, value: object) -> None:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, inner)
         elif isinstance(value, list):
             flat[prefix] = ",".join(map(str, value))
         else:
-            flat[prefix] = value
+            flat[prefix] = typing.cast(Scalar, value)
 
     walk("", to_dict(config) if dataclasses.is_dataclass(config) else config)
     return flat
 
 
-def identity(value: object) -> Any:
+def identity(value: object) -> object:
     """`value` as `to_dict` has it, without the fields that take no part in equality: those say
     where a value came from, and two configs of equal values are the same config."""
     if dataclasses.is_dataclass(value):
@@ -225,14 +231,14 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def dotted(values: Mapping[str, Any]) -> dict[str, Setting]:
+def dotted(values: Mapping[str, object]) -> dict[str, Setting]:
     """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; no config value is a mapping."""
     flat: dict[str, Setting] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{inner}": deeper for inner, deeper in dotted(value).items()}
         else:
-            flat[key] = value
+            flat[key] = typing.cast(Setting, value)
     return flat
 
 
@@ -265,8 +271,8 @@ def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
         ) from error
 
 
-def _convert(hint: Any, value: object, key: str) -> Any:
-    """`value` as JSON or TOML gave it, brought to the type that `hint` asks for."""
+def _convert(hint: object, value: object, key: str) -> object:
+    """`value`, of a type of JSON or TOML, converted to the type `hint`."""
     options = (
         typing.get_args(hint)
         if typing.get_origin(hint) in (typing.Union, types.UnionType)

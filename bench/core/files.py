@@ -17,14 +17,14 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO
 
 from bench.core.errors import TemporaryError, UnwritableError
 
 LOCK_SECONDS, LOCK_POLL_SECONDS = 60.0, 0.02
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Replace `path` by `value` as JSON, as `atomic_write` does; errors as there."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -67,10 +67,12 @@ def atomic_write(
             path.replace(keep_before)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not be one
+            temporary.unlink()
         raise UnwritableError(path, error) from error
     except Exception:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not be one
+            temporary.unlink()
         raise
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from bench.core.errors import UserError
 from bench.core.files import write_json
@@ -24,8 +24,7 @@ def remembered(name: str, compute: Callable[[], T]) -> T:
     path = None
     with suppress(UserError, OSError, RuntimeError, ValueError):
         path = cache_root() / "memo" / f"{name}-{_digest()}.json"
-        cached: T = parse_json(path.read_text(encoding="utf-8"))
-        return cached
+        return cast(T, parse_json(path.read_text(encoding="utf-8")))
     value = compute()
     if path is not None:
         with suppress(UserError, OSError):

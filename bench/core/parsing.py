@@ -9,7 +9,9 @@ import sys
 import tomllib
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MAX_DEPTH = 50
 """Limit on the nesting of values, below what exhausts Python's stack; the project's files have 5
@@ -81,7 +83,7 @@ def split_lines(text: str) -> list[str]:
     return _LINE_END.split(text)
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> object:
     """The JSON value in `text`; NaN and Infinity are accepted, as Python writes them.
 
     Raises:
@@ -91,18 +93,17 @@ def parse_json(text: str | bytes) -> Any:
     return _checked(_load_json, text.decode() if isinstance(text, bytes) else text)
 
 
-def parse_toml(text: str) -> dict[str, Any]:
+def parse_toml(text: str) -> dict[str, object]:
     """The TOML document in `text`; errors as in `parse_json`."""
-    tables: dict[str, Any] = _checked(tomllib.loads, text)
-    return tables
+    return _checked(tomllib.loads, text)
 
 
-def _checked(parse: Callable[[str], Any], text: str) -> Any:
+def _checked(parse: Callable[[str], T], text: str) -> T:
     try:
         value = parse(text)
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
-    level = [value]
+    level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         if any(isinstance(item, int) and abs(item) > sys.float_info.max for item in level):
             raise ValueError(f"it holds an integer beyond {sys.float_info.max:.0e}")
@@ -117,11 +118,11 @@ def _checked(parse: Callable[[str], Any], text: str) -> Any:
     return value
 
 
-def _load_json(text: str) -> Any:
+def _load_json(text: str) -> object:
     return json.loads(text, object_pairs_hook=_object)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Refuse duplicate keys, of which Python's parser silently takes the last."""
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -131,7 +132,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: object) -> list[object]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []

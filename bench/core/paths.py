@@ -1,4 +1,4 @@
-"""Where things are kept on disk."""
+"""Folders of results and of the cache, and paths and files that users name."""
 
 import math
 import os
@@ -20,11 +20,11 @@ CACHE_VARIABLE = "BENCH_CACHE"
 
 
 def cache_root() -> Path:
-    """The absolute path of the folder of what can be made again (corpora, features):
+    """The absolute path of the cache (corpora, features: files that can be computed again):
     ``$BENCH_CACHE``, else ``~/.cache/deepspeech-bench``.
 
     Raises:
-        UserError: none is named, and the user has no home.
+        UserError: BENCH_CACHE is not set, and the user has no home folder.
     """
     given = os.environ.get(CACHE_VARIABLE)
     if given:
@@ -49,10 +49,10 @@ def user_path(given: str, what: str) -> Path:
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder of the cache, made if it is not there.
+    """A folder of the cache, created if it does not exist.
 
     Raises:
-        UnwritableError: it cannot be made; names the variable.
+        UnwritableError: it cannot be created; names the variable.
     """
     folder = cache_root().joinpath(*parts)
     with writing_cache(folder):
@@ -62,7 +62,7 @@ def cache_folder(*parts: str) -> Path:
 
 @contextmanager
 def writing_cache(folder: Path) -> Iterator[None]:
-    """Within, what is written lies below `folder` of the cache.
+    """Context for writing below `folder` of the cache: write errors name the variable.
 
     Raises:
         UnwritableError: something could not be written; names the variable.
@@ -91,7 +91,7 @@ def cache_lock(name: str) -> Iterator[None]:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a user's file, also gzipped; `what` says in errors what it is, such as
+    """The text of a user's file, also gzipped; `what` is the kind of file for errors, such as
     "transcripts".
 
     Raises:

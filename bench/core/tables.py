@@ -9,7 +9,6 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json, split_lines
@@ -24,7 +23,7 @@ _LATE_QUOTE = re.compile(r'\s+"')
 _INDEX = re.compile(r"\d*")
 """The content of the nameless first column that pandas writes (its index)."""
 
-Fields = Mapping[str, Any]
+Fields = Mapping[str, object]
 """A row by column name; cells of CSV and TSV are stripped text."""
 
 
@@ -148,12 +147,13 @@ def _array(path: Path, text: str) -> Iterator[tuple[str, Fields]]:
             f"{path} begins with '[', but is no JSON array ({error}); correct it, or write one "
             "object a line"
         ) from error
+    assert isinstance(values, list), "its text begins with ["
     for number, value in enumerate(values, start=1):
         where = f"{path}: item {number}"
         yield where, _object(value, where, str(value))
 
 
-def _object(value: Any, where: str, shown: str) -> Fields:
+def _object(value: object, where: str, shown: str) -> Fields:
     if not isinstance(value, dict):
         raise _no_object(where, shown)
     return value

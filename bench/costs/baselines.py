@@ -36,7 +36,7 @@ from bench.costs.data import audio_seconds, network_and_excerpt
 from bench.costs.interleaved import Baseline, Slice, run_slice
 from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
-from bench.data.augment import augment, draw_lengths
+from bench.data.augment import augment, draw, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
 from bench.data.text import BLANK, encode
@@ -45,7 +45,7 @@ from bench.runs import set_mlflow_defaults
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32, resolve_device
 from variants.layers import Directions, RecurrentLayer
-from variants.ops import kernel
+from variants.ops import kernel, triton_runtime
 from variants.spec import AcousticModel
 
 FAMILY, TORCH_BASELINE = "family", "torch_baseline"
@@ -174,11 +174,14 @@ class PackedLayer(nn.Module):
         self.directions: Directions = layer.directions
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-        """[B, T, C] to [B, T, num_outputs]; zero in the padding."""
-        packed = pack_padded_sequence(x_BTC, lens_B.cpu(), batch_first=True, enforce_sorted=False)
-        out_BTH, _ = pad_packed_sequence(
-            self.cell(packed)[0], batch_first=True, total_length=x_BTC.shape[1]
+        """[B, T, C] to [B, T, num_outputs], float32; zero in the padding."""
+        packed = pack_padded_sequence(
+            x_BTC.float(), lens_B.cpu(), batch_first=True, enforce_sorted=False
         )
+        # In float32: autocast would compute it in float16, which needs loss scaling.
+        with torch.autocast(x_BTC.device.type, enabled=False):
+            states = self.cell(packed)[0]
+        out_BTH, _ = pad_packed_sequence(states, batch_first=True, total_length=x_BTC.shape[1])
         if self.directions != "sum":
             return out_BTH
         forward_BTH, backward_BTH = out_BTH.chunk(2, dim=-1)
@@ -232,6 +235,7 @@ class BaselineTrainer:
         """Of the last step, in nats per symbol; NaN before the first."""
 
     @kernel.unused()
+    @triton_runtime.unused()
     @exact_float32()
     def step(self) -> float:
         """Train on the next batch; returns its seconds of audio, without padding."""
@@ -241,7 +245,10 @@ class BaselineTrainer:
         rng = generator(config.seed, "augment", self._num_steps)
         host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
         batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
-        feats_BTF = augment(batch, feat_lens_B, int(host_lens_B.max()), config.augment, rng)
+        draws = draw(len(host.ids), config.augment, rng).mapped(lambda t: copied(t, device))
+        lens = batch.feat_lens_B, feat_lens_B
+        longest = int(host_lens_B.max())
+        feats_BTF = augment(batch.feats_BTF, *lens, longest, config.augment, draws)
         with autocast(device, default_precision(device)):
             log_probs_BUV, out_lens_B = model(feats_BTF, feat_lens_B)
         log_probs_UBV = log_probs_BUV.float().transpose(0, 1)

@@ -10,7 +10,7 @@ from multiprocessing import active_children, get_context, resource_tracker
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -37,12 +37,12 @@ START_SECONDS = 300.0
 class Submit(Protocol):
     """Call a function in one of the child processes."""
 
-    def __call__(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+    def __call__(self, function: Callable[..., T], /, *args: object) -> Future[T]:
         """Arguments and result are pickled."""
 
 
 @contextmanager
-def child_processes(count: int, prepare: Callable[..., None], *args: Any) -> Iterator[Submit]:
+def child_processes(count: int, prepare: Callable[..., None], *args: object) -> Iterator[Submit]:
     """Start `count` processes, each of which calls ``prepare(*args)`` first.
 
     They ignore Ctrl-C, so that only this process reports it; they end with the block, and are
@@ -51,7 +51,7 @@ def child_processes(count: int, prepare: Callable[..., None], *args: Any) -> Ite
     others = set(active_children())
     with ProcessPoolExecutor(count, CONTEXT, initializer=prepare, initargs=args) as pool:
 
-        def submit(function: Callable[..., T], /, *args: Any) -> Future[T]:
+        def submit(function: Callable[..., T], /, *args: object) -> Future[T]:
             # `pool.submit` starts processes, which inherit the blocked SIGINT. To start the
             # resource tracker unblocks SIGINT in this process, so it must be running before.
             resource_tracker.ensure_running()

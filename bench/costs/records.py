@@ -1,17 +1,23 @@
-"""Measurements of bench.speed in ``out/speed.json``, where reports find them."""
+"""Measurements of bench.speed in ``out/speed.json`` and ``out/latency.json``, where reports find
+them."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.core.paths import OUT
 from reports.input import SpeedRow
+from reports.latency_row import LatencyRow
 
 FILE = "speed.json"
+LATENCY_FILE = "latency.json"
+
+Row = TypeVar("Row", SpeedRow, LatencyRow)
 
 
 def save(row: SpeedRow, folder: Path = OUT) -> None:
@@ -20,8 +26,19 @@ def save(row: SpeedRow, folder: Path = OUT) -> None:
     Raises:
         UserError: the file is damaged.
     """
-    rows = {_key(known): known for known in [*_read(folder / FILE), row]}
+    rows = {_key(known): known for known in [*_read(SpeedRow, folder / FILE), row]}
     write_json(folder / FILE, [asdict(rows[key]) for key in sorted(rows)])
+
+
+def save_latency(row: LatencyRow, folder: Path = OUT) -> None:
+    """Add `row`; it replaces an earlier measurement of the same run on the same kind of device.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / LATENCY_FILE
+    rows = {(r.study, r.run, r.device): r for r in [*_read(LatencyRow, path), row]}
+    write_json(path, [asdict(rows[key]) for key in sorted(rows)])
 
 
 def load(variants: Iterable[str], folder: Path = OUT) -> tuple[SpeedRow, ...]:
@@ -30,20 +47,32 @@ def load(variants: Iterable[str], folder: Path = OUT) -> tuple[SpeedRow, ...]:
     Raises:
         UserError: the file is damaged.
     """
-    rows = _read(folder / FILE)
+    rows = _read(SpeedRow, folder / FILE)
     return tuple(row for name in dict.fromkeys(variants) for row in rows if row.variant == name)
+
+
+def load_latency(study: str, systems: Iterable[str], folder: Path = OUT) -> tuple[LatencyRow, ...]:
+    """The measurements of a study's runs on a CPU (if there are none, on a GPU), in the order of
+    `systems`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    rows = [row for row in _read(LatencyRow, folder / LATENCY_FILE) if row.study == study]
+    rows = [row for row in rows if row.device == "cpu"] or rows
+    return tuple(row for name in systems for row in rows if row.system == name)
 
 
 def _key(row: SpeedRow) -> tuple[str, int, str, float, float]:
     return (row.variant, row.width, *row.conditions)
 
 
-def _read(path: Path) -> list[SpeedRow]:
+def _read(kind: type[Row], path: Path) -> list[Row]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(rows, list):
             raise ValueError(f"{type(rows).__name__} instead of a list")
-        return [from_dict(SpeedRow, row, f"[{index}].") for index, row in enumerate(rows)]
+        return [from_dict(kind, row, f"[{index}].") for index, row in enumerate(rows)]
     except FileNotFoundError:
         return []
     except (ValueError, UserError) as error:

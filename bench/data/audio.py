@@ -15,11 +15,8 @@ from bench.data.recording import (
     snippet_range,
     unreadable,
 )
+from bench.data.streaming import MAX_RESAMPLING_TAPS
 from bench.data.utterance import Snippet, Utterance
-
-_MAX_RESAMPLING_TAPS = 50_000_000
-"""The size of a resampling filter grows with both rates divided by their greatest common divisor:
-44.1 to 16 kHz takes 0.1 million coefficients, 44.101 to 16 kHz 700 million."""
 
 
 def read_utterance(utterance: Utterance, sample_rate_hz: int) -> Tensor:
@@ -58,7 +55,7 @@ def read_audio(
     audio_N = torch.from_numpy(samples_N)
     if rate != sample_rate_hz:
         common = math.gcd(rate, sample_rate_hz)
-        if (rate // common) * (sample_rate_hz // common) > _MAX_RESAMPLING_TAPS:
+        if (rate // common) * (sample_rate_hz // common) > MAX_RESAMPLING_TAPS:
             raise unreadable(path, f"has {rate} samples per second, of no use at {sample_rate_hz}")
         audio_N = torchaudio.functional.resample(audio_N, rate, sample_rate_hz)
     return audio_N

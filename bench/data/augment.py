@@ -7,9 +7,9 @@ the paper's time warping). Speed perturbation of the waveform (Ko et al. 2015, "
 for speech recognition") changes tempo and frequencies by the same factor; here they are drawn
 independently.
 
-Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU, so
-that they are the same for every device; all else is computed on the device of the features, and the
-host never waits for it.
+Legend: B utterances, T frames, F feature bins, M masks. Random numbers are drawn on the CPU (see
+`draw`), so that they are the same for every device; all else is computed on the device of the
+features, and the host never waits for it.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.batches import Batch, copied
+from bench.data.batches import Batch
 
 WARP_KNEE = 0.8
 """Up to this share of the spectrum all frequencies are scaled by one factor; above, the map is
@@ -75,44 +75,93 @@ def draw_lengths(
     An utterance keeps its tempo if it would otherwise have fewer output frames than CTC needs for
     its text; `output_lengths` gives the network's output frames for numbers of input frames.
     """
+    return draw_lengths_of(
+        batch.feat_lens_B, batch.min_ctc_frames_B, config, output_lengths, generator
+    )
+
+
+def draw_lengths_of(
+    lens_B: Tensor,
+    min_ctc_frames_B: Tensor,
+    config: AugmentConfig,
+    output_lengths: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """`draw_lengths` for utterances of `lens_B` frames."""
     if not config.tempo_change:
-        return batch.feat_lens_B
-    uniform_B = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64)
+        return lens_B
+    uniform_B = torch.rand(len(lens_B), generator=generator, dtype=torch.float64)
     tempo_B = 1 + config.tempo_change * (2 * uniform_B - 1)
-    drawn_B = (batch.feat_lens_B / tempo_B).round().long().clamp(min=1)
-    enough_B = output_lengths(drawn_B) >= batch.min_ctc_frames_B
-    return torch.where(enough_B, drawn_B, batch.feat_lens_B)
+    drawn_B = (lens_B / tempo_B).round().long().clamp(min=1)
+    enough_B = output_lengths(drawn_B) >= min_ctc_frames_B
+    return torch.where(enough_B, drawn_B, lens_B)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The random numbers of one batch, uniform in [0, 1); None for an augmentation that is off."""
+
+    warp_B1: Tensor | None
+    """float32, for the frequency warp."""
+    freq_2BM: Tensor | None
+    """float64, for width and start of the frequency masks."""
+    time_2BM: Tensor | None
+    """float64, for width and start of the time masks."""
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Draws":
+        """The same draws after `function`, such as a copy to a device."""
+        present = {k: v if v is None else function(v) for k, v in vars(self).items()}
+        return Draws(**present)
+
+
+def draw(num_rows: int, config: AugmentConfig, generator: torch.Generator) -> Draws:
+    """Random numbers for the warp and the masks of `num_rows` rows, on the CPU.
+
+    The tempo is drawn before them (`draw_lengths`), so that rows that are views of one utterance
+    share it.
+    """
+
+    def uniform(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=dtype)
+
+    warped, freq, time = config.frequency_warp, config.num_freq_masks, config.num_time_masks
+    return Draws(
+        warp_B1=uniform(num_rows, 1, dtype=torch.float32) if warped else None,
+        freq_2BM=uniform(2, num_rows, freq) if config.hides_frequencies else None,
+        time_2BM=uniform(2, num_rows, time) if config.hides_times else None,
+    )
 
 
 def augment(
-    batch: Batch,
+    feats_BTF: Tensor,
+    old_lens_B: Tensor,
     new_lens_B: Tensor,
     longest: int,
     config: AugmentConfig,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> Tensor:
-    """Features [B, `longest`, F] of `batch` at `new_lens_B` frames each, warped and masked.
+    """Features [B, `longest`, F], those of `old_lens_B` frames at `new_lens_B` frames, warped and
+    masked.
 
-    `longest` is the maximum of `new_lens_B`, an argument so that the host need not read it from the
-    device. Warp and masks are drawn for each row; the tempo is drawn before (`draw_lengths`), so
-    that rows that are views of one utterance (Batch.repeated) share it.
+    `longest` is at least the maximum of `new_lens_B`, an argument so that the host need not read it
+    from the device. All tensors are on one device, and nothing is copied to it.
     """
-    feats_BTF = batch.feats_BTF
     if config.tempo_change:
-        feats_BTF = change_tempo(feats_BTF, batch.feat_lens_B, new_lens_B, longest)
-    if config.frequency_warp:
-        feats_BTF = warp_frequencies(feats_BTF, config.frequency_warp, generator)
-    return spec_augment(feats_BTF, new_lens_B, config, generator)
+        feats_BTF = change_tempo(feats_BTF, old_lens_B, new_lens_B, longest)
+    if draws.warp_B1 is not None:
+        feats_BTF = warp_frequencies(feats_BTF, config.frequency_warp, draws.warp_B1)
+    return spec_augment(feats_BTF, new_lens_B, config, draws)
 
 
 def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, longest: int) -> Tensor:
     """Each utterance linearly interpolated to its new number of frames: [B, `longest`, F].
 
-    First and last frame map to themselves; `longest` is the maximum of `new_lens_B`.
+    First and last frame map to themselves; `longest` is at least the maximum of `new_lens_B`, and
+    the last frame is repeated up to it.
     """
     num_rows, num_frames, _ = feats_BTF.shape
     device = feats_BTF.device
-    last_B1 = (old_lens_B - 1).double()[:, None]
+    last_B1 = (old_lens_B - 1).clamp(min=0).double()[:, None]  # 0 for a row of padding
     time_T = torch.arange(longest, device=device).double()
     scale_B1 = last_B1 / (new_lens_B - 1).clamp(min=1)[:, None]
     source_BT = (time_T * scale_B1).minimum(last_B1)
@@ -127,11 +176,10 @@ def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, long
     return torch.lerp(earlier, later, share_BT1)
 
 
-def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator) -> Tensor:
-    """Each utterance with its frequency axis scaled by a random factor in 1 ± `warp`, linearly
-    interpolated between bins."""
-    num_rows, _, num_bins = feats_BTF.shape
-    uniform_B1 = copied(torch.rand((num_rows, 1), generator=generator), feats_BTF.device)
+def warp_frequencies(feats_BTF: Tensor, warp: float, uniform_B1: Tensor) -> Tensor:
+    """Each utterance with its frequency axis scaled by a factor in 1 ± `warp`, chosen by
+    `uniform_B1` in [0, 1), linearly interpolated between bins."""
+    num_bins = feats_BTF.shape[-1]
     factor_B1 = 1 + warp * (2 * uniform_B1 - 1)
     bin_F = torch.arange(num_bins, device=feats_BTF.device, dtype=torch.float32)
     top = num_bins - 1
@@ -145,7 +193,7 @@ def warp_frequencies(feats_BTF: Tensor, warp: float, generator: torch.Generator)
 
 
 def spec_augment(
-    feats_BTF: Tensor, feat_lens_B: Tensor, config: AugmentConfig, generator: torch.Generator
+    feats_BTF: Tensor, feat_lens_B: Tensor, config: AugmentConfig, draws: Draws
 ) -> Tensor:
     """Features with random masks for each utterance, set to 0, the mean of normalised features.
 
@@ -153,32 +201,27 @@ def spec_augment(
     """
     _, num_frames, num_bins = feats_BTF.shape
     hidden_BTF = torch.zeros((), dtype=torch.bool, device=feats_BTF.device)
-    if config.hides_frequencies:
+    if draws.freq_2BM is not None:
         bins_B = torch.full_like(feat_lens_B, num_bins)
         widest_B = bins_B.clamp(max=config.freq_mask_bins)
-        masks_BF = _stripes(num_bins, bins_B, widest_B, config.num_freq_masks, generator)
+        masks_BF = _stripes(num_bins, bins_B, widest_B, draws.freq_2BM)
         hidden_BTF = hidden_BTF | masks_BF[:, None, :]
-    if config.hides_times:
+    if draws.time_2BM is not None:
         longest_B = (feat_lens_B.double() * config.time_mask_share).long()
         longest_B = longest_B.clamp(max=config.time_mask_frames)
-        masks_BT = _stripes(num_frames, feat_lens_B, longest_B, config.num_time_masks, generator)
+        masks_BT = _stripes(num_frames, feat_lens_B, longest_B, draws.time_2BM)
         hidden_BTF = hidden_BTF | masks_BT[:, :, None]
     return feats_BTF.masked_fill(hidden_BTF, 0.0)
 
 
-def _stripes(
-    size: int, lengths_B: Tensor, widest_B: Tensor, num_masks: int, generator: torch.Generator
-) -> Tensor:
-    """True [B, size] at positions within any of `num_masks` random intervals per row.
+def _stripes(size: int, lengths_B: Tensor, widest_B: Tensor, uniform_2BM: Tensor) -> Tensor:
+    """True [B, size] at positions within any of M random intervals per row.
 
     Widths are uniform over 0 to `widest_B`, starts over the positions at which the interval lies
     within `lengths_B`.
     """
-    shape = (2, len(lengths_B), num_masks)
-    drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
-    uniform = copied(drawn, lengths_B.device)
-    width_BM = (uniform[0] * (widest_B[:, None] + 1)).long()
-    start_BM = (uniform[1] * (lengths_B[:, None] - width_BM + 1)).long()
+    width_BM = (uniform_2BM[0] * (widest_B[:, None] + 1)).long()
+    start_BM = (uniform_2BM[1] * (lengths_B[:, None] - width_BM + 1)).long()
     position = torch.arange(size, device=lengths_B.device)
     inside = (position >= start_BM[..., None]) & (position < (start_BM + width_BM)[..., None])
     return inside.any(dim=1)

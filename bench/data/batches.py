@@ -6,8 +6,9 @@ Legend: B utterances of a batch, T frames, F feature bins, S labels. All lengths
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from bench.data.text import encode
 from bench.data.utterance import ExcludedUtterance, Utterance
 
 IntArray = npt.NDArray[np.int64]
+T = TypeVar("T")
+R = TypeVar("R")
 
 LENGTH_JITTER = 0.05
 """Lengths are multiplied by a random factor in 1 ± this value before sorting, so that batches are
@@ -55,7 +58,7 @@ class Batch:
     """Padded utterances."""
 
     feats_BTF: Tensor
-    """float32; 0 beyond an utterance's length."""
+    """float32, or float16 as stored; 0 beyond an utterance's length."""
     feat_lens_B: Tensor
     targets: Tensor
     """int64 [B, S]; 0 beyond an utterance's labels."""
@@ -75,6 +78,11 @@ class Batch:
             ids=self.ids,
         )
 
+    def pinned(self) -> "Batch":
+        """The batch in pinned memory, from which copies to CUDA are asynchronous."""
+        tensors = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)  # type: ignore[arg-type]
+
     def rows(self, rows: slice) -> "Batch":
         """The utterances `rows`, with the padding that they need."""
         if rows.start == 0 and rows.stop >= len(self.ids):
@@ -89,23 +97,10 @@ class Batch:
             ids=self.ids[rows],
         )
 
-    def repeated(self, count: int) -> "Batch":
-        """The batch with each utterance `count` times in a row."""
-        if count == 1:
-            return self
-        return Batch(
-            feats_BTF=self.feats_BTF.repeat_interleave(count, dim=0),
-            feat_lens_B=self.feat_lens_B.repeat_interleave(count),
-            targets=self.targets.repeat_interleave(count, dim=0),
-            target_lens_B=self.target_lens_B.repeat_interleave(count),
-            min_ctc_frames_B=self.min_ctc_frames_B.repeat_interleave(count),
-            ids=tuple(id for id in self.ids for _ in range(count)),
-        )
-
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`; a copy to CUDA is asynchronous, from pinned memory."""
-    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    pinned = tensor.pin_memory() if device.type == "cuda" and not tensor.is_pinned() else tensor
     return pinned.to(device, non_blocking=True)
 
 
@@ -131,8 +126,9 @@ class Dataset:
         """Total audio, without padding."""
         return sum(utterance.seconds for utterance in self.utterances)
 
-    def collate(self, indices: Sequence[int]) -> Batch:
-        """The utterances at `indices` as one batch in that order, on the CPU."""
+    def collate(self, indices: Sequence[int], *, as_stored: bool = False) -> Batch:
+        """The utterances at `indices` as one batch in that order, on the CPU; the features are
+        float32 or, `as_stored`, float16."""
         feat_lens = self.num_frames[np.asarray(indices)]
         # Collected as float16 and converted once by torch: NumPy's conversion is slow.
         feats = np.zeros((len(indices), feat_lens.max(), self.store.config.num_bins), np.float16)
@@ -142,9 +138,14 @@ class Dataset:
         target_lens = np.array([len(text) for text in texts])
         targets = np.zeros((len(indices), target_lens.max()), np.int64)
         # A boolean mask is filled row by row, so one assignment places the labels of all texts.
+        #
+        #     texts       mask        labels in one row     targets
+        #     "ab"        1 1 0       a b c d e f           a b 0
+        #     "c"         1 0 0                             c 0 0
+        #     "def"       1 1 1                             d e f
         targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
         return Batch(
-            feats_BTF=torch.from_numpy(feats).float(),
+            feats_BTF=torch.from_numpy(feats) if as_stored else torch.from_numpy(feats).float(),
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.from_numpy(target_lens),
@@ -153,16 +154,15 @@ class Dataset:
         )
 
 
-def collated(dataset: Dataset, order: Iterable[list[int]]) -> Iterator[tuple[list[int], Batch]]:
-    """Each list of indices with its batch; a thread collates the next batch in the background."""
+def in_background(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``map`` with one thread that computes the next result while the caller works on this one."""
     with ThreadPoolExecutor(1, thread_name_prefix="collate") as thread:
         # `pairwise` takes item i + 1 from the generator, and so submits it to the thread, before it
-        # yields item i: while the caller works on a batch, the thread collates the next one. `end`
-        # makes the last batch the first of a pair too.
-        submitted = ((indices, thread.submit(dataset.collate, indices)) for indices in order)
-        end: tuple[list[int], Future[Batch]] = ([], Future())
-        for (indices, batch), _ in pairwise(chain(submitted, [end])):
-            yield indices, batch.result()
+        # yields item i. `end` makes the last item the first of a pair too.
+        submitted = (thread.submit(function, item) for item in items)
+        end: Future[R] = Future()
+        for future, _ in pairwise(chain(submitted, [end])):
+            yield future.result()
 
 
 def thinned(utterances: Sequence[Utterance], share: float) -> tuple[Utterance, ...]:
@@ -183,6 +183,14 @@ def epoch_order(dataset: Dataset, config: BatchConfig, *, seed: int, epoch: int)
     """
     if config.sortagrad and epoch == 0:
         return _cut(np.argsort(dataset.num_frames, kind="stable"), dataset, config.batch_seconds)
+    # Sorted by jittered length, cut, and then shuffled batch by batch:
+    #
+    #     lengths, sorted    2 2 3 3 3 | 4 4 5 5 | 7 7 8 | 12 13
+    #     batches            A           B         C       D
+    #     an epoch           C, A, D, B        epoch 0: D, C, A, B (the largest first)
+    #
+    # The generator is derived from seed and epoch, not passed on from epoch to epoch: a run that is
+    # resumed in epoch 7 need not draw the six before it.
     rng = numpy_generator(seed, "batches", epoch)
     jitter = rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(dataset))
     order = np.argsort(dataset.num_frames * jitter, kind="stable")
@@ -210,6 +218,10 @@ def micro_batches(num_rows: int, num_parts: int, num_views: int = 1) -> list[sli
 
     The `num_views` adjacent rows of an utterance stay in one part.
     """
+    # Seven utterances of two views in three parts:
+    #
+    #     rows     0  1 | 2  3 | 4  5 | 6  7 | 8  9 | 10 11 | 12 13
+    #     parts    [------- 0 --------] [------- 1 ---------] [- 2 -]
     size = math.ceil(num_rows / num_views / num_parts) * num_views
     return [slice(first, first + size) for first in range(0, num_rows, size)]
 

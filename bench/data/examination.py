@@ -11,9 +11,10 @@ import numpy as np
 import soundfile
 
 from bench.core.config import digest
+from bench.core.cores import ordered_map
 from bench.core.files import write_text
 from bench.core.paths import writing_cache
-from bench.core.threads import ordered_map
+from bench.data.noise import SnrMeter
 from bench.data.recording import (
     AudioError,
     FloatArray,
@@ -24,7 +25,7 @@ from bench.data.recording import (
 )
 from bench.data.utterance import Snippet
 
-EXAMINATION_VERSION = "1"
+EXAMINATION_VERSION = "2"
 """Raised when the rules here or in bench.data.recording change, so that cached results of the old
 rules are not used."""
 
@@ -56,6 +57,8 @@ class AudioFacts:
     """The largest sample's magnitude; 1 is full scale."""
     clipped_share: float
     """Of the samples, those at full scale."""
+    snr_db: float | None
+    """The estimate of bench.data.noise; None if the part is too short for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ def _decoded(parts: Sequence[Part], channel: int | None) -> dict[Part, Found]:
     with open_recording(audio) as recording:
         rate = recording.sample_rate_hz
         column = chosen_channel(audio, recording.num_channels, channel)
-        meters = {part: _Meter(*snippet_range(part.snippet, rate)) for part in parts}
+        meters = {part: _Meter(rate, *snippet_range(part.snippet, rate)) for part in parts}
         num_frames = 0
         for block_N in recording.blocks(channel):
             for meter in meters.values():
@@ -199,8 +202,9 @@ def _decoded(parts: Sequence[Part], channel: int | None) -> dict[Part, Found]:
 class _Meter:
     """Gathers the facts of samples `start` to before `stop`."""
 
-    def __init__(self, start: int, stop: int | None) -> None:
+    def __init__(self, sample_rate_hz: int, start: int, stop: int | None) -> None:
         self._start, self._stop = start, stop
+        self._snr = SnrMeter(sample_rate_hz)
         self._peak = 0.0
         self._num_clipped = 0
 
@@ -210,6 +214,7 @@ class _Meter:
         high = len(block_N) if self._stop is None else min(len(block_N), self._stop - position)
         if low >= high:
             return
+        self._snr.add(block_N[low:high])
         magnitudes_N = np.abs(block_N[low:high])
         peak = float(magnitudes_N.max())
         self._peak = max(self._peak, peak)
@@ -230,6 +235,7 @@ class _Meter:
             digest=file_digest if is_whole else digest([file_digest, self._start, stop]),
             peak=round(self._peak, 6),
             clipped_share=round(self._num_clipped / length, 6),
+            snr_db=self._snr.snr_db(),
         )
 
 

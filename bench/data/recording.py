@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -211,8 +210,8 @@ def open_recording(path: Path) -> Iterator[Recording]:
 
 def _opened(path: Path, stack: ExitStack) -> Recording:
     claim = Claim()
-    options: Mapping[str, Any] = {}
-    sources: list[Any] = [path]
+    options: Mapping[str, object] = {}
+    sources: list[object] = [path]
     if path.suffix.lower() == ".raw":
         options = _RAW
     else:

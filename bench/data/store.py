@@ -26,10 +26,10 @@ from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.console import ProgressCallback
+from bench.core.cores import ordered_map
 from bench.core.errors import UserError
 from bench.core.files import exclusive_lock, write_json
 from bench.core.paths import CACHE_VARIABLE, cache_root, writing_cache
-from bench.core.threads import ordered_map
 from bench.data.audio import read_utterance
 from bench.data.features import (
     FEATURES_VERSION,

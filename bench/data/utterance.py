@@ -1,11 +1,19 @@
-"""An utterance, and a corpus of them."""
+"""An utterance, its id where it has none of its own, and a corpus of utterances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SNR = "snr"
 SPLITS = ("train", "valid", "test", "watch")
 """`watch` is neither trained on nor scored; its transcripts are recorded at each evaluation."""
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".raw", ".pcm", ".aif", ".aiff",
+    ".au", ".caf", ".w64", ".m4a", ".mp4", ".aac", ".webm", ".wma", ".amr",
+)  # fmt: skip
+"""Suffixes of recordings. Any other text after a dot is part of a name: ``meeting.2``."""
+_DIGITS = 6
+"""Digits after the point of an offset in seconds; offsets are distinguished to a microsecond."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +49,8 @@ class Utterance:
     snippet: Snippet | None = None
     """The part of `audio` that is the utterance; None: all of it."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``."""
+    """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``; under
+    SNR the estimate of bench.data.noise in whole dB, unless the corpus has one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,3 +79,18 @@ class Corpus:
     def split(self, name: str) -> tuple[Utterance, ...]:
         """The utterances of one split, in the corpus's order."""
         return tuple(u for u in self.utterances if u.split == name)
+
+
+def without_suffix(audio: str) -> str:
+    """The path `audio` without the suffix of a recording, if it has one."""
+    path = Path(audio)
+    return str(path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path)
+
+
+def utterance_id(audio: str, start_seconds: float | None = None) -> str:
+    """The id of the recording `audio`, a path as a manifest has it, or of the snippet of it that
+    begins at `start_seconds`: ``meet/call_07``, ``meet/call_07@2.1``."""
+    name = without_suffix(audio)
+    if start_seconds is None:
+        return name
+    return f"{name}@{round(start_seconds, _DIGITS):.15g}"

@@ -60,8 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--by",
         metavar="ATTRIBUTE",
-        help="rates by groups too, and whether a difference is another in some: length, or what "
-        "corpus or file says of utterances and speakers (gender, age, accent, …)",
+        help="rates by groups too, and whether a difference is another in some: length, snr "
+        "(estimated from the audio), or what corpus or file says of utterances and speakers "
+        "(gender, age, accent, …)",
     )
     cli.add_seed(parser, "of the bootstrap, for test sets of fewer than ten speakers")
     return parser

@@ -17,5 +17,13 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_checkpoint(parser)
     cli.add_corpus(parser, default=None)
     parser.add_argument("--split", choices=SPLITS, default="valid", help="default: valid")
+    cli.add_decoder(parser, weights=True)
+    parser.add_argument(
+        "--nbest",
+        type=cli.whole_number("--nbest", least=1, most=1000),
+        metavar="N",
+        help="with --decoder beam: print the N best texts of each utterance with their scores, as "
+        "JSON lines, and the WER of the best among them",
+    )
     cli.add_device(parser)
     return parser

@@ -4,22 +4,29 @@ import argparse
 
 from bench.core import cli
 
-LISTS = ("variants", "corpora", "budgets", "questions", "studies", "config")
+LISTS = (
+    "variants", "fields", "corpora", "budgets", "spaces", "recipes", "questions", "studies",
+    "decoders", "config",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `python -m bench.ls`."""
     parser = cli.parser(
         "ls",
-        "List variants (with their size and cost), corpora, budgets, questions (that "
-        "bench.sweep --study answers), studies (that have been begun), or a config: each of its "
-        "values, the file or the flag that set it, and the range in which a study searches it.",
+        "List variants (with their size and cost), the fields of a variant (that a study's file "
+        "may set), corpora, budgets, search spaces (with what they were tuned on), recipes, "
+        "questions (that bench.sweep --study answers), studies (that have been begun), decoders, "
+        "or a config: each of its values, the file or the flag that set it, and the range in "
+        "which a study searches it.",
         "variants",
+        "fields ds",
         "variants --match params=2M",
         "config --variant ds-gru --budget quick --set model.width=128",
         "config --study cells --variant gru",
     )
     parser.add_argument("what", choices=LISTS, help="what to list")
+    parser.add_argument("of", nargs="?", metavar="V", help="fields of this family or variant")
     parser.add_argument(
         "--match",
         metavar=cli.MATCH_FORM,

@@ -1,6 +1,7 @@
 """The flags of `python -m bench.speed`."""
 
 import argparse
+from pathlib import Path
 
 from bench.core import cli
 
@@ -18,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         "batches of similar length, torch's own layers).",
         "--variant ds-gru --width 128 --width 512",
         "--utterance-seconds 12 --set batches.batch_seconds=200",
+        "--latency --study NAME",
         "--json",
     )
     parser.add_argument(
@@ -64,4 +66,45 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_settings(parser)
     cli.add_device(parser)
+    _add_latency(parser)
+    parser.add_argument(
+        "--survey",
+        action="store_true",
+        help="measure a GPU in parts, in under ten minutes: numerics, shapes, CTC, recurrences, "
+        "captured steps, whole steps, workers under MPS, precision; of the other flags it reads "
+        "--json and --dry-run",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --survey: a tiny version of each part on the CPU, to see that each runs; the "
+        "numbers mean nothing",
+    )
     return parser
+
+
+def _add_latency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="measure instead what a user of the confirm runs of --study waits for, on utterances "
+        "of its valid split: look-ahead, computing on one core, emission, finalisation, and how "
+        "many shown words change",
+    )
+    parser.add_argument(
+        "--study", metavar="NAME", help="a study or its folder (default: the newest study)"
+    )
+    parser.add_argument(
+        "--aligner",
+        type=Path,
+        metavar="FILE",
+        help="the checkpoint whose forced alignment says when words end; its own emission is not "
+        "measured (default: the study's best confirm run of those that cannot stream)",
+    )
+    parser.add_argument(
+        "--utterances",
+        type=cli.whole_number("--utterances", least=1),
+        default=50,
+        metavar="N",
+        help="valid utterances to recognise, evenly spaced (default: 50)",
+    )

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_seeds(parser)
     cli.add_settings(parser)
+    cli.add_decoder(parser, weights=False)
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)
@@ -81,19 +82,20 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=cli.whole_number("--workers", least=1, most=MAX_WORKERS),
-        help="number of worker processes (default: one per core; on a GPU one)",
+        help="number of worker processes (default: one per core, or one per GPU)",
     )
     parser.add_argument(
         "--gpus",
         metavar="0,1",
-        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows (default: the first)",
+        help="the GPUs to use, of those that CUDA_VISIBLE_DEVICES shows, by number or UUID "
+        "(default: all)",
     )
     parser.add_argument(
         "--per-gpu",
         type=cli.whole_number("--per-gpu", least=1, most=MAX_WORKERS),
         default=1,
         metavar="N",
-        help="workers on each of --gpus (default: 1)",
+        help="workers on each GPU, under MPS if above 1 (default: 1)",
     )
     parser.add_argument(
         "--engine",

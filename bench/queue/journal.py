@@ -1,13 +1,12 @@
 """The queue's journal file, which a full disk cannot tear.
 
 Optuna appends to its journal and leaves there what went in before the disk was full. The next line
-then joins that half one, and from there on nobody can read the study.
+then joins that incomplete line, and the study can no longer be read.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 
@@ -32,11 +31,11 @@ class WholeLinesBackend(BaseJournalBackend):
         # to. A link that leads nowhere is never taken from a process that was killed with it.
         self._lock = JournalFileSymlinkLock(str(path.absolute()), LOCK_GRACE_SECONDS)
 
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, object]]:
         """The entries from that number on; as Optuna reads them, without a torn last line."""
         return self._reader.read_logs(log_number_from)
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
         """Add entries.
 
         Raises:

@@ -113,6 +113,13 @@ class Lease:
         """Give up the claim."""
         self._released.set()
         self._thread.join()
+        # The file first, the lock last: whoever finds no lease.json may take the run at once, and
+        # whoever finds one that is unlocked takes its holder for dead.
+        #
+        #     lease.json   there   there     gone
+        #     lock         held    held      held -> freed
+        #                  |       |         |
+        #     others see   alive   alive     free
         if self._is_ours():
             self._path.unlink(missing_ok=True)
         self._handle.close()
@@ -134,6 +141,9 @@ class Lease:
 
     def _touch(self) -> None:
         while not self._released.wait(self._holder.grace_seconds / TOUCHES_PER_GRACE):
+            # This process may have stood still for longer than the grace (a suspended laptop), and
+            # another host may have taken the run. The token tells: the file's time does not, since
+            # its new holder touches it too.
             if not self._is_ours():
                 self._on_loss()
                 return
@@ -159,8 +169,11 @@ class LeaseWatch:
         found = _read(folder / FILE)
         if found is None:
             return False
+        # Asked even of a holder on this host: `is_standing_still` needs to know since when.
         silent_seconds = self._silence(folder, *found)
         holder, _ = found
+        # On this host the kernel knows who lives, at once and for certain. Of another host there is
+        # only the heartbeat, and flock says nothing: a network file system may keep it per host.
         if holder.host == this_host():
             return not _is_unlocked(folder / FILE)
         return silent_seconds <= holder.grace_seconds
@@ -220,6 +233,12 @@ class LeaseWatch:
     def _silence(self, folder: Path, holder: Holder, touched: int) -> float:
         """Seconds since this process first saw this token and time of modification, which is all
         that it knows of the last heartbeat; 0 the first time it looks."""
+        # Never `now - touched`, which would compare two machines' clocks. What counts is how long,
+        # by our own clock, the file has said the same:
+        #
+        #     our clock       0 s      7 s      14 s     21 s
+        #     seen in file    (a, 5)   (a, 9)   (a, 9)   (a, 9)
+        #     silent for      0 s      0 s      7 s      14 s
         now, state = self._clock(), (holder.token, touched)
         before, since = self._last_seen.get(folder, (None, now))
         if state != before:

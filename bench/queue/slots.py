@@ -19,13 +19,13 @@ So Optuna's state decides who may run a slot, and never how a run ended: that is
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from bench.core.config import Settings
 from bench.core.seeding import derive
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import Lease, LeaseWatch
@@ -49,7 +49,7 @@ TRIAL_STATES: Mapping[State, TrialState] = {
     State.DIVERGED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }
-"""What Optuna is told of how a run ended; the run's own state goes beside it, under STATE."""
+"""Optuna's trial state for the state in which a run ended; the latter is stored under STATE."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Slot:
     state: TrialState
     value: float | None
     """Best valid WER; of a pruned trial the last one that it reported, infinite if it diverged."""
-    params: Mapping[str, Any]
+    params: Settings
     outcome: str | None
     """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
 
@@ -140,6 +140,8 @@ class SlotQueue:
     def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
         """The next waiting trial with the lease on its run, or None if there is none."""
         with self._queue.exclusive_lock():
+            # `ask` takes a waiting trial, or makes a new one where none waits. Under the lock no
+            # other worker takes the last one in between, so a study never exceeds its budget.
             study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None

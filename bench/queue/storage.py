@@ -61,7 +61,7 @@ class QueueStorage:
 
         Raises:
             UserError: as `check_shared`; an address that cannot be used, a database that refuses
-                us.
+                the connection.
             TemporaryError: a database that does not answer.
             UnwritableError: the folder cannot be made.
         """
@@ -82,6 +82,7 @@ class QueueStorage:
             engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
             if engine.dialect.name == "postgresql":
                 self._engine = engine
+            # SQLite is a file: what fails once fails again. A database server may be starting.
             patience = 0.0 if engine.dialect.name == "sqlite" else PATIENCE_SECONDS
             self.optuna = retry_until_available(
                 lambda: self._open_tables(url), patience_seconds=patience
@@ -106,8 +107,8 @@ class QueueStorage:
                 raise
             # Not an outage: waiting or starting again would not help.
             raise UserError(
-                f"the database must let us in, got {_reason(error)}; mend --storage {mask(url)}, "
-                "or put the password into PGPASSWORD or ~/.pgpass"
+                f"the database refuses the connection ({_reason(error)}); correct --storage "
+                f"{mask(url)}, or put the password into PGPASSWORD or ~/.pgpass"
             ) from error
 
     def close(self) -> None:
@@ -130,7 +131,12 @@ class QueueStorage:
             with exclusive_lock(self._folder / LOCK, patience_seconds=LOCK_SECONDS):
                 yield
             return
+        # One lock per study and server. PostgreSQL names advisory locks by signed 64-bit integers:
+        # 15 hexadecimal digits are 60 bits. The folder's name, not its path: machines may mount the
+        # same folder at different places.
         key = int(digest(self._folder.name)[:15], 16)
+        # The lock belongs to the session. With AUTOCOMMIT no transaction stays open around it: the
+        # server may have another limit for those (idle_in_transaction_session_timeout).
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             # A client that stands still (Ctrl-Z) would keep the lock for ever: the server ends its
             # session, which frees the lock.
@@ -140,6 +146,8 @@ class QueueStorage:
             try:
                 yield
             finally:
+                # If the session is gone, so is the lock. The connection goes back to a pool, so its
+                # limit must not stay: the next borrower may be silent for longer.
                 with contextlib.suppress(OperationalError, InterfaceError):
                     connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(key)))
                     connection.execute(sqlalchemy.text("RESET idle_session_timeout"))
@@ -152,6 +160,12 @@ class QueueStorage:
             TemporaryError: a process of this machine stands still inside; names it.
             UnwritableError: the lease cannot be written.
         """
+        # Lock, look, let go, and again: the lock is held for moments, so that workers can take and
+        # end runs while another launcher writes its report under the lease.
+        #
+        #     launcher A   [lock] lease ................. report ......... release
+        #     launcher B     [lock] held   [lock] held        ...   [lock] lease ....
+        #     worker            [lock] take a trial   [lock] end it
         watch = LeaseWatch()
         while True:
             with self.exclusive_lock():
@@ -224,7 +238,7 @@ def _queue_name(url: str | None) -> str:
 
 
 def _with_driver(url: str) -> str:
-    """`url` with the driver that our extra brings; SQLAlchemy 2.0 would look for psycopg2."""
+    """`url` with the driver of the extra `postgresql`; SQLAlchemy 2.0 would look for psycopg2."""
     parsed = _parsed(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -253,11 +267,15 @@ def retry_until_available(
     Raises:
         TemporaryError: the database is still gone after `patience_seconds`, or `is_stopped`.
     """
+    # 0.25 s, 0.5 s, ... 8 s: short for a connection that was dropped, longer for a server that is
+    # starting, which many workers ask.
     deadline, pause = time.monotonic() + patience_seconds, 0.25
     while True:
         try:
             return call()
         except (StorageInternalError, OperationalError, InterfaceError) as error:
+            # SIGTERM raises inside the driver's call, which reports it as an error of its own: to
+            # wait for the database now would be to ignore the request to stop.
             if (stop := stop_behind(error)) is not None:
                 raise stop from None
             reason = _reason(error)

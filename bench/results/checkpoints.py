@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.runs import confirmed, read_study
@@ -22,7 +24,7 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
         return checkpoint
     folders = [find_study(study)] if study is not None else studies_newest_first()
     for folder in folders:
-        best = _best_of(folder)
+        best = best_checkpoint(folder, read_study(folder).runs)
         if best is not None:
             return best
     where = f"study {study!r}" if study is not None else f"{OUT}/"
@@ -31,8 +33,9 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
     )
 
 
-def _best_of(folder: Path) -> Path | None:
-    for _, run in confirmed(read_study(folder).runs).iterrows():
+def best_checkpoint(folder: Path, runs: pd.DataFrame) -> Path | None:
+    """The best checkpoint of `runs`, some of the study in `folder`; None if none has ended well."""
+    for _, run in confirmed(runs).iterrows():
         path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
         if path.exists():
             return path

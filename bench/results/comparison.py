@@ -1,8 +1,7 @@
 """The comparison of a study's systems: one row per system, one row per pair, and the verdict."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,20 +11,23 @@ from bench.results.confirmed import confirm_runs
 from bench.results.looks import before_any_look, decisions_at, looks_sentences, margin_of
 from bench.results.pairs import (
     Claims,
+    RateColumns,
     SystemRuns,
     assumptions,
     compare_pairs,
     counts_by_speaker,
     summarise,
 )
-from bench.results.sentences import UNDECIDED, differ, interval, sentence_of
+from bench.results.sentences import UNDECIDED, WITHHELD, differ, interval, sentence_of
 from bench.results.tradeoffs import pareto_set
+from bench.results.tuning import bought_by_tuning
 from bench.runs import Tables
 from bench.stats.looks import Decisions
 from bench.stats.power_law import fit_power_law
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
 from bench.study.rounds import Look
+from reports.columns import PairColumns, rows_of
 from reports.format import bare_percent
 from variants import VARIANTS
 
@@ -36,7 +38,7 @@ SOURCES = ("se_from_seeds", "se_from_test_set", "se_from_interaction")
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """The numbers of a study's verdict; columns as reports.input.COLUMNS states them."""
+    """The numbers of a study's verdict; columns as reports.columns.COLUMNS states them."""
 
     systems: pd.DataFrame
     pairs: pd.DataFrame
@@ -58,9 +60,9 @@ def compare(
     question = definition.question
     claims = question.claims if question else ()
     rng = numpy_generator(definition.seed, "bootstrap")
-    scored = summarise(system_runs, rng).set_index("name")
+    scored = {row["name"]: row for row in rows_of(summarise(system_runs, rng), RateColumns)}
     rows = [
-        _system_row(label, system, tables.runs, scored)
+        _system_row(label, system, tables.runs, scored.get(label))
         for label, system in definition.systems.items()
     ]
     decided = _decided(definition, system_runs, looks)
@@ -72,7 +74,10 @@ def compare(
     # Pareto-optimal.
     costs = systems[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
     systems["pareto_optimal"] = pareto_set(costs) & np.isfinite(costs).all(axis=1)
-    findings = tuple(_data_scale(definition, system_runs, rng))
+    findings = (
+        *_data_scale(definition, system_runs, rng),
+        *bought_by_tuning(definition, systems, pairs),
+    )
     return StudyComparison(
         systems=systems,
         pairs=pairs,
@@ -125,12 +130,12 @@ def _system_row(
     label: str,
     system: System,
     runs: pd.DataFrame,
-    summary: pd.DataFrame,
-) -> dict[str, Any]:
+    scored: RateColumns | None,
+) -> dict[str, object]:
     own = runs[runs["system"] == label]
     trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
-    scored = confirms[confirms["test_wer"].notna()]
-    row: dict[str, Any] = {
+    tested = confirms[confirms["test_wer"].notna()]
+    row: dict[str, object] = {
         "system": label,
         "summary": system.summary(),
         "source": VARIANTS[system.variant].source,
@@ -138,11 +143,11 @@ def _system_row(
         "wer_low": np.nan,
         "wer_high": np.nan,
         **dict.fromkeys(SOURCES, np.nan),
-        "cer_mean": scored["test_cer"].mean(),
-        "train_seconds": scored["train_seconds"].mean(),
+        "cer_mean": tested["test_cer"].mean(),
+        "train_seconds": tested["train_seconds"].mean(),
         "search_seconds": trials["train_seconds"].sum(),
         "num_trials": len(trials),
-        "num_seeds": len(scored),
+        "num_seeds": len(tested),
     }
     for column in (
         "num_parameters",
@@ -150,14 +155,12 @@ def _system_row(
         "audio_seconds_per_second",
         "peak_memory_bytes",
     ):
-        row[column] = scored[column].mean()
+        row[column] = tested[column].mean()
     for state in ("finished", "cut", "pruned", "diverged", "failed"):
         row[f"num_{state}"] = int((trials["state"] == state).sum())
-    if label in summary.index:
-        found: dict[Any, Any] = summary.loc[label].to_dict()
-        row |= {"wer_mean": found["wer"], "wer_low": found["low"], "wer_high": found["high"]}
-        row["num_seeds"] = int(found["num_seeds"])
-        row |= {column: found[column] for column in SOURCES}
+    if scored is not None:
+        row |= {"wer_mean": scored["wer"], "wer_low": scored["low"], "wer_high": scored["high"]}
+        row |= {key: value for key, value in scored.items() if key in (*SOURCES, "num_seeds")}
     return row
 
 
@@ -177,15 +180,20 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
     claimed = _claimed(pairs, claims)
     if len(scored) == 1:
         return f"{shown}.{absent}"
-    rivals = [row for row in pairs.to_dict("records") if name in (row["a"], row["b"])]
+    rivals = [row for row in rows_of(pairs, PairColumns) if name in (row["a"], row["b"])]
     still_open = [row for row in rivals if row["verdict"] == UNDECIDED]
     alike = [row for row in rivals if row not in still_open and not differ(row["verdict"])]
     if still_open:
         nearest = min(still_open, key=lambda row: abs(row["delta_wer"]))
         others = _others(still_open, name)
         return (
-            f"Undecided: {shown}, and the data do not tell it from {others}. "
+            f"Undecided: {shown}, no significant difference from {others}. "
             f"{sentence_of(nearest)}{claimed}{absent}"
+        )
+    if withheld := [row for row in rivals if row["verdict"] == WITHHELD]:
+        return (
+            f"Withheld: {shown}, below {_others(withheld, name)}, but "
+            f"{'; '.join(dict.fromkeys(row['remedy'] for row in withheld))}.{claimed}{absent}"
         )
     if alike:
         within = f"±{100 * alike[0]['margin']:.1f} points"
@@ -205,13 +213,13 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
     )
 
 
-def _others(rows: Sequence[Mapping[Any, Any]], name: str) -> str:
+def _others(rows: Sequence[PairColumns], name: str) -> str:
     return ", ".join(row["b"] if row["a"] == name else row["a"] for row in rows)
 
 
 def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
     """The number of the question's claims that were confirmed, and the verdicts on the others."""
-    verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in pairs.to_dict("records")}
+    verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in rows_of(pairs, PairColumns)}
     found, rest = 0, []
     for better, worse in claims:
         verdict = verdicts.get(frozenset((better, worse)), "not compared")

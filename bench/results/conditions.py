@@ -23,7 +23,7 @@ def conditions(
     Args:
         facts: what is known of the scored runs of each system of the study; a fact in which its
             runs differ has their values joined by SEPARATOR.
-        runs: of the study, columns as reports.input.COLUMNS states them.
+        runs: of the study, columns as reports.columns.COLUMNS states them.
         budget: of each system.
         leakage: utterances shared between splits, as the corpus counts them.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
+from bench.results.search_edges import search_edges
 from bench.runs import Tables
 from bench.study.definition import StudyDefinition
 
@@ -35,7 +36,8 @@ def confirm_runs(
         is_scored, is_bad = own["run"].isin(list(scored)), own["state"].isin(ENDED_BADLY)
         lost, early = own[~is_scored & is_bad], own[is_scored & (own["state"] == "failed")]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        system_runs.append(SystemRuns(name=label, runs=(*good, *bad)))
+        edges = search_edges(definition, label, tables.runs)
+        system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges))
         of = f"of {len(good) + len(bad)} confirm runs of {label}"
         if bad:
             ends = ", ".join(lost["state"])

@@ -1,4 +1,5 @@
-"""The errors and words of systems on the same utterances, by utterance and by speaker.
+"""The errors and words of systems on the same utterances, by utterance, by speaker, and
+(for MAPSSWE, bench.stats.mapsswe) by position in the reference.
 
 Legend: S runs, U utterances, C clusters (speakers), V systems.
 """
@@ -6,12 +7,14 @@ Legend: S runs, U utterances, C clusters (speakers), V systems.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import jiwer
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.core.errors import UserError
 from bench.stats.clusters import Floats, cluster_sums
+from bench.stats.mapsswe import Ints
 from bench.stats.variance import SystemEstimates, estimate_systems
 
 
@@ -72,3 +75,22 @@ def _errors(run: pd.DataFrame) -> Floats:
     counted = run["substitutions"] + run["deletions"] + run["insertions"]
     errors_U: Floats = counted.to_numpy(dtype=np.float64)
     return errors_U
+
+
+def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:
+    """Errors [K] of `hyps` against `refs`, parallel sequences, aligned by jiwer.
+
+    An utterance of n reference words has 2 n + 1 slots: odd ones count the substitution or deletion
+    of a word, even ones the insertions before, between and after words.
+    """
+    aligned = jiwer.process_words(list(refs), list(hyps))
+    slots_U = []
+    for words, chunks in zip(aligned.references, aligned.alignments, strict=True):
+        slots = np.zeros(2 * len(words) + 1, dtype=np.int64)
+        for chunk in chunks:
+            if chunk.type == "insert":
+                slots[2 * chunk.ref_start_idx] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            elif chunk.type != "equal":
+                slots[2 * chunk.ref_start_idx + 1 : 2 * chunk.ref_end_idx : 2] = 1
+        slots_U.append(slots)
+    return np.concatenate(slots_U)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
+from bench.data.utterance import SNR
 from bench.results.counts import Counts, counts_of
 from bench.results.pairs import SystemRuns, summarise
 from bench.stats.clusters import Bools
@@ -49,7 +50,7 @@ def by_group(
     group and elsewhere, `low, high` the interval of inside minus outside at the level `coverage`.
 
     Raises:
-        UserError: nobody knows `name` of these utterances, all are of one group, or of too many.
+        UserError: the utterances have no attribute `name`, or it has one group only, or too many.
     """
     run = system_runs[0].runs[0]
     group_U = _groups(run, attributes, name)
@@ -98,17 +99,19 @@ def _groups(run: pd.DataFrame, attributes: Attributes, name: str) -> NDArray[np.
         values = [str(count) for count in run["num_ref_words"]]
         return _binned(values, "{} words")
     if name not in (known := known_attributes(attributes)):
-        raise UserError(f"nobody knows {name!r} of these utterances; {near_names(name, known)}")
+        raise UserError(f"these utterances have no attribute {name!r}; {near_names(name, known)}")
     values = [attributes.get(str(id), {}).get(name, "") for id in run["id"]]
-    return _binned(values, "{}")
+    return _binned(values, "{} dB" if name == SNR else "{}")
 
 
 def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
     """`values` as they are, or numbers of many values in bins with their ends as names."""
     numbers = [_number(value) for value in values]
     known = np.array([number for number in numbers if number is not None])
-    if any(n is None and value for n, value in zip(numbers, values, strict=True)) or (
-        len(set(known.tolist())) <= MOST_NUMBERS and form == "{}"
+    if (
+        not len(known)
+        or any(n is None and value for n, value in zip(numbers, values, strict=True))
+        or (len(set(known.tolist())) <= MOST_NUMBERS and form == "{}")
     ):
         return np.array([value or UNNAMED for value in values])
     edges = np.quantile(known, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf")
@@ -131,7 +134,7 @@ def _number(value: str) -> float | None:
 
 
 def _in_order(group: str) -> tuple[bool, float, str]:
-    """Numbers by size, before names; what nobody knows comes last."""
+    """Numbers by size, before names; unknown ones come last."""
     number = _number(group.split()[0]) if group.split() else None
     return group == UNNAMED, np.inf if number is None else number, group
 

@@ -14,6 +14,7 @@ from bench.core.errors import UnwritableError, UserError
 from bench.core.files import write_json
 from bench.core.paths import OUT
 from bench.results.comparison import compare
+from bench.results.kept import kept_groups
 from bench.results.report_input import REPORT_FILE
 from bench.runs import read_study
 from bench.runs.layout import METRICS, RUN, SCORES, SUMMARY, read_json
@@ -35,8 +36,10 @@ class _CachedRow:
 
 
 def write_index() -> Path:
-    """Write ``out/index.html``: every study below ``out/``, by name."""
-    return build_index([_row(folder) for folder in sorted(studies_newest_first())], OUT / INDEX)
+    """Write ``out/index.html``: every study below ``out/``, by name, and the comparisons kept in
+    ``out/comparisons``."""
+    rows = [_row(folder) for folder in sorted(studies_newest_first())]
+    return build_index(rows, OUT / INDEX, kept_groups())
 
 
 def _row(folder: Path) -> StudyRow:

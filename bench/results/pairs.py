@@ -8,24 +8,25 @@ Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from bench.core.console import ProgressCallback
-from bench.results.counts import Counts, counts_of
+from bench.results.counts import Counts, counts_of, error_slots
 from bench.results.sentences import (
     CHECKPOINTS_DIFFER,
     CHECKPOINTS_EQUIVALENT,
     EQUIVALENT,
     UNDECIDED,
+    WITHHELD,
+    Undecided,
     p_value,
     remedy_of,
 )
-from bench.results.slots import error_slots
 from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
 from bench.stats.looks import Decisions
@@ -40,10 +41,25 @@ from bench.stats.variance import (
 )
 from bench.stats.verdict import MARGIN, Remedy, Verdicts, judge, remedy
 
-SYSTEM_COLUMNS = (
-    "name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers", "low", "high",
-    "num_seeds", "se_from_seeds", "se_from_test_set", "se_from_interaction",
-)  # fmt: skip
+
+class RateColumns(TypedDict):
+    """A row of the table of `summarise`."""
+
+    name: str
+    wer: float
+    errors: int
+    num_ref_words: int
+    se_utterances: float
+    se_speakers: float
+    low: float
+    high: float
+    num_seeds: int
+    se_from_seeds: float
+    se_from_test_set: float
+    se_from_interaction: float
+
+
+SYSTEM_COLUMNS = tuple(RateColumns.__annotations__)
 PAIR_COLUMNS = (
     "a", "b", "claim", "delta_wer", "low", "high", "coverage", "p", "p_adjusted", "margin",
     "verdict", "remedy", "minimum_detectable_effect", "seeds_needed", "speakers_needed",
@@ -62,6 +78,9 @@ class SystemRuns:
     runs: tuple[pd.DataFrame, ...]
     """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
     insertions, ref, hyp`; the same ids in the same order in every run of every system."""
+    edges: tuple[str, ...] = ()
+    """Where its search was too narrow (bench.study.edges), each as "the best trial of … lies at …:
+    widen …": until then it is called neither better nor worse."""
 
 
 ENDED_BADLY = ("diverged", "failed", "cut")
@@ -132,7 +151,8 @@ def compare_pairs(
     - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
     - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
       several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
-      "checkpoints differ" or "checkpoints equivalent".
+      "checkpoints differ" or "checkpoints equivalent". In place of "<name> better" it is "withheld"
+      if a system has `edges`; `remedy` then states them.
     - `low, high`: the interval from which the verdict follows; `coverage` is its level.
     - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
       `claims` first and then over the other pairs.
@@ -172,7 +192,6 @@ def compare_pairs(
                 "margin": margin,
                 "probability_of_improvement": improvement,
                 **judged,
-                "remedy": remedy_of(judged),
                 **plain[i, j],
                 **evidence[i, j],
             }
@@ -245,43 +264,57 @@ def _judged(
     b: SystemRuns,
     systems: SystemEstimates,
     margin: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     delta, half = float(found.estimate.value[place]), float(found.half_width[place])
     splits = [split.at(place) for split in found.splits]
     # A pair may be judged by two variance estimates, its own and the pooled one; the larger decides
     # (bench.stats.verdict), so its components say what limits the pair.
     widths = [float(np.nan_to_num(split.total.variance)) for split in splits]
     split = splits[int(np.argmax(widths))]
-    different, equivalent = bool(found.different[place]), bool(found.equivalent[place])
-    seeds_known = bool(np.isfinite(split.by_seeds))
-    if different:
-        better = f"{a.name if delta > 0 else b.name} better"
-        verdict = better if seeds_known else CHECKPOINTS_DIFFER
-    elif equivalent:
-        verdict = EQUIVALENT if seeds_known else CHECKPOINTS_EQUIVALENT
-    else:
-        verdict = UNDECIDED
+    verdict = _verdict(found, place, a, b, is_of_seeds=bool(np.isfinite(split.by_seeds)))
     needed = Remedy(None, None)
     if verdict == UNDECIDED and np.isfinite(split.total.variance):
         num_seeds = min(len(a.runs), len(b.runs))
         level = float(found.level[place])
         needed = remedy(delta, split, level, margin, num_seeds, systems.num_clusters)
+    undecided = Undecided(
+        p=float(found.p[place]),
+        seeds_needed=np.nan if needed.num_seeds is None else float(needed.num_seeds),
+        speakers_needed=np.nan if needed.num_clusters is None else float(needed.num_clusters),
+        minimum_detectable_effect=float(found.minimum_detectable_effect[place]),
+    )
+    told = remedy_of(undecided) if verdict == UNDECIDED else ""
+    if verdict == WITHHELD:
+        told = "; ".join((*a.edges, *b.edges))
     total = float(split.total.variance)
     return {
         "delta_wer": delta,
         "low": delta - half,
         "high": delta + half,
         "coverage": float(found.coverage[place]),
-        "p": float(found.p[place]),
+        **asdict(undecided),
         "p_adjusted": float(found.p_adjusted[place]),
         "verdict": verdict,
-        "minimum_detectable_effect": float(found.minimum_detectable_effect[place]),
-        "seeds_needed": np.nan if needed.num_seeds is None else float(needed.num_seeds),
-        "speakers_needed": np.nan if needed.num_clusters is None else float(needed.num_clusters),
+        "remedy": told,
         "share_seeds": float(split.by_seeds) / total,
         "share_test_set": float(split.by_test_set) / total,
         "share_interaction": float(split.by_interaction) / total,
     }
+
+
+def _verdict(
+    found: Verdicts, place: int, a: SystemRuns, b: SystemRuns, *, is_of_seeds: bool
+) -> str:
+    """In words; of single runs (`is_of_seeds` is false) it is about their checkpoints."""
+    if bool(found.equivalent[place]):
+        return EQUIVALENT if is_of_seeds else CHECKPOINTS_EQUIVALENT
+    if not bool(found.different[place]):
+        return UNDECIDED
+    if not is_of_seeds:
+        return CHECKPOINTS_DIFFER
+    if a.edges or b.edges:
+        return WITHHELD
+    return f"{a.name if found.estimate.value[place] > 0 else b.name} better"
 
 
 def claimed_pairs(names: Sequence[str], claims: Claims) -> Bools:
@@ -316,7 +349,7 @@ def _plain_intervals(
 
 def _evidence(
     system_runs: Sequence[SystemRuns], counts: Counts, progress: ProgressCallback | None
-) -> Mapping[tuple[int, int], dict[str, Any]]:
+) -> Mapping[tuple[int, int], dict[str, float]]:
     """The tests between the first runs of each pair."""
     words_U, words_C = counts.words_U.astype(np.int64), counts.words_by_speaker()
     firsts = [system.runs[0] for system in system_runs]

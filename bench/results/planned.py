@@ -1,4 +1,5 @@
-"""Planned comparisons of a study that have no verdict, and cautions about the others."""
+"""What a reader of a comparison should be told: planned comparisons without a verdict, limitations,
+how often the test set has been looked at."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ import pandas as pd
 
 from bench.results.progress import ProgressReader
 from bench.runs import read_study
+from bench.runs.layout import OPENED, RUN, read_json
 from bench.study.definition import load
 from bench.study.rounds import confirm_seeds, raised_sentence, read_looks
 
@@ -83,3 +85,22 @@ def _ends(runs: pd.DataFrame) -> str:
         states = Counter(runs.loc[runs["kind"] == kind, "state"])
         told += [f"{count} of {states.total()} {name} {state}" for state, count in states.items()]
     return ", ".join(told)
+
+
+def openings_sentence(results: Path, data_digest: str) -> str:
+    """How often the test set of the corpus `data_digest` has been scored, over every study in
+    `results`; "" if never.
+
+    The more often a test set is looked at, the more what is chosen afterwards is chosen for it.
+    """
+    by_study: dict[str, int] = {}
+    for path in sorted(results.glob(f"*/runs/*/*/{OPENED}")):
+        run = read_json(path.parent / RUN) or {}
+        if run.get("data_digest") == data_digest:
+            study = path.relative_to(results).parts[0]
+            by_study[study] = by_study.get(study, 0) + len(path.read_text().splitlines())
+    if not by_study:
+        return ""
+    total, num = sum(by_study.values()), len(by_study)
+    studies = "this study alone" if num == 1 else f"{num} studies of {results.name}"
+    return f"this test set has been scored {total:,} times by the runs of {studies}"

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from bench.results.looks import look_sentence
-from bench.runs.layout import METRICS, METRICS_SCHEMA, read_lines, read_run
+from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, State, read_state
@@ -99,7 +98,7 @@ class StudyProgress:
         ended = [run for run in self.of(system, kind) if run.state in TRAINED]
         return min((wer for run in ended for wer in run.valid_wers), default=None)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values."""
         systems = list(dict.fromkeys(run.system for run in self.runs))
         return {
@@ -170,7 +169,7 @@ class ProgressReader:
         if state == State.WAITING:
             return read
         is_open = state == State.RUNNING
-        read = replace(read, state=state, **_curves(folder, now if is_open else None))
+        read = _with_curves(replace(read, state=state), folder, now if is_open else None)
         if read.has_ended:
             self._ended[folder] = read
         return read
@@ -228,22 +227,21 @@ def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float 
     return run.num_epochs * sum(paces) / len(paces) if paces else None
 
 
-def _curves(folder: Path, now: datetime | None) -> Mapping[str, Any]:
-    """Fields of RunProgress from metrics.jsonl; for a run that has not ended (`now` is given), also
+def _with_curves(run: RunProgress, folder: Path, now: datetime | None) -> RunProgress:
+    """`run` with what metrics.jsonl says; for a run that has not ended (`now` is given), also with
     the time since its last line."""
-    wers: list[float] = []
-    seen: dict[str, Any] = {}
-    for point in read_lines(folder / METRICS, METRICS_SCHEMA):
+    points = list(read_lines(folder / METRICS, MetricPoint))
+    if points:
+        run = replace(run, epoch=points[-1]["epoch"])
+    for point in points:
         if point["key"] == OBJECTIVE:
-            wers.append(point["value"])
+            run = replace(run, valid_wers=(*run.valid_wers, point["value"]))
         elif point["key"] == "train/loss":
-            seen["loss"] = point["value"]
+            run = replace(run, loss=point["value"])
         elif point["key"] == SECONDS:
-            seen["seconds"] = point["value"]
-        seen["epoch"], seen["at_ms"] = point["epoch"], point["timestamp_ms"]
-    at_ms = seen.pop("at_ms", None)
-    if now is not None:
-        opened = datetime.fromisoformat(read_run(folder)["opened_at"])
-        last_ms = max(at_ms or 0, round(opened.timestamp() * 1000))
-        seen["silent_seconds"] = max(0.0, now.timestamp() - last_ms / 1000)
-    return {**seen, "valid_wers": tuple(wers)}
+            run = replace(run, seconds=point["value"])
+    if now is None:
+        return run
+    opened = datetime.fromisoformat(read_run(folder)["opened_at"])
+    last_ms = max([round(opened.timestamp() * 1000), *(p["timestamp_ms"] for p in points[-1:])])
+    return replace(run, silent_seconds=max(0.0, now.timestamp() - last_ms / 1000))

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
 from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
+from bench.core.paths import OUT
 from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
@@ -19,11 +21,15 @@ from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
 from bench.results.looks import outcome_of
-from bench.results.openings import openings_sentence
+from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
+from bench.results.search_edges import search_edges
+from bench.results.second_verdict import second_verdict
+from bench.results.sentence import heard_sentences
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
+from bench.results.tuning import tuning_condition
 from bench.runs import display_uri, read_study
 from bench.runs.layout import DIFF, ENVIRONMENT, read_json
 from bench.runs.state import TRAINED
@@ -32,13 +38,14 @@ from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
 from bench.stats.multiplicity import ALPHA
 from bench.stats.verdict import MARGIN
-from bench.study.definition import StudyDefinition, load, own_name
+from bench.study.definition import SOURCES, StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
 from bench.study.space import Budget, Dimension, load_budgets
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE
 from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
@@ -51,6 +58,7 @@ from reports.input import (
     StudyDesign,
     SystemSummary,
 )
+from reports.latency_row import LatencyRow
 from reports.rounds import LookSummary, PairAtLook
 
 REPORT_FILE = "report.html"
@@ -71,6 +79,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     corpus = load_corpus(definition.corpus)
     speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
+    latency = records.load_latency(definition.name, definition.systems, folder.parent)
     openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
@@ -100,14 +109,19 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         watch=tables.watch,
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         speed=speed,
+        latency=latency,
         budget_curves=budget_curves(tables.runs),
         expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
         importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(comparison.systems, rtf),
+        tradeoffs=tradeoffs(
+            comparison.systems,
+            {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)},
+        ),
         spaces={
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
+        edges={label: search_edges(definition, label, tables.runs) for label in definition.systems},
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
         values={
             label: describe_values(found, definition.searched(label))
@@ -115,11 +129,14 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         },
         conditions=(
             *conditions(facts, tables.runs, budget, corpus.leakage),
+            tuning_condition(definition),
             seeds_condition(design.plan, design.stamp),
         ),
         looks=tuple(describe_look(definition, look) for look in looks),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        second=second_verdict(folder, definition, tables, corpus),
+        heard=heard_sentences(folder, tables),
         design=replace(
             design,
             findings=comparison.findings,
@@ -134,9 +151,9 @@ def command_of(definition: StudyDefinition) -> str:
     corpus = definition.corpus
     parts = ["python -m bench.sweep"]
     if definition.question is not None:
-        parts.append(f"--study {definition.question.name}")
+        parts.append(f"--study {shlex.quote(definition.question.asked_as)}")
     else:
-        parts += [f"--variant {label}" for label in definition.systems]
+        parts += [f"--variant {_asked_as(definition, label)}" for label in definition.systems]
     if definition.match is not None:
         parts.append(f"--match {definition.match}")
     where = f":{corpus.path}" if corpus.path else ""
@@ -163,6 +180,16 @@ def command_of(definition: StudyDefinition) -> str:
 def _has_own_seeds(definition: StudyDefinition) -> bool:
     usual = load_budgets().get(definition.budget.name, definition.budget)
     return usual.num_seeds != definition.budget.num_seeds
+
+
+def _asked_as(definition: StudyDefinition, label: str) -> str:
+    """A system as ``--variant`` takes it; one from outside as what was recorded of it, since its
+    file may have changed."""
+    variant = definition.systems[label].variant
+    if variant not in OUTSIDE:
+        return variant
+    recorded = OUT / definition.name / SOURCES / f"{variant}.py"
+    return shlex.quote(f"{recorded}:{OUTSIDE[variant].name}")
 
 
 def describe_design(definition: StudyDefinition) -> StudyDesign:
@@ -343,6 +370,15 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
             if (row.variant, row.width) == (system.variant, width):
                 by_conditions.setdefault(row.conditions, {})[label] = row.real_time_factor
     return max(by_conditions.values(), key=len, default={})
+
+
+def user_perceived(latency: Iterable[LatencyRow]) -> dict[str, float]:
+    """By system, the mean over its runs of what a user waits for, in milliseconds."""
+    by_system: dict[str, list[float]] = {}
+    for row in latency:
+        if row.user_perceived_ms is not None:
+            by_system.setdefault(row.system, []).append(row.user_perceived_ms)
+    return {system: fmean(values) for system, values in by_system.items()}
 
 
 def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,16 +1,16 @@
 """A comparison saved in one small file: the transcripts of every run on the test set, as numbers.
 
-The first line has the systems and their facts; each further line is an utterance with its reference
-and each run's hypothesis. Words are replaced by numbers, the same number for a word in the whole
-file: this preserves all counts and tests without disclosing the text.
+The first line has the systems and their facts; each further line is an utterance with its
+reference, each run's hypothesis, and what is known of utterance and speaker (age, gender, SNR, …).
+Words are replaced by numbers, the same number for a word in the whole file: this preserves all
+counts and tests without disclosing the text.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +19,13 @@ from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.parsing import parse_json
 from bench.results.pairs import SystemRuns
-from bench.results.scored import ScoredSystem, aligned, claims_among, frame_of
+from bench.results.scored import (
+    ScoredSystem,
+    aligned,
+    attributes_of,
+    claims_among,
+    frame_of,
+)
 from bench.scoring import score
 from bench.stats.verdict import MARGIN
 
@@ -31,6 +37,8 @@ class _Facts:
     name: str
     facts: Mapping[str, str]
     notes: tuple[str, ...]
+    edges: tuple[str, ...] = ()
+    """As SystemRuns has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,8 @@ class _Row:
     ref: str
     hyps: Mapping[str, tuple[str, ...]]
     """By system, one per run."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Of utterance and speaker, for groups."""
 
 
 def save_comparison(
@@ -80,21 +90,23 @@ def save_comparison(
             "name": system.name,
             "facts": dict(system.facts),
             "notes": [*system.notes, *system.warnings],
+            "edges": list(system.scored.edges),
         }
         for system in systems
     ]
-    head: dict[str, Any] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
+    head: dict[str, object] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
     head |= {
         "claims": list(claims_among(systems)),
         "margin": min(system.margin for system in systems),
     }
-    lines = [head]
+    lines, known = [head], attributes_of(systems)
     utterances = system_runs[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
         zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)
     ):
         hyps = {o.name: [coded(str(run["hyp"].iat[place])) for run in o.runs] for o in system_runs}
-        lines.append({"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps})
+        line = {"id": id, "speaker": speaker, "ref": coded(ref), "hyps": hyps}
+        lines.append(line | ({"attributes": known[id]} if known.get(id) else {}))
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -116,14 +128,18 @@ def read_saved_comparison(path: Path) -> list[ScoredSystem]:
         rows = [from_dict(_Row, line) for line in lines]
         if head.format != FORMAT or not head.systems or len({row.id for row in rows}) < len(rows):
             raise ValueError("its format is another, no system is there, or an utterance twice")
+        attributes = {row.id: row.attributes for row in rows if row.attributes}
         return [
             ScoredSystem(
-                scored=SystemRuns(name=system.name, runs=_runs(rows, system.name)),
+                scored=SystemRuns(
+                    name=system.name, runs=_runs(rows, system.name), edges=system.edges
+                ),
                 facts=system.facts,
                 notes=system.notes,
                 leakage=head.leakage,
                 claims=tuple((first, second) for first, second in head.claims),
                 margin=head.margin,
+                attributes=attributes,
             )
             for system in head.systems
         ]

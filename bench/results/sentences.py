@@ -1,25 +1,36 @@
 """Sentences on a pair of systems, and the format of its numbers."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from reports.columns import PairColumns
 from reports.format import MISSING, bare_percent, points
 
 UNDECIDED = "undecided"
 EQUIVALENT = "equivalent"
 CHECKPOINTS_DIFFER = "checkpoints differ"
 CHECKPOINTS_EQUIVALENT = "checkpoints equivalent"
-"""Verdicts, beside "<name> better". The last two are about single runs."""
+WITHHELD = "withheld"
+"""Verdicts, beside "<name> better". Those on checkpoints are about single runs. Withheld is a
+"better" of a system whose searched range was too narrow (bench.study.edges)."""
 
 
-def remedy_of(pair: Mapping[Any, Any]) -> str:
-    """What would decide an undecided pair (a row of `compare_pairs`), in words; "" for others."""
-    if pair["verdict"] != UNDECIDED:
-        return ""
-    if math.isnan(pair["p"]):
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """What is known of an undecided pair; NaN for what is not."""
+
+    p: float
+    seeds_needed: float
+    speakers_needed: float
+    minimum_detectable_effect: float
+
+
+def remedy_of(pair: Undecided) -> str:
+    """What would decide an undecided pair, in words."""
+    if math.isnan(pair.p):
         return "the variance of the difference is unknown, since no test speaker or seed varies"
-    seeds, speakers = pair["seeds_needed"], pair["speakers_needed"]
+    seeds, speakers = pair.seeds_needed, pair.speakers_needed
     if not math.isnan(seeds):
         what = f"{seeds:.0f} seeds a system would decide it"
     elif not math.isnan(speakers):
@@ -29,14 +40,14 @@ def remedy_of(pair: Mapping[Any, Any]) -> str:
         )
     else:
         what = "neither more seeds nor more test speakers alone would decide it"
-    effect = bare_percent(pair["minimum_detectable_effect"])
+    effect = bare_percent(pair.minimum_detectable_effect)
     return (
         f"{what} with 80 % power if the true difference is the one seen; as it is, 80 % power "
         f"needs a difference of about {effect} points"
     )
 
 
-def sentence_of(pair: Mapping[Any, Any]) -> str:
+def sentence_of(pair: PairColumns) -> str:
     """The verdict on a pair, with its interval."""
     a, b, verdict = pair["a"], pair["b"], pair["verdict"]
     found = f"{b} has {points(pair['delta_wer'])} points of WER against {a}"
@@ -49,7 +60,9 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
     within = f"equivalent within ±{100 * pair['margin']:.1f} points"
     unknown = "whether their recipes differ is unknown (one run each)"
     if verdict == UNDECIDED:
-        return f"{a}, {b} undecided: {found}; {remedy_of(pair)}."
+        return f"{a}, {b} undecided: {found}; {pair['remedy']}."
+    if verdict == WITHHELD:
+        return f"{a}, {b} withheld: {found}; {pair['remedy']}."
     if verdict == EQUIVALENT:
         return f"{a}, {b} {within}: {found}."
     if verdict == CHECKPOINTS_DIFFER:
@@ -61,7 +74,7 @@ def sentence_of(pair: Mapping[Any, Any]) -> str:
 
 def differ(verdict: str) -> bool:
     """True if the verdict is that two systems, or their checkpoints, differ."""
-    return verdict not in (UNDECIDED, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
+    return verdict not in (UNDECIDED, WITHHELD, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
 
 
 def known(value: float, form: str) -> str:

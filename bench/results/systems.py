@@ -17,18 +17,22 @@ from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
+from bench.results.search_edges import search_edges
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
+from bench.runs import read_study
 from bench.runs.layout import (
     ENVIRONMENT,
+    PATHS,
     RUN,
     SCORES,
-    SCORES_SCHEMA,
+    ScoreLine,
     read_json,
     read_lines,
     read_run,
 )
 from bench.runs.state import read_state
 from bench.scoring import score
+from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
 
 SHOWN_SYMBOLS = 20
@@ -104,6 +108,8 @@ def _of_name(name: str) -> list[ScoredSystem]:
     for folder in (OUT / name, path):
         if (folder / FILE).is_file():
             return _of_study(folder)
+        if (folder / PLAN).is_file():
+            return _of_decoding(folder)
     run = path.parent if path.name == SCORES else path
     if (run / RUN).is_file():
         return [_of_run(run)]
@@ -126,19 +132,40 @@ def _of_name(name: str) -> list[ScoredSystem]:
 
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
-    definition = load(folder)
+    definition, runs_table = load(folder), read_study(folder).runs
     systems = []
     for label in definition.systems:
         scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
         if scored:
             runs = [path.parent for path in scored]
             system = _of_records(label, runs, folder.name, definition)
+            edges = search_edges(definition, label, runs_table)
+            system = replace(system, scored=replace(system.scored, edges=edges))
             systems.append(_with_lost_runs(system, folder / "runs" / label))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
     notes = (*study_cautions(folder), *systems[0].notes)
     return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
+
+
+def _of_decoding(folder: Path) -> list[ScoredSystem]:
+    """The systems of a study as they were decoded again, from the folder of that decoding."""
+    study = folder.resolve().parents[1]
+    definition, plan = load(study), load_plan(study)
+    systems = []
+    for label in definition.systems:
+        decoded = [path.parent for path in sorted((folder / label).glob(f"confirm-*/{SCORES}"))]
+        if not decoded:
+            continue
+        frames = tuple(pd.DataFrame(map(dict, read_lines(p / SCORES, ScoreLine))) for p in decoded)
+        runs = [study / "runs" / label / path.name for path in decoded]
+        system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
+        scored = replace(system.scored, runs=frames)
+        systems.append(replace(system, scored=scored, facts={**system.facts, **plan.facts}))
+    if not systems:
+        raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
+    return systems
 
 
 def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
@@ -180,7 +207,8 @@ def _of_records(
     name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
     """A system of recorded runs, one per seed."""
-    frames = tuple(pd.DataFrame(read_lines(folder / SCORES, SCORES_SCHEMA)) for folder in folders)
+    scored = [list(read_lines(folder / SCORES, ScoreLine)) for folder in folders]
+    frames = tuple(map(pd.DataFrame, scored))
     system = ScoredSystem(
         scored=SystemRuns(name=name, runs=frames),
         facts=recorded_facts(folders, definition),
@@ -212,7 +240,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
-        gpu = None if device == "cpu" else environment.get("gpu")
+        gpu = None if device == "cpu" else _gpu(folder, environment)
         jiwer = environment.get("version.jiwer")
         found = {
             "data": read_run(folder)["data_digest"],
@@ -225,9 +253,17 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
 
 
-def _cpu(environment: Mapping[str, str]) -> str | None:
+def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
+    """The model of the GPU, and the implementation of recurrences that the run took there."""
+    if "gpu" not in environment:
+        return None
+    path = (read_json(folder / PATHS) or {}).get("recurrence")
+    return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
+
+
+def _cpu(environment: Mapping[str, object]) -> str | None:
     """The model of the CPU, and the implementation of recurrences."""
-    names = [environment[key] for key in ("cpu", "recurrence") if key in environment]
+    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
     return ", recurrences ".join(names) or None
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from bench.results.sentences import (
     p_value,
     sentence_of,
 )
+from reports.columns import PairColumns, rows_of
 from reports.format import bare_percent, points
 from reports.text_tables import in_latex, in_markdown, latex_table, markdown_table
 
@@ -44,7 +44,7 @@ class Comparison:
         return f"{STAMP}: the systems differ in {', '.join(self.not_comparable)}", *self.leakage
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, object]:
     """An object with `systems`, `pairs` and the stamps; unknown numbers are null."""
     columns = ["name", "wer", "errors", "num_ref_words", "se_utterances", "se_speakers",
                "low", "high", "num_seeds"]  # fmt: skip
@@ -192,13 +192,13 @@ def matrix_cells(comparison: Comparison) -> Cells:
 
 def verdicts(comparison: Comparison) -> Sequence[str]:
     """A sentence for each pair, claims first."""
-    rows = comparison.pairs.to_dict("records")
+    rows = rows_of(comparison.pairs, PairColumns)
     return [sentence_of(row) for row in sorted(rows, key=lambda row: not row["claim"])]
 
 
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+def _plain(row: dict[object, object]) -> dict[str, object]:
     """`row` with plain values for JSON; None for NaN and infinity."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     for key, value in row.items():
         plain = value.item() if hasattr(value, "item") else value
         unknown = isinstance(plain, float) and not math.isfinite(plain)
@@ -206,16 +206,18 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return made
 
 
-def _nested(pair: dict[str, Any]) -> dict[str, Any]:
+def _nested(pair: dict[str, object]) -> dict[str, object]:
     """`pair` with an object for each test, as of `mapsswe_z`, and for each kind of interval, as of
     `speakers_low`."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     for key, value in pair.items():
         test, _, figure = key.partition("_")
         if test in ("utterances", "speakers", "mapsswe", "mcnemar", "wilcoxon") and (
             figure != "needed"
         ):
-            made.setdefault(test, {})[figure] = value
+            inner = made.setdefault(test, {})
+            assert isinstance(inner, dict)
+            inner[figure] = value
         else:
             made[key] = value
     return made

@@ -32,19 +32,23 @@ def hypervolume(costs_P2: Floats, reference: tuple[float, float]) -> float:
     return float(((reference[0] - front[:, 0]) * (ceilings - front[:, 1])).sum())
 
 
-COSTS = ("num_parameters", "macs_per_second_of_audio", "train_seconds", "real_time_factor")
-"""The costs that WER is plotted against; bench.speed measures the last, a study the others."""
+MEASURED_APART = ("real_time_factor", "user_perceived_ms")
+"""The costs that bench.speed measures."""
+
+COSTS = ("num_parameters", "macs_per_second_of_audio", "train_seconds", *MEASURED_APART)
+"""The costs that WER is plotted against; a study measures the first."""
 
 BEYOND_WORST = 1.1
 """The reference point of a hypervolume, in units of the worst value of each axis."""
 
 
-def tradeoffs(systems: pd.DataFrame, real_time_factors: Mapping[str, float]) -> pd.DataFrame:
+def tradeoffs(systems: pd.DataFrame, measured: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """WER against each cost: one row for each cost and each system of which both are known.
 
     Args:
         systems: with ``system``, ``wer_mean`` and the costs that a study measures.
-        real_time_factors: by system, of those that were measured under equal conditions.
+        measured: for each of MEASURED_APART, by system, of those that were measured under equal
+            conditions; may lack some.
 
     Returns:
         ``cost, system, value, pareto_optimal``, and, the same in all rows of a cost, the reference
@@ -52,7 +56,8 @@ def tradeoffs(systems: pd.DataFrame, real_time_factors: Mapping[str, float]) -> 
         ``hypervolume``, the share of the rectangle between that point and zero that some system
         dominates.
     """
-    known = systems.assign(real_time_factor=systems["system"].map(real_time_factors))
+    apart = {cost: systems["system"].map(measured.get(cost, {})) for cost in MEASURED_APART}
+    known = systems.assign(**apart)
     tables: list[pd.DataFrame] = []
     for cost in COSTS:
         costs_P2 = known[[cost, "wer_mean"]].to_numpy(np.float64)

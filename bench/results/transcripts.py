@@ -5,15 +5,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bench.core.errors import UserError
 from bench.core.parsing import split_lines
 from bench.core.paths import read_text
 from bench.core.tables import read_table
 from bench.data.corpora.rows import optional_seconds
-from bench.data.ids import utterance_id
 from bench.data.text import normalize
+from bench.data.utterance import utterance_id
 from bench.scoring.marks import check_marks, resolve
 
 ID_FIELDS = ("id", "utt_id", "key")
@@ -191,7 +191,7 @@ def file_name(id: str) -> str:
     return re.split(r"[/\\]", id)[-1]
 
 
-def _id(row: Mapping[str, Any], where: str) -> str:
+def _id(row: Mapping[str, object], where: str) -> str:
     for key in (*ID_FIELDS, *AUDIO_FIELDS):
         value = row.get(key)
         if isinstance(value, str | int) and str(value).strip():
@@ -208,12 +208,12 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}:{number}", line.strip()
 
 
-def _speaker(row: Mapping[str, Any]) -> str:
+def _speaker(row: Mapping[str, object]) -> str:
     named = (row[key] for key in SPEAKER_FIELDS if row.get(key) is not None)
     return str(next(named, ""))
 
 
-def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
+def _attributes(row: Mapping[str, object]) -> dict[str, str]:
     used = {*ID_FIELDS, *AUDIO_FIELDS, *SPEAKER_FIELDS, *sum(TEXT_FIELDS, ()), "offset", "duration"}
     return {
         key: str(value).strip()
@@ -222,13 +222,13 @@ def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _seconds(row: Mapping[str, Any]) -> float:
+def _seconds(row: Mapping[str, object]) -> float:
     value = row.get("seconds", row.get("duration"))
     # An int may be too large for a float; no recording is that long.
     return float(value) if isinstance(value, int | float) and abs(value) < 1e9 else math.nan
 
 
-def _shown(row: Mapping[str, Any]) -> str:
+def _shown(row: Mapping[str, object]) -> str:
     """The faulty values of a row, or its keys, for an error."""
     wrong = [
         f"{key}: {row[key]!r:.40}"

@@ -1,54 +1,113 @@
 """The files of a run's folder: their names, their schemas, and how each is read.
 
     run.json  config.json  environment.json  git.diff        written when the run is opened
+    variant.py  variant.json                                 then too, of a variant from outside
     metrics.jsonl  watch.jsonl                               appended to at each log point
     utterances-<split>.jsonl  summary.json                   written whole
 
-A kill may leave an incomplete last line in an appended file, which readers ignore.
+A kill may leave an incomplete last line in an appended file, which readers ignore. A file's schema
+is the TypedDict of its object or of its line: readers check what they read against it.
 """
 
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import TypedDict, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
+from bench.training.outside import VARIANT_RECORD
 
 SCHEMA_VERSION = 2
 """Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
+VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
+"""The source of a variant from outside, and where it came from."""
 ORIGINS = "origins.json"
 """What set each value of the config."""
+OPENED = "test-opened.txt"
+"""A line each time that the test split was about to be scored."""
+PATHS = "paths.json"
+"""Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
 SCORES = "utterances-test.jsonl"
 """Of the test split; there once a confirm run has been scored."""
 
-Keys = Mapping[str, type | UnionType]
-"""The schema of a JSON object as readers check it: required keys, and the types of their values."""
-
-_RUN_KEYS: Keys = {
-    "study": str, "system": str, "kind": str, "slot": int, "attempt": int, "seed": int,
-    "name": str, "params": dict, "data_digest": str, "uid": str, "started_at": str,
-    "opened_at": str, "mlflow_run_id": str | None,
-}  # fmt: skip
-# One line of metrics.jsonl, of watch.jsonl and of utterances-<split>.jsonl.
-METRICS_SCHEMA: Keys = {
-    "key": str, "value": int | float, "step": int, "epoch": int | float, "timestamp_ms": int
-}  # fmt: skip
-WATCH_SCHEMA: Keys = {
-    "id": str, "step": int, "epoch": int | float, "ref": str, "hyp": str
-}  # fmt: skip
-SCORES_SCHEMA: Keys = {
-    **dict.fromkeys(("id", "speaker", "ref", "hyp"), str),
-    "seconds": int | float,
-    **dict.fromkeys(("substitutions", "deletions", "insertions", "hits", "num_ref_words"), int),
-    **dict.fromkeys(("char_substitutions", "char_deletions", "char_insertions"), int),
-    "num_ref_chars": int,
-}
+Row = TypeVar("Row")
+"""A TypedDict."""
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+class RunFile(TypedDict):
+    """run.json."""
+
+    schema_version: int
+    name: str
+    study: str
+    system: str
+    kind: str
+    slot: int
+    attempt: int
+    seed: int
+    params: dict[str, object]
+    data_digest: str
+    round: int
+    uid: str
+    started_at: str
+    opened_at: str
+    host: str
+    mlflow_run_id: str | None
+
+
+class Summary(TypedDict):
+    """summary.json."""
+
+    state: str
+    metrics: dict[str, float]
+    error: dict[str, str] | None
+    ended_at: str
+
+
+class MetricPoint(TypedDict):
+    """A line of metrics.jsonl."""
+
+    key: str
+    value: float
+    step: int
+    epoch: float
+    timestamp_ms: int
+
+
+class WatchLine(TypedDict):
+    """A line of watch.jsonl."""
+
+    id: str
+    step: int
+    epoch: float
+    ref: str
+    hyp: str
+
+
+class ScoreLine(TypedDict):
+    """A line of utterances-<split>.jsonl."""
+
+    id: str
+    speaker: str
+    ref: str
+    hyp: str
+    seconds: float
+    substitutions: int
+    deletions: int
+    insertions: int
+    hits: int
+    num_ref_words: int
+    char_substitutions: int
+    char_deletions: int
+    char_insertions: int
+    num_ref_chars: int
+
+
+def read_run(folder: Path) -> RunFile:
     """What run.json holds.
 
     Raises:
@@ -64,11 +123,10 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"records of version {SCHEMA_VERSION} can be read, {folder / RUN} has version "
             f"{run['schema_version']}; use the program that wrote it, or begin the study anew"
         )
-    check_keys(folder / RUN, run, _RUN_KEYS)
-    return run
+    return checked(folder / RUN, run, RunFile)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, object] | None:
     """The object in `path`; None if there is no such file.
 
     Raises:
@@ -85,15 +143,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def check_keys(path: Path, row: Mapping[str, Any], keys: Keys) -> None:
-    """Return if `row`, the content of `path`, has `keys` with values of these types.
+def checked(path: Path, value: Mapping[str, object], row_type: type[Row]) -> Row:
+    """`value`, the content of `path`, as a `row_type`.
 
     Raises:
-        UserError: it has not.
+        UserError: a key is missing, or its value is of another type.
     """
-    for key, kind in keys.items():
-        if key not in row or not isinstance(row[key], kind):
-            raise damaged(path, f"{key} is {row.get(key)!r}")
+    for key, kinds in _schema(row_type).items():
+        if key not in value or not isinstance(value[key], kinds):
+            raise damaged(path, f"{key} is {value.get(key)!r}")
+    return typing.cast(Row, value)
 
 
 def damaged(path: Path, reason: str) -> UserError:
@@ -104,26 +163,40 @@ def damaged(path: Path, reason: str) -> UserError:
     )
 
 
-def read_lines(path: Path, keys: Keys) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, none if it is missing; a torn last line is left out.
-
-    Each must have `keys` with values of these types: METRICS_SCHEMA, WATCH_SCHEMA or SCORES_SCHEMA.
+def read_lines(path: Path, row_type: type[Row]) -> Iterator[Row]:
+    """The objects of a JSON-lines file, none if it is missing; an incomplete last line is left out.
 
     Raises:
-        UserError: a whole line that is no such object.
+        UserError: a whole line that is no `row_type`.
     """
     if not path.exists():
         return
-    whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    schema = _schema(row_type)
+    whole, _, _incomplete = path.read_bytes().rpartition(b"\n")
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             row = parse_json(line)
-            for key, kind in keys.items():
-                if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+            for key, kinds in schema.items():
+                if not isinstance(row, dict) or not isinstance(row.get(key), kinds):
                     raise ValueError(f"it has no {key}")
-            yield row
+            yield typing.cast(Row, row)
         except ValueError as error:
             raise UserError(
                 f"each line of {path} is a JSON object, line {number} is not ({error}); "
                 "delete that line"
             ) from error
+
+
+def _schema(row_type: type) -> Mapping[str, tuple[type, ...]]:
+    """The keys of a TypedDict, each with the types that its value may have in JSON."""
+    return {key: _json_types(hint) for key, hint in typing.get_type_hints(row_type).items()}
+
+
+def _json_types(hint: object) -> tuple[type, ...]:
+    if isinstance(hint, UnionType):
+        return tuple(kind for option in typing.get_args(hint) for kind in _json_types(option))
+    if hint is float:
+        return (int, float)  # JSON writes 2.0 as it likes
+    kind = typing.get_origin(hint) or hint
+    assert isinstance(kind, type)
+    return (kind,)

@@ -1,4 +1,4 @@
-"""Where a run was made: code, versions, hardware.
+"""The provenance of a run: code, versions, hardware.
 
 Nothing here fails for want of git, a GPU or Linux.
 """
@@ -31,7 +31,7 @@ MAX_DIFF_BYTES = 1_000_000
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
-    """Flat facts about code, versions and hardware; a fact that cannot be found is left out."""
+    """Flat facts about code, versions and hardware; facts that cannot be found are omitted."""
     facts = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -52,7 +52,7 @@ def environment(root: Path = ROOT) -> dict[str, str]:
 
 
 def git_diff(root: Path = ROOT) -> str:
-    """What differs from the commit in tracked files, passwords masked; empty outside a repository.
+    """The diff of tracked files to the commit, passwords masked; empty outside a repository.
 
     Cut at MAX_DIFF_BYTES, with a last line that says so.
     """

@@ -1,21 +1,23 @@
-"""From the run folders of a study back to tables. Reads records only, never MLflow."""
+"""Reading of a study's run folders into tables. Reads records only, never MLflow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pandas as pd
 
 from bench.runs.layout import (
     METRICS,
-    METRICS_SCHEMA,
     RUN,
     SCORES,
-    SCORES_SCHEMA,
     WATCH,
-    WATCH_SCHEMA,
-    Keys,
+    MetricPoint,
+    Row,
+    RunFile,
+    ScoreLine,
+    Summary,
+    WatchLine,
     read_lines,
     read_run,
 )
@@ -66,7 +68,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Everything that a study has measured; columns as COLUMNS states them."""
+    """All measurements of a study; columns as in COLUMNS."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -80,14 +82,16 @@ def read_study(folder: Path) -> Tables:
     Raises:
         UserError: a record of a newer version, or a line that is not JSON.
     """
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
+    rows: dict[str, list[Mapping[str, object]]] = {name: [] for name in COLUMNS}
     for path in sorted((folder / "runs").glob(f"*/*/{RUN}")):
-        run = {**read_run(path.parent), "run": path.parent.relative_to(folder / "runs").as_posix()}
-        curves = list(_curves(path.parent, run))
-        rows["curves"] += curves
-        rows["runs"].append(_run_row(path.parent, run, curves))
-        rows["utterances"] += _joined(path.parent / SCORES, run, SCORES_SCHEMA)
-        rows["watch"] += _joined(path.parent / WATCH, run, WATCH_SCHEMA)
+        run = read_run(path.parent)
+        place = path.parent.relative_to(folder / "runs").as_posix()
+        of_run = {"run": place, **{key: run[key] for key in ("system", "kind", "seed")}}
+        points = list(read_lines(path.parent / METRICS, MetricPoint))
+        rows["curves"] += _curve_rows(place, points)
+        rows["runs"].append({**_run_row(path.parent, run, points), "run": place})
+        rows["utterances"] += _joined(path.parent / SCORES, of_run, ScoreLine)
+        rows["watch"] += _joined(path.parent / WATCH, of_run, WatchLine)
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 
 
@@ -98,41 +102,43 @@ def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
     return ended.sort_values(["valid_wer", "run"], kind="stable")
 
 
-def _run_row(folder: Path, run: Mapping[str, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
-    summary = read_summary(folder) or {"state": State.RUNNING.value, "metrics": {}, "error": None}
+def _run_row(folder: Path, run: RunFile, points: Sequence[MetricPoint]) -> dict[str, object]:
+    going_on = Summary(state=State.RUNNING.value, metrics={}, error=None, ended_at="")
+    summary = read_summary(folder) or going_on
     metrics, error = summary["metrics"], summary["error"] or {}
-    row = {
+    row: dict[str, object] = {
         **run,
         "mlflow_run_id": run["mlflow_run_id"] or "",
         "state": summary["state"],
         **{column: metrics.get(metric, float("nan")) for column, metric in FROM_SUMMARY.items()},
         "error_kind": error.get("kind", ""),
         "message": error.get("message", ""),
-        "ended_at": summary.get("ended_at", ""),
+        "ended_at": summary["ended_at"],
     }
     if "best/" + OBJECTIVE not in metrics:
         # Killed by force or still running: what its curve has reached so far.
-        seen = [point["value"] for point in curves if point["metric"] == OBJECTIVE]
+        seen = [point["value"] for point in points if point["key"] == OBJECTIVE]
         row["valid_wer"] = min(seen, default=float("nan"))
     return row
 
 
-def _curves(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    points = list(read_lines(folder / METRICS, METRICS_SCHEMA))
+def _curve_rows(run: str, points: Sequence[MetricPoint]) -> Iterator[dict[str, object]]:
     at: dict[int, dict[str, float]] = {}
     for point in points:
         if point["key"] in CLOCKS:
             at.setdefault(point["step"], {})[CLOCKS[point["key"]]] = point["value"]
     for point in points:
-        yield {**point, **at.get(point["step"], {}), "metric": point["key"], "run": run["run"]}
+        yield {**point, **at.get(point["step"], {}), "metric": point["key"], "run": run}
 
 
-def _joined(path: Path, run: Mapping[str, Any], keys: Keys) -> list[dict[str, Any]]:
-    of_run = {key: run[key] for key in ("run", "system", "kind", "seed")}
-    return [{**line, **of_run} for line in read_lines(path, keys)]
+def _joined(
+    path: Path, of_run: Mapping[str, object], row_type: type[Row]
+) -> Iterator[dict[str, object]]:
+    for line in read_lines(path, row_type):
+        yield {**cast(Mapping[str, object], line), **of_run}
 
 
-def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _table(name: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS[name]))
     # Without rows, or with nothing but NaN, a column of numbers would be one of objects.
     numbers = (*FROM_SUMMARY, *CLOCKS.values())

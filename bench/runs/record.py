@@ -1,4 +1,4 @@
-"""Writes a run's folder: what the run was given, what it measured, how it ended.
+"""Writing of a run's folder: its inputs, its measurements, its end.
 
 `bench.runs.layout` lists the files. A resumed run truncates an incomplete last line, left by a kill
 while writing. It starts at a checkpoint older than its last log point, so points that the files
@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench.core.files import append_text, sync, truncate_incomplete_line, write_json, write_text
 from bench.runs.layout import (
@@ -25,12 +24,12 @@ from bench.runs.layout import (
     DIFF,
     ENVIRONMENT,
     METRICS,
-    METRICS_SCHEMA,
     RUN,
     SCHEMA_VERSION,
     SUMMARY,
     WATCH,
-    WATCH_SCHEMA,
+    MetricPoint,
+    WatchLine,
     read_lines,
     read_run,
 )
@@ -39,12 +38,12 @@ from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
 NONFINITE = "num_nonfinite_values"
-"""Our own curve: how many values so far were no finite number, and so are in no other curve."""
+"""A curve of its own: the number of non-finite values so far, which the other curves omit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
-    """What tells a run from the others of its study."""
+    """The identity of a run within its study."""
 
     study: str
     system: str
@@ -54,7 +53,7 @@ class RunIdentity:
     attempt: int
     """1 for the first; higher when a worker died and the run was tried again."""
     seed: int
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     """The searched settings, flat."""
     data_digest: str = ""
     round: int = 0
@@ -62,7 +61,7 @@ class RunIdentity:
 
     @property
     def name(self) -> str:
-        """What people read, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
+        """The displayed name, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
         which = f"trial {self.slot}" if self.kind == "trial" else f"{self.kind} seed {self.seed}"
         return f"{self.system} {which}"
 
@@ -75,11 +74,11 @@ class RunRecord:
         self._last_step: dict[str, int] = {}
         self._last_watched: dict[str, int] = {}
         self._num_nonfinite = 0
-        for point in read_lines(folder / METRICS, METRICS_SCHEMA):
+        for point in read_lines(folder / METRICS, MetricPoint):
             self._last_step[point["key"]] = point["step"]
             if point["key"] == NONFINITE:
                 self._num_nonfinite = round(point["value"])
-        for line in read_lines(folder / WATCH, WATCH_SCHEMA):
+        for line in read_lines(folder / WATCH, WatchLine):
             self._last_watched[line["id"]] = line["step"]
 
     @classmethod
@@ -87,7 +86,7 @@ class RunRecord:
         cls,
         folder: Path,
         identity: RunIdentity,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         environment: Mapping[str, str],
         diff: str = "",
     ) -> "RunRecord":
@@ -99,7 +98,7 @@ class RunRecord:
         """
         is_single = identity.kind == "train"
         check_transition(read_state(folder), State.RUNNING, is_single=is_single)
-        before = read_run(folder) if (folder / RUN).exists() else {}
+        before: Mapping[str, object] = read_run(folder) if (folder / RUN).exists() else {}
         _truncate_incomplete_line(folder / METRICS)
         _truncate_incomplete_line(folder / WATCH)
         now = timestamp()
@@ -165,8 +164,7 @@ class RunRecord:
 
     def write_scores(self, split: str, scores: Iterable[UtteranceScore]) -> None:
         """Keep one row an utterance, replacing what an earlier attempt wrote."""
-        rows = [json.dumps(dataclasses.asdict(s), ensure_ascii=False) + "\n" for s in scores]
-        write_text(self.folder / f"utterances-{split}.jsonl", "".join(rows))
+        write_scores(self.folder / f"utterances-{split}.jsonl", scores)
 
     def close(
         self, state: State, metrics: Mapping[str, float], error: Mapping[str, str] | None = None
@@ -186,6 +184,12 @@ class RunRecord:
         write_json(self.folder / SUMMARY, summary)
 
 
+def write_scores(path: Path, scores: Iterable[UtteranceScore]) -> None:
+    """Replace `path` by one row an utterance."""
+    rows = (json.dumps(dataclasses.asdict(s), ensure_ascii=False) + "\n" for s in scores)
+    write_text(path, "".join(rows))
+
+
 def timestamp() -> str:
     """Now, in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -196,7 +200,7 @@ def to_milliseconds(when: str) -> int:
     return round(datetime.fromisoformat(when).timestamp() * 1000)
 
 
-def _append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def _append_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if text:
         append_text(path, text, durable=False)

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,24 +19,23 @@ from bench.core.memory import as_exhausted
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
-from bench.data.utterance import SPLITS, Corpus
-from bench.decoding import DECODERS
+from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
-from bench.runs.layout import ORIGINS, RUN, read_json
+from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
+from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
 from variants.cost import macs_per_second, num_parameters
+from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
 BEST, LAST = (Path("checkpoints") / name for name in ("best.pt", "last.pt"))
-OPENED = "test-opened.txt"
-"""A line for each time that the run scored the test split."""
 
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +68,8 @@ class RunPlan:
             UserError: as `Tracker.open`.
         """
         write_json(self.folder / ORIGINS, {k: vars(o) for k, o in self.resolved.origins.items()})
+        if source := OUTSIDE.get(self.config.variant):
+            record(source, self.folder, VARIANT_RECORD)
         return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
 
 
@@ -114,6 +114,7 @@ def execute_run(
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+        paths.forget()
         result = train(
             plan.config,
             model,
@@ -123,6 +124,7 @@ def execute_run(
             report=log_and_report,
             before_save=tracker.sync,
         )
+        write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         if state in TRAINED:
@@ -241,10 +243,9 @@ def datasets(
 def attempts_so_far(folder: Path) -> int:
     """How often the run in `folder` has been begun and was not stopped on request."""
     try:
-        run = read_json(folder / RUN) or {}
+        attempts = read_run(folder)["attempt"] if (folder / RUN).exists() else 0
     except UserError:  # damaged: the run is done again
         return 0
-    attempts: int = run.get("attempt", 0)
     return attempts - 1 if read_state(folder) == State.KILLED else attempts
 
 
@@ -258,7 +259,7 @@ def _unchanged_corpus(plan: RunPlan) -> Corpus:
     return corpus
 
 
-def _spread(dataset: Dataset) -> tuple[Any, ...]:
+def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
     """A few utterances from short to long, the same for every run."""
     by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
     step = max(1, len(by_length) // MAX_WATCHED)
@@ -280,8 +281,8 @@ def _score(
         if not len(sets[split]):
             continue
         if split == "test":
-            metrics["test/num_opened"] = _count_opening(plan.folder)
-        evaluation = evaluate(best, sets[split], plan.config.batches, device, DECODERS["greedy"])
+            metrics["test/num_opened"] = count_opening(plan.folder)
+        evaluation = evaluate(best, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
             metrics |= _rates(evaluation)
@@ -293,12 +294,14 @@ def _rates(evaluation: Evaluation) -> dict[str, float]:
     return {"test/loss": evaluation.loss, "test/wer": totals.wer, "test/cer": totals.cer}
 
 
-def _count_opening(folder: Path) -> int:
-    """Write down that the test split is about to be scored; a run killed in between shows a second
-    opening."""
+def count_opening(folder: Path, decoder: str = "greedy") -> int:
+    """Write down that the test split is about to be scored with `decoder`; a run killed in between
+    shows a second opening. Returns how often it was opened with this decoder."""
     path = folder / OPENED
-    count = len(path.read_text().splitlines()) + 1 if path.exists() else 1
-    append_text(path, f"{count}\n")
+    lines = path.read_text().splitlines() if path.exists() else []
+    name = "" if decoder == "greedy" else f" {decoder}"
+    count = 1 + sum(line.partition(" ")[2] == name.strip() for line in lines)
+    append_text(path, f"{count}{name}\n")
     return count
 
 

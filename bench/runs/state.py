@@ -22,12 +22,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import UserError
-from bench.runs.layout import RUN, SUMMARY, Keys, check_keys, damaged, read_json
-
-_SUMMARY_KEYS: Keys = {"state": str, "metrics": dict, "error": dict | None, "ended_at": str}
+from bench.runs.layout import RUN, SUMMARY, Summary, checked, damaged, read_json
 
 
 class State(StrEnum):
@@ -112,24 +109,26 @@ def has_ended(folder: Path) -> bool:
     return read_state(folder) in ENDS
 
 
-def read_summary(folder: Path) -> dict[str, Any] | None:
+def read_summary(folder: Path) -> Summary | None:
     """What summary.json holds; None while the run has not ended.
 
     Raises:
         UserError: it is damaged.
     """
     path = folder / SUMMARY
-    summary = read_json(path)
-    if summary is None:
+    value = read_json(path)
+    if value is None:
         return None
-    check_keys(path, summary, _SUMMARY_KEYS)
-    check_keys(path, summary["metrics"], dict.fromkeys(summary["metrics"], int | float))
+    summary = checked(path, value, Summary)
+    for key, metric in summary["metrics"].items():
+        if not isinstance(metric, int | float):
+            raise damaged(path, f"{key} is {metric!r}")
     if summary["state"] not in ENDS | {State.KILLED}:
         raise damaged(path, f"state is {summary['state']!r}")
     return summary
 
 
-def _undamaged_summary(folder: Path) -> dict[str, Any] | None:
+def _undamaged_summary(folder: Path) -> Summary | None:
     try:
         return read_summary(folder)
     except UserError:

@@ -32,7 +32,8 @@ _OUTSIDE = re.compile(r"[{}]|[^\s{}]+")
 _ERROR = 1_000_000
 """More than the sum of the weights of an utterance, so that costs order by number of errors first
 and by weights second."""
-_DELETION = _INSERTION = _ERROR + 3
+_UNPAIRED = _ERROR + 3
+"""Of a word without a partner: a deletion or an insertion."""
 _SUBSTITUTION = _ERROR + 4
 _LEFT_OUT = 2
 
@@ -49,7 +50,7 @@ class _Arc:
     @property
     def cost(self) -> int:
         """The cost of this arc without a partner: of a deletion or insertion, if it has a word."""
-        return _DELETION if self.word is not None else _LEFT_OUT * len(self.left_out)
+        return _UNPAIRED if self.word is not None else _LEFT_OUT * len(self.left_out)
 
 
 @dataclass

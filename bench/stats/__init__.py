@@ -1,1 +1,1 @@
-"""The mathematics of a comparison: arrays in, numbers out; imports nothing of ours."""
+"""Mathematics: arrays in, numbers out; imports nothing else of the project."""

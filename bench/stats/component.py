@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import EllipsisType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.stats.clusters import Bools, Floats
+
+Index = int | slice | EllipsisType | NDArray[np.integer] | Bools
+"""What selects along one axis of an array."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Component:
     def __mul__(self, factor: float | Floats) -> "Component":
         return Component(self.variance * factor, self.noise * np.asarray(factor) ** 2)
 
-    def __getitem__(self, place: Any) -> "Component":
+    def __getitem__(self, place: Index | tuple[Index, ...]) -> "Component":
         return Component(self.variance[place], self.noise[place])
 
     def where(self, condition: Bools) -> "Component":

@@ -59,6 +59,15 @@ def step_down(p: Floats, claims_P: Bools, alpha: float = ALPHA) -> Levels:
     rows = np.arange(len(flat_EP))
     for _ in range(num_pairs):
         weight_EP = weights.now(open_EP)
+        # In each round of each study the open pair with the smallest p / weight is next. Its
+        # adjusted p is the largest such ratio so far: a later pair is found only if all before it
+        # are (Holm, three pairs, weights 1/3, 1/2, 1):
+        #
+        #     p            0.01    0.04    0.03
+        #     round        1       3       2
+        #     p / weight   0.03    0.04    0.06
+        #     adjusted     0.03    0.06    0.06
+        #
         # A pair whose level is fixed keeps it: nothing that is tested later was ever tested.
         going = open_EP & (reached_E <= alpha)[:, None]
         level_EP = np.where(going, alpha * weight_EP, level_EP)
@@ -141,6 +150,9 @@ def _shares(equal_NP: Bools, claims_P: Bools) -> Floats:
 def _partitions(num_systems: int) -> Bools:
     """Which pairs [N, P] are equal in each partition of the systems into groups: Bell's number of
     them, without the one in which no two are equal."""
+    # As restricted growth strings: the first system is in group 0, each next one in a group that is
+    # there or in the next new one. Of three systems: 000, 001, 010, 011, 012; the last, in which no
+    # two are equal, is left out below.
     groups: list[tuple[int, ...]] = [()]
     for _ in range(num_systems):
         groups = [(*g, k) for g in groups for k in range(max(g, default=-1) + 2)]

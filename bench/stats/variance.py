@@ -170,6 +170,15 @@ def differences(systems: SystemEstimates) -> tuple[Floats, tuple[Split, Split]]:
     do, the wider interval and the larger p do. Of two single runs where no system has several, it
     is the difference of two checkpoints, and only the first counts, without a part of seeds.
     """
+    # Both systems read the same speakers, so what a hard speaker adds to both cancels: the variance
+    # by clusters is that of the difference, with the covariance taken off twice. Seeds are not
+    # shared, so their variances add.
+    #
+    #                    speaker 1   speaker 2   speaker 3
+    #     a, seed 0        e             e           e      }  mean over seeds: one row a system,
+    #     a, seed 1        e             e           e      }  whose covariance over the columns is
+    #     b, seed 0        e             e           e      }  `by_clusters`
+    #     b, seed 1        e             e           e      }
     a_P, b_P = np.triu_indices(len(systems.num_seeds), 1)
     num_V = np.array(systems.num_seeds, dtype=np.float64)
     pool = pooled_variance(systems)
@@ -214,6 +223,8 @@ def pooled_variance(systems: SystemEstimates) -> PooledVariance:
     calm_V = np.broadcast_to(num_V > 1, systems.wer.shape).copy()
     rounds = int((num_V > 1).sum()) - 1
     p_equal = np.full(systems.wer.shape[:-1], np.nan)
+    # At most one system leaves the pool in a turn, and the last one stays. The p of the first turn,
+    # of all systems, is the one that is reported; later ones decide only who is in the pool.
     for turn in range(rounds):
         p, widest = _equal_variances(systems, calm_V)
         p_equal = p if turn == 0 else p_equal
@@ -287,6 +298,9 @@ def _run_parts(
     if num_runs == 1:
         nan = np.full(values_S.shape[:-1], np.nan)
         return Component(nan, nan), Component(nan, nan)
+    # The mean square between runs estimates seeds and interaction together (sd_seeds² / S +
+    # sd_interaction² / (S C)); that of the residuals estimates the interaction alone. `_split`
+    # subtracts the second from the first.
     seeds = Component.of(values_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
     # Residuals of each run about the mean run: what its speakers have beyond the run's own rate.
     rest = residuals_SC - residuals_SC.mean(axis=-2, keepdims=True)
@@ -308,6 +322,11 @@ def _split(
         beyond = np.where(more, seeds.variance - interaction.variance, 0.0)
         both = np.minimum(interaction.variance, clusters.variance)
     noise = np.where(more, seeds.noise + interaction.noise, 0.0)
+    # clusters + seeds - interaction: both mean squares contain the interaction, and it counts once.
+    #
+    #     clusters    [ test set      | interaction ]
+    #     runs                        [ interaction | seeds ]
+    #     total       [ test set      | interaction | seeds ]
     total = clusters + Component(beyond, noise)
     if num_clusters < 2:
         total = total.where(np.zeros_like(known))

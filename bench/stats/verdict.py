@@ -91,6 +91,12 @@ def remedy(
 ) -> Remedy:
     """For one pair of systems with `num_seeds` runs each, `split` without axes."""
 
+    # Each part shrinks with what it comes from, and so does the uncertainty of its estimate:
+    #
+    #     part           shrinks by            degrees of freedom
+    #     test set       clusters              clusters - 1
+    #     seeds          seeds                 in proportion to seeds - 1
+    #     interaction    seeds * clusters      counted with both
     def power(seeds: int, clusters: int) -> float:
         by_seeds, by_clusters = num_seeds / seeds, num_clusters / clusters
         parts = (

@@ -1,4 +1,4 @@
-"""What a study is, written down: begun once, compared at every return, never mixed."""
+"""The persisted study definition. Resuming a study with a different definition is an error."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from bench.core.config import (
 )
 from bench.core.errors import UserError
 from bench.core.files import write_json
-from bench.core.names import check_name
+from bench.core.lookup import check_name
 from bench.core.parsing import parse_json
 from bench.core.paths import OUT, SINGLE_RUNS
 from bench.core.seeding import derive
@@ -32,19 +32,24 @@ from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
 from bench.study.space import SWEEPS, Budget, Dimension, Space, load_space
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE, find_recorded, find_variant, record
+from variants import VARIANTS
 
 FILE = "study.json"
+SOURCES = "variants"
+"""The folder in a study's folder that holds the source of each variant from outside, which is
+executed when the study is loaded."""
 LAYOUT_VERSION = 2
-"""Of a study's folder: what its files are called and hold. A study of another is refused."""
-RESERVED_NAMES = (SINGLE_RUNS.name, "index.html")
-"""What else lies in the folder of all studies."""
+"""The version of the files in a study's folder; a study of another version is refused."""
+RESERVED_NAMES = (SINGLE_RUNS.name, "index.html", "comparisons")
+"""Names in the folder of all studies that are no studies."""
 SEED_BITS = 31
 """Of a run's seed: short enough to read, long enough that no two runs of a study share one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The file or flag that chose what a study's other parts do not name themselves."""
+    """The file or flag that chose the corpus and the match, for the origins of config values."""
 
     corpus: str = "--corpus"
     match: str = "--match"
@@ -61,21 +66,21 @@ class SeedsRaised:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDefinition:
-    """Everything that decides a study's numbers."""
+    """All inputs that determine a study's results."""
 
     name: str
     systems: Mapping[str, System]
-    """What is compared, by label: that of folders, queues, records and the report."""
+    """The systems compared, by label: the name in folders, queues, records and the report."""
     corpus: CorpusConfig
     budget: Budget
     seed: int
     device: str
     settings: Settings
-    """What ``--set`` changed, the same for every run."""
+    """The settings of ``--set``, the same for every run."""
     match: Match | None
-    """What every system has alike; the widths that make it so are among their settings."""
+    """The size that all systems have; the widths solved for it are in their settings."""
     question: Question | None
-    """What is asked, if the study came from a file of ``sweeps/studies``."""
+    """The question, if the study comes from a file of ``sweeps/studies``."""
     spaces: Mapping[str, Space]
     """By label."""
     data_digest: str
@@ -90,10 +95,10 @@ class StudyDefinition:
     raised: tuple[SeedsRaised, ...] = field(default=(), compare=False)
     """Kept in study.json by `begin_or_return`."""
     sources: Sources = field(default_factory=Sources, compare=False)
-    """No part of what a study is: the same values from elsewhere are the same study."""
+    """Not compared: the same values from other files or flags are the same study."""
 
     def __post_init__(self) -> None:
-        """Check what other methods count on."""
+        """Check the names, and that each system has a space."""
         if self.name:  # it has none until the rest of it is known
             check_name(self.name, "a study", RESERVED_NAMES)
         for label in self.systems:
@@ -103,12 +108,13 @@ class StudyDefinition:
 
     @property
     def baseline(self) -> str:
-        """The label of the system that the others are held against: the question's, else the
-        first."""
+        """The label of the system that the others are compared with: the question's base, else the
+        first system."""
         return self.question.base if self.question else next(iter(self.systems))
 
     def base(self, label: str) -> Resolved[RunConfig]:
-        """What all runs of the system `label` share, searched keys at their variant's defaults."""
+        """The config common to all runs of the system `label`; searched keys have the variant's
+        defaults."""
         return self._resolve(label)
 
     def base_config(self, label: str) -> RunConfig:
@@ -116,18 +122,18 @@ class StudyDefinition:
         return self.base(label).config
 
     def first(self, label: str) -> Resolved[RunConfig]:
-        """What the first confirm run is trained with if no trial beats the first one."""
+        """The config of the first confirm run if no trial is better than trial 0."""
         defaults = self.spaces[label].default_layers()
         return self._resolve(label, *defaults, *self._confirm_layers(label, 0))
 
     def trial(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
-        """What trial `slot` is trained with."""
+        """The config of trial `slot`."""
         drawn = Layer(Origin("trial", f"trial {slot}"), params)
         seed = self._seed_layer(label, "trial", slot)
         return self._resolve(label, drawn, self.budget.search_layer(), seed)
 
     def confirm(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
-        """What confirm run `slot` is trained with, whose seed no trial has used."""
+        """The config of confirm run `slot`; no trial has used its seed."""
         drawn = Layer(Origin("trial", "the best trial"), params)
         return self._resolve(label, drawn, *self._confirm_layers(label, slot))
 
@@ -192,9 +198,10 @@ def define(
     sources: Sources = Sources(),
     sweeps: Path = SWEEPS,
 ) -> StudyDefinition:
-    """A definition whose name says what it is, unless `name` is given; the data are still unread.
+    """A definition, named by `own_name` unless `name` is given; the corpus has not been read yet.
 
-    `systems` are variants, each called by its own name, or systems by label.
+    `systems` are variants as `find_variant` takes them, each called by its own name, or systems by
+    label.
 
     Raises:
         UserError: unknown variant, config key or value; a variant named twice; a setting of one
@@ -238,7 +245,7 @@ def define(
 def _spaces(
     systems: Mapping[str, System], question: Question | None, sweeps: Path
 ) -> dict[str, Space]:
-    """The space of each system's variant, checked against what the system changes."""
+    """The space of each system's variant, checked against the system's settings."""
     spaces = {}
     for label, system in systems.items():
         own = resolve_run(system.variant, [system.layer(_declared(label, question))])
@@ -254,17 +261,18 @@ def _check_study_name(name: str) -> None:
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
-    listed = tuple(variants)
-    for variant in listed:
-        if listed.count(variant) > 1:
+    keys = tuple(map(find_variant, variants))
+    labels = [VARIANTS[key].name for key in keys]
+    for label in labels:
+        if labels.count(label) > 1:
             raise UserError(
-                f"a study compares different variants, got {variant!r} twice; name it once"
+                f"a study compares different variants, got {label!r} twice; name it once"
             )
-    return {variant: System(variant=variant) for variant in listed}
+    return {label: System(variant=key) for label, key in zip(labels, keys, strict=True)}
 
 
 def _check_settings(settings: Settings, systems: Mapping[str, System], budget: Budget) -> None:
-    """Refuse what ``--set`` may not change."""
+    """Refuse settings that ``--set`` may not change."""
     for key in settings:
         fixed = {"seed", "variant", *budget.search_layer().settings}
         if key in fixed or key.startswith("corpus."):
@@ -281,7 +289,7 @@ def _check_settings(settings: Settings, systems: Mapping[str, System], budget: B
 
 
 def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
-    """The systems, each with the width that `match` asks of it."""
+    """The systems, each with the width solved for `match`."""
     matched = {}
     for label, system in definition.systems.items():
         config = definition.base_config(label)
@@ -296,10 +304,9 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
 
 
 def own_name(definition: StudyDefinition) -> str:
-    """What a study is called unless its user names it: what is compared, on what, how long."""
-    plain = identity(definition)
-    keys = ("systems", "spaces", "settings", "seed", *(["plan"] if definition.plan else []))
-    short = digest({key: plain[key] for key in keys})[:8]
+    """The default name of a study: systems, corpus, budget, and a digest of the rest."""
+    parts = ("systems", "spaces", "settings", "seed", *(["plan"] if definition.plan else []))
+    short = digest({name: identity(getattr(definition, name)) for name in parts})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
     if definition.question is not None:
@@ -308,15 +315,17 @@ def own_name(definition: StudyDefinition) -> str:
 
 
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
-    """Write `definition` into a new study's folder, or check that a begun study is still the same.
+    """Write `definition` into a new study's folder, with the source of each variant from outside,
+    or check that the study there has the same one.
 
     Of a begun study without a plan the number of seeds may grow; it is noted if a confirm run had
     been scored before.
 
     Raises:
-        UserError: the study in `folder` was begun with something else; says what changed.
+        UserError: the study in `folder` has a different definition; names the differences.
     """
     if not (folder / FILE).exists():
+        _record_sources(folder, definition)
         write_json(folder / FILE, to_dict(definition))
         return
     begun = load(folder)
@@ -345,9 +354,16 @@ def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
         shown = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
         more = f" (and {len(changed) - 5} more)" if len(changed) > 5 else ""
         raise UserError(
-            f"study {definition.name} was begun with something else: {shown}{more}; "
-            "results are never mixed: put it back, or begin another study with --name"
+            f"study {definition.name} was begun with another definition: {shown}{more}; restore "
+            "those values, or begin another study with --name"
         )
+
+
+def _record_sources(folder: Path, definition: StudyDefinition) -> None:
+    """Before the definition, which cannot be loaded without them."""
+    for system in definition.systems.values():
+        if system.variant in OUTSIDE:
+            record(OUTSIDE[system.variant], folder / SOURCES)
 
 
 def run_folder(study_folder: Path, label: str, kind: str, slot: int) -> Path:
@@ -369,7 +385,8 @@ def load(folder: Path) -> StudyDefinition:
             raise ValueError(
                 f"it has layout {definition.layout_version}, this version reads {LAYOUT_VERSION}"
             )
-        for label in definition.systems:
+        for label, system in definition.systems.items():
+            find_recorded(system.variant, [folder / SOURCES])
             definition.base_config(label)
         return definition
     except FileNotFoundError as error:

@@ -1,7 +1,6 @@
 """How much each searched setting mattered to how well a trial did."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -14,7 +13,7 @@ MIN_TRIALS = 10
 
 
 def importances(
-    searched: Mapping[str, Dimension], trials: Sequence[tuple[Mapping[str, Any], float]]
+    searched: Mapping[str, Dimension], trials: Sequence[tuple[Mapping[str, object], float]]
 ) -> dict[str, float]:
     """The share of each setting in what tells the best trials from the others, by PED-ANOVA
     (Watanabe et al., IJCAI 2023); shares add up to one.

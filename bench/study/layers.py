@@ -1,4 +1,4 @@
-"""The layers of a run's config: who may set a value, and who has the last word.
+"""The layers of a run's config, and their precedence.
 
 Every config of a run comes from `resolve_run`: that of a study's trial or confirm run, of
 `bench.train`, of `bench.speed`, and what ``bench.ls config`` prints.
@@ -63,7 +63,7 @@ def searched(space: Space, resolved: Resolved[RunConfig]) -> dict[str, Dimension
 
 @dataclass(frozen=True)
 class Explained:
-    """A value of a config, what set it, and what is searched instead of it."""
+    """A config value, its origin, and the dimension that a study searches in its place."""
 
     key: str
     value: Setting
@@ -82,9 +82,9 @@ def explained(
 
 
 def corpus_layers(corpus: CorpusConfig, source: str) -> Iterator[Layer]:
-    """What names the corpus (`source`), and the flags that say how to read it."""
-    usual = to_dict(CorpusConfig())
-    for key, value in to_dict(corpus).items():
+    """The corpus, named by `source`, and the flags that say how to read it."""
+    usual = dotted(to_dict(CorpusConfig()))
+    for key, value in dotted(to_dict(corpus)).items():
         if key in ("name", "path"):
             yield Layer(Origin("corpus", source), {f"corpus.{key}": value})
         elif value != usual[key]:
@@ -92,7 +92,7 @@ def corpus_layers(corpus: CorpusConfig, source: str) -> Iterator[Layer]:
 
 
 def set_layer(settings: Settings) -> Layer:
-    """What ``--set`` changes.
+    """The settings of ``--set``.
 
     Raises:
         UserError: a key that has a flag of its own.

@@ -1,4 +1,4 @@
-"""Equal size: the width at which a network has so many parameters, or multiply-adds."""
+"""Equal size: the width at which a network has a number of parameters or multiply-adds."""
 
 import math
 import re
@@ -42,7 +42,7 @@ QUANTITIES: Mapping[str, _Quantity] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What every system of a study has alike, to within TOLERANCE."""
+    """A size that all systems of a study have, to within TOLERANCE."""
 
     quantity: Literal["params", "macs"]
     target: int

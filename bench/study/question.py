@@ -7,14 +7,17 @@ from pathlib import Path
 
 from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
-from bench.core.lookup import look_up
-from bench.core.names import check_name
+from bench.core.lookup import check_name, look_up
+from bench.core.paths import user_path
+from bench.decoding import DECODERS
 from bench.stats.looks import LOOKS, Plan
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
+from bench.training.outside import find_variant
 from variants import VARIANTS
 
 FOLDER = SWEEPS / "studies"
+GREEDY = "greedy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a study asks. Written down when it begins, so that no claim is fitted to its result."""
+    """The question of a study, recorded when it begins: no claim is fitted to a result."""
 
     name: str
     summary: str
@@ -59,6 +62,8 @@ class Question:
     """Seeds of each system, in rising numbers."""
     spending: str = Plan.spending
     """How looks share alpha; a key of bench.stats.looks.SPENDING."""
+    file: str = field(default="", compare=False)
+    """As messages and origins name it."""
 
     @property
     def plan(self) -> Plan:
@@ -79,44 +84,50 @@ class Question:
         Plan(looks=self.looks, spending=self.spending)
 
     @property
-    def file(self) -> str:
-        """As messages and origins name it."""
-        return file_name(FOLDER / f"{self.name}.toml")
+    def asked_as(self) -> str:
+        """As ``--study`` takes it: its name, or its file if that is not in ``sweeps/studies``."""
+        is_shipped = self.file == file_name(FOLDER / f"{self.name}.toml")
+        return self.name if is_shipped else self.file
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
-    """A question with what it takes to answer it."""
+    """A question, with the systems, corpus and budget to answer it."""
 
     question: Question
     systems: Mapping[str, System]
     """By label, in the order of the file."""
     match: Match | None
-    """What is held equal, if anything is."""
+    """The size that all systems must have, if any."""
     corpus: str
     """As ``--corpus`` takes it, unless the command line names another."""
     budget: str
     """Unless the command line names another."""
+    decoders: tuple[str, ...] = (GREEDY,)
+    """What reads the confirm runs; greedy decoding always does."""
 
 
 def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
-    """The question `name`.
+    """The question `name`, or that in the file `name` if it ends in ``.toml``.
 
     Raises:
-        UserError: unknown name or variant; a key missing or unknown; a claim about a system that
-            the file does not hold; a system that changes what the budget or the study fixes.
+        UserError: unknown name, file or variant; a key missing or unknown; a claim about a system
+            that the file does not hold; a system that changes what the budget or the study fixes.
     """
-    files = {path.stem: path for path in sorted((folder / "studies").glob("*.toml"))}
-    path = look_up(files, name, "study")
+    path = _file_of(name, folder)
     content = read_toml(path)
     rows = content.pop("systems", {})
     if not isinstance(rows, Mapping):
         raise UserError(f"{path.name}: systems are tables, got {rows!r}; write [systems.NAME]")
-    held = {"match": content.pop("match", "")}
-    for key in ("match", "corpus", "budget"):
-        if not isinstance(held.setdefault(key, content.pop(key, None)), str):
+    held = {}
+    for key, default in (("match", ""), ("corpus", None), ("budget", None)):
+        value = content.pop(key, default)
+        if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
-    question = from_dict(Question, {**content, "name": name}, f"{path.name} ")
+        held[key] = value
+    decoders = _decoders(content.pop("decoders", [GREEDY]), path)
+    where = f"{path.name} "
+    question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):
         look_up(systems, label, f"system of {path.name}")
@@ -129,13 +140,38 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         match=Match.parse(held["match"]) if held["match"] else None,
         corpus=held["corpus"],
         budget=held["budget"],
+        decoders=decoders,
     )
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    if not name.endswith(".toml"):
+        files = {path.stem: path for path in sorted((folder / "studies").glob("*.toml"))}
+        return look_up(files, name, "study")
+    path = user_path(name, "--study")
+    if not path.is_file():
+        raise UserError(
+            f"--study names a question or its file, {name} is no file; correct the path"
+        )
+    return path
 
 
 def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     """Every question of ``sweeps/studies``, by name."""
     names = sorted(path.stem for path in (folder / "studies").glob("*.toml"))
     return {name: load_study_file(name, folder) for name in names}
+
+
+def _decoders(given: object, path: Path) -> tuple[str, ...]:
+    """The value of ``decoders``: a list that begins with greedy, the first verdict's."""
+    if not isinstance(given, list) or not given or given[0] != GREEDY:
+        raise UserError(
+            f'{path.name}: decoders is a list that begins with "greedy", got {given!r}; write '
+            'decoders = ["greedy", "beam"]'
+        )
+    for name in given:
+        look_up(DECODERS, name, "decoder")
+    return tuple(dict.fromkeys(given))
 
 
 def _system(label: str, row: object, path: Path) -> System:
@@ -146,8 +182,8 @@ def _system(label: str, row: object, path: Path) -> System:
         raise UserError(f"{where}: {error}") from error
     if not isinstance(row, Mapping) or not isinstance(row.get("variant"), str):
         raise UserError(f'{where}: a system is a variant and its settings; write variant = "…"')
-    look_up(VARIANTS, row["variant"], "variant")
+    variant = find_variant(row["variant"], path.parent)
     settings = dotted({key: value for key, value in row.items() if key != "variant"})
     for key in settings:
         check_not_of_study(key, where)
-    return System(variant=row["variant"], settings=settings)
+    return System(variant=variant, settings=settings)

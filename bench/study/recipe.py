@@ -14,7 +14,7 @@ FOLDER = SWEEPS / "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a good run of one variant on one corpus was trained with."""
+    """The settings of a good run of one variant on one corpus."""
 
     name: str
     summary: str
@@ -23,7 +23,7 @@ class Recipe:
     corpus: str
     """As ``--corpus`` takes it."""
     set: Settings
-    """They go before the defaults of the variant's space, and before the budget."""
+    """They override the defaults of the variant's space, and the budget."""
 
     @property
     def file(self) -> str:
@@ -33,6 +33,11 @@ class Recipe:
     def layer(self) -> Layer:
         """Its values."""
         return Layer(Origin("recipe", self.file), self.set)
+
+
+def load_recipes(folder: Path = FOLDER) -> dict[str, Recipe]:
+    """Every recipe of ``sweeps/recipes``, by name."""
+    return {path.stem: load_recipe(path.stem, folder) for path in sorted(folder.glob("*.toml"))}
 
 
 def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:

@@ -11,13 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from bench.core.config import from_dict, to_dict
+from bench.core.config import Setting, Settings, from_dict, to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.seeding import derive
@@ -34,7 +33,7 @@ class Recording:
     source: str
     """The study, in words."""
     space: Mapping[str, Dimension]
-    trials: tuple[Mapping[str, Any], ...]
+    trials: tuple[Settings, ...]
     """N settings of the K searched keys."""
     wers_NE: NDArray[np.float64]
     """Valid WER after each epoch, a fraction."""
@@ -207,17 +206,18 @@ def _median_ranks(size: int) -> tuple[int, int]:
     return max(0, math.floor(size / 2 - half)), min(size - 1, math.ceil(size / 2 + half))
 
 
-def _place(space: Mapping[str, Dimension], params: Mapping[str, Any]) -> list[float]:
+def _place(space: Mapping[str, Dimension], params: Settings) -> list[float]:
     return [_unit(dimension, params[key]) for key, dimension in space.items()]
 
 
-def _unit(dimension: Dimension, value: Any) -> float:
+def _unit(dimension: Dimension, value: Setting) -> float:
     """Where `value` stands in its range, 0 to 1; of choices, their place in the list."""
     if dimension.choices:
         return dimension.choices.index(value) / max(1, len(dimension.choices) - 1)
     assert dimension.low is not None
     assert dimension.high is not None
-    low, high = float(dimension.low), float(dimension.high)
+    assert isinstance(value, int | float)
+    low, high, at = float(dimension.low), float(dimension.high), float(value)
     if dimension.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return (float(value) - low) / (high - low)
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    return (at - low) / (high - low)

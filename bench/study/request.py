@@ -1,4 +1,4 @@
-"""From a command's flags to what it shall run: a study's definition, or the config of one run."""
+"""A study's definition, or the config of one run, from a command's flags."""
 
 import argparse
 from dataclasses import replace
@@ -8,6 +8,9 @@ from bench.core.config import Resolved, parse_settings
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.data.corpora import CORPORA, CorpusConfig
+from bench.data.utterance import Corpus
+from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
+from bench.decoding.language_model import LmConfig, language_model
 from bench.stats.looks import Plan
 from bench.study.definition import Sources, StudyDefinition, define
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
@@ -16,6 +19,7 @@ from bench.study.question import StudyFile, load_study_file
 from bench.study.recipe import load_recipe
 from bench.study.space import Budget, load_budget, load_space
 from bench.training.config import RunConfig, default_run_config
+from bench.training.outside import find_variant
 
 
 def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
@@ -27,7 +31,7 @@ def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
     recipe = load_recipe(options.recipe) if options.recipe else None
     if not recipe and not options.variant:
         raise UserError("a run needs --variant V or --recipe NAME, got neither; give one")
-    variant: str = options.variant or (recipe.variant if recipe else "")
+    variant = find_variant(options.variant or (recipe.variant if recipe else ""))
     default = (recipe.corpus, recipe.file) if recipe else (DEFAULT_CORPUS, _DEFAULT)
     corpus, source = _corpus(options, *default)
     space = load_space(variant, default_run_config(variant, corpus))
@@ -98,6 +102,77 @@ def _plan(options: argparse.Namespace, study: StudyFile | None) -> Plan | None:
         return replace(plan, looks=options.until_decided or plan.looks)
     except ValueError as error:
         raise UserError(f"--until-decided: {error}") from error
+
+
+def decoders_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What shall read the confirm runs of the sweep of `options`: "greedy", and "beam" if the
+    study's file or a flag says so.
+
+    Raises:
+        UserError: flags of the beam search without it.
+    """
+    decoders: tuple[str, ...] = ("greedy",)
+    if options.study is not None:
+        decoders = load_study_file(options.study).decoders
+    if options.decoder is not None:
+        decoders = tuple(dict.fromkeys(("greedy", options.decoder)))
+    if "beam" not in decoders:
+        _refuse_flags_of_beam(options)
+    return decoders
+
+
+def beam_search_of(
+    options: argparse.Namespace, corpus: Corpus, weights: tuple[float, float] | None = None
+) -> BeamSearch:
+    """The beam search that the flags ask for, with a language model of `corpus`.
+
+    Args:
+        options: of a command with `cli.add_decoder`.
+        corpus: its train split is what a language model is made of.
+        weights: alpha and beta, unless flags give others.
+
+    Raises:
+        UserError: flashlight-text is missing; flags that contradict; as `language_model`.
+    """
+    require_installed()
+    usual = BeamConfig()
+    alpha, beta = weights or (usual.alpha, usual.beta)
+    given_alpha, given_beta = getattr(options, "alpha", None), getattr(options, "beta", None)
+    try:
+        beam = BeamConfig(
+            alpha=alpha if given_alpha is None else given_alpha,
+            beta=beta if given_beta is None else given_beta,
+            width=options.beam_width or usual.width,
+        )
+        lm = LmConfig(
+            order=options.lm_order or LmConfig.order,
+            texts=tuple(options.lm_text),
+            arpa=options.lm,
+            lexicon=not options.open_vocabulary,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    texts = ((u.text for u in corpus.split(split)) for split in ("train", "valid"))
+    return BeamSearch(beam, language_model(lm, *texts))
+
+
+def check_decoder(options: argparse.Namespace) -> bool:
+    """Whether a command that reads recordings shall use the beam search.
+
+    Raises:
+        UserError: flags of the beam search without it.
+    """
+    if options.decoder != "beam":
+        _refuse_flags_of_beam(options)
+    return bool(options.decoder == "beam")
+
+
+def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
+    for name in ("lm", "lm_text", "lm_order", "open_vocabulary", "beam_width", "alpha", "beta",
+                 "nbest"):  # fmt: skip
+        if getattr(options, name, None) not in (None, [], False):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is of the beam search; add --decoder beam, or leave it out")
 
 
 _DEFAULT = "--corpus (default)"

@@ -1,4 +1,4 @@
-"""How a search proposes settings and when it gives one up: what Optuna offers, by name."""
+"""Samplers and pruners of Optuna, by name."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ SAMPLERS: Mapping[str, Callable[[Budget, int], BaseSampler]] = {
         seed=seed, n_startup_trials=budget.num_random_trials
     ),
 }
-"""The next setting, from the budget and a seed."""
+"""Samplers, which propose the next setting; made from the budget and a seed."""
 
 PRUNERS: Mapping[str, Callable[[Budget], BasePruner]] = {
     "none": lambda _budget: optuna.pruners.NopPruner(),
@@ -32,7 +32,7 @@ PRUNERS: Mapping[str, Callable[[Budget], BasePruner]] = {
         min_resource=max(1, budget.warmup_epochs), reduction_factor=3
     ),
 }
-"""Whether a trial goes on after an evaluation."""
+"""Pruners, which decide after an evaluation whether a trial goes on."""
 
 
 def make_sampler(budget: Budget, seed: int) -> BaseSampler:
@@ -54,7 +54,7 @@ def make_pruner(budget: Budget) -> BasePruner:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """What Optuna draws a value of `dimension` from."""
+    """Optuna's distribution for `dimension`."""
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
     low, high = dimension.low, dimension.high
@@ -66,7 +66,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 _RUNG = "completed_rung_"
-"""Begins the names under which Optuna's halving pruner notes what a trial had reached at a rung."""
+"""Prefix of the attributes in which Optuna's halving pruner stores a trial's value at a rung."""
 
 
 def rank_last(trial: Trial) -> None:

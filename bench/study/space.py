@@ -1,27 +1,30 @@
 """Search spaces and budgets: the TOML files under ``sweeps/``, read and checked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve
+from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve, to_dict
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.parsing import parse_toml
+from bench.data.corpora import CORPORA
 from bench.training.config import RunConfig
+from bench.training.outside import OUTSIDE
+from variants import VARIANTS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 BASE = "base"
 BUDGETS = "budgets.toml"
+TUNED_ON = "tuned_on"
 
 Value = bool | int | float | str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every system of a study gets, the same for each."""
+    """The trials, seeds and training time of each system of a study, the same for all."""
 
     name: str
     summary: str
@@ -83,6 +86,9 @@ class Dimension:
     default: Value
     """The value of the first trial, so that every search holds the setting its author believed
     in."""
+    firm: bool = False
+    """The ends are limits, not guesses: a best value near one of them is no reason to widen the
+    range."""
 
     def __post_init__(self) -> None:
         if self.choices:
@@ -120,13 +126,32 @@ def _shown(value: Value | None) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TunedOn:
+    """With what the ranges and defaults of a space's file were found. Other variants and corpora
+    may have their optimum elsewhere."""
+
+    variant: str
+    corpus: str
+    """Its name."""
+    text: str
+    """The version of the text normalisation (TEXT_VERSION in bench/data/text.py)."""
+    budget: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.variant} on {self.corpus} (text version {self.text}, budget {self.budget})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a variant's trials share, and what is searched."""
+    """The fixed settings of a variant's trials, and the searched dimensions."""
 
     fixed: Settings
     search: Mapping[str, Dimension]
     files: Mapping[str, str] = field(compare=False)
     """The file that each key of `fixed` and `search` comes from."""
+    tuned_on: Mapping[str, TunedOn] = field(default_factory=dict, compare=False)
+    """By file; without files that do not say it."""
 
     def __post_init__(self) -> None:
         for key in (*self.fixed, *self.search):
@@ -138,7 +163,7 @@ class Space:
         return {key: dimension.default for key, dimension in self.search.items()}
 
     def fixed_layers(self) -> tuple[Layer, ...]:
-        """What every trial shares, a layer for each file."""
+        """The fixed settings, a layer for each file."""
         return self._by_file(self.fixed)
 
     def default_layers(self) -> tuple[Layer, ...]:
@@ -164,12 +189,12 @@ def load_budgets(folder: Path = SWEEPS) -> dict[str, Budget]:
     """
     path = folder / BUDGETS
     rows = read_toml(path)
+    budgets = {}
     for name, row in rows.items():
         if not isinstance(row, Mapping):
             raise UserError(f"{path.name}: {name} is a budget, a table, got {row!r}; correct it")
-    return {
-        name: from_dict(Budget, {**row, "name": name}, f"{name}.") for name, row in rows.items()
-    }
+        budgets[name] = from_dict(Budget, {**row, "name": name}, f"{name}.")
+    return budgets
 
 
 def load_budget(name: str, folder: Path = SWEEPS) -> Budget:
@@ -186,21 +211,21 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
     `base`.
 
     A table ``[search."key"]`` replaces the one of the base whole;
-    ``"key" = false`` under ``[search]`` removes it.
+    ``"key" = false`` under ``[search]`` removes it. The file of a variant from outside
+    lies beside its source; keys ``model.`` of ``base.toml`` that its network has not are left out.
 
     Raises:
         UserError: unknown config key, a value its config refuses, or an attempt to set what the
-        budget sets.
+        budget sets; a file that says wrongly on what it was tuned.
     """
     fixed: dict[str, tuple[Setting, str]] = {}
     tables: dict[str, tuple[object, str]] = {}
-    for path in (folder / f"{BASE}.toml", folder / f"{variant}.toml"):
-        if path.stem == variant and not path.exists():
-            continue
-        file = file_name(path)
-        parts = _parts(path)
+    tuned_on: dict[str, TunedOn] = {}
+    for file, parts in _files(variant, base, folder):
         fixed |= {key: (value, file) for key, value in dotted(parts["fixed"]).items()}
         tables |= {key: (table, file) for key, table in parts["search"].items()}
+        if parts[TUNED_ON]:
+            tuned_on[file] = _tuned_on(parts[TUNED_ON], file, folder)
     search = {
         key: (from_dict(Dimension, table, f"{file} {key}."), file)
         for key, (table, file) in sorted(tables.items(), key=lambda item: item[0])
@@ -214,22 +239,61 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         fixed={key: value for key, (value, _) in fixed.items()},
         search={key: dimension for key, (dimension, _) in search.items()},
         files=files,
+        tuned_on=tuned_on,
     )
     _check_values(space, base)
     return space
 
 
-def _parts(path: Path) -> dict[str, Mapping[str, Any]]:
-    """The tables ``[fixed]`` and ``[search]`` of a space's file."""
-    parts: dict[str, Mapping[str, Any]] = {"fixed": {}, "search": {}}
-    for part, value in read_toml(path).items():
-        where = file_name(path)
+_Parts = dict[str, Mapping[str, object]]
+
+
+def _files(variant: str, base: RunConfig, folder: Path) -> Iterator[tuple[str, _Parts]]:
+    """Name and tables of each file of a space, the base first."""
+    shared, own = folder / f"{BASE}.toml", folder / f"{variant}.toml"
+    parts = _parts(read_toml(shared), file_name(shared))
+    source = OUTSIDE.get(variant)
+    if source is None:
+        yield file_name(shared), parts
+        if own.exists():
+            yield file_name(own), _parts(read_toml(own), file_name(own))
+        return
+    # Whoever wrote it did not write the base, which may search what its network has not.
+    model = {f"model.{key}" for key in dotted(to_dict(base.model))}
+    fits: _Parts = {
+        part: {k: v for k, v in table.items() if not k.startswith("model.") or k in model}
+        for part, table in parts.items()
+    }
+    yield file_name(shared), fits
+    if source.space:
+        beside = str(Path(source.path).with_name(f"{source.name}.toml"))
+        yield beside, _parts(_parsed(source.space, beside), beside)
+
+
+def _parts(content: Mapping[str, object], where: str) -> _Parts:
+    """The tables of a space's file."""
+    parts: _Parts = {"fixed": {}, "search": {}, TUNED_ON: {}}
+    for part, value in content.items():
         if part not in parts:
-            raise UserError(f"{where}: a space has [fixed] and [search], got [{part}]; remove it")
+            raise UserError(
+                f"{where}: a space has [fixed], [search] and [{TUNED_ON}], got [{part}]; remove it"
+            )
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: [{part}] is a table, got {value!r}; write [{part}]")
         parts[part] = value
     return parts
+
+
+def _tuned_on(table: Mapping[str, object], file: str, folder: Path) -> TunedOn:
+    """The table ``[tuned_on]`` of `file`, whose names exist."""
+    found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
+    for known, name, what in (
+        (VARIANTS, found.variant, "variant"),
+        (CORPORA, found.corpus, "corpus"),
+        (load_budgets(folder), found.budget, "budget"),
+    ):
+        look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
+    return found
 
 
 def _check_values(space: Space, base: RunConfig) -> None:
@@ -241,13 +305,18 @@ def _check_values(space: Space, base: RunConfig) -> None:
             resolve(base, (*fixed, Layer(Origin("space", space.files[key]), {key: value})))
 
 
+def belongs_to_study(key: str) -> bool:
+    """True for a config key that must be the same for all systems of a study."""
+    return key in ("seed", "variant") or key.startswith(("training.", "corpus."))
+
+
 def check_not_of_study(key: str, where: str) -> None:
     """Refuse to let one variant or system set `key` if it must be the same for all.
 
     Raises:
         UserError: the key belongs to the budget, or to the study.
     """
-    if key in ("seed", "variant") or key.startswith(("training.", "corpus.")):
+    if belongs_to_study(key):
         raise UserError(
             f"{where}: {key!r} belongs to the budget or the study, which are the same for "
             "every system; remove it"
@@ -255,19 +324,26 @@ def check_not_of_study(key: str, where: str) -> None:
 
 
 def file_name(path: Path) -> str:
-    """What a file of ``sweeps/`` is called in messages and origins: "sweeps/base.toml"."""
+    """The name of a file of ``sweeps/`` in messages and origins: "sweeps/base.toml"."""
     return str(path.relative_to(SWEEPS.parent) if path.is_relative_to(SWEEPS) else path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """The content of a file under ``sweeps/``.
 
     Raises:
         UserError: no such file, or it is not TOML.
     """
     try:
-        return parse_toml(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; the sweeps folder must hold it") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {error}; mend that line") from error
+
+
+def _parsed(text: str, where: str) -> dict[str, object]:
+    try:
+        return parse_toml(text)
+    except ValueError as error:
+        raise UserError(f"{where} is not valid TOML: {error}; mend that line") from error

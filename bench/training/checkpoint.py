@@ -28,6 +28,7 @@ from bench.data.features import CorpusStats
 from bench.data.text import text_digest
 from bench.training.config import RunConfig, build_model, run_config_from_dict
 from bench.training.memory import is_out_of_memory
+from bench.training.outside import VARIANT_RECORD, find_recorded
 from variants.spec import AcousticModel
 
 FORMAT = "deepspeech-bench checkpoint"
@@ -211,11 +212,15 @@ def _listed(paths: Iterable[Path]) -> str:
 def load_model(path: Path, device: torch.device) -> tuple[AcousticModel, RunConfig]:
     """The trained network of a checkpoint on `device`, in evaluation mode, and its config.
 
+    The source of a variant from outside is read from the run's folder, or from beside the file.
+
     Raises:
         UserError: as `load`; a variant or config key that this version does not know; weights that
             do not fit the config.
     """
     content = load(path, device)
+    places = [path.resolve().parents[1], path.parent]
+    find_recorded(str(content["config"].get("variant")), places, VARIANT_RECORD)
     config = run_config_from_dict(content["config"])
     model = build_model(config).to(device)
     load_weights(path, content, config, model)

@@ -7,9 +7,12 @@ from typing import Literal, get_args
 
 import torch
 
-TrainPhase = Literal["data", "augment", "forward", "loss", "backward", "optimizer", "device"]
-"""Parts of a training step; `data` is the wait for a batch of features. CUDA kernels are
-asynchronous: on a GPU the first six are the host's time, and `device` is the wait for the kernels
+TrainPhase = Literal[
+    "data", "augment", "forward", "loss", "backward", "optimizer", "replay", "device"
+]
+"""Parts of a training step; `data` is the wait for a batch of features, `replay` a whole step that
+was captured (bench.training.capture). CUDA kernels are asynchronous: on a GPU all but the last are
+the host's time, and `device` is the wait for the kernels
 that the host has launched."""
 Phase = TrainPhase | Literal["evaluation", "report", "checkpoint"]
 

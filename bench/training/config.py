@@ -1,6 +1,7 @@
 """The whole configuration of a run, and the network that it describes."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from bench.core.config import Layer, Origin, dotted, resolve, to_dict, updated
 from bench.core.errors import ExhaustedError, UserError
 from bench.core.lookup import look_up
-from bench.core.memory import available_bytes
+from bench.core.memory import as_exhausted, available_bytes
 from bench.core.seeding import derive
 from bench.data.augment import AugmentConfig
 from bench.data.batches import BatchConfig
@@ -18,6 +19,7 @@ from bench.data.corpora import CorpusConfig
 from bench.data.features import FeatureConfig
 from bench.data.text import NUM_SYMBOLS
 from bench.training.optim import OptimConfig
+from bench.training.outside import OUTSIDE, in_words
 from variants import VARIANTS, family_file
 from variants.cost import num_parameters
 from variants.spec import AcousticModel
@@ -95,7 +97,7 @@ class RunConfig:
     """Everything that determines a run's numbers."""
 
     variant: str
-    """One of variants.VARIANTS."""
+    """A key of variants.VARIANTS; of a variant from outside it includes a digest of its source."""
     model: Any
     """The variant's own config."""
     corpus: CorpusConfig
@@ -134,18 +136,21 @@ def variant_layer(variant: str) -> Layer:
     """
     spec = look_up(VARIANTS, variant, "variant")
     model = {"variant": variant, "model": to_dict(spec.config), "features": spec.features}
-    return Layer(Origin("variant", f"{family_file(variant)} {variant}"), dotted(model))
+    source = OUTSIDE.get(variant)
+    declared = f"{family_file(variant)} {variant}" if source is None else source.title
+    return Layer(Origin("variant", declared), dotted(model))
 
 
-def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
+def run_config_from_dict(values: Mapping[str, object]) -> RunConfig:
     """The inverse of bench.core.config.to_dict.
 
     Raises:
         UserError: a key or value that this version does not know, or no variant.
     """
-    if "variant" not in values:
+    variant = values.get("variant")
+    if not isinstance(variant, str):
         raise UserError("a run config names its variant, got none; write for instance variant=…")
-    default = default_run_config(values["variant"], CorpusConfig())
+    default = default_run_config(variant, CorpusConfig())
     return updated(default, values)
 
 
@@ -206,8 +211,28 @@ def check_training_memory(config: RunConfig, device: str) -> None:
 
 
 def _built(config: RunConfig) -> AcousticModel:
-    spec = VARIANTS[config.variant]
+    spec, source = VARIANTS[config.variant], OUTSIDE.get(config.variant)
     try:
-        return spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
+        with warnings.catch_warnings():
+            # Of an empty weight, which is refused below.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+            model = spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
     except ValueError as error:
         raise UserError(f"variant {config.variant} cannot be built: {error}") from error
+    except Exception as error:
+        if source is None or as_exhausted(error) is not None:
+            raise
+        said = in_words(error, source.path)
+        raise UserError(f"variant {config.variant} cannot be built: {said}") from error
+    if not isinstance(model, AcousticModel):
+        raise UserError(
+            f"variant {config.variant} must build a variants.spec.AcousticModel, got "
+            f"{type(model).__name__}; derive the network from it"
+        )
+    for name, weight in model.named_parameters():
+        if not weight.numel():
+            raise UserError(
+                f"variant {config.variant} cannot be built: its weight {name} is empty, of shape "
+                f"{tuple(weight.shape)}; give each width at least 1"
+            )
+    return model

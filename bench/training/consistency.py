@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.data.batches import copied
 from bench.training.ctc import per_symbol
 
 
@@ -22,13 +21,12 @@ def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B:
     Rows 2i and 2i + 1 are the views of one utterance. For a row the divergence is the sum over its
     output frames of KL(other view ‖ this view), without padding; no gradient flows through the
     other view. The mean of both rows is the paper's L_CR, here divided by the number of symbols
-    like the CTC loss (see `ctc_losses`), so that the paper's weights apply. `out_lens_B` and
-    `target_lens_B` are on the CPU.
+    like the CTC loss (see `ctc_losses`), so that the paper's weights apply.
     """
     device, num_frames = log_probs_BUV.device, log_probs_BUV.shape[1]
     here_BUV = log_probs_BUV.float()
     other_BUV = here_BUV.detach().reshape(-1, 2, *here_BUV.shape[1:]).flip(1).view_as(here_BUV)
     apart_BUV = F.kl_div(here_BUV, other_BUV, reduction="none", log_target=True)
-    outside_BU = torch.arange(num_frames, device=device) >= copied(out_lens_B, device)[:, None]
+    outside_BU = torch.arange(num_frames, device=device) >= out_lens_B[:, None]
     apart_B = apart_BUV.sum(dim=-1).masked_fill(outside_BU, 0.0).sum(dim=-1)
     return per_symbol(apart_B, target_lens_B)

@@ -2,8 +2,8 @@
 
 Legend: B utterances, U output frames, V symbols, L labels.
 
-On a CPU kernel.c computes loss and gradient in a tenth of the time of torch's own function, which
-is used on other devices and if kernel.c could not be compiled.
+On a CPU kernel.c computes loss and gradient in a tenth of the time of torch's own function, on CUDA
+a Triton kernel without waiting for the device; torch's function is used where neither is there.
 """
 
 from typing import Any, cast
@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from bench.data.batches import copied
 from bench.data.text import BLANK
-from variants.ops import kernel
+from variants.ops import kernel, paths, triton_ctc, triton_runtime
 
 
 def ctc_losses(
@@ -25,30 +24,45 @@ def ctc_losses(
     fewer output frames than CTC needs for its text.
 
     Per symbol, so that long utterances do not outweigh short ones, like the ``mean`` reduction of
-    `torch.nn.functional.ctc_loss`. `out_lens_B` and `target_lens_B` are on the CPU: torch's
-    function would copy them there, and so wait for a GPU.
+    `torch.nn.functional.ctc_loss`. All tensors are on one device.
     """
-    if torch.are_deterministic_algorithms_enabled():  # torch has no deterministic one for CUDA
-        log_probs_BUV, targets_BL = log_probs_BUV.cpu(), targets_BL.cpu()
     log_probs_BUV = log_probs_BUV.float()
     if kernel.computes(log_probs_BUV):
+        paths.note(paths.CTC, kernel.description())
         losses = _CtcLosses.apply(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
         losses_B = cast(Tensor, losses)
-    else:
-        losses_B = F.ctc_loss(
-            log_probs_BUV.transpose(0, 1),
-            targets_BL,
-            out_lens_B,
-            target_lens_B,
-            blank=BLANK,
-            reduction="none",
+    elif triton_ctc.computes(log_probs_BUV, targets_BL.shape[1]):
+        paths.note(paths.CTC, triton_runtime.description())
+        losses_B = triton_ctc.ctc_losses(
+            log_probs_BUV, out_lens_B, targets_BL, target_lens_B, BLANK
         )
+    else:
+        paths.note(paths.CTC, "torch")
+        losses_B = _by_torch(log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
     return per_symbol(losses_B, target_lens_B)
 
 
 def per_symbol(losses_B: Tensor, target_lens_B: Tensor) -> Tensor:
-    """`losses_B` divided by the number of symbols of each text; `target_lens_B` is on the CPU."""
-    return losses_B * copied(1 / target_lens_B.clamp(min=1), losses_B.device)
+    """`losses_B` divided by the number of symbols of each text."""
+    return losses_B * (1 / target_lens_B.clamp(min=1))
+
+
+def _by_torch(
+    log_probs_BUV: Tensor, out_lens_B: Tensor, targets_BL: Tensor, target_lens_B: Tensor
+) -> Tensor:
+    """torch's own loss. It copies the lengths to the CPU, and so waits for a GPU."""
+    device = log_probs_BUV.device
+    if torch.are_deterministic_algorithms_enabled():  # torch has no deterministic one for CUDA
+        log_probs_BUV, targets_BL = log_probs_BUV.cpu(), targets_BL.cpu()
+    losses_B = F.ctc_loss(
+        log_probs_BUV.transpose(0, 1),
+        targets_BL,
+        out_lens_B.cpu(),
+        target_lens_B.cpu(),
+        blank=BLANK,
+        reduction="none",
+    )
+    return losses_B.to(device)
 
 
 class _CtcLosses(torch.autograd.Function):

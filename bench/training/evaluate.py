@@ -3,16 +3,24 @@
 Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from bench.data.batches import Batch, BatchConfig, Dataset, collated, evaluation_order
+from bench.data.batches import (
+    Batch,
+    BatchConfig,
+    Dataset,
+    copied,
+    evaluation_order,
+    in_background,
+)
 from bench.data.features import CorpusStats, compute
 from bench.data.text import BLANK, normalize
-from bench.decoding import Decoder, greedy
+from bench.decoding import Decoder, begin, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
 from bench.training.ctc import ctc_losses
@@ -59,31 +67,83 @@ def evaluate(
     num_blanks = torch.zeros((), dtype=torch.int64, device=device)
     num_frames = 0
     in_parts = Parts(device)
-    for indices, host in collated(dataset, evaluation_order(dataset, batches)):
+    precision = precision or default_precision(device)
+    collate = partial(_collated, dataset, device)
+    feasible: list[Tensor] = []
+    before = _nothing
+    # The host spells the texts of a batch while the device computes the next one, and waits for the
+    # device once a batch.
+    for indices, host in in_background(collate, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
         recognise = partial(_recognise, model, host, out_lens_B, decoder, device, precision)
         parts = in_parts(recognise, len(indices))
         for part_losses, part_blanks, _ in parts:
             losses.append(part_losses)
             num_blanks += part_blanks
+        feasible.append(out_lens_B >= host.min_ctc_frames_B)
         num_frames += int(out_lens_B.sum())
-        texts = [text for _, _, part_texts in parts for text in part_texts]
-        for index, hyp in zip(indices, texts, strict=True):
-            hyps[index] = hyp
+        before()
+        before = partial(_spell, hyps, indices, [spell for _, _, spell in parts])
+    before()
+    scores = score_texts(dataset, hyps)
+    return Evaluation(
+        loss=torch.cat(losses).cpu()[torch.cat(feasible)].mean().item(),
+        blank_share=num_blanks.item() / num_frames,
+        empty_share=sum(not hyp for hyp in hyps) / len(hyps),
+        scores=scores,
+        totals=totals(scores),
+    )
+
+
+def _nothing() -> None:
+    """No batch before the first has texts to be spelled."""
+
+
+def _collated(
+    dataset: Dataset, device: torch.device, indices: list[int]
+) -> tuple[list[int], Batch]:
+    """The utterances `indices` on the host: for CUDA as float16 in pinned memory."""
+    on_cuda = device.type == "cuda"
+    batch = dataset.collate(indices, as_stored=on_cuda)
+    return indices, batch.pinned() if on_cuda else batch
+
+
+def _spell(hyps: list[str], indices: list[int], parts: list[Callable[[], list[str]]]) -> None:
+    """Write the texts of a batch to their places in `hyps`."""
+    texts = [text for spell in parts for text in spell()]
+    for index, hyp in zip(indices, texts, strict=True):
+        hyps[index] = hyp
+
+
+@torch.inference_mode()
+@exact_float32()
+def log_probabilities(
+    model: AcousticModel, dataset: Dataset, batches: BatchConfig, device: torch.device
+) -> list[Tensor]:
+    """The network's log-probabilities [U, V], float32 on the host, of each utterance of `dataset`,
+    for decoding them several times; as `evaluate` computes them."""
+    model.eval()
+    found: dict[int, Tensor] = {}
+    collate = partial(_collated, dataset, device)
+    for indices, host in in_background(collate, evaluation_order(dataset, batches)):
+        batch = host.to(device)
+        with autocast(device, default_precision(device)):
+            log_probs_BUV, out_lens_B = model(batch.feats_BTF.float(), batch.feat_lens_B)
+        rows = log_probs_BUV.float().cpu()
+        for index, row_UV, length in zip(indices, rows, out_lens_B.tolist(), strict=True):
+            found[index] = row_UV[:length].clone()
+    return [found[index] for index in range(len(dataset))]
+
+
+def score_texts(dataset: Dataset, hyps: Sequence[str]) -> list[UtteranceScore]:
+    """The scores of `hyps`, one for each utterance of `dataset`."""
     utterances = dataset.utterances
-    scores = score(
+    return score(
         ids=[u.id for u in utterances],
         refs=[u.text for u in utterances],
         hyps=hyps,
         speakers=[u.speaker for u in utterances],
         seconds=[u.seconds for u in utterances],
-    )
-    return Evaluation(
-        loss=torch.cat(losses).mean().item(),
-        blank_share=num_blanks.item() / num_frames,
-        empty_share=sum(not hyp for hyp in hyps) / len(hyps),
-        scores=scores,
-        totals=totals(scores),
     )
 
 
@@ -93,21 +153,20 @@ def _recognise(
     out_lens_B: Tensor,
     decoder: Decoder,
     device: torch.device,
-    precision: torch.dtype | None,
+    precision: torch.dtype,
     rows: slice,
-) -> tuple[Tensor, Tensor, list[str]]:
-    """For `rows` of a batch on the host: the losses of those with as many output frames as CTC
-    needs, the number of output frames whose best symbol is the blank, and the texts."""
-    host, out_lens_B = host.rows(rows), out_lens_B[rows]
-    batch = host.to(device)
-    with autocast(device, precision or default_precision(device)):
-        log_probs_BUV, _ = model(batch.feats_BTF, batch.feat_lens_B)
-    losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, host.target_lens_B)
+) -> tuple[Tensor, Tensor, Callable[[], list[str]]]:
+    """For `rows` of a batch on the host: the losses, the number of output frames whose best symbol
+    is the blank, and what gives the texts; without waiting for the device."""
+    host = host.rows(rows)
+    batch, out_lens_B = host.to(device), copied(out_lens_B[rows], device)
+    with autocast(device, precision):
+        log_probs_BUV, _ = model(batch.feats_BTF.float(), batch.feat_lens_B)
+    losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, batch.target_lens_B)
     frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
-    inside_BU = frame_U < out_lens_B.to(device)[:, None]
+    inside_BU = frame_U < out_lens_B[:, None]
     num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
-    feasible_B = (out_lens_B >= host.min_ctc_frames_B).to(losses_B.device)
-    return losses_B[feasible_B], num_blanks, decoder(log_probs_BUV, out_lens_B)
+    return losses_B, num_blanks, begin(decoder, log_probs_BUV, out_lens_B)
 
 
 @torch.inference_mode()
@@ -130,6 +189,7 @@ def transcribe(
     waveform_N: Tensor,
     device: torch.device,
     stats: CorpusStats | None = None,
+    decoder: Decoder = greedy,
 ) -> str:
     """The text of one utterance.
 
@@ -139,5 +199,6 @@ def transcribe(
         waveform_N: at the rate of ``config.features``, as `bench.data.audio.read_audio` gives it.
         device: where to compute.
         stats: those of the checkpoint, where ``features.normalize`` is "corpus".
+        decoder: one of bench.decoding.
     """
-    return transcribe_feats(model, compute(waveform_N, config.features, stats), device)
+    return transcribe_feats(model, compute(waveform_N, config.features, stats), device, decoder)

@@ -1,8 +1,5 @@
 """The training loop: one straight function, independent of the search and of tracking.
 
-Legend: B rows of a batch, T frames, F feature bins, U output frames, V symbols. A row is an
-utterance, or one of its two adjacent views (see bench.training.consistency).
-
 The state of a run is the weights, their moving average, the optimizer and `LoopState`; nothing
 else. All random numbers come from generators seeded by run seed and step (bench.core.seeding), and
 the batches of an epoch are a function of run seed and epoch. So a run that was killed and resumed
@@ -17,29 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from bench.core.config import digest
 from bench.core.errors import UserError
-from bench.core.seeding import derive, generator, seed_torch
-from bench.data.augment import augment, draw_lengths
-from bench.data.batches import (
-    Dataset,
-    batches_from,
-    collated,
-    copied,
-    epoch_order,
-    feasible_subset,
-    micro_batches,
-)
-from bench.training import checkpoint
+from bench.core.seeding import seed_torch
+from bench.data.batches import Dataset, epoch_order, feasible_subset
+from bench.training import capture, checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
-from bench.training.consistency import consistency_losses
-from bench.training.ctc import ctc_losses
 from bench.training.device import (
-    autocast,
     default_precision,
     deterministic,
     exact_float32,
@@ -47,18 +30,15 @@ from bench.training.device import (
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
+from bench.training.inputs import InputPlan
 from bench.training.memory import is_out_of_memory, release
 from bench.training.model_ema import ModelEma
-from bench.training.optim import (
-    build_optimizer,
-    learning_rate_at,
-    set_learning_rate,
-    step_unless,
-)
+from bench.training.optim import build_optimizer, learning_rate_at, restore_optimizer
 from bench.training.progress import Progress, TrainResult, WatchTranscript
 from bench.training.retry import prepare_retry
+from bench.training.shapes import plan_shapes
 from bench.training.state import LoopState, read_window
-from bench.training.step import Buffers
+from bench.training.step import Buffers, Step, Trained, train_step
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -146,74 +126,51 @@ def _train(
     # 1. Set up, or resume from the last checkpoint.
     _check_data(data, model)
     settings, seed = config.training, config.seed
-    num_views = settings.num_views
     precision = precision or default_precision(device)
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     model = model.to(device)
     optimizer = build_optimizer(model, config.optim)
     average = ModelEma(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
-    buffers = Buffers(model)
+    trained = Trained(
+        config=config,
+        model=model,
+        optimizer=optimizer,
+        average=average,
+        buffers=Buffers(model),
+        device=device,
+        precision=precision,
+    )
+    captures = capture.is_wanted(device)
+    step: Step = capture.captured_steps() if captures else train_step
     clocks = Clocks(state.seconds, device)
     saved_at = clocks.total
     order_of = partial(epoch_order, data.train, config.batches, seed=seed)
     sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
     num_steps = sum(sizes)
-    place = {"epoch": state.epoch, "batch": state.batch}
-    batches = collated(data.train, batches_from(data.train, config.batches, seed=seed, **place))
+    plan = InputPlan(
+        config=config,
+        dataset=data.train,
+        output_lengths=model.output_lengths,
+        num_steps=num_steps,
+        num_micro_batches=state.num_micro_batches,
+        device=device,
+        shapes=plan_shapes(data.train, config, model.output_lengths) if captures else None,
+    )
+    batches = plan.from_step(state.step, epoch=state.epoch, batch=state.batch)
     stop = False
     while state.outcome is None and not stop:
-        # 2. A batch. The host has its lengths too, so that it never waits for the device.
+        # 2. A batch with all that a step reads, made in the background; copied without waiting.
         with clocks("data"):
-            indices, host = next(batches)
-        with clocks("augment"):
-            rng = generator(seed, "augment", state.step)
-            lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
-            # Views of an utterance share its tempo; warp, masks and dropout are drawn per view.
-            host, host_lens_B = host.repeated(num_views), lens_B.repeat_interleave(num_views)
-            out_lens_B = model.output_lengths(host_lens_B)
-            batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
-            feats_BTF = augment(batch, feat_lens_B, _longest(host_lens_B), config.augment, rng)
+            inputs = next(batches).to(device)
 
-        # 3. Forward and backward; dropout draws from torch's global generators. The gradients of
-        # the micro-batches add up to that of the batch.
-        seed_torch(derive(seed, "dropout", state.step), device)
-        optimizer.zero_grad(set_to_none=True)
-        model.train()
-        buffers.save()
-        loss, consistency = torch.zeros(2, device=device)
-        for part in micro_batches(len(host.ids), state.num_micro_batches, num_views):
-            with clocks("forward"), autocast(device, precision):
-                feats = feats_BTF[part, : _longest(host_lens_B[part])]
-                log_probs_BUV, _ = model(feats, feat_lens_B[part])
-            with clocks("loss"):
-                lens = out_lens_B[part], host.target_lens_B[part]
-                losses_B = ctc_losses(log_probs_BUV, lens[0], batch.targets[part], lens[1])
-                part_loss = objective = losses_B.sum() / len(host.ids)
-                if settings.consistency_weight:
-                    apart = consistency_losses(log_probs_BUV, *lens).sum() / len(host.ids)
-                    objective = part_loss + settings.consistency_weight * apart
-                    consistency += apart.detach()
-            with clocks("backward"):
-                torch.autograd.backward(objective)
-                loss += part_loss.detach()
+        # 3. A step. The host does not wait for it either.
+        seed_torch(inputs.dropout_seed, device)
+        state.window.append(step(trained, inputs, clocks))
+        state.audio_seconds += sum(data.train.utterances[i].seconds for i in inputs.indices)
+        state.step, state.batch = state.step + 1, state.batch + 1
 
-        # 4. A step. If loss, gradient or a buffer is not finite, the device skips it: weights,
-        # buffers, optimizer and average stay as they were. The host learns of it in read_window.
-        with clocks("optimizer"):
-            learning_rate = learning_rate_at(state.step, num_steps, config.optim)
-            set_learning_rate(optimizer, learning_rate)
-            grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-            measured = [buffers.largest(), loss, grad_norm, consistency][: num_views + 2]
-            state.window.append(torch.stack(measured))
-            skip = ~state.window[-1].isfinite().all()
-            step_unless(optimizer, skip)
-            buffers.restore_if(skip)
-            average.update(state.step, skip)
-            state.audio_seconds += sum(data.train.utterances[index].seconds for index in indices)
-            state.step, state.batch = state.step + 1, state.batch + 1
-
-        # 5. Read the losses of the steps since the last time: every few steps, and at the end of an
+        # 4. Read the losses of the steps since the last time: every few steps, and at the end of an
         # epoch or of the time allowed.
         epoch = state.epoch + state.batch / sizes[state.epoch]
         epoch_ends = state.batch == sizes[state.epoch]
@@ -221,10 +178,11 @@ def _train(
         out_of_time = cap is not None and clocks.computed >= cap
         metrics: dict[str, float] = {}
         if epoch_ends or out_of_time or state.step % settings.log_every_steps == 0:
+            learning_rate = learning_rate_at(state.step - 1, num_steps, config.optim)
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
             metrics |= read_window(state, clocks, data.train, order_of)
 
-        # 6. At the end of an epoch, evaluate, and save the weights if they are the best so far.
+        # 5. At the end of an epoch, evaluate, and save the weights if they are the best so far.
         if epoch_ends:
             state.epoch, state.batch = state.epoch + 1, 0
         over = out_of_time or state.epoch == settings.num_epochs
@@ -245,7 +203,7 @@ def _train(
             elif out_of_time:
                 state.outcome = "cut"
 
-        # 7. Report, then save: progress reported after the last save is reported again on resume.
+        # 6. Report, then save: progress reported after the last save is reported again on resume.
         if metrics:
             progress = Progress(
                 step=state.step,
@@ -304,7 +262,7 @@ def _resume(
     checkpoint.load_weights(last, content, config, model)
     if config.training.average_decay:
         checkpoint.load_weights(last, content, config, average.model, "average")
-    optimizer.load_state_dict(content["optimizer"])
+    restore_optimizer(optimizer, content["optimizer"])
     return LoopState(**content["loop"])
 
 
@@ -325,11 +283,6 @@ def _save_last(
         **average.state(),
     }
     checkpoint.save(path, config, model, data.train.store.stats, **resuming)
-
-
-def _longest(host_lens_B: Tensor) -> int:
-    """The largest of lengths on the CPU; does not wait for the device."""
-    return int(host_lens_B.numpy().max())
 
 
 def _evaluate(

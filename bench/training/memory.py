@@ -20,8 +20,14 @@ may be this process's own CUDA context and libraries (0.3 to 0.6 GiB)."""
 
 # torch's own allocators say "out of memory" (CUDA, HIP, MPS) or "can't allocate memory" (CPU), the
 # CUDA runtime "CUDA error: out of memory", its libraries the name of a status such as
-# CUBLAS_STATUS_ALLOC_FAILED or CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
-_SAID = re.compile(r"out of memory|can't allocate memory|ALLOC(ATION)?_FAILED", re.IGNORECASE)
+# CUBLAS_STATUS_ALLOC_FAILED or CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED. cuBLAS says
+# CUBLAS_STATUS_NOT_INITIALIZED if there is no memory for its handle, and cuDNN finds no engine if
+# there is none for the workspace of any.
+_SAID = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC(ATION)?_FAILED"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine",
+    re.IGNORECASE,
+)
 
 T = TypeVar("T")
 

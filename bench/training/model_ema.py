@@ -10,7 +10,6 @@ counters like weights, and cannot skip a step by a flag on the device.
 """
 
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,15 +46,15 @@ class ModelEma:
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
-    def update(self, step: int, skip: Tensor) -> None:
-        """Add the weights after `step` (from 0) to the average, unless `skip` (a bool on the
-        device) is true.
+    def update(self, share: float | Tensor, skip: Tensor) -> None:
+        """Add the weights to the average with weight `share`, ``1 - decay_at(step)``, unless `skip`
+        (a bool on the device) is true.
 
         The host does not wait for the device. Integer buffers (counters) are copied, not averaged.
         """
         if not self._decay:
             return
-        share = torch.where(skip, 0.0, 1 - decay_at(step, self._decay))
+        share = torch.where(skip, 0.0, share)
         shares = [share.expand_as(averaged) for averaged in self._averaged]
         torch._foreach_lerp_(self._averaged, self._current, shares)
         for averaged, current in self._buffers:
@@ -64,6 +63,6 @@ class ModelEma:
             else:
                 averaged.copy_(current)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """The entry `average` of a run's last checkpoint; empty with decay 0."""
         return {"average": self.model.state_dict()} if self._decay else {}

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +85,13 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         {"params": others, "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        betas = (config.momentum, ADAM_BETA2)
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+        return torch.optim.AdamW(
+            groups,
+            lr=config.learning_rate,
+            betas=(config.momentum, ADAM_BETA2),
+            fused=True,
+            capturable=_is_on_cuda(model),
+        )
     sgd = torch.optim.SGD(
         groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True
     )
@@ -97,10 +102,25 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
     return sgd
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of the next step."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of a checkpoint, which may have been written on another kind of device."""
+    groups = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, before in zip(optimizer.param_groups, groups, strict=True):
+        group["lr"] = before["lr"]  # that of a step comes with its inputs
+        if "capturable" in group:
+            group["capturable"] = before["capturable"]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float | Tensor) -> None:
+    """Set the learning rate of the next step: on CUDA a scalar on the device, so that a captured
+    step reads the value of its turn."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+
+
+def _is_on_cuda(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type == "cuda"
 
 
 def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:

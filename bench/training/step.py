@@ -1,12 +1,30 @@
-"""The buffers of a network, saved before a training step and restored if the step is skipped.
+"""One training step, the same function on every device.
+
+Legend: B rows of a batch, T frames, F feature bins, U output frames, V symbols.
 
 A step whose loss, gradient or buffers are not finite is skipped: weights, optimizer, moving average
 and buffers stay as they were. The device evaluates the flag, so the host does not wait for it and
-takes no branch on it; a CUDA graph could capture a whole step.
+takes no branch on it. A step copies nothing from the host and asks the device for no value, so that
+a CUDA graph can capture it.
 """
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from bench.data.augment import augment
+from bench.training.clocks import Clocks
+from bench.training.config import RunConfig
+from bench.training.consistency import consistency_losses
+from bench.training.ctc import ctc_losses
+from bench.training.device import autocast
+from bench.training.inputs import StepInputs
+from bench.training.model_ema import ModelEma
+from bench.training.optim import set_learning_rate, step_unless
+from variants.spec import AcousticModel
 
 
 class Buffers:
@@ -40,3 +58,80 @@ class Buffers:
         """Restore the copy if `skip` (a bool on the device) is true."""
         for saved, current in zip(self._saved, self._current, strict=True):
             torch.where(skip, saved, current, out=current)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a step changes, and how it computes."""
+
+    config: RunConfig
+    model: AcousticModel
+    optimizer: torch.optim.Optimizer
+    average: ModelEma
+    buffers: Buffers
+    device: torch.device
+    precision: torch.dtype
+    """Of the network's arithmetic."""
+
+
+class Step(Protocol):
+    """Takes a training step: `train_step`, or a captured one."""
+
+    def __call__(self, trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
+        """The row of the window, see LoopState; on the device."""
+
+
+def train_step(trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
+    """Change weights, optimizer, average and buffers by one batch.
+
+    Dropout draws from torch's global generators, which the caller has seeded.
+
+    Returns:
+        float32 [3] or [4]: the largest magnitude of the buffers, the loss, the gradient's norm and,
+        with a consistency loss, that loss. If one is not finite, nothing was changed.
+    """
+    config, model, optimizer = trained.config, trained.model, trained.optimizer
+    settings = config.training
+    with clocks("augment"):
+        feats_BTF = _augmented(inputs, config)
+    # The gradients of the micro-batches add up to that of the batch.
+    optimizer.zero_grad(set_to_none=True)
+    model.train()
+    trained.buffers.save()
+    loss, consistency = torch.zeros(2, device=trained.device)
+    for rows, num_frames in inputs.parts:
+        with clocks("forward"), autocast(trained.device, trained.precision):
+            log_probs_BUV, _ = model(feats_BTF[rows, :num_frames], inputs.new_lens_B[rows])
+        with clocks("loss"):
+            out_lens_B, target_lens_B = inputs.out_lens_B[rows], inputs.target_lens_B[rows]
+            targets_BS = inputs.targets_BS[rows]
+            losses_B = ctc_losses(log_probs_BUV, out_lens_B, targets_BS, target_lens_B)
+            part_loss = objective = losses_B.sum() / inputs.num_rows
+            if settings.consistency_weight:
+                apart_B = consistency_losses(log_probs_BUV, out_lens_B, target_lens_B)
+                apart = apart_B.sum() / inputs.num_rows
+                objective = part_loss + settings.consistency_weight * apart
+                consistency += apart.detach()
+        with clocks("backward"):
+            torch.autograd.backward(objective)
+            loss += part_loss.detach()
+    # The device skips the step if a value is not finite; the host learns of it in read_window.
+    with clocks("optimizer"):
+        set_learning_rate(optimizer, inputs.learning_rate)
+        grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
+        measured = [trained.buffers.largest(), loss, grad_norm, consistency]
+        row = torch.stack(measured[: settings.num_views + 2])
+        skip = ~row.isfinite().all()
+        step_unless(optimizer, skip)
+        trained.buffers.restore_if(skip)
+        trained.average.update(inputs.average_share, skip)
+    return row
+
+
+def _augmented(inputs: StepInputs, config: RunConfig) -> Tensor:
+    """Features [B, T, F], float32, each utterance once for each view."""
+    feats_NTF, num_views = inputs.feats_NTF.float(), config.training.num_views
+    if num_views > 1:
+        feats_NTF = feats_NTF[:, None].expand(-1, num_views, -1, -1).flatten(0, 1)
+    lens = inputs.old_lens_B, inputs.new_lens_B
+    return augment(feats_NTF, *lens, inputs.longest, config.augment, inputs.draws)

@@ -13,21 +13,24 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
+from bench.core import mps
 from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError, UserError
 from bench.core.files import exclusive_lock
+from bench.core.gpus import choose
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
 from bench.workers.worker import Assignment, limit_threads, work
 
-Message = dict[str, Any]
+Message = dict[str, object]
+
+SHARED = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""Of workers that share a GPU: less memory is reserved without being used."""
 
 PRELOADED = (
     "bench.workers.worker",
@@ -51,7 +54,7 @@ class Worker(Protocol):
         """None while it lives; negative if it died of a signal."""
 
     def messages(self) -> list[Message]:
-        """What it has said since it was asked last."""
+        """Its messages since the last call."""
 
     def stop(self) -> None:
         """Ask it to stop at its next step."""
@@ -63,7 +66,7 @@ class Worker(Protocol):
         """End it although it does not react."""
 
     def close(self) -> None:
-        """Give back what it held; it has ended."""
+        """Release its resources; it has ended."""
 
 
 class Engine(Protocol):
@@ -75,17 +78,17 @@ class Engine(Protocol):
     """Of each."""
 
     def start(self, assignment: Assignment) -> Worker | None:
-        """A new worker, or None if there is no room for one at present."""
+        """A new worker, or None if no place is free at present."""
 
     def wait(self, workers: Iterable[Any], seconds: float) -> None:
-        """Return when one of `workers` has said something or ended, and after `seconds`."""
+        """Return when one of `workers` has sent a message or ended, or after `seconds`."""
 
     def close(self) -> None:
-        """Give back what it held; its workers have ended."""
+        """Release its resources; its workers have ended."""
 
 
 class LocalEngine:
-    """Processes of this machine; the cores are shared out among them.
+    """Worker processes on this machine, which divide its cores among them.
 
     With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
     this machine together, by a lock for each place.
@@ -97,14 +100,19 @@ class LocalEngine:
         self.num_workers = num_workers
         self.num_threads = num_threads
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
+        self._held = ExitStack()
+        self._variables: dict[str, str] = {}
+        """Of all workers: what makes them clients of MPS."""
         self._context = multiprocessing.get_context("forkserver")
         limit_threads(num_threads)
         set_mlflow_defaults()
         self._context.set_forkserver_preload(list(PRELOADED))
         _choose_socket_folder()
-        resource_tracker.ensure_running()  # hears no Ctrl-C, but lets its caller hear it again
+        resource_tracker.ensure_running()  # ignores Ctrl-C itself, but unblocks it in its caller
         with kept_from_children():
             forkserver.ensure_running()  # its imports take seconds, in which the caller prepares
+            if per_gpu > 1:
+                self._variables = SHARED | self._held.enter_context(mps.sharing(gpus))
 
     def start(self, assignment: Assignment) -> "_Process | None":
         """A process that does `assignment`."""
@@ -117,26 +125,30 @@ class LocalEngine:
                     held.enter_context(exclusive_lock(path, patience_seconds=0))
             except TemporaryError:
                 continue
-            return _Process(self._context, assignment.on_gpu(gpu), held)
+            placed = assignment.on_gpu(gpu, self._variables)
+            return _Process(self._context, placed, held)
         return None
 
     def wait(self, workers: Iterable["_Process"], seconds: float) -> None:
-        """Return when a process has said something or ended, and after `seconds`."""
+        """Return when a process has sent a message or ended, at the latest after `seconds`."""
         ends = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
         wait(ends, timeout=seconds)
-        # A worker that has closed its end but not ended yet would keep us spinning.
+        # A worker that has closed its end but not ended yet would make this a busy loop.
         time.sleep(0.05)
 
     def close(self) -> None:
-        """Nothing is held between workers."""
+        """Stop MPS, if it was started."""
+        self._held.close()
 
 
 class _Process:
     """A worker in a process of its own."""
 
-    def __init__(self, context: Any, assignment: Assignment, gpu_lock: ExitStack) -> None:
+    def __init__(
+        self, context: ForkServerContext, assignment: Assignment, gpu_lock: ExitStack
+    ) -> None:
         self.connection, there = context.Pipe(duplex=False)
-        self.process: ForkServerProcess = context.Process(target=work, args=(assignment, there))
+        self.process = context.Process(target=work, args=(assignment, there))
         self.process.start()
         there.close()
         self._gpu_lock = gpu_lock
@@ -172,8 +184,8 @@ class _Process:
 def share_host(
     num_workers: int | None, device: str, *, gpus: Sequence[str] = (), per_gpu: int = 1
 ) -> LocalEngine:
-    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all), one
-    worker on a GPU; `per_gpu` workers on each of `gpus` where these are named.
+    """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all);
+    `per_gpu` workers on each of `gpus`, by default one on each GPU that we may see.
 
     Raises:
         UserError: less than one worker; GPUs that are not there, or together with a number of
@@ -190,46 +202,24 @@ def share_host(
             f"--gpus starts --per-gpu workers on each, got --workers {num_workers} too; leave it "
             "out"
         )
-    if per_gpu < 1 or (per_gpu > 1 and not gpus):
+    if per_gpu < 1 or (per_gpu > 1 and (device == "cpu" or num_workers is not None)):
         raise UserError(
-            f"--per-gpu is how many workers share each of --gpus, at least 1, got {per_gpu}; name "
-            "the GPUs, as in --gpus 0,1"
+            f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
+            f"--device {device}; leave it or --workers out"
         )
-    default = len(gpus) * per_gpu or (cores if device == "cpu" else 1)
-    count = default if num_workers is None else num_workers
-    if count < 1:
-        raise UserError(f"--workers must be at least 1, got {count}; leave it out for one per core")
-    return LocalEngine(count, max(1, cores // count), gpus=_names_of(gpus), per_gpu=per_gpu)
-
-
-def _names_of(gpus: Sequence[str]) -> list[str]:
-    """`gpus`, numbers among those that we may see, as CUDA_VISIBLE_DEVICES names them.
-
-    A scheduler has set it to those that are ours, so that 0 is not always the machine's first.
-
-    Raises:
-        UserError: one is not there, or named twice.
-    """
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = [name.strip() for name in shown.split(",") if name.strip()]
-    visible = visible or [str(number) for number in range(torch.cuda.device_count() if gpus else 0)]
-    names: list[str] = []
-    for gpu in gpus:
-        if gpu.isdecimal() and int(gpu) < len(visible):
-            name = visible[int(gpu)]
-        elif gpu in visible and not gpu.isdecimal():
-            name = gpu
-        else:
-            raise UserError(
-                f"--gpus are numbers from 0 to {len(visible) - 1} on this machine, got {gpu}; "
-                "nvidia-smi lists them, and CUDA_VISIBLE_DEVICES may show fewer"
-            )
-        if name in names:
-            raise UserError(
-                f"--gpus names each GPU once, got {gpu} twice; --per-gpu N has N workers share it"
-            )
-        names.append(name)
-    return names
+    if num_workers is not None and num_workers < 1:
+        raise UserError(
+            f"--workers must be at least 1, got {num_workers}; leave it out for one per core"
+        )
+    if device == "cpu":
+        count = num_workers or cores
+        return LocalEngine(count, max(1, cores // count))
+    names = choose(gpus)
+    if num_workers is not None:  # divided among all GPUs
+        names = names[:num_workers]
+        per_gpu = -(-num_workers // max(1, len(names)))
+    count = num_workers or max(1, len(names) * per_gpu)
+    return LocalEngine(count, max(1, cores // count), gpus=names, per_gpu=per_gpu)
 
 
 def _choose_socket_folder() -> None:

@@ -56,12 +56,12 @@ class _Running:
 
 @dataclass(frozen=True)
 class _System:
-    """One system at the moment it was looked at."""
+    """A snapshot of one system."""
 
     slots: list[Slot]
     confirmed: frozenset[int]
     unclaimed_confirms: tuple[int, ...]
-    """Confirm runs that have not ended and that no worker has."""
+    """Confirm runs that have not ended and that no worker holds."""
     num_confirms: int
 
     @property
@@ -85,7 +85,7 @@ class _System:
 
 @dataclass(frozen=True)
 class _Study:
-    """All systems at the moment they were looked at."""
+    """A snapshot of all systems."""
 
     systems: Mapping[str, _System]
     seen_at: float
@@ -125,9 +125,9 @@ class Launcher:
         self._watch = LeaseWatch()
         self._running: list[_Running] = []
         self._confirmed: set[Path] = set()
-        """Confirm runs that have ended, which they do once."""
+        """Confirm runs that have ended."""
         self._named: set[Path] = set()
-        """Runs whose holder stands still, and was named."""
+        """Runs whose suspended holder was named in a warning."""
         self._early_deaths = 0
         self._num_killed = num_killed()
         self._num_confirms: Mapping[str, int] = {}
@@ -167,7 +167,7 @@ class Launcher:
                 bars.update(overall, completed=done, total=study.num_planned)
 
     def has_company(self) -> bool:
-        """Whether workers of another launcher are at work on the study."""
+        """True if workers of another launcher hold runs of the study."""
         return any(self._watch.is_held(folder) for folder in self._leased())
 
     def _look(self) -> _Study:
@@ -223,7 +223,7 @@ class Launcher:
                 )
 
     def _check_holders(self) -> None:
-        """Return if anybody is at work on what is left.
+        """Return unless all remaining runs are held by suspended processes.
 
         Raises:
             TemporaryError: all of it is held by processes of this machine that stand still.
@@ -239,7 +239,7 @@ class Launcher:
                 return
 
     def _waiting(self, study: _Study) -> Iterator[tuple[str, str, int | None]]:
-        """What could start now as (system, kind, slot), the system with the fewest workers
+        """The work that could start now as (system, kind, slot), the system with the fewest workers
         first."""
         by_load = sorted(
             self._queues, key=lambda s: sum(r.assignment.system == s for r in self._running)
@@ -248,7 +248,11 @@ class Launcher:
             seen = study.systems[system]
             begun = [r for r in self._running if r.assignment.system == system]
             trials = [r.slot for r in begun if r.assignment.kind == "trial"]
-            # Begun and not yet told of, or told of since we looked.
+            # Workers without a reported slot, and those whose slot still waits in the snapshot.
+            #
+            #     slots as the queue was read   0 running   1 waiting   2 waiting   3 waiting
+            #     own workers                   has 0       has 1       not told
+            #     claimed                                   1        +  1              of 3 waiting
             claimed = trials.count(None) + len(seen.waiting.intersection(trials))
             if len(seen.waiting) > claimed:
                 yield system, "trial", None
@@ -302,7 +306,7 @@ class Launcher:
         bars.update(running.task, completed=running.fraction)
 
     def _folder_of(self, running: _Running) -> Path | None:
-        """The run that a worker has, as far as it has told."""
+        """The folder of a worker's run; None before the worker has reported it."""
         if running.slot is None:
             return None
         assignment = running.assignment

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypedDict
 
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
@@ -40,7 +40,16 @@ class Share:
     """That each takes, such as 0.5."""
 
 
-def nodes_of(entries: Iterable[Mapping[str, Any]]) -> list[Node]:
+class RayNode(TypedDict):
+    """An entry of ``ray.nodes()``, as far as it is read."""
+
+    NodeManagerHostname: str
+    NodeManagerAddress: str
+    Resources: Mapping[str, float]
+    Alive: bool
+
+
+def nodes_of(entries: Iterable[RayNode]) -> list[Node]:
     """The living ones of what ``ray.nodes()`` returns."""
     return [
         Node(
@@ -129,13 +138,13 @@ def check_address(address: str) -> None:
 
 def connect(address: str | None) -> ModuleType:
     """The package ray, connected to the cluster at `address`; without one, to a new cluster of this
-    machine alone, which listens on 127.0.0.1 and ends with us.
+    machine alone, which listens on 127.0.0.1 and ends with this process.
 
     Raises:
         UserError: no package ray, or no cluster there.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    arguments: dict[str, Any] = {"address": address}
+    arguments: dict[str, object] = {"address": address}
     if address is None:
         # Despite its name: a cluster that does not leave 127.0.0.1, on Linux too.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

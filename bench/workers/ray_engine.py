@@ -1,8 +1,13 @@
-"""Ray Core as what starts workers: on each node of its cluster, the processes that they are here.
+"""An engine that starts workers on the nodes of a Ray cluster.
 
-Ray finds a node with room, no more: it retries nothing, since the queue does. A worker is a task
-that starts the process on its node, passes on what it says, and ends with its exit code. If node or
-task is lost, the process sees that nobody listens, stops at its next step and gives its slot back.
+Ray only chooses a node with free resources; retries are the queue's. A worker is a Ray task that
+starts the worker process on its node, forwards its messages and returns its exit code. If the node
+or the task is lost, the process notices the closed connection, stops at its next step and gives its
+slot back.
+
+    launcher            Ray task on the node        worker process
+    _Task.messages  <-  stream of messages      <-  pipe
+    _Task.stop      ->  cancel                  ->  SIGTERM
 """
 
 import logging
@@ -14,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from bench.core.cli import EXIT_BUG, EXIT_START_AGAIN
 from bench.core.errors import UserError
@@ -38,14 +42,15 @@ NODE_POLL_SECONDS = 0.5
 STOP_GRACE_SECONDS, STOP_POLL_SECONDS = 45.0, 0.05
 REFRESH_SECONDS = 5.0
 ENVIRONMENT = ("AWS_", "BENCH_", "MLFLOW_", "OMP_", "PG")
-"""How the names of the variables begin that a worker gets from the launcher."""
+"""Prefixes of the environment variables that the launcher passes to workers."""
 
 _logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def _letting_stops_through() -> Iterator[None]:
-    """What a signal raises while Ray's compiled code runs comes out behind a SystemError."""
+    """Unwrap an exception that a signal handler raised in Ray's compiled code: Ray reports it as a
+    SystemError."""
     try:
         yield
     except SystemError as error:
@@ -55,7 +60,7 @@ def _letting_stops_through() -> Iterator[None]:
 
 
 class RayEngine:
-    """The nodes of a Ray cluster, those that join it later among them."""
+    """Workers on the nodes of a Ray cluster, including nodes that join later."""
 
     def __init__(
         self,
@@ -67,7 +72,7 @@ class RayEngine:
         storage_url: str | None,
         held: ExitStack,
     ) -> None:
-        """Share out the cluster that `ray` is connected to; `close` gives back what is `held`.
+        """Plan the workers of the cluster that `ray` is connected to; `close` closes `held`.
 
         Raises:
             UserError: as `share_cluster` and `check_reach`.
@@ -78,7 +83,7 @@ class RayEngine:
         share = self._share(self._nodes())
         self.num_workers = share.num_workers
         self.num_threads = share.num_threads
-        # A worker that died is the queue's business: Ray must not start it a second time.
+        # The queue retries a worker that died: Ray must not start it a second time.
         self._work = ray.remote(
             num_returns="streaming",
             max_retries=0,
@@ -92,13 +97,13 @@ class RayEngine:
 
     @_letting_stops_through()
     def start(self, assignment: Assignment) -> "_Task":
-        """A task that does `assignment`; it waits in Ray's queue while no node has room."""
+        """A task for `assignment`, which waits in Ray's queue until a node has free resources."""
         arguments = (assignment, self._folder, self._environment)
         return _Task(self._ray, self._work.remote(*arguments))
 
     @_letting_stops_through()
     def wait(self, workers: Iterable["_Task"], seconds: float) -> None:
-        """Return when a task has said something or ended, and after `seconds`."""
+        """Return when a task has sent a message or ended, at the latest after `seconds`."""
         said = [worker.said for worker in workers]
         if said:
             self._ray.wait(said, timeout=seconds)
@@ -107,11 +112,11 @@ class RayEngine:
         if time.monotonic() - self._measured > REFRESH_SECONDS:
             self._measured = time.monotonic()
             nodes = self._nodes()
-            with suppress(UserError):  # none lends at present: what waits, waits in Ray's queue
+            with suppress(UserError):  # no node lends at present: tasks wait in Ray's queue
                 self.num_workers = self._share(nodes).num_workers
 
     def close(self) -> None:
-        """Leave the cluster; one that we started ends."""
+        """Disconnect from the cluster; a cluster that `connect` started ends."""
         self._held.close()
 
     def _nodes(self) -> list[Node]:
@@ -124,9 +129,9 @@ class RayEngine:
 
 
 class _Task:
-    """A worker on some node."""
+    """A worker on a node of the cluster."""
 
-    def __init__(self, ray: ModuleType, said: Any) -> None:
+    def __init__(self, ray: ModuleType, said: Iterator[object]) -> None:
         self._ray = ray
         self.said = said
         self._messages: list[Message] = []
@@ -149,14 +154,14 @@ class _Task:
         self._ray.cancel(self.said, force=True)
 
     def end_frozen(self) -> None:
-        self.stop()  # the task kills what does not react, which is its child and not Ray's
+        self.stop()  # the task kills its child process if that does not react
 
     def close(self) -> None:
-        """Ray frees what it kept for a task that has ended."""
+        """Ray releases the resources of a task that has ended."""
 
     @_letting_stops_through()
     def _listen(self) -> None:
-        """Take in what has come.
+        """Receive the messages that have arrived.
 
         Raises:
             UserError: the node cannot do the work.
@@ -191,16 +196,17 @@ def join_cluster(
     storage_url: str | None,
 ) -> RayEngine:
     """Connect to the Ray cluster at `address`; without one, start a cluster of this machine alone,
-    which listens on 127.0.0.1 and ends with us.
+    which listens on 127.0.0.1 and ends with this process.
 
     Raises:
-        UserError: no package ray, no cluster there, `gpus` (Ray deals them out); as
+        UserError: no package ray, no cluster there, `gpus` (Ray assigns them); as
             `share_cluster` and `check_reach`.
     """
     if gpus:
         raise UserError(
-            f"--gpus names GPUs of this machine, Ray deals out its nodes', got {','.join(gpus)} "
-            "with --engine ray; leave it out, --per-gpu alone says how many workers share one"
+            "--gpus names GPUs of this machine, Ray assigns those of its nodes, got "
+            f"{','.join(gpus)} with --engine ray; leave it out, --per-gpu alone says how many "
+            "workers share one"
         )
     if address not in (None, "auto"):
         check_address(address)
@@ -220,18 +226,18 @@ def join_cluster(
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a worker gets of the launcher's environment: addresses, passwords, caches."""
+    """The part of the launcher's environment that workers get: addresses, passwords, caches."""
     return {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
 
 
 def work_on_node(
     assignment: Assignment, folder: Path, environment: Mapping[str, str]
 ) -> Iterator[list[Message] | int]:
-    """The body of a task: do `assignment` in a process of this node, in the launcher's working
+    """The body of a task: run `assignment` in a process of this node, in the launcher's working
     folder.
 
     Yields:
-        What the process says, in lists, and its exit code at the end.
+        The messages of the process, in lists, and its exit code at the end.
 
     Raises:
         UserError: the node does not see the launcher's working folder.

@@ -10,14 +10,13 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from optuna.trial import Trial
@@ -25,6 +24,7 @@ from optuna.trial import Trial
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import Resolved, Settings, flatten
 from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
+from bench.core.gpus import environment_of
 from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
 from bench.queue.lease import Lease
@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What the launcher asks of a worker; plain values, so that it crosses to another process."""
+    """The work that the launcher assigns to a worker; plain values, since it is pickled."""
 
     folder: Path
     system: str
@@ -60,14 +60,17 @@ class Assignment:
     num_workers: int
     num_threads: int
     grace_seconds: float
-    """How long its lease may go untouched."""
+    """Time without a heartbeat after which its lease expires."""
     target: TrackingTarget
     gpu: str | None = None
-    """The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: all."""
+    """The GPU that it may use, as CUDA_VISIBLE_DEVICES names it; None: all."""
 
-    def on_gpu(self, gpu: str) -> "Assignment":
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its environment, unless the user has set them."""
+
+    def on_gpu(self, gpu: str, variables: Mapping[str, str] | None = None) -> "Assignment":
         """The same on one GPU."""
-        return replace(self, gpu=gpu)
+        return replace(self, gpu=gpu, variables=variables or {})
 
 
 class _LauncherLink:
@@ -84,7 +87,7 @@ class _LauncherLink:
         threading.Thread(target=self._await_hangup, name="hangup", daemon=True).start()
 
     def _await_hangup(self) -> None:
-        # At once, not with the next message: who started us may be gone with its whole node.
+        # At once, not with the next message: the launcher may be lost with its whole node.
         hangup = select.poll()
         hangup.register(self._connection.fileno(), 0)
         hangup.poll()
@@ -94,13 +97,13 @@ class _LauncherLink:
         self.ask()
 
     def ask(self) -> None:
-        """Ask ourselves to stop."""
+        """Request that this worker stops."""
         self._asked = True
 
     def __bool__(self) -> bool:
         return self._asked
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, object]) -> None:
         try:
             self._connection.send(message)
         except OSError:
@@ -108,10 +111,12 @@ class _LauncherLink:
 
 
 def work(assignment: Assignment, connection: Connection) -> None:
-    """The body of a worker process; leaves it with 0 (the run has ended), 75 (start me again) or by
-    a crash."""
+    """The body of a worker process; exits with 0 (the run has ended), 75 (start it again) or by a
+    crash."""
     if assignment.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
+        os.environ.update(environment_of(assignment.gpu))
+    for name, value in assignment.variables.items():
+        os.environ.setdefault(name, value)
     launcher = _LauncherLink(connection)
     torch.set_num_threads(assignment.num_threads)
     do = _work_on_trial if assignment.kind == "trial" else _work_on_confirm
@@ -194,7 +199,7 @@ def _lease_taker(assignment: Assignment) -> Callable[[Path], Lease]:
 
 
 class _Report:
-    """Passes a run's progress on; returns the state in which the run shall stop, if it shall."""
+    """Reports a run's progress to the launcher; returns the state to stop in, if it must stop."""
 
     def __init__(self, launcher: _LauncherLink) -> None:
         self._launcher = launcher
@@ -211,7 +216,7 @@ class _Report:
 
 
 class _TrialReport(_Report):
-    """Also tells the pruner about each evaluation, once however often the run is resumed."""
+    """Also reports each evaluation to the pruner, once even if the run is resumed."""
 
     def __init__(self, trial: Trial, launcher: _LauncherLink) -> None:
         super().__init__(launcher)
@@ -242,7 +247,7 @@ class _TrialReport(_Report):
         return stop or (State.PRUNED if is_pruned else None)
 
     def _tell(self, step: int, wer: float) -> bool:
-        """Report an evaluation; whether the pruner gives the trial up."""
+        """Report an evaluation; True if the pruner stops the trial."""
         if step not in self._reported:
             self._trial.report(wer, step)
             self._reported.add(step)
@@ -250,7 +255,7 @@ class _TrialReport(_Report):
 
 
 def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lease) -> RunEnd:
-    """Run the plan, or give it up where that was tried too often; a failure is recorded, not
+    """Run the plan, or give up after too many attempts; a failure is recorded, not
     raised, so that the slot counts as used."""
     if plan.identity.attempt > MAX_ATTEMPTS:
         return give_up(

@@ -1,11 +1,11 @@
 """Accuracy with its uncertainty: every seed, the interval, and where the variance comes from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
-from typing import Any
 
+from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import system_names
@@ -84,16 +84,16 @@ def numbers(report_input: ReportInput) -> Numbers:
     tones = {name: tone for tone, name in enumerate(names)}
     runs = report_input.runs
     seeds = []
-    for _, row in report_input.systems.iterrows():
+    for row in rows_of(report_input.systems, SystemColumns):
         own = runs[(runs["system"] == row["system"]) & (runs["kind"] == "confirm")]
         singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
         wer = Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles)
         spread = stdev(singles) if len(singles) > 1 else math.nan
-        parts = tuple(float(row[f"se_from_{source}"]) for source in SOURCES)
+        parts = row["se_from_seeds"], row["se_from_test_set"], row["se_from_interaction"]
         seeds.append(SeedRow(str(row["system"]), tones[str(row["system"])], wer, spread, parts))
     variances = tuple(
         _variance(row, tones)
-        for row in report_input.pairs.to_dict("records")
+        for row in rows_of(report_input.pairs, PairColumns)
         if not math.isnan(row["share_seeds"])
     )
     dominant, share = _dominant(seeds)
@@ -138,9 +138,10 @@ def _dominant(rows: Sequence[SeedRow]) -> tuple[str, float]:
     return largest, sums[largest] / total
 
 
-def _variance(row: Mapping[Any, Any], tones: dict[str, int]) -> VarianceRow:
+def _variance(row: PairColumns, tones: dict[str, int]) -> VarianceRow:
     a, b = str(row["a"]), str(row["b"])
-    shares = {source: float(str(row[f"share_{source}"])) for source in SOURCES}
+    found = (row["share_seeds"], row["share_test_set"], row["share_interaction"])
+    shares = dict(zip(SOURCES, found, strict=True))
     largest = max(shares, key=lambda key: -1.0 if math.isnan(shares[key]) else shares[key])
     return VarianceRow(
         a=a,
@@ -149,5 +150,5 @@ def _variance(row: Mapping[Any, Any], tones: dict[str, int]) -> VarianceRow:
         tone_b=tones[b],
         shares=tuple(shares.values()),
         remedy=SOURCES[largest],
-        minimum_detectable_effect=float(str(row["minimum_detectable_effect"])),
+        minimum_detectable_effect=row["minimum_detectable_effect"],
     )

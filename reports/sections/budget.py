@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -110,7 +109,7 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
             traces.append(_expected(curve))
     counts = whole_ticks(max(curve.num_trials[-1] for curve in numbers.curves))
     ticks = counts if field == "num_trials" else {}
-    layout: dict[str, Any] = {
+    layout: dict[str, object] = {
         "xaxis": {"title": {"text": words}, "rangemode": "tozero", **ticks},
         "yaxis": {"ticksuffix": " %", "title": {"text": "best valid WER"}},
     }

@@ -1,10 +1,8 @@
 """Costs of training and recognition: of each system's runs, and as measured by bench.speed."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-import pandas as pd
-
+from reports.columns import SystemColumns, rows_of
 from reports.input import ReportInput, SpeedRow
 from reports.markup import render
 from reports.palette import system_names
@@ -49,17 +47,21 @@ def numbers(report_input: ReportInput) -> Numbers:
     tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     return Numbers(
         systems=tuple(
-            SystemCost(tone=tones[row["system"]], **row)
-            for row in _records(report_input.systems, SystemCost)
+            SystemCost(
+                system=row["system"],
+                tone=tones[row["system"]],
+                num_parameters=row["num_parameters"],
+                macs_per_second_of_audio=row["macs_per_second_of_audio"],
+                audio_seconds_per_second=row["audio_seconds_per_second"],
+                train_seconds=row["train_seconds"],
+                search_seconds=row["search_seconds"],
+                wer_mean=row["wer_mean"],
+                pareto_optimal=row["pareto_optimal"],
+            )
+            for row in rows_of(report_input.systems, SystemColumns)
         ),
         measurements=report_input.speed,
     )
-
-
-def _records(table: pd.DataFrame, row_type: type) -> list[dict[str, Any]]:
-    """The rows of `table`, with those columns that `row_type` has."""
-    columns = [field.name for field in fields(row_type) if field.name in table.columns]
-    return [{str(k): v for k, v in row.items()} for row in table[columns].to_dict("records")]
 
 
 def html(numbers: Numbers) -> str:

@@ -4,14 +4,14 @@ A line keeps three horizontal axes (`AXES`); page.js switches between them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, evenly, log_ticks, plain, short_numbers
+from reports.columns import RunColumns, rows_of
 from reports.format import plural
 from reports.input import ReportInput
 from reports.markup import render
@@ -140,7 +140,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         return Numbers((), ())
     points = _by_epoch(report_input.curves)
     was_thinned |= any(len(curve) > MAX_POINTS for curve in points.values())
-    runs = pd.concat(chosen).to_dict("records")
+    runs = rows_of(pd.concat(chosen), _Drawn)
     panels = (_panel(*metric, runs, points) for metric in METRICS)
     return Numbers(tuple(panel for panel in panels if panel.lines), tuple(sources), was_thinned)
 
@@ -173,9 +173,12 @@ def _by_epoch(curves: pd.DataFrame) -> Curves:
     }
 
 
-def _panel(
-    metric: str, title: str, is_rate: bool, runs: Iterable[Mapping[Any, Any]], points: Curves
-) -> Panel:
+class _Drawn(RunColumns):
+    tone: int
+    aside: bool
+
+
+def _panel(metric: str, title: str, is_rate: bool, runs: Sequence[_Drawn], points: Curves) -> Panel:
     lines: list[Line] = []
     trials: list[Line] = []
     for run in runs:
@@ -185,7 +188,7 @@ def _panel(
     return Panel(metric, title, is_rate, tuple(lines), _means(lines), tuple(trials))
 
 
-def _line(run: Mapping[Any, Any], curve: pd.DataFrame) -> Line:
+def _line(run: _Drawn, curve: pd.DataFrame) -> Line:
     curve = curve.iloc[evenly(len(curve), MAX_POINTS)]
     return Line(
         run=run["run"],
@@ -258,7 +261,7 @@ def _chart(panel: Panel) -> Chart:
     return chart(f"chart-{name}", label, traces, layout)
 
 
-def _vertical_axis(panel: Panel) -> dict[str, Any]:
+def _vertical_axis(panel: Panel) -> dict[str, object]:
     if panel.is_rate:
         return {"ticksuffix": " %", "rangemode": "tozero"}
     if not panel.is_log:
@@ -271,21 +274,32 @@ def _scaled(values: Sequence[float], panel: Panel) -> list[float | None]:
     return short_numbers(100 * value if panel.is_rate else value for value in values)
 
 
-def _places(*lines: Line) -> dict[str, Any]:
-    """x and `meta` of a trace of `lines`, with a gap between two: where it stands on each axis."""
-    meta: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Places:
+    """Where a trace of lines stands on each axis, with a gap between two lines."""
+
+    x: list[float | None]
+    """On the first of AXES, which is drawn."""
+    meta: dict[str, list[float | None]]
+    """On the others, for page.js."""
+
+
+def _places(*lines: Line) -> _Places:
+    places: dict[str, list[float | None]] = {}
     for field, _ in AXES:
-        meta[field] = []
+        at: list[float | None] = []
         for line in lines:
-            gap = [None] if meta[field] else []
-            meta[field] += [*gap, *short_numbers(getattr(line, field))]
-    return {"x": meta.pop(AXES[0][0]), "meta": meta}
+            gap = [None] if at else []
+            at += [*gap, *short_numbers(getattr(line, field))]
+        places[field] = at
+    return _Places(places.pop(AXES[0][0]), places)
 
 
 def _trace(line: Line, panel: Panel, *, faint: bool) -> go.Scatter:
-    unit = " %" if panel.is_rate else ""
+    places, unit = _places(line), " %" if panel.is_rate else ""
     return go.Scatter(
-        **_places(line),
+        x=places.x,
+        meta=places.meta,
         y=_scaled(line.values, panel),
         mode="lines" if len(line.epochs) > 1 else "markers",
         opacity=0.4 if faint else 1.0,
@@ -298,8 +312,8 @@ def _band(mean: Mean, panel: Panel) -> go.Scatter:
     """From the least to the greatest of the runs: along the one and back along the other."""
     places = _places(mean)
     return go.Scatter(
-        x=places["x"] + places["x"][::-1],
-        meta={field: at + at[::-1] for field, at in places["meta"].items()},
+        x=places.x + places.x[::-1],
+        meta={field: at + at[::-1] for field, at in places.meta.items()},
         y=_scaled(mean.low, panel) + _scaled(mean.high, panel)[::-1],
         mode="lines",
         line={"width": 0},
@@ -320,8 +334,8 @@ def _joined(trials: Sequence[Line], panel: Panel) -> go.Scatter:
     places = _places(*trials)
     unit = " %" if panel.is_rate else ""
     return go.Scatter(
-        x=places["x"],
-        meta={**places["meta"], "is_trials": True},
+        x=places.x,
+        meta={**places.meta, "is_trials": True},
         y=values,
         customdata=slots,
         mode="lines",

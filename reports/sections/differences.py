@@ -1,7 +1,6 @@
 """Differences in configuration: the keys in which systems are not alike, and why they are not."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from reports.format import setting
 from reports.input import ReportInput
@@ -94,7 +93,7 @@ def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
     return tuple(rows)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return setting(value) if not isinstance(value, (list, tuple, dict)) else str(value)
 
 

@@ -1,8 +1,9 @@
 """By group: error rates by attributes of utterances and speakers, and whether a gain differs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from reports.columns import GainColumns, GroupColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import system_names
@@ -79,10 +80,10 @@ def numbers(report_input: ReportInput) -> Numbers:
     found = []
     for name, table in groups.groupby("attribute", sort=False):
         rows = tuple(
-            _group(str(group), own.to_dict("records"), shown)
+            _group(str(group), rows_of(own, GroupColumns), shown)
             for group, own in table.groupby("group", sort=False)
         )
-        own_gains = gains[gains["attribute"] == name].to_dict("records")
+        own_gains = rows_of(gains[gains["attribute"] == name], GainColumns)
         found.append(Attribute(str(name), rows, tuple(_gain(row, tones) for row in own_gains)))
     return Numbers(tuple((name, tones[name]) for name in shown), tuple(found))
 
@@ -92,7 +93,7 @@ def html(numbers: Numbers) -> str:
     return render("sections/groups.html", numbers=numbers)
 
 
-def _group(group: str, rows: list[dict[Any, Any]], shown: list[str]) -> GroupRow:
+def _group(group: str, rows: Sequence[GroupColumns], shown: list[str]) -> GroupRow:
     by_system = {row["system"]: row for row in rows}
     first = rows[0]
     return GroupRow(
@@ -107,7 +108,7 @@ def _group(group: str, rows: list[dict[Any, Any]], shown: list[str]) -> GroupRow
     )
 
 
-def _gain(row: dict[Any, Any], tones: dict[str, int]) -> GainRow:
+def _gain(row: GainColumns, tones: dict[str, int]) -> GainRow:
     contrast = row["delta_inside"] - row["delta_outside"]
     return GainRow(
         group=str(row["group"]),

@@ -1,10 +1,8 @@
 """Pairwise comparisons: differences with intervals, all pairs, and tests of single runs."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
+from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import system_names
@@ -13,7 +11,7 @@ from reports.scale import Estimate, Scale, scale_of
 TITLE = "Pairwise comparisons"
 
 EQUAL = ("equivalent", "checkpoints equivalent")
-OPEN = "undecided"
+OPEN = ("undecided", "withheld")
 MAX_OPEN = 15
 """More pairs than these fold away."""
 
@@ -37,15 +35,15 @@ class PairRow:
     """That a random seed of `a` makes fewer errors than one of `b`."""
     verdict: str
     remedy: str
-    """What would decide an undecided pair, else empty."""
+    """What would decide an undecided pair, or why the verdict is withheld; else empty."""
     mapsswe_p: float
     mcnemar_p: float
     wilcoxon_p: float
 
     @property
     def mark(self) -> str:
-        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if undecided."""
-        return "=" if self.verdict in EQUAL else "" if self.verdict == OPEN else "*"
+        """In the matrix: "*" if the two differ, "=" if they are equivalent, "" if neither."""
+        return "=" if self.verdict in EQUAL else "" if self.verdict in OPEN else "*"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     """The pairs as rows and as a matrix, and the axis of their drawing."""
     names = system_names(report_input)
     tones = {name: tone for tone, name in enumerate(names)}
-    pairs = tuple(_row(row, tones) for _, row in report_input.pairs.iterrows())
+    pairs = tuple(_row(row, tones) for row in rows_of(report_input.pairs, PairColumns))
     differences = [value for pair in pairs for value in pair.difference.values()]
     return Numbers(
         systems=tuple(tones.items()),
@@ -92,7 +90,7 @@ def html(numbers: Numbers) -> str:
     return render("sections/pairwise.html", numbers=numbers)
 
 
-def _row(row: "pd.Series[Any]", tones: dict[str, int]) -> PairRow:
+def _row(row: PairColumns, tones: dict[str, int]) -> PairRow:
     return PairRow(
         a=row["a"],
         b=row["b"],

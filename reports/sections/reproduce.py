@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from reports.format import bare_percent, count, duration, plural, setting, short
 from reports.input import ConfigValue, ReportInput
@@ -84,8 +83,10 @@ def _commands(report_input: ReportInput) -> Iterator[str]:
     yield report_input.command
 
 
-def _budget(key: str, value: Any) -> str:
-    return duration(value) if key.endswith("_seconds") else setting(value)
+def _budget(key: str, value: object) -> str:
+    if key.endswith("_seconds") and isinstance(value, int | float):
+        return duration(value)
+    return setting(value)
 
 
 def _environment(facts: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:

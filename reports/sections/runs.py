@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from reports.columns import RunColumns, rows_of
 from reports.format import text
 from reports.input import ReportInput
 from reports.markup import render
@@ -39,7 +40,7 @@ def numbers(report_input: ReportInput) -> tuple[RunRow, ...]:
     tones = {name: tone for tone, name in enumerate(system_names(report_input))}
     kinds = {"trial": 0, "confirm": 1}
     rows = sorted(
-        report_input.runs.to_dict("records"),
+        rows_of(report_input.runs, RunColumns),
         key=lambda r: (
             tones[r["system"]],
             kinds.get(r["kind"], 2),

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
+from reports.columns import RunColumns, rows_of
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput, SearchRange
 from reports.markup import render
@@ -16,8 +16,6 @@ from reports.palette import STATES, TRAINED, colour, dash, system_names
 
 TITLE = "Search"
 
-EDGE_SHARE = 0.05
-"""A best value this near to an end of its range, as a share of the range, rings the alarm."""
 WORST_COLOUR = "#A6A6A6"
 
 
@@ -27,7 +25,7 @@ class Trial:
 
     slot: int
     state: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     valid_wer: float
     num_epochs: float
     train_seconds: float
@@ -44,24 +42,13 @@ class Axis:
     is_log: bool = False
     choices: tuple[str, ...] = ()
 
-    def at(self, value: Any) -> float:
+    def at(self, value: object) -> float:
         """Where `value` stands on the axis as it is drawn; NaN if it has no place there."""
         if self.choices:
             return self.choices.index(str(value)) if str(value) in self.choices else math.nan
-        if is_missing(value) or (self.is_log and value <= 0):
+        if not isinstance(value, int | float) or (self.is_log and value <= 0):
             return math.nan
         return math.log10(value) if self.is_log else float(value)
-
-    def edge(self, value: Any) -> str:
-        """ "lower" or "upper" if `value` lies within EDGE_SHARE of that end, else ""; a range that
-        begins at zero has no lower edge, since no setting is negative."""
-        ends = self.at(self.low), self.at(self.high)
-        if self.choices or not ends[0] < ends[1]:
-            return ""
-        share = (self.at(value) - ends[0]) / (ends[1] - ends[0])
-        if share <= EDGE_SHARE:
-            return "lower" if self.low else ""
-        return "upper" if share >= 1 - EDGE_SHARE else ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +64,7 @@ class SystemSearch:
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
+    """Ranges that were too narrow, a sentence each."""
     importances: tuple[tuple[str, float], ...] = ()
     """Each key's share in what tells good trials from bad ones, the largest first; empty where too
     few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
@@ -100,14 +88,14 @@ def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
     found = []
     for tone, system in enumerate(system_names(report_input)):
         own = runs[runs["system"] == system].sort_values(["slot", "attempt"])
-        trials = tuple(_trial(row) for row in own.to_dict("records"))
+        trials = tuple(_trial(row) for row in rows_of(own, RunColumns))
         if not trials:
             continue
         axes = _axes(trials, report_input.spaces.get(system, {}))
         finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
         best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
         lowest = np.fmin.accumulate([t.valid_wer for t in finished])
-        alarms = _alarms(best, axes) if system in report_input.spaces else ()
+        alarms = tuple(f"{e[0].upper()}{e[1:]}." for e in report_input.edges.get(system, ()))
         found.append(
             SystemSearch(
                 system,
@@ -143,7 +131,7 @@ def _importances(system: str, report_input: ReportInput) -> tuple[tuple[str, flo
     return tuple(zip(own["key"].astype(str), own["importance"].astype(float), strict=True))
 
 
-def _trial(row: Mapping[Any, Any]) -> Trial:
+def _trial(row: RunColumns) -> Trial:
     params = row["params"] if isinstance(row["params"], Mapping) else {}
     return Trial(
         slot=row["slot"],
@@ -162,26 +150,16 @@ def _axes(trials: Sequence[Trial], space: Mapping[str, SearchRange]) -> tuple[Ax
     return tuple(_axis(key, space.get(key), [t.params.get(key) for t in trials]) for key in keys)
 
 
-def _axis(key: str, searched: SearchRange | None, seen: Sequence[Any]) -> Axis:
+def _axis(key: str, searched: SearchRange | None, seen: Sequence[object]) -> Axis:
     if searched and searched.choices:
         return Axis(key, choices=tuple(map(str, searched.choices)))
     if searched:
         return Axis(key, searched.low, searched.high, searched.log)
     values = [value for value in seen if not is_missing(value)]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return Axis(key, min(values), max(values))
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values):
+        return Axis(key, min(numbers), max(numbers))
     return Axis(key, choices=tuple(sorted({str(value) for value in values})))
-
-
-def _alarms(best: Trial | None, axes: Sequence[Axis]) -> tuple[str, ...]:
-    if best is None:
-        return ()
-    return tuple(
-        f"The best {axis.key}, {setting(best.params[axis.key])}, lies at the {edge} edge of its "
-        f"range {setting(axis.low)} to {setting(axis.high)}: a wider range may hold a better one."
-        for axis in axes
-        if axis.key in best.params and (edge := axis.edge(best.params[axis.key]))
-    )
 
 
 def _history(searches: Sequence[SystemSearch]) -> Chart:
@@ -269,14 +247,14 @@ def _parallel(search: SystemSearch) -> Chart:
 def _slices(search: SystemSearch) -> Chart:
     """One small drawing a searched key: its value against the trial's WER."""
     share = 1 / len(search.axes)
-    traces: list[Any] = []
-    layout: dict[str, Any] = {"yaxis": {"ticksuffix": " %", "title": {"text": "valid WER"}}}
+    traces = []
+    layout: dict[str, object] = {"yaxis": {"ticksuffix": " %", "title": {"text": "valid WER"}}}
     for place, axis in enumerate(search.axes):
-        shown = _dimension(axis, search.placed)
+        drawn = _drawn(axis, search.placed)
         number = str(place + 1) if place else ""
         traces.append(
             go.Scatter(
-                x=shown["values"],
+                x=drawn.values,
                 y=[100 * trial.valid_wer for trial in search.placed],
                 xaxis=f"x{number}",
                 mode="markers",
@@ -289,38 +267,57 @@ def _slices(search: SystemSearch) -> Chart:
                 hovertemplate="%{text}<br>%{y:.4~g} %<extra></extra>",
             )
         )
-        layout[f"xaxis{number}"] = {
+        shown: dict[str, object] = {
             "domain": [place * share, (place + 0.86) * share],
-            "title": {"text": shown["label"]},
+            "title": {"text": drawn.label},
         }
-        if "tickvals" in shown:
+        if drawn.ticks:
             # Three names of values have room side by side; choices are all named.
-            ticks = shown["tickvals"]
-            kept = evenly(len(ticks), len(ticks) if axis.choices else 3)
-            layout[f"xaxis{number}"] |= {
-                key: [shown[key][tick] for tick in kept] for key in ("tickvals", "ticktext")
-            }
-        if "range" in shown:
+            kept = evenly(len(drawn.ticks), len(drawn.ticks) if axis.choices else 3)
+            shown |= _named(tuple(drawn.ticks[tick] for tick in kept))
+        if drawn.range is not None:
             # A value at an end of its range, which is what the alarm is about, is seen whole.
-            low, high = shown["range"]
+            low, high = drawn.range
             margin = 0.06 * (high - low)
-            layout[f"xaxis{number}"]["range"] = [low - margin, high + margin]
+            shown["range"] = [low - margin, high + margin]
+        layout[f"xaxis{number}"] = shown
     name = f"Each searched setting of {search.system} against valid WER"
     return chart(f"chart-slices-{search.tone}", name, traces, layout, 240)
 
 
-def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Drawn:
+    """An axis with the trials' places on it."""
+
+    label: str
+    values: list[float]
+    range: tuple[float, float] | None
+    ticks: tuple[tuple[float, str], ...]
+    """Places with names; empty where plotly's numbers will do."""
+
+
+def _drawn(axis: Axis, trials: Sequence[Trial]) -> _Drawn:
     values = [axis.at(trial.params.get(axis.key)) for trial in trials]
-    shown: dict[str, Any] = {"label": plain(axis.key.rpartition(".")[2]), "values": values}
+    label = plain(axis.key.rpartition(".")[2])
     if axis.choices:
-        shown["tickvals"] = list(range(len(axis.choices)))
-        shown["ticktext"] = [plain(choice) for choice in axis.choices]
-        shown["range"] = [-0.5, len(axis.choices) - 0.5]
-        return shown
-    if axis.low < axis.high:
-        shown["range"] = [axis.at(axis.low), axis.at(axis.high)]
-    if axis.is_log:
-        ticks = log_ticks(axis.low, axis.high)
-        shown["tickvals"] = [math.log10(tick) for tick in ticks]
-        shown["ticktext"] = [f"{tick:g}" for tick in ticks]
+        names = tuple((float(place), plain(choice)) for place, choice in enumerate(axis.choices))
+        return _Drawn(label, values, (-0.5, len(names) - 0.5), names)
+    span = (axis.at(axis.low), axis.at(axis.high)) if axis.low < axis.high else None
+    ticks = log_ticks(axis.low, axis.high) if axis.is_log else []
+    return _Drawn(label, values, span, tuple((math.log10(t), f"{t:g}") for t in ticks))
+
+
+def _named(ticks: Sequence[tuple[float, str]]) -> dict[str, object]:
+    """Plotly's words for `ticks`."""
+    return {"tickvals": [at for at, _ in ticks], "ticktext": [name for _, name in ticks]}
+
+
+def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, object]:
+    """An axis of parallel coordinates."""
+    drawn = _drawn(axis, trials)
+    shown: dict[str, object] = {"label": drawn.label, "values": drawn.values}
+    if drawn.ticks:
+        shown |= _named(drawn.ticks)
+    if drawn.range is not None:
+        shown["range"] = list(drawn.range)
     return shown

@@ -1,12 +1,12 @@
 """Trade-offs: error rate against size, arithmetic, training time and speed of recognition."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
+from reports.columns import TradeoffColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import colour, system_names
@@ -71,20 +71,27 @@ def numbers(report_input: ReportInput) -> Numbers:
     for cost, words in COSTS.items():
         own = table[table["cost"] == cost]
         if len(own) > 1:
-            made.append(_tradeoff(cost, words, own, tones))
+            made.append(tradeoff(cost, words, own, tones))
     return Numbers(tuple(made))
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    charts = [_chart(tradeoff) for tradeoff in numbers.tradeoffs]
+    charts = [draw(tradeoff) for tradeoff in numbers.tradeoffs]
     return render(
         "sections/tradeoffs.html", pairs=list(zip(numbers.tradeoffs, charts, strict=True))
     )
 
 
-def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
-    rows = own.to_dict("records")
+class _Drawn(TradeoffColumns):
+    wer_mean: float
+    wer_low: float
+    wer_high: float
+
+
+def tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
+    """The points of one cost; `own` are its rows, with the intervals of the WER."""
+    rows = rows_of(own, _Drawn)
     return Tradeoff(
         cost=cost,
         words=words,
@@ -106,11 +113,12 @@ def _tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -
     )
 
 
-def _chart(tradeoff: Tradeoff) -> Chart:
+def draw(tradeoff: Tradeoff) -> Chart:
+    """WER against the cost, with the Pareto set."""
     front = sorted(
         (p for p in tradeoff.points if p.is_pareto_optimal), key=lambda point: point.cost
     )
-    traces: list[Any] = [
+    traces: list[object] = [
         go.Scatter(
             x=[point.cost for point in front],
             y=[100 * point.wer for point in front],

@@ -1,12 +1,12 @@
 """Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
-from reports.input import ReportInput
+from reports.input import HeardSentence, ReportInput
 from reports.markup import render
 from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
@@ -69,6 +69,8 @@ class Numbers:
     """What the differences are against: the question's base, else the first system."""
     systems: tuple[SystemRow, ...]
     scale: Scale | None
+    heard: tuple[HeardSentence, ...]
+    """The first watch utterance, by each confirm run."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -77,7 +79,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     baseline = baseline_of(report_input)
     systems = tuple(
         _system_row(row, tones[str(row["system"])], report_input, baseline)
-        for _, row in report_input.systems.iterrows()
+        for row in rows_of(report_input.systems, SystemColumns)
     )
     return Numbers(
         sentence=report_input.verdict,
@@ -87,6 +89,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         baseline=baseline,
         systems=systems,
         scale=scale_of(value for row in systems for value in row.wer.values()),
+        heard=report_input.heard,
     )
 
 
@@ -180,7 +183,7 @@ def _ended(state: str) -> str:
 
 
 def _system_row(
-    row: "pd.Series[Any]", tone: int, report_input: ReportInput, baseline: str
+    row: SystemColumns, tone: int, report_input: ReportInput, baseline: str
 ) -> SystemRow:
     name, runs = str(row["system"]), report_input.runs
     own = runs[(runs["system"] == name) & (runs["kind"] == "confirm")]
@@ -205,9 +208,9 @@ def _system_row(
 
 
 def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:
-    for _, pair in pairs.iterrows():
-        better = float(pair["probability_of_improvement"])
-        delta, low, high = (float(pair[key]) for key in ("delta_wer", "low", "high"))
+    for pair in rows_of(pairs, PairColumns):
+        better = pair["probability_of_improvement"]
+        delta, low, high = pair["delta_wer"], pair["low"], pair["high"]
         if (pair["a"], pair["b"]) == (baseline, name):
             difference, probability = Estimate(delta, low, high), 1 - better
         elif (pair["b"], pair["a"]) == (baseline, name):

@@ -76,6 +76,12 @@ def test_a_write_that_fails_leaves_the_old_file_alone(
     assert path.read_text() == "old"
 
 
+def test_a_folder_that_is_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnwritableError, match=r"file/value\.json cannot be written"):
+        write_text(tmp_path / "file" / "value.json", "1")
+
+
 def test_the_old_content_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     path, before = tmp_path / "a", tmp_path / "a.1"
     for text in (b"1", b"2", b"3"):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.costs.records import FILE, load, save
+from bench.costs.records import FILE, LATENCY_FILE, load, load_latency, save, save_latency
+from tests.latency_rows import latency_row
 from tests.speed_rows import speed_row
 
 GRU = speed_row(variant="ds-gru")
@@ -19,6 +20,21 @@ def test_a_later_measurement_of_the_same_replaces_the_earlier(tmp_path: Path) ->
         save(row, tmp_path)
     assert load(["ds-lstm", "ds-gru", "never-measured"], tmp_path) == (LSTM, faster, wider)
     assert load(["ds-gru", "ds-gru"], tmp_path) == (faster, wider)
+
+
+def test_latencies_of_a_study_are_those_of_a_cpu_if_there_are_any(tmp_path: Path) -> None:
+    gpu = latency_row(device="cuda")
+    other, first, again = latency_row(study="t"), latency_row(), latency_row(num_words=7)
+    assert load_latency("s", ["ds-gru"], tmp_path) == ()
+    for row in (gpu, other):
+        save_latency(row, tmp_path)
+    assert load_latency("s", ["ds-lstm", "ds-gru"], tmp_path) == (gpu,)
+    for row in (first, again):
+        save_latency(row, tmp_path)
+    assert load_latency("s", ["ds-lstm", "ds-gru"], tmp_path) == (again,)
+    (tmp_path / LATENCY_FILE).write_text("[")
+    with pytest.raises(UserError, match=r"latency\.json must hold rows .* delete the file"):
+        load_latency("s", ["ds-gru"], tmp_path)
 
 
 def test_without_a_measurement_there_are_no_rows(tmp_path: Path) -> None:

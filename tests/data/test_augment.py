@@ -12,6 +12,7 @@ from bench.data.augment import (
     AugmentConfig,
     augment,
     change_tempo,
+    draw,
     draw_lengths,
     spec_augment,
     warp_frequencies,
@@ -27,6 +28,22 @@ TIME_ONLY = AugmentConfig(num_freq_masks=0, num_time_masks=1, time_mask_frames=2
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def masked_by(
+    feats: torch.Tensor, lens: torch.Tensor, config: AugmentConfig, rng: torch.Generator
+) -> torch.Tensor:
+    """Masked with numbers drawn from `rng`."""
+    draws = draw(len(feats), config, rng)
+    on_device = draws.mapped(lambda tensor: tensor.to(feats.device))
+    return spec_augment(feats, lens, config, on_device)
+
+
+def augmented(
+    batch: Batch, lens: torch.Tensor, longest: int, config: AugmentConfig, rng: torch.Generator
+) -> torch.Tensor:
+    draws = draw(len(batch.ids), config, rng).mapped(lambda tensor: tensor.to(lens.device))
+    return augment(batch.feats_BTF, batch.feat_lens_B, lens, longest, config, draws)
 
 
 def ones(lengths: list[int], num_bins: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +126,7 @@ def test_padding_is_never_mixed_into_an_utterance() -> None:
 def test_frequencies_are_scaled_up_to_the_knee_and_both_ends_stay() -> None:
     num_bins = 64
     ramp_BTF = torch.arange(float(num_bins)).expand(200, 1, num_bins)
-    warped_BF = warp_frequencies(ramp_BTF, 0.2, generator())[:, 0]
+    warped_BF = warp_frequencies(ramp_BTF, 0.2, torch.rand((200, 1), generator=generator()))[:, 0]
     factor_B = warped_BF[:, 10] / 10
     assert factor_B.min() < 0.81
     assert factor_B.max() > 1.19
@@ -129,7 +146,7 @@ def test_the_parts_come_together_and_the_generator_decides() -> None:
     def heard(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = generator(seed)
         lens_B = draw_lengths(batch, config, half, rng)
-        return lens_B, augment(batch, lens_B, int(lens_B.max()), config, rng)
+        return lens_B, augmented(batch, lens_B, int(lens_B.max()), config, rng)
 
     (lens_B, first), (_, again), (_, other) = heard(1), heard(1), heard(2)
     assert first.shape == (3, lens_B.max(), 16)
@@ -164,7 +181,7 @@ def test_masks_keep_their_bounds(
         time_mask_share=time_mask_share,
     )
     feats, lens = ones(lengths)
-    hidden = spec_augment(feats, lens, config, generator(seed)) == 0
+    hidden = masked_by(feats, lens, config, generator(seed)) == 0
     for length, hidden_TF in zip(lengths, hidden, strict=True):
         valid = hidden_TF[:length]
         bins, frames = valid.all(dim=0), valid.all(dim=1)
@@ -184,7 +201,7 @@ def test_widths_and_places_are_uniform() -> None:
         num_freq_masks=0, num_time_masks=1, time_mask_frames=4, time_mask_share=1.0
     )
     feats, lens = ones([10] * 20_000, num_bins=1)
-    hidden = spec_augment(feats, lens, config, generator())[:, :, 0] == 0
+    hidden = masked_by(feats, lens, config, generator())[:, :, 0] == 0
     widths = hidden.sum(dim=1)
     shares = torch.bincount(widths, minlength=5) / len(widths)
     torch.testing.assert_close(shares, torch.full((5,), 0.2), atol=0.015, rtol=0)
@@ -197,7 +214,7 @@ def test_time_masks_know_the_true_length() -> None:
     feats, lens = ones([100, 50])
     feats[1, 50:] = 1.0  # marks in the padding: no mask may reach them
     for seed in range(50):
-        masked = spec_augment(feats, lens, TIME_ONLY, generator(seed))
+        masked = masked_by(feats, lens, TIME_ONLY, generator(seed))
         assert masked[1, 50:].all()
         assert (masked[0] == 0).all(dim=1).sum() <= 20
         assert (masked[1] == 0).all(dim=1).sum() <= 10
@@ -205,7 +222,7 @@ def test_time_masks_know_the_true_length() -> None:
 
 def test_utterances_get_masks_of_their_own_and_kept_values_are_untouched() -> None:
     feats = torch.randn(4, 60, 16, generator=generator(9))
-    masked = spec_augment(feats, torch.full((4,), 60), AugmentConfig(freq_mask_bins=6), generator())
+    masked = masked_by(feats, torch.full((4,), 60), AugmentConfig(freq_mask_bins=6), generator())
     assert ((masked == feats) | (masked == 0)).all()
     patterns = {tuple((row == 0).all(dim=0).tolist()) for row in masked}
     assert len(patterns) > 1
@@ -214,7 +231,7 @@ def test_utterances_get_masks_of_their_own_and_kept_values_are_untouched() -> No
 
 def test_frequency_masks_go_over_all_frames() -> None:
     feats, lens = ones([40, 40, 40])
-    hidden = spec_augment(feats, lens, FREQ_ONLY, generator(3)) == 0
+    hidden = masked_by(feats, lens, FREQ_ONLY, generator(3)) == 0
     assert hidden.any()
     assert torch.equal(hidden.any(dim=1), hidden.all(dim=1))
 
@@ -222,7 +239,7 @@ def test_frequency_masks_go_over_all_frames() -> None:
 def test_the_generator_decides_and_the_input_is_left_alone() -> None:
     feats, lens = ones([80, 70])
     config = AugmentConfig()
-    first, again, other = (spec_augment(feats, lens, config, generator(s)) for s in (1, 1, 2))
+    first, again, other = (masked_by(feats, lens, config, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(feats, ones([80, 70])[0])
@@ -241,19 +258,35 @@ def test_off(off: AugmentConfig) -> None:
     batch = batch_of([80, 70])
     lens_B = draw_lengths(batch, off, half, generator())
     assert torch.equal(lens_B, batch.feat_lens_B)
-    assert torch.equal(augment(batch, lens_B, 80, off, generator()), batch.feats_BTF)
+    assert torch.equal(augmented(batch, lens_B, 80, off, generator()), batch.feats_BTF)
+
+
+def test_a_row_of_padding_draws_nothing_from_others() -> None:
+    """Rows of length 0 come last: those before them are as they are alone."""
+    config = AugmentConfig(tempo_change=0.1, frequency_warp=0.1, freq_mask_bins=4)
+    batch, lens = batch_of([80, 61]), torch.tensor([75, 66])
+    draws = draw(2, config, generator(1))
+    alone = augment(batch.feats_BTF, batch.feat_lens_B, lens, 75, config, draws)
+    pad = torch.nn.functional.pad
+    padded = augment(
+        pad(batch.feats_BTF, (0, 0, 0, 9, 0, 1)), pad(batch.feat_lens_B, (0, 1)), pad(lens, (0, 1)), 90,
+        config, draws.mapped(lambda tensor: pad(tensor, (0, 0, 0, 1))),
+    )  # fmt: skip
+    for row, length in enumerate(lens.tolist()):
+        assert torch.equal(padded[row, :length], alone[row, :length])
+    assert padded[2].isfinite().all()
 
 
 @pytest.mark.cuda
 def test_cuda_hides_what_the_cpu_hides() -> None:
     feats, lens = ones([80, 70, 33])
-    on_cuda = spec_augment(feats.cuda(), lens.cuda(), AugmentConfig(), generator(5))
-    assert torch.equal(on_cuda.cpu(), spec_augment(feats, lens, AugmentConfig(), generator(5)))
+    on_cuda = masked_by(feats.cuda(), lens.cuda(), AugmentConfig(), generator(5))
+    assert torch.equal(on_cuda.cpu(), masked_by(feats, lens, AugmentConfig(), generator(5)))
     batch = batch_of([80, 70, 33])
     config = AugmentConfig(tempo_change=0.1, frequency_warp=0.1)
     lens_B = torch.tensor([85, 66, 33])
-    changed = augment(batch.to(torch.device("cuda")), lens_B.cuda(), 85, config, generator(5))
-    torch.testing.assert_close(changed.cpu(), augment(batch, lens_B, 85, config, generator(5)))
+    changed = augmented(batch.to(torch.device("cuda")), lens_B.cuda(), 85, config, generator(5))
+    torch.testing.assert_close(changed.cpu(), augmented(batch, lens_B, 85, config, generator(5)))
 
 
 @pytest.mark.parametrize(

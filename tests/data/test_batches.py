@@ -21,10 +21,10 @@ from bench.data.batches import (
     BatchConfig,
     Dataset,
     batches_from,
-    collated,
     epoch_order,
     evaluation_order,
     feasible_subset,
+    in_background,
     micro_batches,
     min_ctc_frames,
     padding_share,
@@ -147,22 +147,6 @@ def test_views_stay_together_in_a_part(num_utterances: int, num_parts: int) -> N
     ]
 
 
-def test_a_repeated_batch_has_each_utterance_in_a_row() -> None:
-    batch = Batch(
-        feats_BTF=torch.randn(2, 9, 3),
-        feat_lens_B=torch.tensor([9, 5]),
-        targets=torch.tensor([[3, 4], [5, 0]]),
-        target_lens_B=torch.tensor([2, 1]),
-        min_ctc_frames_B=torch.tensor([2, 1]),
-        ids=("a", "b"),
-    )
-    twice = batch.repeated(2)
-    assert batch.repeated(1) is batch
-    assert twice.ids == ("a", "a", "b", "b")
-    for name in ("feats_BTF", "feat_lens_B", "targets", "target_lens_B", "min_ctc_frames_B"):
-        assert torch.equal(getattr(twice, name), getattr(batch, name)[[0, 0, 1, 1]])
-
-
 def test_evaluation_goes_from_long_to_short() -> None:
     order = evaluation_order(
         dataset_of([5, 9, 1, 7]), BatchConfig(batch_seconds=0.16 / EVALUATION_FACTOR)
@@ -247,24 +231,28 @@ def test_the_next_batch_is_collated_while_one_is_used(
         return collate(indices)
 
     monkeypatch.setattr(tones, "collate", watched)
-    batches = collated(tones, order)
-    for place, (indices, batch) in enumerate(batches):
-        assert indices == order[place]
-        torch.testing.assert_close(batch.feats_BTF, collate(indices).feats_BTF)
+    for place, batch in enumerate(in_background(tones.collate, order)):
+        torch.testing.assert_close(batch.feats_BTF, collate(order[place]).feats_BTF)
         assert all(event.wait(10) for event in begun[: place + 2])
         assert not any(event.is_set() for event in begun[place + 2 :])
 
 
+def test_features_as_stored_are_the_same_numbers(tones: Dataset) -> None:
+    stored, wide = tones.collate([3, 1], as_stored=True), tones.collate([3, 1])
+    assert (stored.feats_BTF.dtype, wide.feats_BTF.dtype) == (torch.float16, torch.float32)
+    assert torch.equal(stored.feats_BTF.float(), wide.feats_BTF)
+
+
 def test_what_goes_wrong_in_a_batch_is_raised_where_it_is_due(tones: Dataset) -> None:
-    batches = collated(tones, [[0], [len(tones)]])
-    assert next(batches)[0] == [0]
+    batches = in_background(tones.collate, [[0], [len(tones)]])
+    assert next(batches).ids == ("train-0",)
     with pytest.raises(IndexError):
         next(batches)
 
 
 def test_batches_given_up_leave_no_thread(tones: Dataset) -> None:
     before = threading.active_count()
-    batches = collated(tones, [[0], [1], [2]])
+    batches = in_background(tones.collate, [[0], [1], [2]])
     next(batches)
     assert threading.active_count() == before + 1
     del batches

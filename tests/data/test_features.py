@@ -129,14 +129,14 @@ def test_settings_out_of_range_are_refused(changes: dict[str, object], message: 
 
 
 @pytest.mark.parametrize("num_bins", range(60, 130, 3))
-def test_bins_are_refused_exactly_when_a_filter_would_be_deaf(num_bins: int) -> None:
-    deaf = (reference_filters(num_bins, 512, 16_000) == 0).all(axis=0).any()
+def test_bins_are_refused_exactly_when_a_filter_would_be_empty(num_bins: int) -> None:
+    some_empty = (reference_filters(num_bins, 512, 16_000) == 0).all(axis=0).any()
     try:
         FeatureConfig(num_bins=num_bins)
     except ValueError:
-        assert deaf
+        assert some_empty
     else:
-        assert not deaf
+        assert not some_empty
 
 
 def test_config_survives_json_and_knows_its_rate() -> None:

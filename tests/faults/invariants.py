@@ -19,7 +19,7 @@ from bench.decoding import DECODERS
 from bench.queue.lease import FILE as LEASE
 from bench.queue.storage import JOURNAL
 from bench.results.report_input import REPORT_FILE
-from bench.runs.layout import METRICS, METRICS_SCHEMA, RUN, SUMMARY, read_json, read_lines
+from bench.runs.layout import METRICS, RUN, SUMMARY, MetricPoint, read_json, read_lines
 from bench.runs.mlflow.mirror import STATUS
 from bench.runs.mlflow.pages import metric_name
 from bench.runs.run import datasets
@@ -54,7 +54,7 @@ def curves(at: Round) -> dict[str, tuple[tuple[float, float], ...]]:
     same: no fault may change them."""
     found = {}
     for folder in at.study.glob("runs/*/trial-000"):
-        points = read_lines(folder / METRICS, METRICS_SCHEMA)
+        points = read_lines(folder / METRICS, MetricPoint)
         losses = tuple((p["epoch"], p["value"]) for p in points if p["key"] == "valid/loss")
         if read_state(folder) == "finished":
             found[folder.parent.name] = losses
@@ -146,7 +146,7 @@ def _open_queue(at: Round) -> BaseStorage:
 
 def _points_twice(at: Round) -> Iterator[str]:
     for folder in at.study.glob("runs/*/*/"):
-        points = [(p["key"], p["step"]) for p in read_lines(folder / METRICS, METRICS_SCHEMA)]
+        points = [(p["key"], p["step"]) for p in read_lines(folder / METRICS, MetricPoint)]
         twice = [point for point, count in Counter(points).items() if count > 1]
         if twice:
             yield f"{_named(folder)}: twice in the record: {twice[:3]}"
@@ -190,7 +190,7 @@ def _copy_disagrees(
     if copy.info.status != STATUS[str(state)] or copy.data.tags["state"] != state:
         yield f"{_named(folder)}: {state}, in MLflow {copy.info.status}, {copy.data.tags['state']}"
     recorded: dict[str, list[tuple[int, float]]] = {}
-    for point in read_lines(folder / METRICS, METRICS_SCHEMA):
+    for point in read_lines(folder / METRICS, MetricPoint):
         recorded.setdefault(metric_name(point["key"]), []).append((point["step"], point["value"]))
     for name, value in (read_json(folder / SUMMARY) or {})["metrics"].items():
         recorded.setdefault(metric_name(name), []).append((0, value))

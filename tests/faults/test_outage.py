@@ -12,7 +12,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from bench.runs.layout import METRICS, METRICS_SCHEMA, read_lines
+from bench.runs.layout import METRICS, MetricPoint, read_lines
 from bench.runs.mlflow.mirror import STATUS
 from bench.runs.mlflow.pages import metric_name
 from tests.faults.services import MlflowServer, until
@@ -62,7 +62,7 @@ def check_copy(folder: Path, server: MlflowServer) -> int:
         state = json.loads((run / "summary.json").read_text())["state"]
         copy = client.get_run(run_id)
         assert copy.info.status == STATUS[state]
-        points = list(read_lines(run / METRICS, METRICS_SCHEMA))
+        points = list(read_lines(run / METRICS, MetricPoint))
         for key in {point["key"] for point in points}:
             recorded = Counter((p["step"], p["value"]) for p in points if p["key"] == key)
             history = client.get_metric_history(run_id, metric_name(key))

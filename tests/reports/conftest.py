@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from reports import ConfigValue, ReportInput
+from reports.columns import COLUMNS
 from reports.input import (
-    COLUMNS,
     BudgetSummary,
     Condition,
     CorpusSummary,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reports import ReportInput
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 from reports.sections import errors
 
 MakeInput = Callable[..., ReportInput]

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pandas as pd
 
 from reports import ReportInput
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 from reports.sections import groups
 
 MakeInput = Callable[..., ReportInput]

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -6,11 +7,12 @@ import pytest
 
 from bench.data.corpora import CorpusConfig
 from bench.results.comparison import compare
+from bench.results.sentences import sentence_of
 from bench.runs import Tables
 from bench.study.definition import StudyDefinition, define
 from bench.study.question import load_study_file
 from bench.study.space import load_budget
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 SPEAKERS, PER_SPEAKER, WORDS = 12, 10, 8
 
@@ -85,7 +87,51 @@ def test_two_alike_are_undecided_and_what_would_decide_is_said(
     assert found.pairs["verdict"].tolist() == ["undecided"]
 
 
-def test_one_system_and_none(definition: StudyDefinition) -> None:
+def with_rates(made: Tables, system: str, slots: dict[int, float]) -> Tables:
+    """`made` with trials of `system`: by slot a learning rate, the last slot the best."""
+    trials = [
+        {"run": f"{system}/trial-{slot:03d}", "system": system, "kind": "trial", "slot": slot,
+         "state": "finished", "valid_wer": 0.5 - 0.01 * slot, "params": {RATE: rate}}
+        for slot, rate in slots.items()
+    ]  # fmt: skip
+    others = made.runs[(made.runs["system"] != system) | (made.runs["kind"] != "trial")]
+    return replace(made, runs=pd.concat([others, pd.DataFrame(trials)], ignore_index=True))
+
+
+RATE = "optim.learning_rate"
+
+
+def test_a_winner_at_the_edge_of_its_range_withholds_better(definition: StudyDefinition) -> None:
+    made = tables({"ds-gru": [0.1] * 3, "ds-lstm": [0.2] * 3, "ds-rnn": [0.4] * 3})
+    found = compare(definition, with_rates(made, "ds-gru", {0: 0.0015, 1: 0.0059}))
+    verdicts = found.pairs.set_index(["a", "b"])["verdict"].to_dict()
+    assert verdicts == {
+        ("ds-gru", "ds-lstm"): "withheld",
+        ("ds-gru", "ds-rnn"): "withheld",
+        ("ds-lstm", "ds-rnn"): "ds-lstm better",
+    }
+    said = (
+        "the best trial of ds-gru lies at the upper edge of optim.learning_rate (0.0059 of "
+        "0.000375 to 0.006, log): widen the range in sweeps/base.toml before calling it better or "
+        "worse"
+    )
+    assert found.verdict.startswith("Withheld: ds-gru has a test WER of")
+    assert f", below ds-lstm, ds-rnn, but {said}." in found.verdict
+    assert found.pairs["remedy"].tolist() == [said, said, ""]
+    assert sentence_of(found.pairs.iloc[0].to_dict()).startswith("ds-gru, ds-lstm withheld: ")
+
+
+def test_inside_its_range_and_as_the_default_a_winner_withholds_nothing(
+    definition: StudyDefinition,
+) -> None:
+    made = tables({"ds-gru": [0.1] * 3, "ds-lstm": [0.2] * 3, "ds-rnn": [0.4] * 3})
+    for slots in ({0: 0.0015, 1: 0.003}, {0: 0.0059}):
+        assert compare(definition, with_rates(made, "ds-gru", slots)).verdict.startswith(
+            "ds-gru is better"
+        )
+
+
+def test_one_variant_and_none(definition: StudyDefinition) -> None:
     one = compare(
         replace(definition, systems={"ds-gru": definition.systems["ds-gru"]}),
         tables({"ds-gru": [0.2, 0.3]}),
@@ -96,6 +142,26 @@ def test_one_system_and_none(definition: StudyDefinition) -> None:
     assert none.verdict == "No system has a finished confirm run, so nothing can be said yet."
     assert none.systems["wer_mean"].isna().all()
     assert none.systems["num_failed"].tolist() == [1, 1, 0]
+
+
+def test_what_tuning_bought_is_said_of_each_system() -> None:
+    study = load_study_file("default-or-tuned")
+    definition = define(
+        study.systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},
+        question=study.question,
+    )  # fmt: skip
+    rates = {"rnn-default": 0.4, "rnn-tuned": 0.2, "gru-default": 0.2, "gru-tuned": 0.2}
+    findings = compare(definition, tables({name: [r] * 3 for name, r in rates.items()})).findings
+    assert [topic for topic, _ in findings] == [
+        "What tuning bought: rnn-tuned against rnn-default",
+        "What tuning bought: gru-tuned against gru-default",
+    ]
+    rnn, gru = (sentence for _, sentence in findings)
+    assert rnn.endswith(", rnn-tuned better")
+    assert " % at the defaults, " in rnn
+    figure = r"\N{MINUS SIGN}[12]\d\.\d"
+    assert re.search(rf" tuned: {figure} points \([\d.]+ % interval {figure} to {figure}\)", rnn)
+    assert "better" not in gru
 
 
 def test_shares_of_the_data_are_joined_by_a_power_law() -> None:

@@ -55,6 +55,18 @@ def test_a_gain_that_is_another_for_one_gender_is_found(outcomes: list[SystemRun
     assert gain["p_adjusted"] < 0.01
 
 
+def test_the_ratio_of_signal_to_noise_makes_three_groups_in_decibels(
+    outcomes: list[SystemRuns],
+) -> None:
+    known = {id: {"snr": str(10 + 2 * int(own["age"]))} for id, own in GENDER.items()}
+    groups, gains = by_group(outcomes, known, "snr")
+    assert list(dict.fromkeys(groups["group"])) == ["20 to 30 dB", "32 to 40 dB", "42 to 50 dB"]
+    assert list(dict.fromkeys(gains["group"])) == ["20 to 30 dB", "32 to 40 dB", "42 to 50 dB"]
+    none = {id: {"snr": ""} for id in GENDER}
+    with pytest.raises(UserError, match="'unknown' for every utterance"):
+        by_group(outcomes, none, "snr")
+
+
 def test_numbers_of_many_values_are_binned_and_length_is_always_known(
     outcomes: list[SystemRuns],
 ) -> None:
@@ -87,7 +99,7 @@ def test_a_group_of_one_speaker_has_a_rate_without_an_interval(outcomes: list[Sy
 @pytest.mark.parametrize(
     ("attributes", "name", "said"),
     [
-        ({}, "gendre", "nobody knows 'gendre' of these utterances; known: length"),
+        ({}, "gendre", "these utterances have no attribute 'gendre'; known: length"),
         (GENDER, "gendre", "did you mean gender?"),
         ({id: {"set": "x"} for id in GENDER}, "set", "set is 'x' for every utterance"),
         (

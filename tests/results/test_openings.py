@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from bench.core.files import write_json
-from bench.results.openings import openings_sentence
+from bench.results.planned import openings_sentence
 
 
 def opened(results: Path, study: str, run: str, digest: str, times: int) -> None:

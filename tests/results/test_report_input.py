@@ -90,9 +90,9 @@ def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() ->
 
 
 def test_no_real_time_factor_of_a_network_that_was_not_measured() -> None:
-    deaf = {"deaf": System(variant="ds-gru", settings={"model.convs": [[8, 1, 3]]})}
-    study = define(deaf, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
-    width = study.base_config("deaf").model.width
+    no_front_end = {"no_front_end": System(variant="ds-gru", settings={"model.convs": [[8, 1, 3]]})}
+    study = define(no_front_end, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
+    width = study.base_config("no_front_end").model.width
     assert real_time_factors(study, [speed_row(variant="ds-gru", width=width)]) == {}
 
 

@@ -14,7 +14,7 @@ from bench.results.saved_comparison import (
     read_saved_comparison,
     save_comparison,
 )
-from bench.results.scored import ScoredSystem
+from bench.results.scored import ScoredSystem, attributes_of
 
 
 @pytest.fixture
@@ -49,6 +49,20 @@ def test_every_number_survives_and_no_word_does(
         row = json.loads(line)
         texts = [row["ref"], *(hyp for hyps in row["hyps"].values() for hyp in hyps)]
         assert all(word.isdigit() for text in texts for word in text.split())
+
+
+def test_attributes_and_edges_are_kept(systems: list[ScoredSystem], tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    first = str(systems[0].scored.runs[0]["id"].iloc[0])
+    known = {first: {"gender": "f", "snr": "12"}, "another": {"gender": "m"}}
+    edges = ("the best trial of a lies at the edge",)
+    given = [replace(systems[0], scored=replace(systems[0].scored, edges=edges), attributes=known)]
+    save_comparison([*given, systems[1]], path, leakage=(), common=False)
+    again = read_saved_comparison(path)
+    assert [system.scored.edges for system in again] == [edges, ()]
+    assert attributes_of(again) == {first: known[first]}
+    lines = path.read_text().splitlines()[1:]
+    assert sum("attributes" in line for line in lines) == 1
 
 
 def test_claims_and_margin_are_kept(systems: list[ScoredSystem], tmp_path: Path) -> None:

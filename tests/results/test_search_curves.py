@@ -9,7 +9,7 @@ from bench.results.search_curves import (
     expected_best,
     expected_best_curves,
 )
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 VALUES = np.array([0.30, 0.25, 0.42, 0.28, 0.35, 0.31, 0.29, 0.50, 0.27, 0.33])
 

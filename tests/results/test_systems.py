@@ -14,6 +14,7 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
+from bench.results import systems
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
@@ -466,3 +467,12 @@ def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path
     path = str(nemo(tmp_path / "x.jsonl", REFS))
     with pytest.raises(UserError, match="got 'x' 2 times"):
         read_systems([path, path])
+
+
+def test_recurrences_on_a_gpu_are_part_of_its_hardware(tmp_path: Path) -> None:
+    """Costs are compared only within one path of the kernels."""
+    environment = {"gpu": "1 x H100"}
+    assert systems._gpu(tmp_path, environment) == "1 x H100"
+    (tmp_path / "paths.json").write_text(json.dumps({"recurrence": "cuDNN", "ctc": "torch"}))
+    assert systems._gpu(tmp_path, environment) == "1 x H100, recurrences cuDNN"
+    assert systems._gpu(tmp_path, {}) is None

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.results.pairs import PAIR_COLUMNS, SYSTEM_COLUMNS
+from bench.results.sentences import Undecided, remedy_of
 from bench.results.tables import (
     Comparison,
     as_csv,
@@ -34,7 +36,7 @@ def comparison(a: str = "a", b: str = "b", **changes: Any) -> Comparison:
         "a": a, "b": b, "delta_wer": 0.0426, "low": 0.0086, "high": 0.0767, "p_adjusted": 0.019,
         "mapsswe_segments": 183, "mapsswe_p": 1e-9, "mcnemar_b": 16, "wilcoxon_p": math.nan,
         "minimum_detectable_effect": 0.0512, "verdict": f"{a} better", "coverage": 0.975,
-        "claim": False, "margin": 0.02, "seeds_needed": 12.0, "speakers_needed": math.nan,
+        "claim": False, "margin": 0.02, "remedy": "",
     }  # fmt: skip
     return Comparison(
         systems=pd.DataFrame(systems, columns=list(SYSTEM_COLUMNS)),
@@ -130,12 +132,15 @@ def test_a_sentence_a_pair() -> None:
 def test_an_undecided_pair_says_what_would_decide_it(
     seeds: float, speakers: float, said: str
 ) -> None:
-    changes = {"verdict": "undecided", "seeds_needed": seeds, "speakers_needed": speakers}
-    (found,) = verdicts(comparison(**changes))
+    pair = Undecided(
+        p=0.5, seeds_needed=seeds, speakers_needed=speakers, minimum_detectable_effect=0.0512
+    )
+    (found,) = verdicts(comparison(verdict="undecided", remedy=remedy_of(pair)))
     assert found.startswith("a, b undecided: ")
     assert said in found
     assert found.endswith("as it is, 80 % power needs a difference of about 5.1 points.")
-    (found,) = verdicts(comparison(**changes, p=math.nan, low=math.nan, high=math.nan))
+    unknown = {"remedy": remedy_of(replace(pair, p=math.nan)), "low": math.nan, "high": math.nan}
+    (found,) = verdicts(comparison(verdict="undecided", **unknown))
     assert found.startswith("a, b undecided: b has +4.3 points of WER against a; the variance of")
 
 

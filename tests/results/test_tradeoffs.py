@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.results.tradeoffs import COSTS, hypervolume, pareto_set, tradeoffs
-from reports.input import COLUMNS
+from reports.columns import COLUMNS
 
 GOLDEN = np.array([[0.1, 5], [0.12, 3], [0.2, 1]])
 
@@ -42,7 +42,7 @@ def test_wer_against_each_cost() -> None:
             "train_seconds": [math.nan] * 4,
         }
     )
-    found = tradeoffs(systems, {"large": 0.02})
+    found = tradeoffs(systems, {"real_time_factor": {"large": 0.02}})
     assert set(found.columns) == set(COLUMNS["tradeoffs"])
     assert list(found["cost"].unique()) == [COSTS[0], COSTS[1], COSTS[3]]
     sizes = found[found["cost"] == "num_parameters"].set_index("system")

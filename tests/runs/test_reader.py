@@ -7,7 +7,7 @@ import pandas as pd
 from bench.runs import read_study
 from bench.runs.layout import METRICS
 from bench.runs.reader import COLUMNS
-from reports.input import COLUMNS as SHOWN
+from reports.columns import COLUMNS as SHOWN
 
 
 def test_tables_have_the_columns_that_reports_ask_for() -> None:

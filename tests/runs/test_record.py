@@ -3,26 +3,30 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 from bench.core.errors import UserError
 from bench.runs.layout import (
     METRICS,
-    METRICS_SCHEMA,
     RUN,
     SUMMARY,
     WATCH,
-    WATCH_SCHEMA,
+    MetricPoint,
+    WatchLine,
     read_lines,
     read_run,
 )
 from bench.runs.record import NONFINITE
 
 
+class Keyed(TypedDict):
+    key: str
+
+
 def points(lab: Any, key: str) -> list[tuple[int, float]]:
-    lines = read_lines(lab.folder() / METRICS, METRICS_SCHEMA)
+    lines = read_lines(lab.folder() / METRICS, MetricPoint)
     return [(line["step"], line["value"]) for line in lines if line["key"] == key]
 
 
@@ -35,7 +39,7 @@ def test_a_resumed_run_logs_no_step_twice(lab: Any) -> None:
         resumed.append(lab.progress(step))
     assert points(lab, "train/loss") == [(1, 99.0), (2, 98.0), (3, 97.0), (4, 96.0)]
     assert points(lab, "train/seconds") == [(1, 0.5), (2, 1.0), (3, 1.5), (4, 2.0)]
-    assert [line["step"] for line in read_lines(lab.folder() / WATCH, WATCH_SCHEMA)] == [1, 2, 3, 4]
+    assert [line["step"] for line in read_lines(lab.folder() / WATCH, WatchLine)] == [1, 2, 3, 4]
 
 
 def test_a_synced_record_is_on_disk(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +66,7 @@ def test_a_metric_that_a_kill_cut_off_is_logged_by_the_resumed_run(lab: Any) -> 
         "train/loss", "valid/wer", "train/seconds"
     ]  # fmt: skip
     path.write_text(lines[0] + lines[1][:20])
-    assert len(list(read_lines(path, METRICS_SCHEMA))) == 1
+    assert len(list(read_lines(path, MetricPoint))) == 1
     lab.record().append(lab.progress(1))
     assert points(lab, "train/loss") == [(1, 99.0)]
     assert points(lab, "valid/wer") == [(1, 0.5)]
@@ -112,4 +116,4 @@ def test_a_whole_line_that_is_not_json_is_named(lab: Any) -> None:
     path = lab.record().folder / METRICS
     path.write_text('{"key": "a"}\n{"key\n')
     with pytest.raises(UserError, match=r"metrics.jsonl .* line 2 is not .* delete that line"):
-        list(read_lines(path, {"key": str}))
+        list(read_lines(path, Keyed))

@@ -20,6 +20,7 @@ from bench.training.config import default_run_config
 from bench.training.loop import train
 from bench.training.progress import Progress, TrainResult
 from bench.workers.worker import MAX_ATTEMPTS
+from variants.ops import kernel
 
 
 @pytest.fixture
@@ -142,6 +143,9 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     assert summary["state"] == outcome
     assert ("test/wer" in summary["metrics"]) == scored
     assert (plan.folder / "utterances-test.jsonl").exists() == scored
+    assert read_json(plan.folder / "paths.json") == dict.fromkeys(
+        ("ctc", "recurrence"), kernel.description()
+    )
 
 
 def small(plan: RunPlan, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> RunPlan:

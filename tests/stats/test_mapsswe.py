@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.results.counts import error_slots
 from bench.results.pairs import SystemRuns
-from bench.results.slots import error_slots
 from bench.stats.mapsswe import Mapsswe, mapsswe
 
 # sc_stats -v prints "(# segs: 183) … (mean: -0.268) (std dev: 1.181) (Z Stat: -3.067)".

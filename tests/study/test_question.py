@@ -13,7 +13,7 @@ from bench.study.question import StudyFile, load_study_file, load_study_files
 from bench.study.space import SWEEPS, load_budget
 
 NAMES = sorted(path.stem for path in (SWEEPS / "studies").glob("*.toml"))
-SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published"}  # fmt: skip
+SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned", "batch-norm", "dropout", "augmentation"}  # fmt: skip
 
 GOOD = """
 summary = "Is wider better?"
@@ -152,3 +152,12 @@ def test_a_margin_is_two_points_unless_the_question_says_else(tmp_path: Path) ->
         path.write_text(f"margin_points = {wrong}\n" + GOOD)
         with pytest.raises(UserError, match="a margin of equivalence is above 0 and below 100"):
             load_study_file("wide", tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_system_at_the_defaults_is_the_first_trial_of_the_tuned_one(cell: str) -> None:
+    definition = defined(load_study_file("default-or-tuned"))
+    fixed, tuned = (definition.first(f"{cell}-{how}").config for how in ("default", "tuned"))
+    assert replace(fixed, seed=0) == replace(tuned, seed=0)
+    assert definition.searched(f"{cell}-default") == {}
+    assert definition.searched(f"{cell}-tuned")

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from variants import VARIANTS
 
 BASE = '[fixed]\n"optim.optimizer" = "adamw"\n'
 RATE = '[search."optim.learning_rate"]\nlow = 0.001\nhigh = 0.01\nlog = true\ndefault = 0.002\n'
+TUNED = '[tuned_on]\nvariant = "ds-gru"\ncorpus = "spoken"\ntext = "2"\nbudget = "quick"\n'
 
 
 @pytest.fixture
@@ -19,6 +21,7 @@ def config() -> RunConfig:
 
 
 def folder(path: Path, base: str = BASE + RATE, own: str = "") -> Path:
+    shutil.copy(SWEEPS / "budgets.toml", path)
     (path / "base.toml").write_text(base)
     if own:
         (path / "ds-gru.toml").write_text(own)
@@ -58,12 +61,39 @@ def test_a_variant_is_the_base_plus_its_difference(tmp_path: Path, config: RunCo
         ("[fixed]\ntraining.max_train_seconds = 9\n" + RATE, "'training.max_train_seconds' belongs to the budget"),
         ("[fixed]\ncorpus = {name = 'an4'}\n" + RATE, "'corpus.name' belongs to the budget"),
         ("[budget]\nnum_trials = 9\n", r"got \[budget\]"),
+        (TUNED.replace("ds-gru", "ds-gro"), r"unknown variant in \[tuned_on\] of .*did you mean ds-gru"),
+        (TUNED.replace("spoken", "spokn"), r"unknown corpus in \[tuned_on\]"),
+        (TUNED.replace("quick", "quik"), r"unknown budget in \[tuned_on\]"),
+        (TUNED.replace('text = "2"', "text = 2"), r"tuned_on.text"),
+        (TUNED.replace('text = "2"', ""), r"text"),
+        (TUNED + 'day = "today"\n', r"unknown config key .*tuned_on.day"),
         ("[fixed\n", "is not valid TOML"),
     ],
 )  # fmt: skip
 def test_bad_spaces_are_named(tmp_path: Path, config: RunConfig, base: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_space("ds-gru", config, folder(tmp_path, base=base))
+
+
+def test_a_file_says_on_what_it_was_tuned(tmp_path: Path, config: RunConfig) -> None:
+    space = load_space("ds-gru", config, folder(tmp_path, base=TUNED + RATE, own=BASE))
+    assert [str(found) for found in space.tuned_on.values()] == [
+        "ds-gru on spoken (text version 2, budget quick)"
+    ]
+    (file,) = space.tuned_on
+    assert file.endswith("base.toml")
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_logarithmic_ranges_reach_two_octaves_to_either_side(variant: str) -> None:
+    space = load_space(variant, default_run_config(variant, CorpusConfig()))
+    for key, dimension in space.search.items():
+        if dimension.log:
+            assert isinstance(dimension.default, float)
+            assert dimension.low is not None
+            assert dimension.high is not None
+            assert dimension.default / 4 >= dimension.low * 0.999, key
+            assert dimension.default * 4 <= dimension.high * 1.001, key
 
 
 def test_budgets_grow(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from bench.core.config import updated
-from bench.data.augment import draw_lengths
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig
 from bench.data.store import FeatureStore, open_store
@@ -21,6 +20,7 @@ from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model, default_run_config
 from bench.training.loop import TrainingData, train
 from bench.training.progress import Progress, TrainResult
+from bench.training.step import train_step
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
@@ -121,10 +121,9 @@ class Run:
         def fragile(*args: Any) -> Any:
             if next(steps) == num_steps:
                 die()
-            return draw_lengths(*args)
+            return train_step(*args)
 
-        # What a step does first, in the process's main thread.
-        with patch("bench.training.loop.draw_lengths", fragile), pytest.raises(DeathError):
+        with patch("bench.training.loop.train_step", fragile), pytest.raises(DeathError):
             self()
 
     @property

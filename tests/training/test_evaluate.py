@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import bench.training.evaluate as evaluation
 from bench.data.audio import read_utterance
 from bench.data.batches import BatchConfig
 from bench.data.features import CorpusStats
 from bench.data.text import BLANK, NUM_SYMBOLS, encode
 from bench.data.utterance import Corpus
+from bench.decoding import Decoder
 from bench.training.config import RunConfig, build_model
 from bench.training.evaluate import evaluate, transcribe, transcribe_feats
 from bench.training.loop import TrainingData
@@ -44,6 +46,28 @@ def test_scores_come_in_the_order_of_the_dataset(data: TrainingData) -> None:
     assert found.totals.num_utterances == len(spoken)
     hits = sum("a" in u.text.split() for u in spoken)
     assert sum(s.hits for s in found.scores) == hits
+
+
+def test_texts_are_spelled_while_the_next_batch_is_computed(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def noted(decoder: Decoder, log_probs: Tensor, lens: Tensor) -> Callable[[], list[str]]:
+        number = events.count("begin")
+        events.append("begin")
+
+        def spell() -> list[str]:
+            events.append(f"spell {number}")
+            return decoder(log_probs, lens)
+
+        return spell
+
+    monkeypatch.setattr(evaluation, "begin", noted)
+    found = evaluate(Parrot(), data.train, BatchConfig(batch_seconds=0.6), CPU)
+    assert {s.hyp for s in found.scores} == {"a"}
+    assert events[:5] == ["begin", "begin", "spell 0", "begin", "spell 1"]
+    assert events[-1] == f"spell {events.count('begin') - 1}"
 
 
 def test_blank_share_counts_frames_within_lengths(data: TrainingData) -> None:

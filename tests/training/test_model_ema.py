@@ -77,7 +77,7 @@ def test_follows_the_recursion(decay: float) -> None:
             for value in (*model.parameters(), model.norm.running_mean, model.norm.running_var):
                 value.add_(torch.randn_like(value))
             model.num_passes += 1
-        average.update(step, torch.tensor(False))
+        average.update(1 - decay_at(step, decay), torch.tensor(False))
         steps.append(weights_of(model))
     expected, found = recursion(steps, decay), weights_of(average.model)
     assert found.pop("num_passes") == 12
@@ -95,7 +95,7 @@ def test_a_skipped_step_leaves_the_average_as_it_is() -> None:
     with torch.no_grad():
         for value in (*model.parameters(), model.norm.running_mean):
             value.add_(1)
-    average.update(0, torch.tensor(True))
+    average.update(0.9, torch.tensor(True))
     assert all(torch.equal(before[name], v) for name, v in weights_of(average.model).items())
 
 
@@ -103,7 +103,7 @@ def test_off_it_is_the_network_itself() -> None:
     model = Small()
     average = ModelEma(model, 0.0)
     before = weights_of(model)
-    average.update(0, torch.tensor(False))
+    average.update(0.9, torch.tensor(False))
     assert average.model is model
     assert average.state() == {}
     assert all(torch.equal(value, before[name]) for name, value in weights_of(model).items())

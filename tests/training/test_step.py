@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.training import checkpoint, loop
+from bench.core.seeding import derive
+from bench.training import checkpoint, loop, step
 from bench.training.evaluate import evaluate
 from bench.training.step import Buffers
 from tests.training.conftest import EXTRAS
@@ -25,20 +26,23 @@ class Faults:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: Container[int], kind: str) -> None:
         self._steps, self._kind, self._step = steps, kind, -1
-        for name in ("generator", "augment", "ctc_losses"):
-            real = getattr(loop, name)
-            monkeypatch.setattr(loop, name, getattr(self, name)(real))
+        monkeypatch.setattr(loop, "seed_torch", self.noted(loop.seed_torch))
+        for name in ("augment", "ctc_losses"):
+            monkeypatch.setattr(step, name, getattr(self, name)(getattr(step, name)))
         monkeypatch.setattr(MaskedBatchNorm, "forward", self.normalize(MaskedBatchNorm.forward))
 
     def strikes(self, *kinds: str) -> bool:
         return self._step in self._steps and self._kind in kinds
 
-    def generator(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(seed: int, name: str, step: int) -> Any:
-            self._step = step
-            return real(seed, name, step)
+    def noted(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """The seed of a step's dropout tells which one it is."""
+        seeds = {derive(0, "dropout", number): number for number in range(100)}
 
-        return noted
+        def seed(number: int, device: torch.device) -> None:
+            self._step = seeds[number]
+            real(number, device)
+
+        return seed
 
     def augment(self, real: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def faulty(*args: Any) -> Tensor:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.core import gpus
 from bench.core.errors import UserError
 from bench.runs import TrackingTarget
 from bench.workers import engine as engines
@@ -62,7 +64,10 @@ def test_a_worker_is_heard_and_its_end_is_seen(assignment: Assignment) -> None:
     worker.close()
 
 
-def test_gpus_have_so_many_places_and_each_is_free_again(assignment: Assignment) -> None:
+def test_gpus_have_so_many_places_and_each_is_free_again(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines.mps, "sharing", lambda gpus: nullcontext({}))
     engine = LocalEngine(4, 1, gpus=("3", "5"), per_gpu=2)
     hanging = Assignment(**{**vars(assignment), "system": "hangs"})
     workers = [engine.start(hanging) for _ in range(4)]
@@ -131,8 +136,13 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares == {None: (8, 1), 1: (1, 8), 3: (3, 2), 16: (16, 1)}
     assert share_host(None, "cuda").num_workers == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    on_gpus = share_host(None, "cuda", gpus=("0", "1"), per_gpu=2)
-    assert (on_gpus.num_workers, on_gpus.num_threads) == (4, 2)
+    monkeypatch.setattr(engines.mps, "sharing", lambda gpus: nullcontext({}))
+    for named in (("0", "1"), ()):
+        on_gpus = share_host(None, "cuda", gpus=named, per_gpu=2)
+        assert (on_gpus.num_workers, on_gpus.num_threads) == (4, 2), "all GPUs are the default"
+    divided = share_host(3, "cuda")
+    assert (divided.num_workers, divided._places) == (3, [("0", 0), ("1", 0), ("0", 1), ("1", 1)])
+    assert share_host(1, "cuda")._places == [("0", 0)]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +169,48 @@ def test_gpus_are_counted_among_those_that_we_may_see(
         seen += heard(engine, worker)
         worker.close()
     assert [message["gpu"] for message in seen] == given
+
+
+UUIDS = {"0": "GPU-8a11", "1": "GPU-8b22", "2": "MIG-33"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "chosen"),
+    [
+        (None, ("0",), ["GPU-8a11"]),
+        (None, ("GPU-8a",), ["GPU-8a11"]),  # as CUDA allows it
+        (None, (), ["GPU-8a11", "GPU-8b22"]),
+        ("1", (), ["GPU-8b22"]),
+        ("GPU-8b,GPU-8a", ("0", "GPU-8a11"), ["GPU-8b22", "GPU-8a11"]),
+        ("MIG-33", ("0",), ["MIG-33"]),
+    ],
+)
+def test_a_gpu_has_one_name_however_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, asked: tuple[str, ...], chosen: list[str]
+) -> None:
+    """Two launchers then take the same lock."""
+    see(monkeypatch, visible)
+    monkeypatch.setattr(gpus, "machine_uuids", lambda: UUIDS)
+    assert gpus.choose(asked) == chosen
+
+
+def test_one_gpu_under_two_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, None)
+    monkeypatch.setattr(gpus, "machine_uuids", lambda: UUIDS)
+    with pytest.raises(UserError, match="got GPU-8a11 twice"):
+        gpus.choose(("0", "GPU-8a11"))
+
+
+def test_uuids_are_those_that_the_driver_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.machine_uuids() == {}
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-8a11'\necho '1, GPU-8b22'\n")
+    tool.chmod(0o755)
+    assert gpus.machine_uuids() == {"0": "GPU-8a11", "1": "GPU-8b22"}
+    assert gpus.environment_of("GPU-8a11")["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +246,8 @@ def see(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
         ((0, "cpu", (), 1), "--workers must be at least 1, got 0"),
         ((None, "cpu", ("0",), 1), "needs --device cuda"),
         ((2, "cuda", ("0",), 1), "got --workers 2 too"),
-        ((None, "cuda", (), 2), "name the GPUs"),
+        ((None, "cpu", (), 2), "got 2 with --device cpu"),
+        ((3, "cuda", (), 2), "leave it or --workers out"),
         ((None, "cuda", ("0",), 0), "at least 1, got 0"),
     ],
 )

@@ -14,7 +14,7 @@ from bench.core.paths import OUT
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker
-from bench.runs.layout import METRICS, METRICS_SCHEMA, read_lines
+from bench.runs.layout import METRICS, MetricPoint, read_lines
 from bench.runs.run import datasets
 from bench.study.definition import begin_or_return, define
 from bench.study.space import load_budget
@@ -100,7 +100,7 @@ def read(folder: Path) -> Run:
     summary, run = (json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "run"))  # fmt: skip
     metrics = summary["metrics"]
     trained = (
-        max(point["timestamp_ms"] for point in read_lines(folder / METRICS, METRICS_SCHEMA)) / 1000
+        max(point["timestamp_ms"] for point in read_lines(folder / METRICS, MetricPoint)) / 1000
     )
     scored = max(path.stat().st_mtime for path in folder.glob("utterances-*.jsonl"))
     return Run(

@@ -48,7 +48,7 @@ def engine_of(*arguments: str) -> object:
     "arguments, message",
     [
         (["--address", "auto"], "got 'auto' without --engine ray"),
-        (["--engine", "ray", "--gpus", "0,1"], "Ray deals out its nodes', got 0,1"),
+        (["--engine", "ray", "--gpus", "0,1"], "Ray assigns those of its nodes, got 0,1"),
         (["--engine", "ray", "--address", "ray://127.0.0.1:10001"], "HOST:PORT or auto, got 'ray://"),
         (["--engine", "ray", "--address", "10001"], "HOST:PORT or auto, got '10001'"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1 can be used"),

@@ -22,15 +22,20 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from variants.ops import kernel
 
 
-def convolve(conv: nn.Conv1d, x_BTC: Tensor) -> Tensor:
+def convolve(conv: nn.Conv1d, x_BTC: Tensor, *, is_padded: bool = False) -> Tensor:
     """[B, T, C] to [B, U, D]; equal to ``conv(x.transpose(1, 2)).transpose(1, 2)`` up to rounding.
 
-    T plus the padding must be at least one window. torch computes what the compiled kernel does not
-    support (see variants.ops.recurrence), and the gradient of the input.
+    If `x` `is_padded` already, no zeros are added. T plus the padding must be at least one window.
+    torch computes what the compiled kernel does not support (see variants.ops.recurrence), and the
+    gradient of the input.
     """
-    if not kernel.computes(x_BTC):
-        return cast(Tensor, conv(x_BTC.transpose(1, 2)).transpose(1, 2))
     (stride,), (padding,) = conv.stride, cast(tuple[int], conv.padding)
+    if not kernel.computes(x_BTC):
+        if is_padded:
+            x_BCT = x_BTC.transpose(1, 2)
+            return F.conv1d(x_BCT, conv.weight, conv.bias, stride).transpose(1, 2)
+        return cast(Tensor, conv(x_BTC.transpose(1, 2)).transpose(1, 2))
+    padding = 0 if is_padded else padding
     return cast(Tensor, _Convolution.apply(x_BTC, conv.weight, conv.bias, stride, padding))
 
 

@@ -15,8 +15,10 @@
  *     thread 0: first = 0      last = B/2      rows 0 ... B/2 - 1 of every array
  *     thread 1: first = B/2    last = B        rows B/2 ... B - 1
  *
- * Recurrences start from a state of zero. `zeros` [G] is read in place of the product with that
- * state; `scratch` and `carry` are buffers that the caller allocates, one row per utterance.
+ * Recurrences start from a given state. `scratch` holds one row per utterance: before a forward
+ * call the product of the initial state with U, before a backward call zeros. `carry` is the
+ * gradient of what passes from frame to frame without U: of the final state before the call (zeros
+ * for a GRU, whose final state is an output), of the initial state after it.
  *
  * Loops over columns are written so that a compiler vectorises them.
  */
@@ -498,7 +500,6 @@ static void rnn_gates(int64_t H, int64_t relu, const float *restrict x, const fl
 struct rnn_forward {
     int64_t B, T, H, relu;
     const float *weight_hh; /* [H, H], transposed and packed */
-    const float *zeros;     /* [H] */
     const float *inputs;    /* [B, T, H] */
     float *scratch;         /* [B, H] */
     float *states;          /* [B, T, H] */
@@ -513,8 +514,7 @@ void rnn_forward(int64_t first, int64_t last, const struct rnn_forward *args) {
                      NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
-            rnn_gates(H, args->relu, args->inputs + at, t ? scratch + b * H : args->zeros,
-                      states + at);
+            rnn_gates(H, args->relu, args->inputs + at, scratch + b * H, states + at);
         }
     }
 }
@@ -530,7 +530,6 @@ static void rnn_slopes(int64_t H, int64_t relu, const float *restrict out,
 struct rnn_backward {
     int64_t B, T, H, relu;
     const float *weight_hh; /* [H, H], packed */
-    const float *zeros;     /* [H] */
     const float *out_grads; /* [B, T, H] */
     const float *states;    /* [B, T, H] */
     float *scratch;         /* [B, H] */
@@ -546,8 +545,8 @@ void rnn_backward(int64_t first, int64_t last, const struct rnn_backward *args) 
                      NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = (b * T + t) * H;
-            rnn_slopes(H, args->relu, args->out_grads + at,
-                       t < T - 1 ? scratch + b * H : args->zeros, args->states + at, grads + at);
+            rnn_slopes(H, args->relu, args->out_grads + at, scratch + b * H, args->states + at,
+                       grads + at);
         }
     }
 }
@@ -569,7 +568,7 @@ static void gru_gates(int64_t H, const float *restrict sum, const float *restric
 struct gru_forward {
     int64_t B, T, H;
     const float *weight_hh; /* [H, 3 H], transposed and packed */
-    const float *zeros;     /* [3 H] */
+    const float *initial;   /* [B, H] */
     const float *bias;      /* [H]: c */
     float *scratch;         /* [B, 3 H] */
     float *gates;           /* [B, T, 3 H]: x before the call; r, z and U h + c after it */
@@ -586,8 +585,9 @@ void gru_forward(int64_t first, int64_t last, const struct gru_forward *args) {
                      3 * H, NULL, scratch + first * 3 * H, 3 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            gru_gates(H, t ? scratch + b * 3 * H : args->zeros, args->bias,
-                      t ? states + (at - 1) * H : args->zeros, args->gates + at * 3 * H,
+            gru_gates(H, scratch + b * 3 * H, args->bias,
+                      t ? states + (at - 1) * H : args->initial + b * H,
+                      args->gates + at * 3 * H,
                       args->new_gate + at * H, states + at * H);
         }
     }
@@ -611,13 +611,13 @@ static void gru_slopes(int64_t H, const float *restrict out, const float *restri
 struct gru_backward {
     int64_t B, T, H;
     const float *weight_hh; /* [3 H, H], packed */
-    const float *zeros;     /* [H] */
+    const float *initial;   /* [B, H] */
     const float *out_grads; /* [B, T, H] */
     const float *states;    /* [B, T, H] */
     const float *new_gate;  /* [B, T, H] */
     const float *gates;     /* [B, T, 3 H] */
     float *scratch;         /* [B, H] */
-    float *carry;           /* [B, H]: what z lets through to the frame before */
+    float *carry;           /* [B, H]: what z lets through to the frame before; zeros before */
     float *grads;           /* [B, T, 3 H]: of the arguments of r and z, and of U h + c */
     float *new_gate_grads;  /* [B, T, H]: of the argument of n */
 };
@@ -625,15 +625,15 @@ struct gru_backward {
 void gru_backward(int64_t first, int64_t last, const struct gru_backward *args) {
     int64_t T = args->T, H = args->H;
     float *grads = args->grads, *scratch = args->scratch, *carry = args->carry;
-    memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
             multiply(last - first, grads + (first * T + t + 1) * 3 * H, T * 3 * H, args->weight_hh,
                      3 * H, H, NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            gru_slopes(H, args->out_grads + at * H, t < T - 1 ? scratch + b * H : args->zeros,
-                       t ? args->states + (at - 1) * H : args->zeros, args->gates + at * 3 * H,
+            gru_slopes(H, args->out_grads + at * H, scratch + b * H,
+                       t ? args->states + (at - 1) * H : args->initial + b * H,
+                       args->gates + at * 3 * H,
                        args->new_gate + at * H, carry + b * H, grads + at * 3 * H,
                        args->new_gate_grads + at * H);
         }
@@ -658,7 +658,7 @@ static void lstm_gates(int64_t H, const float *restrict sum, const float *restri
 struct lstm_forward {
     int64_t B, T, H;
     const float *weight_hh; /* [H, 4 H], transposed and packed */
-    const float *zeros;     /* [4 H] */
+    const float *initial;   /* [B, H]: c */
     float *scratch;         /* [B, 4 H] */
     float *gates;           /* [B, T, 4 H]: x before the call; i, f, g and o after it */
     float *cells;           /* [B, T, H]: c */
@@ -674,8 +674,9 @@ void lstm_forward(int64_t first, int64_t last, const struct lstm_forward *args) 
                      4 * H, NULL, scratch + first * 4 * H, 4 * H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            lstm_gates(H, t ? scratch + b * 4 * H : args->zeros,
-                       t ? cells + (at - 1) * H : args->zeros, args->gates + at * 4 * H,
+            lstm_gates(H, scratch + b * 4 * H,
+                       t ? cells + (at - 1) * H : args->initial + b * H,
+                       args->gates + at * 4 * H,
                        cells + at * H, states + at * H);
         }
     }
@@ -698,7 +699,7 @@ static void lstm_slopes(int64_t H, const float *restrict out, const float *restr
 struct lstm_backward {
     int64_t B, T, H;
     const float *weight_hh; /* [4 H, H], packed */
-    const float *zeros;     /* [H] */
+    const float *initial;   /* [B, H] */
     const float *out_grads; /* [B, T, H] */
     const float *cells;     /* [B, T, H] */
     const float *gates;     /* [B, T, 4 H] */
@@ -710,15 +711,15 @@ struct lstm_backward {
 void lstm_backward(int64_t first, int64_t last, const struct lstm_backward *args) {
     int64_t T = args->T, H = args->H;
     float *grads = args->grads, *scratch = args->scratch, *carry = args->carry;
-    memset(carry + first * H, 0, (last - first) * H * sizeof(float));
     for (int64_t t = T - 1; t >= 0; t--) {
         if (t < T - 1)
             multiply(last - first, grads + (first * T + t + 1) * 4 * H, T * 4 * H, args->weight_hh,
                      4 * H, H, NULL, scratch + first * H, H);
         for (int64_t b = first; b < last; b++) {
             int64_t at = b * T + t;
-            lstm_slopes(H, args->out_grads + at * H, t < T - 1 ? scratch + b * H : args->zeros,
-                        t ? args->cells + (at - 1) * H : args->zeros, args->cells + at * H,
+            lstm_slopes(H, args->out_grads + at * H, scratch + b * H,
+                        t ? args->cells + (at - 1) * H : args->initial + b * H,
+                        args->cells + at * H,
                         args->gates + at * 4 * H, carry + b * H, grads + at * 4 * H);
         }
     }

@@ -215,7 +215,6 @@ FUNCTIONS = {
     "rnn_forward": Function(
         "B T H relu",
         weight_hh=_packed("H H"),
-        zeros="H",
         inputs="B T H",
         scratch="B H",
         states="B T H",
@@ -223,7 +222,6 @@ FUNCTIONS = {
     "rnn_backward": Function(
         "B T H relu",
         weight_hh=_packed("H H"),
-        zeros="H",
         out_grads="B T H",
         states="B T H",
         scratch="B H",
@@ -232,7 +230,7 @@ FUNCTIONS = {
     "gru_forward": Function(
         "B T H",
         weight_hh=_packed("H 3H"),
-        zeros="3H",
+        initial="B H",
         bias="H",
         scratch="B 3H",
         gates="B T 3H",
@@ -242,7 +240,7 @@ FUNCTIONS = {
     "gru_backward": Function(
         "B T H",
         weight_hh=_packed("3H H"),
-        zeros="H",
+        initial="B H",
         out_grads="B T H",
         states="B T H",
         new_gate="B T H",
@@ -255,7 +253,7 @@ FUNCTIONS = {
     "lstm_forward": Function(
         "B T H",
         weight_hh=_packed("H 4H"),
-        zeros="4H",
+        initial="B H",
         scratch="B 4H",
         gates="B T 4H",
         cells="B T H",
@@ -264,7 +262,7 @@ FUNCTIONS = {
     "lstm_backward": Function(
         "B T H",
         weight_hh=_packed("4H H"),
-        zeros="H",
+        initial="B H",
         out_grads="B T H",
         cells="B T H",
         gates="B T 4H",

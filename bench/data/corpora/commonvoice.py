@@ -49,7 +49,7 @@ def _durations(file: Path) -> dict[str, float]:
         return {}
     seconds = {}
     for where, fields in read_table(file, "table of durations"):
-        clip, milliseconds = fields.get(_CLIP, ""), fields.get(_MILLISECONDS, "")
+        clip, milliseconds = (str(fields.get(key, "")) for key in (_CLIP, _MILLISECONDS))
         if not (clip and milliseconds.isdecimal()):
             raise UserError(
                 f"{where}: a row has {_CLIP!r} and {_MILLISECONDS!r}, got {dict(fields)}; correct "

@@ -25,14 +25,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.paths import exists
 from bench.core.tables import Fields, read_table
 from bench.data.corpora.spec import Row
-from bench.data.ids import AUDIO_SUFFIXES, utterance_id
-from bench.data.utterance import Snippet
+from bench.data.utterance import AUDIO_SUFFIXES, Snippet, utterance_id
 
 _CLIPS = "clips"
 """Where Common Voice keeps recordings, beside its tables."""
@@ -150,17 +148,18 @@ def recording(audio: str, folder: Path, what: str) -> Path:
     return path
 
 
-def seconds_of(value: Any, what: str) -> float:
+def seconds_of(value: object, what: str) -> float:
     """A number of seconds, 0 or more, given as a number or as one in text.
 
     Raises:
         UserError: anything else; `what` begins the message, such as ``file:line: duration``.
     """
+    number = math.nan
     if isinstance(value, str):
-        is_number = _NUMBER.fullmatch(value.strip()) is not None
-    else:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    number = float(value) if is_number else math.nan
+        if _NUMBER.fullmatch(value.strip()):
+            number = float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
     if not 0 <= number < math.inf:
         raise UserError(f"{what} is a number of seconds, 0 or more, got {value!r}; correct it")
     return number
@@ -202,7 +201,7 @@ def optional_seconds(fields: Fields, key: str, where: str) -> float | None:
     return seconds_of(value, f"{where}: {key}")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """A value of a column as an attribute."""
     if isinstance(value, str):
         return value.strip()

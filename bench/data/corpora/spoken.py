@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import soundfile
 
@@ -262,7 +262,7 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
     (folder / COMPLETED_FILE).write_text(hashed.hexdigest() + "\n", "utf-8")
 
 
-def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 

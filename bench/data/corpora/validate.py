@@ -19,7 +19,7 @@ from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
 from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Part, examine
 from bench.data.text import normalize, unknown_symbols
-from bench.data.utterance import SPLITS, Corpus, ExcludedUtterance, Utterance
+from bench.data.utterance import SNR, SPLITS, Corpus, ExcludedUtterance, Utterance
 
 MAX_LISTED = 20
 """Number of faults that an error lists."""
@@ -273,8 +273,13 @@ def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
         seconds=audio.seconds,
         audio_digest=audio.digest,
         snippet=row.snippet,
-        attributes=row.attributes,
+        attributes=_estimated(audio) | dict(row.attributes),
     )
+
+
+def _estimated(audio: AudioFacts) -> dict[str, str]:
+    """Attributes that come from the audio."""
+    return {} if audio.snr_db is None else {SNR: str(round(audio.snr_db))}
 
 
 def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:

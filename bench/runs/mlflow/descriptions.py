@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from bench.runs.layout import RunFile, Summary
 
 GAP = 2 * "\N{NO-BREAK SPACE}"
 NOTE_TAG = "mlflow.note.content"
@@ -26,12 +27,12 @@ ENDS: Mapping[str, Callable[[float], str]] = {
     "test/cer": lambda cer: f"test CER {_percent(cer)}",
     "train_seconds": lambda seconds: f"{seconds:,.0f} s of training",
 }
-"""What a description says of a run that has ended, by the metric of its record."""
+"""Phrases of the description of an ended run, by metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a study has found; tables as `bench.results.comparison` makes them."""
+    """The results of a study; tables as in `bench.results.comparison`."""
 
     verdict: str
     """One sentence."""
@@ -40,7 +41,7 @@ class Findings:
     report: Path
     """The HTML file."""
     baseline: str
-    """The system that the others are held against."""
+    """The system that the others are compared with."""
     systems: pd.DataFrame
     pairs: pd.DataFrame
     colors: Mapping[str, str]
@@ -76,7 +77,7 @@ class Findings:
         return {}
 
 
-def describe_run(run: Mapping[str, Any], summary: Mapping[str, Any] | None) -> str:
+def describe_run(run: RunFile, summary: Summary | None) -> str:
     """What a run is, how it ended, what was searched for it: MLflow folds all but the first lines.
 
     Args:
@@ -125,7 +126,7 @@ def in_markdown(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\|*_`<>[]#" else c for c in " ".join(text.split()))
 
 
-def _what(run: Mapping[str, Any]) -> str:
+def _what(run: RunFile) -> str:
     system, slot, seed = f"**{in_markdown(run['system'])}**", run["slot"], run["seed"]
     if run["kind"] == "trial":
         chosen = (
@@ -140,7 +141,7 @@ def _what(run: Mapping[str, Any]) -> str:
     return f"A single run of {system}, seed {seed}."
 
 
-def _end(summary: Mapping[str, Any] | None) -> str:
+def _end(summary: Summary | None) -> str:
     if summary is None:
         return "Running."
     metrics, error = summary["metrics"], summary["error"] or {}
@@ -158,7 +159,7 @@ def _delta(delta: float, low: float, high: float, p: float) -> dict[str, float]:
     return {"wer_delta": delta, "wer_delta_low": low, "wer_delta_high": high, "wer_delta_p": p}
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else in_markdown(str(value))
 
 

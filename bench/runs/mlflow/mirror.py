@@ -8,10 +8,10 @@ holds each thing once, wherever a kill interrupts the sending.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,16 +24,20 @@ from bench.runs.layout import (
     METRICS,
     ORIGINS,
     RUN,
-    SCORES_SCHEMA,
     SUMMARY,
+    VARIANT_FILES,
     WATCH,
-    WATCH_SCHEMA,
+    MetricPoint,
+    RunFile,
+    ScoreLine,
+    Summary,
+    WatchLine,
     read_json,
     read_lines,
     read_run,
 )
 from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
-from bench.runs.mlflow.pages import PARENT_TAG, metric_name
+from bench.runs.mlflow.pages import PARENT_TAG, Point, metric_name
 from bench.runs.mlflow.uri import display_uri
 from bench.runs.record import to_milliseconds
 from bench.runs.state import TRAINED, read_summary
@@ -51,6 +55,12 @@ STATUS = {
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
+READS = {
+    "train": ("train",),
+    "trial": ("train", "valid"),
+    "confirm": ("train", "valid", "test"),
+}
+"""The splits that a run of each kind needs."""
 LOCK, CURSOR = ".sending.lock", "sent.json"
 NUM_DECODES = 20
 SAMPLED_SPLIT = "valid"
@@ -118,17 +128,18 @@ def _mirror(folder: Path, store: "MlflowStore", parent_run_id: str | None) -> No
     if cursor.opened != run["opened_at"]:
         cursor = _send_opening(folder, run, cursor, store, parent_run_id)
         run = read_run(folder)
-    run_id: str = run["mlflow_run_id"]
+    run_id = run["mlflow_run_id"]
+    assert run_id is not None, "opening has written it"
     cursor = _send_metrics(folder, run_id, cursor, store)
     summary = read_summary(folder)
     if summary is not None and cursor.closed != summary["ended_at"]:
-        _send_end(folder, run, summary, store)
+        _send_end(folder, run, run_id, summary, store)
         replace(cursor, closed=summary["ended_at"]).save(folder)
 
 
 def _send_opening(
     folder: Path,
-    run: Mapping[str, Any],
+    run: RunFile,
     cursor: Cursor,
     store: "MlflowStore",
     parent_run_id: str | None,
@@ -146,12 +157,17 @@ def _send_opening(
         store.set_tags(copy.info.run_id, tags)
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
-    store.log_params(copy, flatten(read_json(folder / CONFIG)))
-    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF), run_id, store)
+    config = flatten(read_json(folder / CONFIG))
+    store.log_params(copy, config)
+    if (corpus := config.get("corpus.name")) and run["data_digest"]:
+        store.log_datasets(run_id, str(corpus), run["data_digest"], READS[run["kind"]])
+    _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.
         cursor = replace(cursor, metrics_bytes=0)
         write_json(folder / RUN, {**run, "mlflow_run_id": run_id})
+    # Saved before any point is sent. Killed between the calls above and here, the next call does
+    # them again, and finds the run by its uid instead of making a second one.
     cursor = replace(cursor, opened=run["opened_at"])
     cursor.save(folder)
     return cursor
@@ -163,29 +179,32 @@ def _send_metrics(folder: Path, run_id: str, cursor: Cursor, store: "MlflowStore
         return cursor
     with path.open("rb") as handle:
         handle.seek(cursor.metrics_bytes)
+        # Training appends while this thread reads: what stands behind the last line's end is not
+        # complete yet, and is sent next time.
         whole = handle.read().rpartition(b"\n")[0]
     if not whole:
         return cursor
-    points = map(json.loads, whole.splitlines())
-    store.log_metrics(run_id, ({**p, "key": metric_name(p["key"])} for p in points))
+    points: Iterable[MetricPoint] = map(json.loads, whole.splitlines())
+    store.log_metrics(
+        run_id,
+        (Point(metric_name(p["key"]), p["value"], p["timestamp_ms"], p["step"]) for p in points),
+    )
     cursor = replace(cursor, metrics_bytes=cursor.metrics_bytes + len(whole) + 1)
     cursor.save(folder)
     return cursor
 
 
 def _send_end(
-    folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], store: "MlflowStore"
+    folder: Path, run: RunFile, run_id: str, summary: Summary, store: "MlflowStore"
 ) -> None:
     """Send how the run ended, status first: it shall be true even if artifacts cannot be stored."""
-    run_id, ended = run["mlflow_run_id"], to_milliseconds(summary["ended_at"])
+    ended = to_milliseconds(summary["ended_at"])
     state, error = summary["state"], summary["error"] or {}
     tags = {"state": state, NOTE_TAG: describe_run(run, summary)}
     store.set_tags(run_id, tags | {f"error.{k}": v for k, v in error.items()})
     if state != "killed":  # a killed run goes on later: its final values are not known yet
-        at = {"step": 0, "timestamp_ms": ended}
         finals = summary["metrics"].items()
-        points = [{"key": metric_name(k), "value": v, **at} for k, v in finals]
-        store.log_metrics(run_id, points)
+        store.log_metrics(run_id, [Point(metric_name(k), v, ended) for k, v in finals])
     store.client.set_terminated(run_id, STATUS[state], end_time=ended)
     scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
     _send_files(folder, (SUMMARY, WATCH, "run.log", *scored), run_id, store)
@@ -203,7 +222,8 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     Its page that sets runs side by side groups by the first column and compares the second.
     """
     made = {}
-    scores = pd.DataFrame(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", SCORES_SCHEMA))
+    lines = list(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", ScoreLine))
+    scores = pd.DataFrame(lines)
     if not scores.empty:
         step = -(-len(scores) // NUM_DECODES)
         sample = scores.sort_values("id", kind="stable").iloc[::step]
@@ -213,7 +233,8 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
             wer=(words / sample["num_ref_words"]).round(4),
         )
         made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
-    watched = pd.DataFrame(read_lines(folder / WATCH, WATCH_SCHEMA))
+    watch = list(read_lines(folder / WATCH, WatchLine))
+    watched = pd.DataFrame(watch)
     if not watched.empty:
         epochs = watched["epoch"].map("{:g}".format)
         moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]
@@ -228,13 +249,15 @@ def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "Mlflo
             store.client.log_artifact(run_id, str(folder / name))
 
 
-def _tags(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+def _tags(folder: Path, run: RunFile) -> dict[str, object]:
     environment = read_json(folder / ENVIRONMENT) or {}
-    named = ("study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid")
+    declared = read_json(folder / VARIANT_FILES[1]) or {}
+    named = {"study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid"}
     return {
-        **{key: run[key] for key in named},
-        **({"round": run["round"]} if run.get("round") else {}),
+        **{key: value for key, value in run.items() if key in named},
+        **({"round": run["round"]} if run["round"] else {}),
         "state": "running",
         NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),
+        **{f"variant.{key}": declared[key] for key in ("path", "digest") if key in declared},
     }

@@ -14,6 +14,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
+from bench.runs.layout import VARIANT_FILES
 from bench.runs.mlflow.store import MlflowStore
 from bench.runs.mlflow.transcriber import CHECKPOINT, EXAMPLE
 from bench.runs.provenance import ROOT
@@ -58,13 +59,19 @@ def _save(folder: Path, model_id: str, run_id: str, checkpoint: Path) -> None:
     mlflow.pyfunc.save_model(
         str(folder),
         python_model=str(SCRIPT),
-        artifacts={CHECKPOINT: str(checkpoint), EXAMPLE: str(example)},
+        artifacts={CHECKPOINT: str(checkpoint), EXAMPLE: str(example), **_variant(checkpoint)},
         code_paths=[str(ROOT / source) for source in SOURCES],
         signature=SIGNATURE,
         input_example=[EXAMPLE],
         pip_requirements=[_requirement(name) for name in REQUIREMENTS],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
+
+
+def _variant(checkpoint: Path) -> dict[str, str]:
+    """The recorded source of a variant from outside, for `load_model` beside the checkpoint."""
+    run = checkpoint.resolve().parents[1]
+    return {name: str(run / name) for name in VARIANT_FILES if (run / name).exists()}
 
 
 def _requirement(name: str) -> str:

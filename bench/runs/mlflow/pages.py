@@ -11,6 +11,7 @@ runs. Does not import mlflow.
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # Of a run: the run above it in the tree, and which artifacts are tables.
 PARENT_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.loggedArtifacts"
@@ -44,6 +45,15 @@ COSTS = frozenset(
         "search_seconds",
     }
 )
+
+
+class Point(NamedTuple):
+    """A value of a metric, under its name in MLflow."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int = 0
 
 
 def metric_name(name: str) -> str:

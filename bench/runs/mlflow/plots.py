@@ -5,7 +5,6 @@ Imports matplotlib (MLflow requires it) at once.
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from bench.runs.reader import OBJECTIVE, Tables
 from bench.runs.state import TRAINED
 
 GREY, DARK = "0.55", "0.2"
-STYLES: dict[str, dict[str, Any]] = {
+STYLES: dict[str, dict[str, object]] = {
     "confirm": {"linewidth": 1.4, "zorder": 3},
     "trial": {"color": GREY, "linewidth": 1.0, "linestyle": "--"},
 }
@@ -30,7 +29,7 @@ def plots(
     """PNG files by name: learning curves and search of `system`, and the WER of all `systems`.
 
     `systems` has the columns ``system, wer_mean, wer_low, wer_high``; `colors` are by system.
-    What cannot be drawn yet is left out.
+    Pictures without data yet are omitted.
     """
     runs, own = tables.runs[tables.runs["system"] == system], colors[system]
     drawn: dict[str, Callable[[Figure], bool]] = {

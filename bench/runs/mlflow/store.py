@@ -8,16 +8,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.paths import cache_lock
-from bench.runs.mlflow.pages import TABLES_TAG, view_tags
+from bench.runs.mlflow.pages import TABLES_TAG, Point, view_tags
 from bench.runs.mlflow.uri import DEFAULT, VARIABLE, display_uri, first_line, is_remote, sqlite_file
 from bench.runs.record import timestamp, to_milliseconds
 
@@ -81,7 +91,7 @@ class MlflowStore:
         self,
         experiment_id: str,
         name: str,
-        tags: Mapping[str, Any],
+        tags: Mapping[str, object],
         start_time_ms: int | None = None,
     ) -> Run:
         """A new run, with the status RUNNING."""
@@ -89,21 +99,33 @@ class MlflowStore:
         shortened = {key: _short(value, MAX_TAG_LENGTH) for key, value in every.items()}
         return self.client.create_run(experiment_id, start_time_ms, shortened, run_name=name)
 
-    def log_params(self, run: Run, params: Mapping[str, Any]) -> None:
+    def log_params(self, run: Run, params: Mapping[str, object]) -> None:
         """Log the `params` that `run` has not; MLflow refuses to change one."""
         texts = as_params(params)
         new = [Param(key, text) for key, text in texts.items() if key not in run.data.params]
         for chunk in _chunks(new, MAX_PARAMS):
             self.client.log_batch(run.info.run_id, params=chunk)
 
-    def log_metrics(self, run_id: str, points: Iterable[Mapping[str, Any]]) -> None:
-        """Log points ``{key, value, step, timestamp_ms}``; MLflow doubles none that it has."""
-        metrics = [Metric(p["key"], p["value"], p["timestamp_ms"], p["step"]) for p in points]
+    def log_datasets(self, run_id: str, corpus: str, digest: str, splits: Iterable[str]) -> None:
+        """Log the `splits` of a corpus as inputs of a run, which the UI filters by; MLflow doubles
+        none that it has. One dataset a split, since MLflow keeps one context of each."""
+        inputs = [
+            DatasetInput(
+                Dataset(f"{corpus} {split}", digest, source_type="corpus", source=corpus),
+                [InputTag(MLFLOW_DATASET_CONTEXT, split)],
+            )
+            for split in splits
+        ]
+        self.client.log_inputs(run_id, inputs)
+
+    def log_metrics(self, run_id: str, points: Iterable[Point]) -> None:
+        """Log `points`; MLflow doubles none that it has."""
+        metrics = [Metric(*point) for point in points]
         for chunk in _chunks(metrics, MAX_METRICS):
             self.client.log_batch(run_id, metrics=chunk)
 
     def run_with_params(
-        self, study: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
+        self, study: str, name: str, tags: Mapping[str, str], params: Mapping[str, object]
     ) -> Run:
         """The run with the study, system and kind of `tags`.
 
@@ -124,15 +146,14 @@ class MlflowStore:
         now = to_milliseconds(timestamp())
         known = run.data.metrics
         new = {k: v for k, v in metrics.items() if math.isfinite(v) and known.get(k) != v}
-        at = {"step": 0, "timestamp_ms": now}
-        self.log_metrics(run.info.run_id, ({"key": k, "value": v, **at} for k, v in new.items()))
+        self.log_metrics(run.info.run_id, (Point(key, value, now) for key, value in new.items()))
 
-    def end(self, run_id: str, tags: Mapping[str, Any], status: str = "FINISHED") -> None:
+    def end(self, run_id: str, tags: Mapping[str, object], status: str = "FINISHED") -> None:
         """Set `tags` and the final status of a run."""
         self.set_tags(run_id, tags)
         self.client.set_terminated(run_id, status)
 
-    def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+    def set_tags(self, run_id: str, tags: Mapping[str, object]) -> None:
         """Set (or overwrite) `tags`."""
         made = [RunTag(key, _short(value, MAX_TAG_LENGTH)) for key, value in tags.items()]
         self.client.log_batch(run_id, tags=made)
@@ -195,7 +216,7 @@ def _create(file: Path) -> None:
             made.rename(file)
 
 
-def as_params(params: Mapping[str, Any]) -> dict[str, str]:
+def as_params(params: Mapping[str, object]) -> dict[str, str]:
     """`params` as the text that MLflow keeps of them."""
     return {key: _short(value, MAX_PARAM_LENGTH) for key, value in params.items()}
 
@@ -212,7 +233,7 @@ def _user() -> str:
         return "unknown"
 
 
-def _short(value: Any, limit: int) -> str:
+def _short(value: object, limit: int) -> str:
     text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -110,7 +110,7 @@ class StudyTracker:
 
         self._try("a look", send)
 
-    def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, Any]]) -> None:
+    def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, object]]) -> None:
         """Close the sweep of each system: its summary run, its model, its parent's description,
         report and pictures.
 
@@ -128,7 +128,7 @@ class StudyTracker:
     def _send_summary(
         self,
         system: str,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         findings: Findings,
         tables: Tables,
         store: "MlflowStore",

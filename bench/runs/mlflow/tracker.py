@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.masking import mask
 from bench.runs.mlflow.mirror import mirror
@@ -55,7 +54,7 @@ class Tracker:
         cls,
         folder: Path,
         identity: RunIdentity,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         target: TrackingTarget,
     ) -> "Tracker":
         """Begin the run in `folder`, or go on with it; `config` is nested plain values.

@@ -4,7 +4,6 @@
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
@@ -33,7 +32,7 @@ class Transcriber(PythonModel):
         self,
         context: PythonModelContext,
         model_input: pd.DataFrame,
-        params: dict[str, Any] | None = None,
+        params: dict[str, object] | None = None,
     ) -> list[str]:
         """One text a recording.
 

@@ -238,9 +238,14 @@ def test_durations_far_from_the_audio_are_reported(
     assert validate(listing(near), CONFIG).notes == ("a note",)
 
 
-def test_attributes_are_kept(rows: list[Row]) -> None:
+def test_attributes_are_kept_and_the_ratio_of_signal_to_noise_is_one(rows: list[Row]) -> None:
     rows[0] = replace(rows[0], attributes={"gender": "f", "age": "9"})
-    assert validate(listing(rows), CONFIG).utterances[0].attributes == {"gender": "f", "age": "9"}
+    rows[1] = replace(rows[1], attributes={"snr": "high"})
+    first, second, *_ = validate(listing(rows), CONFIG).utterances
+    estimate = first.attributes["snr"]
+    assert first.attributes == {"snr": estimate, "gender": "f", "age": "9"}
+    assert -10 <= int(estimate) <= 100
+    assert second.attributes == {"snr": "high"}, "what the corpus says has precedence"
 
 
 def test_each_recording_is_decoded_once_until_it_changes(

@@ -142,6 +142,21 @@ def test_sending_everything_again_changes_nothing(lab: Any) -> None:
     assert len(lab.client.load_table(before.info.experiment_id, "decodes.json")) == len(rows)
 
 
+@pytest.mark.parametrize(
+    "kind, splits", [("trial", ["train", "valid"]), ("confirm", ["test", "train", "valid"])]
+)
+def test_what_a_run_read_is_an_input_of_it_once(lab: Any, kind: str, splits: list[str]) -> None:
+    record = lab.record("r", kind=kind)
+    config = {"corpus": {"name": "spoken"}, "optim": {"learning_rate": 0.001}}
+    (record.folder / "config.json").write_text(json.dumps(config))
+    copy(record.folder, connect(URI))
+    (record.folder / CURSOR).unlink()
+    copy(record.folder, connect(URI))
+    inputs = lab.run(kind).inputs.dataset_inputs
+    named = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in inputs)
+    assert named == [(f"spoken {split}", "d1", split) for split in splits]
+
+
 def test_a_torn_line_is_sent_once_it_is_whole(lab: Any) -> None:
     record = lab.record()
     record.append(lab.progress(1))

@@ -1,0 +1,97 @@
+"""Samples as they arrive: raw PCM from a pipe, or the blocks of a recording.
+
+Legend: N samples.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.data.recording import open_recording
+
+BYTES_PER_SAMPLE = 2
+_SOX = "sox … -t raw -e signed -b 16 -c 1 -r {rate_hz} -"
+_HEADERS = {b"RIFF": "WAV", b"RF64": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
+_FEWEST_PAIRS = 400
+"""Pairs of samples from which on equal pairs are taken for two channels."""
+
+
+def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Tensor]:
+    """Chunks of float32 samples in -1 to 1 of a pipe with 16-bit little-endian mono PCM.
+
+    A chunk is what has arrived, at most `chunk_seconds`; none is empty.
+
+    Raises:
+        UserError: the bytes begin with the header of a file, hold two channels of one microphone
+            (all samples come in equal pairs), or end within a sample. The last is raised after
+            the samples before it.
+    """
+    most = max(1, round(chunk_seconds * rate_hz)) * BYTES_PER_SAMPLE
+    kept, is_first = b"", True
+    while data := os.read(descriptor, most):
+        kept += data
+        if is_first and len(kept) < BYTES_PER_SAMPLE * 2 * _FEWEST_PAIRS:
+            continue
+        if is_first:
+            _check_head(kept, rate_hz)
+            is_first = False
+        whole = len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        yield _samples(kept[:whole])
+        kept = kept[whole:]
+    if is_first:
+        _check_head(kept, rate_hz)
+    whole = len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+    if whole:
+        yield _samples(kept[:whole])
+    if whole < len(kept):
+        raise UserError(
+            "a stream must be whole 16-bit samples, got an odd number of bytes; send "
+            + _SOX.format(rate_hz=rate_hz)
+        )
+
+
+def _samples(data: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
+
+
+def _check_head(head: bytes, rate_hz: int) -> None:
+    way_out = "send " + _SOX.format(rate_hz=rate_hz)
+    for magic, name in _HEADERS.items():
+        if head.startswith(magic):
+            raise UserError(
+                f"a stream must be 16-bit samples without a header, got {name}; {way_out}"
+            )
+    values = np.frombuffer(head[: len(head) // 4 * 4], "<i2").reshape(-1, 2)
+    if len(values) >= _FEWEST_PAIRS and values.any() and (values[:, 0] == values[:, 1]).all():
+        raise UserError(
+            f"a stream must have one channel, got samples in equal pairs, as two have; {way_out}"
+        )
+
+
+def read_blocks(
+    path: Path, channel: int | None, rate_hz: int | None, chunk_seconds: float
+) -> tuple[int, Iterator[Tensor]]:
+    """The rate of the recording `path`, and its samples in chunks.
+
+    Raises:
+        UserError: a rate other than `rate_hz`, if that is given; as `open_recording`, and as
+            `Recording.blocks` during the iteration.
+    """
+    with open_recording(path) as recording:
+        rate = recording.sample_rate_hz
+    if rate_hz is not None and rate != rate_hz:
+        raise UserError(
+            f"--rate must be that of {path}, {rate}, got {rate_hz}; leave it out for files"
+        )
+    return rate, _blocks(path, channel, max(1, round(chunk_seconds * rate)))
+
+
+def _blocks(path: Path, channel: int | None, chunk: int) -> Iterator[Tensor]:
+    with open_recording(path) as recording:
+        for block in recording.blocks(channel):
+            yield from torch.split(torch.from_numpy(block), chunk)

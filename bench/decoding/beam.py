@@ -1,0 +1,254 @@
+"""CTC prefix beam search with an n-gram (shallow fusion), by flashlight-text.
+
+A text y of the words w_1 … w_n has the score
+
+    log p_CTC(y | x) + alpha (log p_LM(w_1 … w_n </s>)) + beta n
+
+with natural logarithms, p_CTC summed over all alignments (Hannun et al., First-Pass Large
+Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs, 2014). Without a
+lexicon the language model is over letters, and n counts the spaces.
+
+Legend: B utterances, U output frames, V symbols.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.data.text import ALPHABET, BLANK, NUM_SYMBOLS, decode, encode, normalize
+from bench.decoding.language_model import SPACE_LETTER, LanguageModel
+from bench.decoding.ngram import UNKNOWN
+
+if TYPE_CHECKING:
+    from flashlight.lib.text.decoder import DecodeResult
+
+SPACE = encode(" ")[0]
+_NEVER = -1e4
+"""A log-probability lower than any network's, and finite: sums must not become NaN."""
+_LN_10 = math.log(10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamConfig:
+    """The settings of the search."""
+
+    alpha: float = 1.0
+    """Weight of the language model's log-probability."""
+    beta: float = 1.5
+    """Added for each word."""
+    width: int = 100
+    """Prefixes kept after each frame."""
+    num_tokens: int = 16
+    """Of a frame only so many symbols are tried, the likeliest."""
+    threshold: float = 50.0
+    """Prefixes whose score is further below the best are dropped."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for key, least in (("width", 1), ("num_tokens", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"a beam's {key} is at least {least}, got {getattr(self, key)}")
+        for each in fields(self):
+            if not math.isfinite(getattr(self, each.name)):
+                raise ValueError(f"{each.name} is a finite number, got {getattr(self, each.name)}")
+        if self.alpha < 0 or self.threshold <= 0:
+            raise ValueError(
+                f"alpha is at least 0 and threshold above 0, got {self.alpha}, {self.threshold}"
+            )
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A text with its score; logarithms are natural."""
+
+    text: str
+    """Normalised as it is scored."""
+    score: float
+    ctc: float
+    """log p_CTC, of the alignments that the beam kept."""
+    lm: float
+    """log p_LM, neither weighted nor with bonuses."""
+
+
+class BeamSearch:
+    """A decoder: `BeamSearch(...)(log_probs_BUV, out_lens_B)` gives B texts."""
+
+    def __init__(self, config: BeamConfig, model: LanguageModel) -> None:
+        """Load `model`.
+
+        Raises:
+            UserError: flashlight-text is not installed.
+        """
+        self.config = config
+        self.model = model
+        self._graph = _Graph(model)
+        self._search = self._graph.search(config)
+
+    def with_weights(self, alpha: float, beta: float) -> "BeamSearch":
+        """The same search with other weights; shares the language model."""
+        made: BeamSearch = object.__new__(BeamSearch)
+        made.config = replace(self.config, alpha=alpha, beta=beta)
+        made.model = self.model
+        made._graph = self._graph
+        made._search = self._graph.search(made.config)
+        return made
+
+    def __call__(self, log_probs_BUV: Tensor, out_lens_B: Tensor) -> list[str]:
+        """The best text of each utterance."""
+        host_BUV, lengths = log_probs_BUV.float().cpu(), out_lens_B.tolist()
+        return [
+            next((h.text for h in self._found(rows_UV[:length])), "")
+            for rows_UV, length in zip(host_BUV, lengths, strict=True)
+        ]
+
+    def nbest(self, log_probs_UV: Tensor, count: int) -> list[Hypothesis]:
+        """Up to `count` different texts of one utterance, the best first."""
+        found: dict[str, Hypothesis] = {}
+        for hypothesis in self._found(log_probs_UV.float().cpu()):
+            found.setdefault(hypothesis.text, hypothesis)
+            if len(found) == count:
+                break
+        return list(found.values())
+
+    def _found(self, log_probs_UV: Tensor) -> Iterator[Hypothesis]:
+        """What the beam ends with, the best first; texts may be there several times."""
+        # One more frame in which only the space is possible: the last word of each prefix then ends
+        # like the others, and every alignment goes on in exactly one way, so that no sum changes.
+        last_V = log_probs_UV.new_full((1, NUM_SYMBOLS), _NEVER)
+        last_V[0, SPACE] = 0.0
+        frames_UV = torch.cat([log_probs_UV.clamp(min=_NEVER), last_V]).contiguous()
+        for result in self._search(frames_UV):
+            yield self._graph.hypothesis(result, self.config)
+
+
+class _Graph:
+    """flashlight's objects for one language model; they must outlive each search."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        require_installed()
+        from flashlight.lib.text import decoder, dictionary
+        from flashlight.lib.text.decoder.kenlm import KenLM
+
+        self._api = decoder
+        self._has_words = model.facts.unit == "word"
+        self._words = (*model.words, UNKNOWN) if self._has_words else _letters()
+        entries = dictionary.Dictionary(list(self._words))
+        with _silenced_stderr():
+            self._lm = KenLM(str(model.path), entries)
+        self._trie = self._spelled() if self._has_words else None
+
+    def _spelled(self) -> "object":
+        """The prefix tree of the vocabulary's spellings; each word ends with a space."""
+        trie = self._api.Trie(NUM_SYMBOLS, SPACE)
+        start = self._lm.start(False)
+        for index, word in enumerate(self._words[:-1]):
+            _, score = self._lm.score(start, index)
+            trie.insert([*encode(word), SPACE], index, score)
+        trie.smear(self._api.SmearingMode.MAX)
+        return trie
+
+    def search(self, config: BeamConfig) -> "partial[list[DecodeResult]]":
+        """The search of [U, V] frames with `config`."""
+        api = self._api
+        common = {
+            "beam_size": config.width,
+            "beam_size_token": min(config.num_tokens, NUM_SYMBOLS),
+            "beam_threshold": config.threshold,
+            "lm_weight": config.alpha * _LN_10,
+            "log_add": True,
+            "criterion_type": api.CriterionType.CTC,
+        }
+        if self._trie is None:
+            free = api.LexiconFreeDecoderOptions(**common, sil_score=config.beta)
+            return partial(_run, api.LexiconFreeDecoder(free, self._lm, SPACE, BLANK, []))
+        options = api.LexiconDecoderOptions(
+            **common, word_score=config.beta, unk_score=-math.inf, sil_score=0.0
+        )
+        unknown = len(self._words) - 1
+        made = api.LexiconDecoder(options, self._trie, self._lm, SPACE, BLANK, unknown, [], False)
+        return partial(_run, made)
+
+    def hypothesis(self, result: "DecodeResult", config: BeamConfig) -> Hypothesis:
+        """What flashlight found, in our terms."""
+        if self._has_words:
+            words = [self._words[index] for index in result.words if index >= 0]
+            text, num_bonuses = " ".join(words), len(words)
+        else:
+            symbols = list(_merged(result.tokens))
+            text, num_bonuses = normalize(decode(symbols)), symbols.count(SPACE)
+        score, lm = float(result.score), float(result.lmScore) * _LN_10
+        # flashlight's own emittingModelScore is that of the best alignment alone.
+        ctc = score - config.alpha * lm - config.beta * num_bonuses
+        return Hypothesis(text, score, ctc, lm)
+
+
+def install_command() -> str:
+    """What to do where flashlight-text is missing."""
+    if sys.version_info >= (3, 13):
+        return "it has wheels up to Python 3.12 only: make the environment with that"
+    return "run: pip install 'deepspeech-bench[lm]'"
+
+
+def is_installed() -> bool:
+    """Whether `BeamSearch` can be made here."""
+    try:
+        import_module("flashlight.lib.text.decoder.kenlm")
+    except ImportError:
+        return False
+    return True
+
+
+def require_installed() -> None:
+    """Return if `BeamSearch` can be made here.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not is_installed():
+        raise UserError(f"--decoder beam needs flashlight-text; {install_command()}")
+
+
+def _letters() -> tuple[str, ...]:
+    """The alphabet's symbols at their indices, as the model over letters names them; what is never
+    asked for is unknown."""
+    return (UNKNOWN, *ALPHABET.replace(" ", SPACE_LETTER))
+
+
+def _merged(tokens: list[int]) -> Iterator[int]:
+    """The symbols of an alignment: repeats merged, blanks removed."""
+    before = BLANK
+    for token in tokens:
+        if token not in (before, BLANK):
+            yield token
+        before = token
+
+
+def _run(search: "object", frames_UV: Tensor) -> "list[DecodeResult]":
+    found: list[DecodeResult] = search.decode(  # type: ignore[attr-defined]
+        frames_UV.data_ptr(), *frames_UV.shape
+    )
+    return found
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Without what KenLM's C++ prints while it loads."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -1,0 +1,343 @@
+"""A study's confirm runs decoded again, by beam search with a language model.
+
+    decoding/beam/decoding.json                what was decided before anything was decoded
+    decoding/beam/SYSTEM/weights.json          alpha and beta: the chosen ones, and all tried
+    decoding/beam/SYSTEM/confirm-K/            search.json, utterances-valid.jsonl and -test.jsonl
+    decoding/watch.json                        what the watch utterances became
+
+The weights of a system are searched on valid, with the same settings for every system, and are the
+same for all its seeds. The test split is then opened once a run.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import qmc
+from torch import Tensor
+
+from bench.core.config import flatten, from_dict, to_dict
+from bench.core.console import ProgressCallback
+from bench.core.errors import UserError
+from bench.core.files import write_json
+from bench.core.seeding import derive
+from bench.data.batches import Dataset
+from bench.data.utterance import Corpus
+from bench.decoding.beam import BeamConfig, BeamSearch
+from bench.decoding.greedy import greedy
+from bench.decoding.language_model import LanguageModel, LmFacts
+from bench.runs.layout import read_json
+from bench.runs.record import write_scores
+from bench.runs.run import BEST, count_opening, datasets
+from bench.study.definition import StudyDefinition
+from bench.training.checkpoint import load_model
+from bench.training.config import RunConfig
+from bench.training.evaluate import log_probabilities, score_texts
+from variants.spec import AcousticModel
+
+FOLDER = Path("decoding")
+BEAM = FOLDER / "beam"
+PLAN, WEIGHTS, SEARCH, WATCH_FILE = "decoding.json", "weights.json", "search.json", "watch.json"
+SCORES = "utterances-test.jsonl"
+NUM_SETTINGS = 24
+ALPHA_RANGE, BETA_RANGE = (0.0, 3.0), (-1.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingPlan:
+    """What is the same for every system of a study, and decides its numbers."""
+
+    lm: LmFacts
+    width: int
+    num_tokens: int
+    threshold: float
+    settings: tuple[tuple[float, float], ...]
+    """alpha and beta, as each system tries them."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """For the rules of a fair comparison."""
+        return {
+            "decoder": "beam",
+            "decoder.lm": self.lm.digest,
+            "decoder.width": str(self.width),
+            "decoder.num_tokens": str(self.num_tokens),
+            "decoder.threshold": f"{self.threshold:g}",
+            "decoder.num_settings": str(len(self.settings)),
+        }
+
+
+def settings_to_try(seed: int, default: BeamConfig) -> tuple[tuple[float, float], ...]:
+    """NUM_SETTINGS pairs of alpha and beta: the default, then a scrambled Halton sequence."""
+    points = qmc.Halton(2, seed=derive(seed, "decoder weights") % 2**32).random(NUM_SETTINGS - 1)
+    lows, highs = zip(ALPHA_RANGE, BETA_RANGE, strict=True)
+    drawn = ((round(a, 3), round(b, 3)) for a, b in qmc.scale(points, lows, highs).tolist())
+    return ((default.alpha, default.beta), *drawn)
+
+
+def plan_decoding(
+    folder: Path, definition: StudyDefinition, model: LanguageModel, config: BeamConfig
+) -> DecodingPlan:
+    """Write down how the study in `folder` is decoded, or check that it is as before.
+
+    Raises:
+        UserError: it was decoded with another language model or beam.
+    """
+    plan = DecodingPlan(
+        lm=model.facts,
+        width=config.width,
+        num_tokens=config.num_tokens,
+        threshold=config.threshold,
+        settings=settings_to_try(definition.seed, config),
+    )
+    path = folder / BEAM / PLAN
+    if not path.exists():
+        write_json(path, to_dict(plan))
+        return plan
+    begun, now = flatten(to_dict(load_plan(folder))), flatten(to_dict(plan))
+    if changed := [key for key in now if begun.get(key) != now[key]]:
+        shown = "; ".join(f"{key} was {begun.get(key)!r}, is {now[key]!r}" for key in changed[:3])
+        raise UserError(
+            f"study {definition.name} was decoded with something else: {shown}; results are never "
+            f"mixed, and each look at test counts: put it back, or begin another study with --name"
+        )
+    return plan
+
+
+def load_plan(folder: Path) -> DecodingPlan:
+    """How the study in `folder` was decoded.
+
+    Raises:
+        UserError: it was not, or its file is damaged.
+    """
+    found = read_json(folder / BEAM / PLAN)
+    if found is None:
+        raise UserError(f"{folder} was not decoded by beam search; add --decoder beam to the sweep")
+    return from_dict(DecodingPlan, found, f"{folder / BEAM / PLAN} ")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a system's search on valid found."""
+
+    alpha: float
+    beta: float
+    wers: tuple[float, ...]
+    """On valid, all seeds together, of each setting of the plan."""
+
+
+def load_weights(folder: Path, label: str) -> Weights | None:
+    """Of the system `label`; None before it was decoded."""
+    found = read_json(folder / BEAM / label / WEIGHTS)
+    return None if found is None else from_dict(Weights, found, f"weights of {label} ")
+
+
+def decode_study(
+    folder: Path,
+    definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch,
+    plan: DecodingPlan,
+    device: torch.device,
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Decode every scored confirm run of the study; what is done already is not done again."""
+    runs = [(label, run) for label in definition.systems for run in scored_runs(folder, label)]
+    done, total = 0, 2 * len(runs)
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    for label in definition.systems:
+        own = [run for of, run in runs if of == label]
+        if not own:
+            continue
+        for run in own:
+            _search(folder, run, label, definition, corpus, search, plan, device)
+            step()
+        weights = _choose(folder, label, own, plan)
+        for run in own:
+            _score(folder, run, label, definition, corpus, search, weights, device)
+            step()
+
+
+def tuned_weights(checkpoint: Path) -> tuple[float, float] | None:
+    """alpha and beta of the system whose confirm run in a study left `checkpoint`; None where the
+    study was not decoded again."""
+    parents = checkpoint.resolve().parents
+    if len(parents) < 5 or parents[3].name != "runs":
+        return None
+    found = load_weights(parents[4], parents[2].name)
+    return None if found is None else (found.alpha, found.beta)
+
+
+def scored_runs(folder: Path, label: str) -> list[Path]:
+    """The folders of the system's confirm runs that were scored on test and have a checkpoint."""
+    found = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
+    return [path.parent for path in found if (path.parent / BEST).exists()]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A confirm run's best network with the splits of its corpus."""
+
+    model: AcousticModel
+    config: RunConfig
+    sets: Mapping[str, Dataset]
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls, run: Path, definition: StudyDefinition, corpus: Corpus, device: torch.device
+    ) -> "_Network":
+        model, config = load_model(run / BEST, device)
+        return cls(model, config, datasets(corpus, config, definition.excluded), device)
+
+    def log_probs(self, split: str) -> list[Tensor]:
+        return log_probabilities(self.model, self.sets[split], self.config.batches, self.device)
+
+
+def _search(
+    folder: Path,
+    run: Path,
+    label: str,
+    definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch,
+    plan: DecodingPlan,
+    device: torch.device,
+) -> None:
+    """Count the errors on valid of each setting of the plan."""
+    path = folder / BEAM / label / run.name / SEARCH
+    if path.exists():
+        return
+    network = _Network.load(run, definition, corpus, device)
+    valid, rows = network.sets["valid"], network.log_probs("valid")
+    errors, words = [], 0
+    for alpha, beta in plan.settings:
+        scores = score_texts(valid, _texts(search.with_weights(alpha, beta), rows))
+        errors.append(sum(s.substitutions + s.deletions + s.insertions for s in scores))
+        words = sum(s.num_ref_words for s in scores)
+    write_json(path, {"errors": errors, "num_ref_words": words})
+
+
+def _choose(folder: Path, label: str, runs: list[Path], plan: DecodingPlan) -> Weights:
+    """The setting with the fewest errors on valid over all `runs`, the first of equals."""
+    if (known := load_weights(folder, label)) is not None:
+        return known
+    read = (read_json(folder / BEAM / label / run.name / SEARCH) for run in runs)
+    found: list[dict[str, Any]] = [each for each in read if each is not None]
+    words = max(1, sum(each["num_ref_words"] for each in found))
+    errors = [sum(column) for column in zip(*(each["errors"] for each in found), strict=True)]
+    alpha, beta = plan.settings[errors.index(min(errors))]
+    weights = Weights(alpha, beta, tuple(count / words for count in errors))
+    write_json(folder / BEAM / label / WEIGHTS, asdict(weights))
+    return weights
+
+
+def _score(
+    folder: Path,
+    run: Path,
+    label: str,
+    definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch,
+    weights: Weights,
+    device: torch.device,
+) -> None:
+    """Score valid and, once, test with the chosen weights."""
+    own = folder / BEAM / label / run.name
+    if (own / SCORES).exists():
+        return
+    network = _Network.load(run, definition, corpus, device)
+    tuned = search.with_weights(weights.alpha, weights.beta)
+    for split in ("valid", "test"):
+        if split == "test":
+            count_opening(run, "beam")
+        hyps = _texts(tuned, network.log_probs(split))
+        write_scores(own / f"utterances-{split}.jsonl", score_texts(network.sets[split], hyps))
+
+
+def _texts(search: BeamSearch, rows: list[Tensor]) -> list[str]:
+    return [search(row_UV[None], torch.tensor([len(row_UV)]))[0] for row_UV in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """A watch utterance as a confirm run's best checkpoint transcribes it."""
+
+    system: str
+    run: str
+    seed: int
+    id: str
+    ref: str
+    greedy: str
+    beam: str | None
+    """None without a beam search."""
+    alpha: float | None
+    beta: float | None
+
+
+def hear_watch(
+    folder: Path,
+    definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch | None,
+    device: torch.device,
+) -> list[Heard]:
+    """Transcribe the corpus's watch utterances with every scored confirm run, without and with
+    `search` (with a system's own weights where it was decoded), and write them down."""
+    if not corpus.split("watch"):
+        return []
+    rows = [
+        heard
+        for label in definition.systems
+        for run in scored_runs(folder, label)
+        for heard in _heard(folder, label, run, definition, corpus, search, device)
+    ]
+    write_json(folder / FOLDER / WATCH_FILE, {"rows": [asdict(row) for row in rows]})
+    return rows
+
+
+def read_heard(folder: Path) -> list[Heard]:
+    """What `hear_watch` wrote in the study's `folder`; [] if it did not."""
+    found = read_json(folder / FOLDER / WATCH_FILE) or {"rows": []}
+    rows = found.get("rows")
+    if not isinstance(rows, list):
+        raise UserError(f"{folder / FOLDER / WATCH_FILE} holds no list of rows; remove it")
+    return [from_dict(Heard, row, "watch.json ") for row in rows]
+
+
+def _heard(
+    folder: Path,
+    label: str,
+    run: Path,
+    definition: StudyDefinition,
+    corpus: Corpus,
+    search: BeamSearch | None,
+    device: torch.device,
+) -> Iterator[Heard]:
+    network = _Network.load(run, definition, corpus, device)
+    weights = load_weights(folder, label)
+    if search is not None and weights is not None:
+        search = search.with_weights(weights.alpha, weights.beta)
+    for utterance, row_UV in zip(
+        network.sets["watch"].utterances, network.log_probs("watch"), strict=True
+    ):
+        given = row_UV[None], torch.tensor([len(row_UV)])
+        yield Heard(
+            system=label,
+            run=run.name,
+            seed=network.config.seed,
+            id=utterance.id,
+            ref=utterance.text,
+            greedy=greedy(*given)[0],
+            beam=None if search is None else search(*given)[0],
+            alpha=None if search is None else search.config.alpha,
+            beta=None if search is None else search.config.beta,
+        )

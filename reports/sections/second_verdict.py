@@ -1,0 +1,31 @@
+"""With a language model: the second verdict, what changed between the decoders, and which words."""
+
+from dataclasses import dataclass
+
+from reports.input import ReportInput, SecondVerdict
+from reports.markup import render
+from reports.palette import system_names
+
+TITLE = "With a language model"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    first: str
+    """The verdict of greedy decoding."""
+    second: SecondVerdict | None
+    tones: dict[str, int]
+    """By system."""
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """Both verdicts."""
+    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    return Numbers(report_input.verdict, report_input.second, tones)
+
+
+def html(numbers: Numbers) -> str:
+    """The section as markup."""
+    return render("sections/second_verdict.html", numbers=numbers)

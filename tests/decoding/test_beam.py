@@ -1,0 +1,190 @@
+"""The beam search against the enumeration of all alignments, with the language model's own sums."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode, normalize
+from bench.decoding import DECODERS, greedy
+from bench.decoding import beam as beam_module
+from bench.decoding.beam import BeamConfig, BeamSearch, install_command
+from bench.decoding.language_model import LanguageModel, LmConfig, as_letters, language_model
+from bench.decoding.ngram import BEGIN, END, Gram, from_arpa
+
+pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+
+TEXTS = ("a b", "ab a", "b a b", "a a", "ba ab", "b", "ab ab a", "a b a", "ba a", "b b")
+ALL = BeamConfig(width=500, num_tokens=NUM_SYMBOLS, threshold=1e9)
+SYMBOLS = (BLANK, *encode(" ab"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+
+
+def model_of(texts: Iterable[str] = TEXTS, *, lexicon: bool = True) -> LanguageModel:
+    return language_model(LmConfig(lexicon=lexicon), texts, ["a b"])
+
+
+def cases(number: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+    rng = np.random.default_rng(3)
+    for _ in range(number):
+        scores = rng.normal(size=(rng.integers(3, 6), len(SYMBOLS))) * rng.choice([1, 2, 3])
+        scores[:, 0] += rng.choice([0, 1.5])
+        log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        yield log_probs, float(rng.uniform(0, 1.5)), float(rng.uniform(-1, 2))
+
+
+def widened(log_probs: NDArray[np.float64]) -> Tensor:
+    """With the other symbols of the alphabet, which are impossible."""
+    wide = np.full((len(log_probs), NUM_SYMBOLS), -np.inf, np.float32)
+    wide[:, SYMBOLS] = log_probs
+    return torch.from_numpy(wide)
+
+
+def log_lm(model: LanguageModel, sentence: str) -> float:
+    ngram, total = from_arpa(model.path.read_text()), 0.0
+    history: Gram = (BEGIN,)
+    for word in (*sentence.split(), END):
+        total += ngram.log10(word, history)
+        history = (*history, word)
+    return total * math.log(10)
+
+
+def enumerated(log_probs: NDArray[np.float64]) -> dict[str, float]:
+    """log p_CTC by text, of all alignments; runs of spaces count as one."""
+    found: dict[str, float] = {}
+    for path in itertools.product(range(len(SYMBOLS)), repeat=len(log_probs)):
+        value = sum(row[symbol] for row, symbol in zip(log_probs, path, strict=True))
+        kept = [s for i, s in enumerate(path) if s and (i == 0 or path[i - 1] != s)]
+        text = normalize(decode(SYMBOLS[s] for s in kept))
+        found[text] = float(np.logaddexp(found.get(text, -np.inf), value))
+    return found
+
+
+def test_finds_the_best_texts_with_their_scores() -> None:
+    model = model_of()
+    search, lexicon = BeamSearch(ALL, model), set(model.words)
+    for log_probs, alpha, beta in cases(12):
+        expected = sorted(
+            (
+                (ctc + alpha * log_lm(model, text) + beta * len(text.split()), text, ctc)
+                for text, ctc in enumerated(log_probs).items()
+                if set(text.split()) <= lexicon
+            ),
+            reverse=True,
+        )
+        found = search.with_weights(alpha, beta).nbest(widened(log_probs), 4)
+        for hypothesis, (score, text, ctc) in zip(found, expected, strict=False):
+            assert hypothesis.text == text
+            assert hypothesis.score == pytest.approx(score, abs=1e-4)
+            assert hypothesis.ctc == pytest.approx(ctc, abs=1e-4)
+            assert hypothesis.lm == pytest.approx(log_lm(model, text), abs=1e-4)
+
+
+def test_without_a_lexicon_letters_are_scored() -> None:
+    model = model_of(lexicon=False)
+    assert model.facts.unit == "letter"
+    search = BeamSearch(ALL, model)
+    for log_probs, alpha, _ in cases(12):
+        log_probs = log_probs.copy()
+        log_probs[:, 1] = -1e3  # one word: with spaces several spellings are one text
+        expected = {
+            text: ctc + alpha * log_lm(model, as_letters(text))
+            for text, ctc in enumerated(log_probs).items()
+            if text
+        }
+        best = max(expected, key=expected.__getitem__)
+        words = [h for h in search.with_weights(alpha, 0.0).nbest(widened(log_probs), 5) if h.text]
+        assert words[0].text == best
+        assert words[0].score == pytest.approx(expected[best], abs=1e-3)
+
+
+def peaky(text: str, num_blanks: int = 3, sure: float = 0.999) -> Tensor:
+    """As trained networks are: a peak for each symbol, blanks between."""
+    rows = []
+    for symbol in encode(text):
+        rows += [BLANK] * num_blanks + [symbol]
+    probs = torch.full((len(rows) + num_blanks, NUM_SYMBOLS), (1 - sure) / (NUM_SYMBOLS - 1))
+    probs[torch.arange(len(probs)), torch.tensor([*rows, *[BLANK] * num_blanks])] = sure
+    return probs.log()
+
+
+def batch(*rows: Tensor) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(row) for row in rows])
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=0.0), lengths
+
+
+def test_reads_a_batch_and_ignores_padding() -> None:
+    texts = ["don't go", "i don't", "go", ""]
+    search = BeamSearch(BeamConfig(), model_of(["don't go", "i don't", "go on", "i go"]))
+    rows = batch(*(peaky(text) for text in texts))
+    assert search(*rows) == greedy(*rows) == texts
+
+
+def test_a_misheard_word_becomes_one_of_the_lexicon() -> None:
+    search = BeamSearch(BeamConfig(), model_of(["the red key", "the red door", "read the key"]))
+    assert search(*batch(peaky("the rad key", sure=0.9))) == ["the red key"]
+
+
+def test_words_with_an_apostrophe_are_spelled_with_it() -> None:
+    model = model_of(["it's here", "its name"])
+    assert set(model.words) == {"it's", "here", "its", "name"}
+    assert BeamSearch(BeamConfig(), model)(*batch(peaky("it's here"))) == ["it's here"]
+
+
+def test_what_the_alphabet_cannot_spell_does_not_come_out() -> None:
+    model = model_of(["the café is open", "the door is open"])
+    assert "café" not in model.words
+    assert BeamSearch(BeamConfig(), model)(*batch(peaky("the door is open"))) == [
+        "the door is open"
+    ]
+
+
+def test_without_a_lexicon_a_new_word_comes_out() -> None:
+    texts = ["the red door", "the read key"]
+    closed = BeamSearch(BeamConfig(), model_of(texts))
+    opened = BeamSearch(BeamConfig(), model_of(texts, lexicon=False))
+    rows = batch(peaky("the zebra"))
+    assert opened(*rows) == ["the zebra"]
+    assert closed(*rows) != ["the zebra"]
+
+
+def test_nbest_texts_are_different_and_ordered() -> None:
+    search = BeamSearch(BeamConfig(), model_of(["the red key", "the read key", "a key"]))
+    found = search.nbest(peaky("the red key", sure=0.5), 5)
+    assert len({h.text for h in found}) == len(found) > 1
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"width": 0}, {"num_tokens": 0}, {"alpha": math.nan}, {"alpha": -1.0}, {"beta": math.inf},
+     {"threshold": 0.0}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"at least|finite"):
+        BeamConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "flashlight.lib.text.decoder.kenlm", None)
+    with pytest.raises(UserError, match="deepspeech-bench\\[lm\\]"):
+        BeamSearch(BeamConfig(), model_of())
+    assert not beam_module.is_installed()
+    monkeypatch.setattr("sys.version_info", (3, 13, 0))
+    assert "3.12" in install_command()
+
+
+def test_the_table_names_both() -> None:
+    assert set(DECODERS) == {"greedy", "beam"}
+    assert DECODERS["greedy"].make is None

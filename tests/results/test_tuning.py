@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+from bench.data.corpora import CorpusConfig
+from bench.results.tuning import tuning_condition
+from bench.study.definition import StudyDefinition, define
+from bench.study.space import load_budget
+
+WORDS = "tuned on ds-gru on spoken (text version 2, budget quick)"
+
+
+def study(*variants: str, corpus: str = "spoken") -> StudyDefinition:
+    budget = load_budget("smoke")
+    return define(
+        variants, CorpusConfig(name=corpus), budget, seed=0, device="cpu", settings={}, name="x"
+    )
+
+
+def test_the_variant_and_corpus_that_the_space_was_tuned_on() -> None:
+    found = tuning_condition(study("ds-gru"))
+    assert (found.outcome, found.found, found.details) == ("good", WORDS, ())
+
+
+def test_other_variants_and_corpora_are_named() -> None:
+    found = tuning_condition(study("ds-gru", "ds-lstm", "ds-rnn", corpus="an4"))
+    assert (found.outcome, found.found) == ("plain", WORDS)
+    assert found.details == (
+        "sweeps/base.toml was tuned on ds-gru: the optimum of ds-lstm, ds-rnn may lie elsewhere",
+        "sweeps/base.toml was tuned on spoken, the study is on an4",
+    )
+
+
+def test_a_file_that_says_nothing_and_one_of_another_text_version() -> None:
+    published = tuning_condition(study("kur-speech"))
+    assert published.details[-1] == (
+        "sweeps/kur-speech.toml does not say on what it was tuned (kur-speech)"
+    )
+    own = study("ds-gru")
+    space = own.spaces["ds-gru"]
+    old = {file: replace(tuned, text="1") for file, tuned in space.tuned_on.items()}
+    older = replace(own, spaces={"ds-gru": replace(space, tuned_on=old)})
+    assert tuning_condition(older).details == (
+        "sweeps/base.toml was tuned with text version 1, the study has 2",
+    )
+    none = replace(own, spaces={"ds-gru": replace(space, tuned_on={})})
+    assert tuning_condition(none).found == "on what they were tuned is not recorded"

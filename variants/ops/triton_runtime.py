@@ -1,0 +1,53 @@
+"""Whether Triton's kernels can be used, and what they are called in records.
+
+Triton comes with torch's CUDA wheels. It is imported when a kernel is first needed, never on a
+machine without a GPU unless asked for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import metadata, util
+
+import torch
+from torch import Tensor
+
+
+@cache
+def version() -> str | None:
+    """Of Triton; None if it is not installed."""
+    return metadata.version("triton") if util.find_spec("triton") else None
+
+
+def description() -> str:
+    """What computes, in the record of a run."""
+    return f"Triton {version()}"
+
+
+def computes(x: Tensor) -> bool:
+    """True if Triton's kernels are used for `x`: on an NVIDIA GPU, not `unused`."""
+    return x.device.type == "cuda" and _in_use.get() and version() is not None and _is_nvidia()
+
+
+@cache
+def _is_nvidia() -> bool:
+    return torch.version.hip is None
+
+
+@contextmanager
+def unused() -> Iterator[None]:
+    """Within the block torch computes everything; for baselines and tests."""
+    token = _in_use.set(False)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+_in_use = ContextVar("triton in use", default=True)
+
+
+def power_of_2(number: int) -> int:
+    """The smallest power of 2 that is at least `number`."""
+    return 1 << (max(1, number) - 1).bit_length()
