@@ -19,7 +19,7 @@ from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.training.outside import VARIANT_RECORD
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
