@@ -24,6 +24,7 @@ from bench.runs.layout import (
     ENVIRONMENT,
     PATHS,
     RUN,
+    SCORES,
     ScoreLine,
     read_json,
     read_lines,
@@ -34,7 +35,6 @@ from bench.scoring import score
 from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
 
-SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
 NORMALISED = (
     "texts of files were normalised before they were scored: lower case, no quotation marks, no "

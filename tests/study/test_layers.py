@@ -62,7 +62,7 @@ def test_a_learning_rate_is_told_from_its_file_to_its_trial() -> None:
     assert second == Origin("space", "sweeps/deepspeech2.toml")
     trial = definition.trial("ds-gru", 3, {RATE: 0.002})
     assert trial.origins[RATE] == Origin("trial", "trial 3")
-    assert trial.origins["seed"] == Origin("seed", "--seed 0, trial 3")
+    assert trial.origins["seed"] == Origin("seed", "--seed 0, ds-gru, trial 3")
     assert trial.origins["training.num_epochs"] == Origin("budget", "sweeps/budgets.toml [quick]")
     confirm = definition.confirm("ds-gru", 1, {RATE: 0.002})
     assert confirm.origins[RATE] == Origin("trial", "the best trial")
