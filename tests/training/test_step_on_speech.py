@@ -69,7 +69,7 @@ def test_a_batch_that_is_not_finite_costs_no_more_than_its_absence(
     for seed in (0, 1):
         step = len(whole(data.train, config.batches, seed=seed, epoch=0)) + BATCH
         with pytest.MonkeyPatch.context() as patched:
-            Faults(patched, [step], "one NaN")
+            Faults(patched, [step], "one NaN", seed=seed, num_steps=5_000)
             result = trained(config, data, seed, tmp_path / f"with-{seed}")
         assert (result.state, result.num_nonfinite) == ("finished", 1)
         wers["with the batch"].append(result.best["valid/wer"])
