@@ -123,7 +123,7 @@ def test_a_variant_is_listed_as_a_study_of_it_begins() -> None:
     assert tuple(told.values()) == explained(first, definition.searched("ds-gru"))
     assert told.keys() == flatten(first.config).keys()
     assert told["model.width"].origin == Origin("match", "--match, params=2M")
-    assert str(told[RATE].searched) == "0.0008 to 0.003, log"
+    assert str(told[RATE].searched) == "0.000375 to 0.006, log"
     assert told["corpus.name"].origin == Origin("corpus", "--corpus (default)")
 
 
