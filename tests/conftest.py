@@ -37,9 +37,12 @@ RUN_JSON = {
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test marked cuda is skipped where torch sees no CUDA device."""
-    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+    """A test marked cuda is skipped where torch sees no CUDA device; else Triton's kernels are in
+    use."""
+    if item.get_closest_marker("cuda"):
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        os.environ["BENCH_TRITON"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,12 @@
 """Whether Triton's kernels can be used, and what they are called in records.
 
-Triton comes with torch's CUDA wheels. It is imported when a kernel is first needed, never on a
-machine without a GPU unless asked for.
+Off unless BENCH_TRITON=1: tested in Triton's interpreter and compiled for sm_80 and sm_90, the
+kernels have never run on a GPU. `pytest -m cuda` compares them with float64 there; then the
+variable may go. Triton comes with torch's CUDA wheels. It is imported when a kernel is first
+needed, never on a machine without a GPU unless asked for.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +15,8 @@ from importlib import metadata, util
 
 import torch
 from torch import Tensor
+
+VARIABLE = "BENCH_TRITON"
 
 
 @cache
@@ -26,8 +31,9 @@ def description() -> str:
 
 
 def computes(x: Tensor) -> bool:
-    """True if Triton's kernels are used for `x`: on an NVIDIA GPU, not `unused`."""
-    return x.device.type == "cuda" and _in_use.get() and version() is not None and _is_nvidia()
+    """True if Triton's kernels are used for `x`: on an NVIDIA GPU, asked for, not `unused`."""
+    is_asked = os.environ.get(VARIABLE) == "1" and _in_use.get()
+    return x.device.type == "cuda" and is_asked and version() is not None and _is_nvidia()
 
 
 @cache
