@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "stdin", handles[-1])
 
         def feed() -> None:
-            with os.fdopen(write, "wb") as handle:
+            # A command that refuses what it reads closes the pipe early.
+            with suppress(BrokenPipeError), os.fdopen(write, "wb") as handle:
                 handle.write(stdin)
 
         feeder = threading.Thread(target=feed)

@@ -170,7 +170,8 @@ def check_decoder(options: argparse.Namespace) -> bool:
 def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
     for name in ("lm", "lm_text", "lm_order", "open_vocabulary", "beam_width", "alpha", "beta",
                  "nbest"):  # fmt: skip
-        if getattr(options, name, None) not in (None, [], False):
+        value = getattr(options, name, None)
+        if value not in (None, []) and value is not False:  # 0 is given, though it equals False
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} is of the beam search; add --decoder beam, or leave it out")
 
