@@ -244,7 +244,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         jiwer = environment.get("version.jiwer")
         found = {
             "data": read_run(folder)["data_digest"],
-            "hardware": gpu or _cpu(environment),
+            "hardware": gpu or _cpu(folder, environment),
             "metric": jiwer and f"jiwer {jiwer}",
         }
         for key, value in found.items():
@@ -261,10 +261,11 @@ def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
     return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
 
 
-def _cpu(environment: Mapping[str, object]) -> str | None:
-    """The model of the CPU, and the implementation of recurrences."""
-    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
-    return ", recurrences ".join(names) or None
+def _cpu(folder: Path, environment: Mapping[str, object]) -> str | None:
+    """The model of the CPU, and the implementation of recurrences that the run took; where it has
+    not recorded one, that of the machine."""
+    path = (read_json(folder / PATHS) or {}).get("recurrence", environment.get("recurrence"))
+    return ", recurrences ".join(map(str, filter(None, (environment.get("cpu"), path)))) or None
 
 
 def _scored(path: Path, read: Transcripts) -> ScoredSystem:
