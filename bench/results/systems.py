@@ -24,6 +24,7 @@ from bench.runs.layout import (
     ENVIRONMENT,
     PATHS,
     RUN,
+    SCORES,
     ScoreLine,
     read_json,
     read_lines,
@@ -34,7 +35,6 @@ from bench.scoring import score
 from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
 
-SCORES = "utterances-test.jsonl"
 SHOWN_SYMBOLS = 20
 NORMALISED = (
     "texts of files were normalised before they were scored: lower case, no quotation marks, no "
@@ -162,7 +162,8 @@ def _of_decoding(folder: Path) -> list[ScoredSystem]:
         runs = [study / "runs" / label / path.name for path in decoded]
         system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
         scored = replace(system.scored, runs=frames)
-        systems.append(replace(system, scored=scored, facts={**system.facts, **plan.facts}))
+        system = replace(system, scored=scored, facts={**system.facts, **plan.facts})
+        systems.append(_with_lost_runs(system, study / "runs" / label))
     if not systems:
         raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
     return systems
@@ -244,7 +245,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         jiwer = environment.get("version.jiwer")
         found = {
             "data": read_run(folder)["data_digest"],
-            "hardware": gpu or _cpu(folder, environment),
+            "hardware": gpu or _cpu(environment),
             "metric": jiwer and f"jiwer {jiwer}",
         }
         for key, value in found.items():
@@ -261,11 +262,10 @@ def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
     return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
 
 
-def _cpu(folder: Path, environment: Mapping[str, object]) -> str | None:
-    """The model of the CPU, and the implementation of recurrences that the run took; where it has
-    not recorded one, that of the machine."""
-    path = (read_json(folder / PATHS) or {}).get("recurrence", environment.get("recurrence"))
-    return ", recurrences ".join(map(str, filter(None, (environment.get("cpu"), path)))) or None
+def _cpu(environment: Mapping[str, object]) -> str | None:
+    """The model of the CPU, and the implementation of recurrences."""
+    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
+    return ", recurrences ".join(names) or None
 
 
 def _scored(path: Path, read: Transcripts) -> ScoredSystem:

@@ -94,7 +94,7 @@ def gradients(outputs: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
 
 @EVERY
 @pytest.mark.parametrize("num_inputs", [C, H])
-@pytest.mark.parametrize("sizes", [(1,), (20,), (1, 16, 3), (40,)])
+@pytest.mark.parametrize("sizes", [(1,), (1, 16, 3), (33,)])
 def test_outputs_states_and_gradients_are_those_of_the_equations(
     name: str, num_inputs: int, sizes: tuple[int, ...]
 ) -> None:
