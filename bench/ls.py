@@ -252,7 +252,8 @@ def _definition(options: argparse.Namespace) -> "StudyDefinition":
             )
         return load(folder)
     variants = [options.variant] if options.variant and not options.study else []
-    asked = argparse.Namespace(**{**vars(options), "variant": variants, "name": None})
+    unasked = {"name": None, "seeds": None, "until_decided": None}
+    asked = argparse.Namespace(**{**vars(options), "variant": variants, **unasked})
     return definition_of(asked, "cpu")
 
 

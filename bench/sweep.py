@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from bench.decoding.language_model import LmConfig, language_model
 from bench.queue.storage import QueueStorage, check_queue, check_shared
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
+from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
@@ -46,6 +48,7 @@ from bench.runs.run import datasets
 from bench.study.decoding import FOLDER, WATCH_FILE, decode_study, hear_watch, plan_decoding
 from bench.study.definition import StudyDefinition, begin_or_return
 from bench.study.request import beam_search_of, decoders_of, definition_of
+from bench.study.rounds import budget_sentence, read_looks, study_tags
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
 from bench.workers.engine import Engine, share_host
@@ -53,6 +56,9 @@ from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
 from reports.input import SecondVerdict
+
+MAX_UNDECIDED = 5
+"""Pairs beside the one in the verdict that the console says more of."""
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -81,6 +87,9 @@ def main(options: argparse.Namespace) -> None:
     with_beam = "beam" in decoders_of(options)
     if with_beam:
         require_installed()
+    if options.dry_run:
+        STDOUT.print(f"{definition.name}: {budget_sentence(definition)}", markup=False)
+        return
     for label in definition.systems:
         check_training_memory(definition.base_config(label), device)
     folder = OUT / definition.name
@@ -91,6 +100,7 @@ def main(options: argparse.Namespace) -> None:
         # Before hours of work: a language model that cannot be read is an error now.
         search = beam_search_of(options, corpus) if with_beam else None
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
+        _logger.info("%s", budget_sentence(definition))
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
             comparison, report_input, result = _sweep(
                 options, definition, corpus, search, storage, engine, stop
@@ -137,7 +147,8 @@ def _sweep(
         parents=parents,
     )
     try:
-        launcher.run(stop.check)
+        while not _round_is_last(folder, launcher, definition, storage, tracker, options, stop):
+            pass
     except BaseException as error:
         if not launcher.has_company():
             is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
@@ -172,6 +183,29 @@ def _decode_again(
         texts = ((u.text for u in corpus.split(split)) for split in ("train", "valid"))
         search = BeamSearch(BeamConfig(), language_model(LmConfig(), *texts))
     hear_watch(folder, definition, corpus, search, device)
+
+
+def _round_is_last(
+    folder: Path,
+    launcher: Launcher,
+    definition: StudyDefinition,
+    storage: QueueStorage,
+    tracker: StudyTracker,
+    options: argparse.Namespace,
+    stop: "_StopSignal",
+) -> bool:
+    """Run a round, and take the look that ends it unless another launcher has; whether no further
+    round follows."""
+    launcher.run(stop.check)
+    num_before = len(read_looks(folder))
+    with storage.exclusive_lease(grace_seconds=options.grace):
+        look = next_look(folder, definition)
+    if definition.plan is None:
+        return True
+    if look is not None and look.number > num_before:
+        _logger.info("%s", look_sentence(look))
+        tracker.tell_round(study_tags(definition, read_looks(folder)))
+    return look is not None and look.is_last
 
 
 def make_engine(options: argparse.Namespace, device: str) -> Engine:
@@ -266,7 +300,7 @@ def _number(value: float) -> float | None:
 
 def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    for sentence in (*result["cautions"], *comparison.assumptions):
+    for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
@@ -277,11 +311,22 @@ def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Cor
         STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
 
 
+def _undecided(comparison: StudyComparison) -> Iterator[str]:
+    """What would decide each undecided pair that the verdict does not mention, claims first."""
+    rows = [row for row in comparison.pairs.to_dict("records") if row["remedy"]]
+    rows = [row for row in rows if row["remedy"] not in comparison.verdict]
+    rows.sort(key=lambda row: not row["claim"])
+    for row in rows[:MAX_UNDECIDED]:
+        yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
+    if more := rows[MAX_UNDECIDED:]:
+        yield f"{len(more)} more pairs are undecided; the report has them all."
+
+
 def _print_second(second: SecondVerdict) -> None:
     """Print the verdict with the language model."""
     STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
     for gain in second.gains:
-        change, low, high = (f"{100 * value:+.1f}" for value in gain.change)
+        change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain.change)
         STDOUT.print(
             f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
             f"it: {change} points ({low} to {high}); alpha {gain.alpha:g}, beta {gain.beta:g}",

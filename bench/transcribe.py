@@ -81,6 +81,10 @@ def _check(options: argparse.Namespace) -> None:
         if options.rate is not None:
             raise UserError("--rate belongs to --stream -; leave it out, or give --stream")
         return
+    if check_decoder(options):
+        raise UserError(
+            "--stream decodes greedily while audio arrives, got --decoder beam; leave out one"
+        )
     for flag, value in (
         ("recordings", options.audio),
         ("--offset", options.offset),

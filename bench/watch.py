@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
 import argparse
 import time
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -59,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
 def draw(progress: StudyProgress) -> RenderableType:
     """The display: progress, the slots of each system, the runs in progress."""
     running = progress.running
-    parts: list[RenderableType] = [_headline(progress), _systems(progress)]
+    parts: list[RenderableType] = [_headline(progress), *_round(progress), _systems(progress)]
     if running:
         parts.append(_runs(running))
     if running and all((run.silent_seconds or 0) > SILENT_SECONDS for run in running):
@@ -96,6 +97,21 @@ def _headline(progress: StudyProgress) -> Text:
     if progress.seconds_left is None:
         left = "time left is not known yet"
     return text.append(f", {left}", "not bold")
+
+
+def _round(progress: StudyProgress) -> Iterator[Text]:
+    """Where a study with planned looks is."""
+    found = progress.round
+    if found is None:
+        return
+    seeds = sorted(set(found.seeds.values()))
+    upto = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    line = f"round {found.number}: {upto} seeds, {found.most_seeds} at most"
+    if found.num_pairs:
+        line += f"; {found.num_decided} of {found.num_pairs} pairs decided"
+    yield Text(line + (", the last look was taken" if found.is_last else ""))
+    if found.last_look:
+        yield Text(found.last_look, "dim")
 
 
 def _systems(progress: StudyProgress) -> Table:

@@ -23,6 +23,7 @@ from reports.sections import (
     errors,
     groups,
     latency,
+    looks,
     method,
     pairwise,
     reproduce,
@@ -36,10 +37,9 @@ from reports.sections import (
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, second_verdict, comparability, differences, accuracy, pairwise, curves, budget, search,
-    tradeoffs, latency, errors, decodes, audio_samples, transcript_progress, speakers, groups, cost,
-    runs,
-    reproduce, method,
+    verdict, second_verdict, comparability, differences, accuracy, pairwise, looks, curves, budget,
+    search, tradeoffs, latency, errors, decodes, audio_samples, transcript_progress, speakers,
+    groups, cost, runs, reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

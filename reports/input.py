@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reports.columns import COLUMNS
 from reports.latency_row import LatencyRow
+from reports.rounds import LookSummary
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,12 @@ class BudgetSummary:
     """Of one run."""
     settings: Mapping[str, object]
     """Every field of the budget, these four included."""
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+
+    def seeds_of(self, name: str) -> int:
+        """Confirm runs of the system `name` planned by now."""
+        return self.seeds.get(name, self.num_seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +234,12 @@ class StudyDesign:
     """Pairs of a topic and what was found about it."""
     assumptions: tuple[str, ...] = ()
     """Of the verdicts, a sentence each."""
+    plan: str = ""
+    """When seeds are added until pairs are decided, in words."""
+    most_seeds: int = 0
+    """Of a system, at the last look of the plan."""
+    stamp: str = ""
+    """That seeds were raised without a plan."""
 
 
 @dataclass(frozen=True)
@@ -365,6 +378,8 @@ class ReportInput:
     """Of each system, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
+    looks: tuple[LookSummary, ...] = ()
+    """In order."""
     diffs: Mapping[str, str] = field(default_factory=dict)
     """Uncommitted changes of the runs' code, as patches by the digest that the condition of the
     commit names."""

@@ -30,8 +30,9 @@ set_mlflow_defaults()  # as commands do, before any test imports mlflow
 RATE = 16_000
 ANOTHER_USER = 54_321
 RUN_JSON = {
-    "schema_version": 2, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
-    "attempt": 1, "seed": 0, "params": {}, "uid": "u", "started_at": "t", "opened_at": "t", "host": "h",
+    "schema_version": 3, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
+    "attempt": 1, "seed": 0, "params": {}, "round": 0, "uid": "u", "started_at": "t", "opened_at": "t",
+    "host": "h",
 }  # fmt: skip
 
 

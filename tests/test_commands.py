@@ -151,6 +151,7 @@ def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) ->
     assert out == ""
 
 
+@pytest.mark.usefixtures("same_signals")
 @pytest.mark.parametrize(
     ("sent", "code"),
     [([signal.SIGTERM], 75), ([signal.SIGTERM] * 2, 75), ([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130)],
@@ -176,8 +177,10 @@ def test_train_that_is_stopped_says_whether_to_start_it_again(
 
 @pytest.fixture
 def same_signals() -> Iterator[None]:
-    """What a command does with signals ends with the test."""
+    """What a command does with signals ends with the test, and begins as in a terminal: a shell's
+    background job ignores SIGINT."""
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "stdin", handles[-1])
 
         def feed() -> None:
-            with os.fdopen(write, "wb") as handle:
+            # A command that refuses what it reads closes the pipe early.
+            with suppress(BrokenPipeError), os.fdopen(write, "wb") as handle:
                 handle.write(stdin)
 
         feeder = threading.Thread(target=feed)
@@ -137,6 +139,8 @@ def test_bad_input_is_a_line_and_exit_2(run: Run, tmp_path: Path, audio: Path) -
         ([*given, "--stream", "-"], two.read_bytes(), "without a header, got WAV"),
         ([*given, "--stream", str(two)], b"", "has 2; name the one to use, as in --channel 0"),
         ([*given, "--stream", "-", "--rate", "16001"], raw(audio), "of no use at 16000"),
+        ([*given, "--stream", "-", "--decoder", "beam"], raw(audio), "--stream decodes greedily"),
+        ([*given, "--stream", "-", "--alpha", "2"], raw(audio), "--alpha is of the beam search"),
         ([*given, "--stream", str(audio), "--rate", "8000"], b"", "--rate must be that of"),
         ([*given, "--stream", str(tmp_path / "gone.wav")], b"", "does not exist"),
         ([*given, "--stream", "-", str(audio)], b"", "--stream takes no recordings"),

@@ -8,6 +8,7 @@ from bench.queue.lease import GRACE_SECONDS
 MIN_GRACE_SECONDS = 1.0
 """Shorter than a busy machine's pauses, every worker would count as gone."""
 MAX_WORKERS = 10_000
+MAX_SEEDS = 1_000
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--variant ds-gru",
         "--variant ds-gru --variant ds-lstm --corpus an4 --budget smoke",
         "--study look-ahead",
+        "--study cells --until-decided",
     )
     compared = parser.add_mutually_exclusive_group()
     compared.add_argument("--variant", action="append", metavar="V", help="may be repeated")
@@ -35,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="choose each system's width for this number of parameters (such as 2M), or of "
         "multiply-adds per second of audio",
     )
+    _add_seeds(parser)
     cli.add_settings(parser)
     cli.add_decoder(parser, weights=False)
     cli.add_device(parser)
@@ -44,6 +47,34 @@ def build_parser() -> argparse.ArgumentParser:
         "--name", help="the study's name (default: systems, corpus, budget, digest)"
     )
     return parser
+
+
+def _add_seeds(parser: argparse.ArgumentParser) -> None:
+    """How many confirm runs each system has."""
+    parser.add_argument(
+        "--seeds",
+        type=cli.whole_number("--seeds", least=1, most=MAX_SEEDS),
+        metavar="N",
+        help="confirm runs of each system (default: the budget's); raised after results have been "
+        "seen, the study is stamped",
+    )
+    parser.add_argument(
+        "--until-decided",
+        nargs="?",
+        type=_looks,
+        const=(),
+        metavar="LOOKS",
+        help="add seeds until every pair is decided, claims first, at planned looks: 3,5,8,12,20 "
+        "seeds, or those given; keeps the error rates, unlike --seeds",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say how many runs the study has and end"
+    )
+
+
+def _looks(text: str) -> tuple[int, ...]:
+    number = cli.whole_number("--until-decided", least=2, most=MAX_SEEDS)
+    return tuple(number(part) for part in text.split(","))
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

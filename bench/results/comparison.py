@@ -7,26 +7,26 @@ import numpy as np
 import pandas as pd
 
 from bench.core.seeding import numpy_generator
+from bench.results.confirmed import confirm_runs
+from bench.results.looks import before_any_look, decisions_at, looks_sentences, margin_of
 from bench.results.pairs import (
-    ENDED_BADLY,
     Claims,
     RateColumns,
     SystemRuns,
     assumptions,
     compare_pairs,
     counts_by_speaker,
-    nothing_recognised,
     summarise,
 )
-from bench.results.search_edges import search_edges
 from bench.results.sentences import UNDECIDED, WITHHELD, differ, interval, sentence_of
 from bench.results.tradeoffs import pareto_set
 from bench.results.tuning import bought_by_tuning
 from bench.runs import Tables
+from bench.stats.looks import Decisions
 from bench.stats.power_law import fit_power_law
-from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
+from bench.study.rounds import Look
 from reports.columns import PairColumns, rows_of
 from reports.format import bare_percent
 from variants import VARIANTS
@@ -51,19 +51,25 @@ class StudyComparison:
     """The runs compared, by system."""
 
 
-def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
-    """Compare the confirm runs of every system, on the utterances that all of them scored."""
+def compare(
+    definition: StudyDefinition, tables: Tables, looks: Sequence[Look] = ()
+) -> StudyComparison:
+    """Compare the confirm runs of every system, on the utterances that all of them scored; in a
+    study with a plan pairs are decided by its `looks` alone."""
     system_runs, absent = confirm_runs(definition, tables)
     question = definition.question
     claims = question.claims if question else ()
-    margin = question.margin_points / 100 if question else MARGIN
     rng = numpy_generator(definition.seed, "bootstrap")
     scored = {row["name"]: row for row in rows_of(summarise(system_runs, rng), RateColumns)}
     rows = [
         _system_row(label, system, tables.runs, scored.get(label))
         for label, system in definition.systems.items()
     ]
-    systems, pairs = pd.DataFrame(rows), compare_pairs(system_runs, rng, claims, margin)
+    decided = _decided(definition, system_runs, looks)
+    systems = pd.DataFrame(rows)
+    pairs = compare_pairs(system_runs, rng, claims, margin_of(definition), decided=decided)
+    if definition.plan is not None:
+        pairs = _with_looks(pairs, looks)
     # A comparison with NaN is false, so pareto_set alone would count a system without a WER as
     # Pareto-optimal.
     costs = systems[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
@@ -77,9 +83,30 @@ def compare(definition: StudyDefinition, tables: Tables) -> StudyComparison:
         pairs=pairs,
         verdict=_verdict(systems, pairs, claims),
         findings=findings,
-        assumptions=(*absent, *assumptions(system_runs)),
+        assumptions=(*absent, *assumptions(system_runs), *looks_sentences(definition, looks)),
         system_runs=tuple(system_runs),
     )
+
+
+def _decided(
+    definition: StudyDefinition, system_runs: Sequence[SystemRuns], looks: Sequence[Look]
+) -> Decisions | None:
+    if definition.plan is None or len(system_runs) < 2:
+        return None
+    if looks:
+        return decisions_at(looks[-1], [system.name for system in system_runs])
+    return before_any_look(definition, system_runs)
+
+
+def _with_looks(pairs: pd.DataFrame, looks: Sequence[Look]) -> pd.DataFrame:
+    """`pairs`, in which an undecided one that a next look may decide says so."""
+    if looks and looks[-1].is_last:
+        return pairs
+    going = pairs["verdict"] == UNDECIDED
+    number = len(looks) + 1
+    pairs.loc[going, "remedy"] = f"look {number} of the plan has not been taken"
+    pairs.loc[going, ["seeds_needed", "speakers_needed"]] = np.nan
+    return pairs
 
 
 def _data_scale(
@@ -97,36 +124,6 @@ def _data_scale(
         f"WER = {bare_percent(law.scale)} % × share^−{law.exponent:.2f} (95 % {law.low:.2f} to "
         f"{law.high:.2f}): twice the data, {100 * (1 - law.factor_by_doubling):.0f} % fewer errors",
     )
-
-
-def confirm_runs(
-    definition: StudyDefinition, tables: Tables
-) -> tuple[list[SystemRuns], tuple[str, ...]]:
-    """The ended confirm runs of each system, utterances in one order; and a sentence for each
-    system with runs that count as 100 % since they left no checkpoint to score."""
-    utterances = tables.utterances.sort_values(["run", "id"])
-    scored = {str(run): table for run, table in utterances.groupby("run")}
-    if not scored:
-        return [], ()
-    any_run = next(iter(scored.values()))
-    confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    system_runs, sentences = [], []
-    for label in definition.systems:
-        own = confirms[confirms["system"] == label].sort_values("run")
-        good = [scored[run] for run in own["run"] if run in scored]
-        if not good:
-            continue  # of a system without a single scored run nothing can be said
-        lost = own[~own["run"].isin(list(scored)) & own["state"].isin(ENDED_BADLY)]
-        bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        edges = search_edges(definition, label, tables.runs)
-        system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges))
-        if bad:
-            ends = ", ".join(lost["state"])
-            sentences.append(
-                f"{len(bad)} of {len(good) + len(bad)} confirm runs of {label} left no checkpoint "
-                f"to score ({ends}) and count with a WER of 100 %"
-            )
-    return system_runs, tuple(sentences)
 
 
 def _system_row(

@@ -9,6 +9,8 @@ from bench.results.comparability import RULES, SEPARATOR, Rule, differing_facts
 from reports.format import plural
 from reports.input import BudgetSummary, Condition
 
+SEEDS_TITLE = "Number of seeds"
+
 
 def conditions(
     facts: Mapping[str, Mapping[str, str]],
@@ -34,6 +36,16 @@ def conditions(
         _leakage(leakage),
         _openings(runs),
     )
+
+
+def seeds_condition(plan: str, stamp: str) -> Condition:
+    """Whether the number of seeds was decided before results were seen, by a `plan` of looks or
+    once for all; `stamp` says that it was not."""
+    if stamp:
+        return Condition(SEEDS_TITLE, "bad", "raised after results had been seen", (stamp,))
+    if plan:
+        return Condition(SEEDS_TITLE, "good", f"by a plan: {plan}")
+    return Condition(SEEDS_TITLE, "good", "one number for all, fixed before the first run")
 
 
 def _alike(rule: Rule, facts: Mapping[str, Mapping[str, str]]) -> Condition:
@@ -75,11 +87,12 @@ def _spent(systems: tuple[str, ...], runs: pd.DataFrame, budget: BudgetSummary) 
     """Whether every system has used the trials and the seeds that the budget gives it."""
     title, details = "Budget spent", []
     ended = runs[(runs["kind"] == "trial") & (runs["state"] != "running")]
-    for planned, what, done in (
-        (budget.num_trials, "trials", ended),
-        (budget.num_seeds, "scored seeds", _scored(runs)),
+    for of, what, done in (
+        (lambda _: budget.num_trials, "trials", ended),
+        (budget.seeds_of, "scored seeds", _scored(runs)),
     ):
         for name in systems:
+            planned = of(name)
             count = done.loc[done["system"] == name, "slot"].nunique()
             if count != planned:
                 details.append(f"{name}: {count} of {planned} {what}")

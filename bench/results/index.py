@@ -16,10 +16,11 @@ from bench.core.paths import OUT
 from bench.results.comparison import compare
 from bench.results.kept import kept_groups
 from bench.results.report_input import REPORT_FILE
-from bench.results.systems import SCORES
 from bench.runs import read_study
-from bench.runs.layout import METRICS, RUN, SUMMARY, read_json
+from bench.runs.layout import METRICS, RUN, SCORES, SUMMARY, read_json
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
+from bench.study.rounds import FOLDER as LOOKS
+from bench.study.rounds import confirm_seeds, read_looks
 from reports import StudyRow, build_index
 
 INDEX = "index.html"
@@ -82,34 +83,35 @@ def _code_digest() -> str:
 def _records_digest(folder: Path) -> str:
     """Digest of names, sizes and times of the study's definition and of its runs' records."""
     names = (RUN, SUMMARY, METRICS, SCORES)
-    files = [folder / FILE, *(p for name in names for p in folder.glob(f"runs/*/*/{name}"))]
+    looks = folder.glob(f"{LOOKS}/*.json")
+    files = [folder / FILE, *looks, *(p for name in names for p in folder.glob(f"runs/*/*/{name}"))]
     stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(files)]
     return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
 
 
 def _read(folder: Path) -> StudyRow:
     definition = load(folder)
-    tables = read_study(folder)
+    tables, looks = read_study(folder), read_looks(folder)
     question = definition.question
     return StudyRow(
         name=definition.name,
         asked=question.summary if question else ", ".join(definition.systems),
         corpus=definition.corpus.name,
         budget=definition.budget.name,
-        state=_state(definition, tables.runs),
+        state=_state(definition, tables.runs, sum(confirm_seeds(definition, looks).values())),
         changed=_last_change(tables.runs),
-        verdict=compare(definition, tables).verdict,
+        verdict=compare(definition, tables, looks).verdict,
         report="",
     )
 
 
-def _state(definition: StudyDefinition, runs: pd.DataFrame) -> str:
+def _state(definition: StudyDefinition, runs: pd.DataFrame, num_confirms: int) -> str:
     budget, num_systems = definition.budget, len(definition.systems)
     trials = (runs["kind"] == "trial") & ~runs["state"].isin(["running", "killed"])
     scored = (runs["kind"] == "confirm") & runs["test_wer"].notna()
     return (
         f"{trials.sum()} of {budget.num_trials * num_systems} trials ended, "
-        f"{scored.sum()} of {budget.num_seeds * num_systems} confirm runs scored"
+        f"{scored.sum()} of {num_confirms} confirm runs scored"
     )
 
 

@@ -29,6 +29,7 @@ from bench.results.sentences import (
 )
 from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
+from bench.stats.looks import Decisions
 from bench.stats.mapsswe import mapsswe
 from bench.stats.paired_tests import Ranking, mcnemar, rank, wilcoxon
 from bench.stats.variance import (
@@ -143,6 +144,7 @@ def compare_pairs(
     claims: Claims = (),
     margin: float = MARGIN,
     progress: ProgressCallback | None = None,
+    decided: Decisions | None = None,
 ) -> pd.DataFrame:
     """One row per unordered pair, with PAIR_COLUMNS.
 
@@ -163,7 +165,8 @@ def compare_pairs(
       as other tools print them (Bisani & Ney 2004); too narrow for few speakers, and without the
       variance between seeds.
 
-    `progress` is called for each system whose errors are aligned.
+    `progress` is called for each system whose errors are aligned. `decided` holds what planned
+    looks have found of the pairs, which then is what the first ten columns say.
 
     Raises:
         UserError: fewer than two utterances.
@@ -172,8 +175,8 @@ def compare_pairs(
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
     counts = _counts(system_runs)
     systems = counts.estimates(rng)
-    claims_P = _claimed([system.name for system in system_runs], claims)
-    found = judge(systems, claims_P, margin)
+    claims_P = claimed_pairs([system.name for system in system_runs], claims)
+    found = judge(systems, claims_P, margin) if decided is None else decided.verdicts(systems)
     plain = _plain_intervals(counts, rng)
     evidence = _evidence(system_runs, counts, progress)
     by_speaker, words_C = counts.errors_by_speaker(), counts.words_by_speaker()
@@ -314,7 +317,7 @@ def _verdict(
     return f"{a.name if found.estimate.value[place] > 0 else b.name} better"
 
 
-def _claimed(names: Sequence[str], claims: Claims) -> Bools:
+def claimed_pairs(names: Sequence[str], claims: Claims) -> Bools:
     """True [P] for pairs that are claims, in either order."""
     asked = {frozenset(pair) for pair in claims}
     return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)

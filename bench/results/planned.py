@@ -11,6 +11,7 @@ from bench.results.progress import ProgressReader
 from bench.runs import read_study
 from bench.runs.layout import OPENED, RUN, read_json
 from bench.study.definition import load
+from bench.study.rounds import confirm_seeds, raised_sentence, read_looks
 
 FEW_SEEDS = 3
 """With fewer seeds an interval is only a first estimate; as in reports.sections.verdict."""
@@ -36,21 +37,27 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
     scored, few seeds, utterances that were left out."""
     definition, tables = load(folder), read_study(folder)
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    planned, found = definition.budget.num_seeds, []
+    planned, found = confirm_seeds(definition, looks := read_looks(folder)), []
     seeds = dict.fromkeys(definition.systems, 0)
     for label in seeds:
         own = confirms[confirms["system"] == label]
         seeds[label] = int(own["run"].isin(tables.utterances["run"]).sum())
-        if seeds[label] != planned:
+        if seeds[label] != planned[label]:
             ends = _ends(own) or "none began"
-            found.append(
-                f"{folder.name}/{label}: {seeds[label]} of {planned} confirm runs scored ({ends})"
-            )
+            scored = f"{seeds[label]} of {planned[label]} confirm runs scored"
+            found.append(f"{folder.name}/{label}: {scored} ({ends})")
     fewest = min(filter(None, seeds.values()), default=0)
     if 0 < fewest < FEW_SEEDS:
         found.append(
             f"{folder.name}: an interval rests on {fewest} seed{'s' * (fewest > 1)} only; take it "
             "as a first look"
+        )
+    if stamp := raised_sentence(definition):
+        found.insert(0, f"{folder.name}: {stamp}")
+    if definition.plan is not None:
+        found.append(
+            f"{folder.name}: its pairs are decided by {len(looks)} planned looks, which its report "
+            "has; here all its seeds are taken as planned from the beginning"
         )
     if definition.excluded:
         found.append(

@@ -1,16 +1,19 @@
 """How far a study has come, read from its records alone: nothing is written and nothing is locked,
 so that it may be asked at any time, from any process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from bench.results.looks import look_sentence
 from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, State, read_state
+from bench.stats.looks import OPEN
 from bench.study.definition import StudyDefinition, load, run_folder
+from bench.study.rounds import Look, confirm_seeds, read_looks
 
 SECONDS = "train/seconds"
 
@@ -43,6 +46,25 @@ class RunProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundProgress:
+    """The rounds of a study whose seeds are added at planned looks."""
+
+    number: int
+    """Of the round in progress, from 1; of the last once the study is over."""
+    seeds: Mapping[str, int]
+    """Confirm runs of each system at the end of the round, by label."""
+    most_seeds: int
+    """Of a system, at the plan's last look."""
+    num_decided: int
+    """Pairs, of `num_pairs`, which are 0 before the first look."""
+    num_pairs: int
+    last_look: str
+    """A sentence; "" before the first."""
+    is_last: bool
+    """Whether the last look was taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyProgress:
     """A study at one moment."""
 
@@ -52,12 +74,15 @@ class StudyProgress:
     runs: tuple[RunProgress, ...]
     """Every slot and every confirm run, system by system in the order of the study."""
     seconds_left: float | None
-    """See `estimate_seconds_left`; None before anything was measured."""
+    """See `estimate_seconds_left`; None before anything was measured. Of this round."""
+    round: "RoundProgress | None" = None
+    """Of a study with planned looks."""
 
     @property
     def is_over(self) -> bool:
-        """True once every slot and every confirm run has ended."""
-        return self.num_ended == self.num_planned
+        """True once every slot and every confirm run has ended, and the last look was taken."""
+        is_last = self.round is None or self.round.is_last
+        return is_last and self.num_ended == self.num_planned
 
     def of(self, system: str, kind: str) -> list[RunProgress]:
         """The runs of one system and kind."""
@@ -105,16 +130,19 @@ class ProgressReader:
         Raises:
             UserError: a record of a newer version, or a line that is not JSON.
         """
-        runs = tuple(self._runs(now or datetime.fromisoformat(timestamp())))
+        looks = read_looks(self._folder)  # first: a look gives more runs, never fewer
+        seeds = confirm_seeds(self._definition, looks)
+        runs = tuple(self._runs(seeds, now or datetime.fromisoformat(timestamp())))
         return StudyProgress(
             study=self._definition.name,
             num_ended=sum(run.has_ended for run in runs),
             num_planned=len(runs),
             runs=runs,
             seconds_left=estimate_seconds_left(runs),
+            round=_round(self._definition, looks, seeds),
         )
 
-    def _runs(self, now: datetime) -> Iterator[RunProgress]:
+    def _runs(self, seeds: Mapping[str, int], now: datetime) -> Iterator[RunProgress]:
         budget = self._definition.budget
         for label in self._definition.systems:
             trials = []
@@ -124,7 +152,7 @@ class ProgressReader:
             yield from trials
             if all(t.has_ended for t in trials) and not any(t.state in TRAINED for t in trials):
                 continue  # nothing to confirm
-            for slot in range(budget.num_seeds):
+            for slot in range(seeds[label]):
                 folder = run_folder(self._folder, label, "confirm", slot)
                 yield self._run(folder, label, "confirm", slot, budget.confirm_epochs, now)
 
@@ -145,6 +173,24 @@ class ProgressReader:
         if read.has_ended:
             self._ended[folder] = read
         return read
+
+
+def _round(
+    definition: StudyDefinition, looks: Sequence[Look], seeds: Mapping[str, int]
+) -> RoundProgress | None:
+    if definition.plan is None:
+        return None
+    is_last = bool(looks) and looks[-1].is_last
+    pairs = looks[-1].pairs if looks else ()
+    return RoundProgress(
+        number=len(looks) + (not is_last),
+        seeds=seeds,
+        most_seeds=definition.plan.looks[-1],
+        num_decided=sum(pair.outcome != OPEN for pair in pairs),
+        num_pairs=len(pairs),
+        last_look=look_sentence(looks[-1]) if looks else "",
+        is_last=is_last,
+    )
 
 
 def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:

@@ -5,10 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from bench.results.comparison import StudyComparison
+from bench.results.looks import look_sentence
 from bench.results.report_input import REPORT_FILE, command_of
 from bench.runs import Findings, StudyTracker
 from bench.study.decoding import load_plan
 from bench.study.definition import load
+from bench.study.rounds import raised_sentence, read_looks, study_tags
 from reports import ReportInput
 from reports.input import SecondVerdict
 from reports.palette import colour, system_names
@@ -19,7 +21,7 @@ def publish(
 ) -> None:
     """Record one summary run per system, so that k runs compare k systems in the MLflow UI;
     repeated calls change nothing."""
-    definition = load(folder)
+    definition, looks = load(folder), read_looks(folder)
     findings = Findings(
         verdict=comparison.verdict,
         command=command_of(definition),
@@ -27,6 +29,8 @@ def publish(
         baseline=definition.baseline,
         systems=_with_second(folder, comparison.systems, report_input.second),
         pairs=comparison.pairs,
+        notes=(*filter(None, [raised_sentence(definition)]), *map(look_sentence, looks)),
+        tags=study_tags(definition, looks),
         colors={name: colour(tone) for tone, name in enumerate(system_names(report_input))},
     )
     tracker.summarise(findings, report_input.configs)

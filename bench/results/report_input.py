@@ -1,6 +1,7 @@
 """A study's records, gathered into what the report draws."""
 
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,8 +18,9 @@ from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
-from bench.results.conditions import conditions
+from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
+from bench.results.looks import outcome_of
 from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
 from bench.results.search_curves import budget_curves, expected_best_curves
@@ -40,7 +42,8 @@ from bench.study.definition import SOURCES, StudyDefinition, load, own_name
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
-from bench.study.space import Budget, Dimension
+from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
+from bench.study.space import Budget, Dimension, load_budgets
 from bench.training.config import RunConfig
 from bench.training.outside import OUTSIDE
 from reports import ConfigValue, ReportInput
@@ -56,6 +59,7 @@ from reports.input import (
     SystemSummary,
 )
 from reports.latency_row import LatencyRow
+from reports.rounds import LookSummary, PairAtLook
 
 REPORT_FILE = "report.html"
 
@@ -70,7 +74,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     """
     definition = load(folder)
     tables = read_study(folder)
-    comparison = compare(definition, tables)
+    looks = read_looks(folder)
+    comparison = compare(definition, tables, looks)
     corpus = load_corpus(definition.corpus)
     speed = records.load(system.variant for system in definition.systems.values())
     rtf = real_time_factors(definition, speed)
@@ -79,7 +84,9 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
     confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
-    budget = describe_budget(definition.budget)
+    seeds = confirm_seeds(definition, looks)
+    budget = replace(describe_budget(definition.budget), seeds=seeds)
+    design = describe_design(definition)
     facts = {
         label: describe_facts(folder, definition, label, tables.runs)
         for label in definition.systems
@@ -123,13 +130,15 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         conditions=(
             *conditions(facts, tables.runs, budget, corpus.leakage),
             tuning_condition(definition),
+            seeds_condition(design.plan, design.stamp),
         ),
+        looks=tuple(describe_look(definition, look) for look in looks),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         second=second_verdict(folder, definition, tables, corpus),
         heard=heard_sentences(folder, tables),
         design=replace(
-            describe_design(definition),
+            design,
             findings=comparison.findings,
             assumptions=tuple(filter(None, (*comparison.assumptions, openings))),
         ),
@@ -150,6 +159,10 @@ def command_of(definition: StudyDefinition) -> str:
     where = f":{corpus.path}" if corpus.path else ""
     parts.append(f"--corpus {shlex.quote(corpus.name + where)}")
     parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
+    if definition.plan is not None:
+        parts.append(f"--until-decided {','.join(map(str, definition.plan.looks))}")
+    elif definition.raised or _has_own_seeds(definition):
+        parts.append(f"--seeds {definition.budget.num_seeds}")
     settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
     parts += [f"--set {shlex.quote(setting)}" for setting in settings]
     if corpus.text != "error":
@@ -162,6 +175,11 @@ def command_of(definition: StudyDefinition) -> str:
         parts.append(f"--name {shlex.quote(definition.name)}")
     parts.append(f"--device {definition.device}")
     return " ".join(parts)
+
+
+def _has_own_seeds(definition: StudyDefinition) -> bool:
+    usual = load_budgets().get(definition.budget.name, definition.budget)
+    return usual.num_seeds != definition.budget.num_seeds
 
 
 def _asked_as(definition: StudyDefinition, label: str) -> str:
@@ -187,6 +205,9 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
             fewest_linearised=FEWEST_LINEARISED,
         ),
         held_equal="" if match is None else match.title,
+        plan="" if definition.plan is None else plan_sentence(definition.plan),
+        most_seeds=0 if definition.plan is None else definition.plan.looks[-1],
+        stamp=raised_sentence(definition),
         question=None
         if question is None
         else QuestionSummary(
@@ -203,6 +224,34 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
             )
             for label, system in definition.systems.items()
         },
+    )
+
+
+def describe_look(definition: StudyDefinition, look: Look) -> LookSummary:
+    """A look as the report shows it."""
+    assert definition.plan is not None
+    looks = definition.plan.looks
+    return LookSummary(
+        number=look.number,
+        taken_at=look.taken_at,
+        seeds=look.seeds,
+        next_seeds=look.next_seeds,
+        pairs=tuple(
+            PairAtLook(
+                a=pair.a,
+                b=pair.b,
+                claim=pair.claim,
+                outcome=outcome_of(pair),
+                decided_at=pair.decided_at,
+                num_seeds=looks[pair.stage],
+                delta=pair.delta,
+                half_width=math.nan if pair.half_width is None else pair.half_width,
+                coverage=pair.coverage,
+                p=math.nan if pair.p is None else pair.p,
+                level=pair.level,
+            )
+            for pair in look.pairs
+        ),
     )
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
-from bench.results.comparison import compare, confirm_runs
+from bench.results.comparison import compare
+from bench.results.confirmed import confirm_runs
 from bench.results.counts import error_slots
 from bench.results.pairs import SystemRuns, counts_by_speaker
 from bench.runs import Tables
@@ -32,11 +33,16 @@ from bench.stats.variance import estimate_systems, rates
 from bench.stats.verdict import MARGIN, judge
 from bench.study.decoding import BEAM, PLAN, SCORES, load_plan, load_weights
 from bench.study.definition import StudyDefinition
+from bench.study.rounds import read_looks
 from reports.input import SecondGain, SecondGap, SecondVerdict, SecondWords
 
 TEMPLATES = "templates"
 """Attribute of utterances that says whether their sentence's template was trained on."""
 MAX_EXAMPLES, MAX_WORDS = 8, 12
+UNPLANNED = (
+    "Looks were planned for greedy decoding alone; how many seeds this verdict has depends on what "
+    "they found, so its error rate is not known."
+)
 
 
 def second_verdict(
@@ -51,7 +57,9 @@ def second_verdict(
     if decoded.utterances.empty or runs != set(tables.utterances["run"]):
         return None
     plan = load_plan(folder)
-    first, second = compare(definition, tables), compare(definition, decoded)
+    first = compare(definition, tables, read_looks(folder))
+    # Looks were planned for greedy decoding: the beam's runs are compared once, as they are.
+    second = compare(replace(definition, plan=None), decoded)
     greedy_runs, _ = confirm_runs(definition, tables)
     beam_runs, _ = confirm_runs(definition, decoded)
     return SecondVerdict(
@@ -60,7 +68,7 @@ def second_verdict(
             f"{len(plan.settings)} settings of alpha and beta tried on valid by every system"
         ),
         lm=plan.lm.sentence(),
-        verdict=second.verdict,
+        verdict=second.verdict if definition.plan is None else f"{second.verdict} {UNPLANNED}",
         gains=tuple(
             _gains(folder, definition, first.systems, second.systems, greedy_runs, beam_runs)
         ),

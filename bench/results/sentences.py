@@ -34,7 +34,10 @@ def remedy_of(pair: Undecided) -> str:
     if not math.isnan(seeds):
         what = f"{seeds:.0f} seeds a system would decide it"
     elif not math.isnan(speakers):
-        what = f"no number of seeds would decide it, {speakers:,.0f} test speakers would"
+        what = (
+            "no number of seeds would decide it, since test speakers are the limit: "
+            f"{speakers:,.0f} of them would"
+        )
     else:
         what = "neither more seeds nor more test speakers alone would decide it"
     effect = bare_percent(pair.minimum_detectable_effect)

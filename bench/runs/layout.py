@@ -19,7 +19,7 @@ from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.training.outside import VARIANT_RECORD
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
@@ -31,6 +31,8 @@ OPENED = "test-opened.txt"
 PATHS = "paths.json"
 """Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
+SCORES = "utterances-test.jsonl"
+"""Of the test split; there once a confirm run has been scored."""
 
 Row = TypeVar("Row")
 """A TypedDict."""
@@ -49,6 +51,7 @@ class RunFile(TypedDict):
     seed: int
     params: dict[str, object]
     data_digest: str
+    round: int
     uid: str
     started_at: str
     opened_at: str

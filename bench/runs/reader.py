@@ -10,6 +10,7 @@ import pandas as pd
 from bench.runs.layout import (
     METRICS,
     RUN,
+    SCORES,
     WATCH,
     MetricPoint,
     Row,
@@ -89,7 +90,7 @@ def read_study(folder: Path) -> Tables:
         points = list(read_lines(path.parent / METRICS, MetricPoint))
         rows["curves"] += _curve_rows(place, points)
         rows["runs"].append({**_run_row(path.parent, run, points), "run": place})
-        rows["utterances"] += _joined(path.parent / "utterances-test.jsonl", of_run, ScoreLine)
+        rows["utterances"] += _joined(path.parent / SCORES, of_run, ScoreLine)
         rows["watch"] += _joined(path.parent / WATCH, of_run, WatchLine)
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 

@@ -56,6 +56,8 @@ class RunIdentity:
     params: Mapping[str, object]
     """The searched settings, flat."""
     data_digest: str = ""
+    round: int = 0
+    """Of a confirm run in a study with planned looks, from 1; else 0."""
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 Trials and confirm runs of a study and single runs of `bench.train` all pass through `execute_run`.
 """
 
+import logging
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 
 from bench.core.config import Resolved, to_dict
 from bench.core.console import ProgressCallback
-from bench.core.errors import LeaseLostError, UserError
+from bench.core.errors import ExhaustedError, LeaseLostError, UserError
 from bench.core.files import append_text, write_json
 from bench.core.memory import as_exhausted
 from bench.data.batches import Dataset, feasible_subset, thinned
@@ -22,7 +23,7 @@ from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import TRAINED, RunEnd, State, read_state
-from bench.training.checkpoint import load_model
+from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import Evaluation, evaluate
@@ -34,7 +35,9 @@ from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
-BEST = Path("checkpoints") / "best.pt"
+BEST, LAST = (Path("checkpoints") / name for name in ("best.pt", "last.pt"))
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +127,10 @@ def execute_run(
         write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
-        # A run that diverged counts too, with what it could do before.
-        has_best = (plan.folder / BEST).exists()
-        if state in TRAINED or (state == State.DIVERGED and plan.open_test and has_best):
-            metrics |= _score(plan, sets, device, tracker)
+        if state in TRAINED:
+            metrics |= _score(plan, sets, device, tracker, BEST)
+        elif state == State.DIVERGED:
+            metrics |= _score_last(plan, tracker)
         check_lease()
     except LeaseLostError:
         raise
@@ -138,18 +141,81 @@ def execute_run(
             tracker.close(State.KILLED)
             raise exhausted from None
         check_lease()
-        error_kind = type(error).__name__
-        tracker.close(State.FAILED, error_kind=error_kind, error_message=str(error))
+        traceback.clear_frames(error.__traceback__)
+        _close_failed(plan, tracker, type(error).__name__, str(error), check_lease)
         raise
     tracker.close(state, metrics=metrics)
     return RunEnd(state, result.best.get("valid/wer"))
 
 
-def give_up(plan: RunPlan, reason: str) -> RunEnd:
-    """Record a run that will not be tried again."""
+def give_up(
+    plan: RunPlan, reason: str, *, may_score: bool, check_lease: Callable[[], None] = lambda: None
+) -> RunEnd:
+    """Record a run that will not be tried again, `may_score` with its last checkpoint.
+
+    Raises:
+        ExhaustedError: there is no room to score it; the next call tries again.
+    """
     tracker = plan.open_record()
-    tracker.close(State.FAILED, error_kind="crashed", error_message=reason)
+    if may_score:
+        _close_failed(plan, tracker, "crashed", reason, check_lease)
+    else:
+        tracker.close(State.FAILED, error_kind="crashed", error_message=reason)
     return RunEnd(State.FAILED, None)
+
+
+def _close_failed(
+    plan: RunPlan, tracker: Tracker, kind: str, message: str, check_lease: Callable[[], None]
+) -> None:
+    """Record that the run failed, scored with what it had learned."""
+    try:
+        metrics = _score_last(plan, tracker)
+    except ExhaustedError:
+        tracker.close(State.KILLED)
+        raise
+    check_lease()
+    tracker.close(State.FAILED, metrics=metrics, error_kind=kind, error_message=message)
+
+
+def _score_last(plan: RunPlan, tracker: Tracker) -> dict[str, float]:
+    """Score a confirm run that ended badly with its last finite checkpoint, as every planned run
+    counts; {} if it left none that can be scored.
+
+    Raises:
+        ExhaustedError: the disk is full, or there is no memory.
+    """
+    if not plan.open_test:
+        return {}
+    try:
+        device = resolve_device(plan.device)
+        checkpoint = last_finite(plan.folder, device)
+        if checkpoint is None:
+            return {}
+        sets = datasets(_unchanged_corpus(plan), plan.config, plan.excluded)
+        return _score(plan, sets, device, tracker, checkpoint)
+    except Exception as error:
+        if (exhausted := as_exhausted(error)) is not None:
+            raise exhausted from None
+        _logger.warning("%s: its last checkpoint cannot be scored (%s)", plan.folder, error)
+        return {}
+
+
+def last_finite(folder: Path, device: torch.device) -> Path | None:
+    """The checkpoint of the run in `folder` that is scored if it ended badly: the one chosen on
+    valid, else the last after a training step; None without one whose weights are finite."""
+    for path in (BEST, LAST, before(LAST)):
+        if not (folder / path).exists():
+            continue
+        try:
+            content = load(folder / path, device)
+        except UserError as error:
+            _logger.warning("%s", error)
+            continue
+        is_trained = path == BEST or content.get("loop", {}).get("step", 0) > 0
+        weights = (w for w in content["model"].values() if isinstance(w, torch.Tensor))
+        if is_trained and all(bool(w.isfinite().all()) for w in weights):
+            return path
+    return None
 
 
 def datasets(
@@ -201,10 +267,15 @@ def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
 
 
 def _score(
-    plan: RunPlan, sets: dict[str, Dataset], device: torch.device, tracker: Tracker
+    plan: RunPlan,
+    sets: dict[str, Dataset],
+    device: torch.device,
+    tracker: Tracker,
+    checkpoint: Path,
 ) -> dict[str, float]:
-    """Score the best checkpoint on valid and, where the plan says so, on test."""
-    best, _ = load_model(plan.folder / BEST, device)
+    """Score `checkpoint`, relative to the run's folder, on valid and, where the plan says so, on
+    test."""
+    best, _ = load_model(plan.folder / checkpoint, device)
     metrics: dict[str, float] = {}
     for split in ("valid", "test") if plan.open_test else ("valid",):
         if not len(sets[split]):

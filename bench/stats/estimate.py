@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from bench.stats.clusters import Floats
+from bench.stats.clusters import Bools, Floats
 from bench.stats.component import Component
 
 POWER = 0.8
@@ -26,6 +26,14 @@ class Estimate:
 
     value: Floats
     variances: Sequence[Component]
+
+    def where(self, wanted: Bools, other: "Estimate") -> "Estimate":
+        """This where `wanted`, else `other`, which has as many variances."""
+        pairs = zip(self.variances, other.variances, strict=True)
+        return Estimate(
+            np.where(wanted, self.value, other.value),
+            [Component.chosen(wanted, own, its) for own, its in pairs],
+        )
 
     def half_width(self, alpha: Floats | float) -> Floats:
         """Of the two-sided interval that misses the truth with probability `alpha`."""

@@ -1,8 +1,9 @@
 """Planned looks: seeds are added until a pair is decided, without more errors than one look makes.
 
-Legend: K looks, P pairs of systems; a leading "..." stands for studies that are computed at once.
+Legend: K looks, V systems, P pairs of systems; a leading "..." stands for studies that are computed
+at once.
 
-A plan fixes, before the first look, after how many seeds a study may be looked at, and how much of
+A plan fixes, before the first look, after how many seeds a pair may be looked at, and how much of
 alpha each look may spend (Lan & DeMets, Biometrika 1983). The nominal level of a look, what its p
 is compared with, follows from the joint distribution of the looks' statistics, those of a Brownian
 motion at times seeds / most seeds (Armitage, McPherson & Rowe, JRSS A 1969; p of Student's t in
@@ -12,14 +13,21 @@ safe side.
 
 Many pairs: `step_down` shares out alpha, and what it gives a pair is spent by the plan (Maurer &
 Bretz, Statistics in Biopharmaceutical Research 2013). It is run at every look, on the p of the
-look turned into the alpha at which the look's nominal level would be that p. A decision is final:
-a pair found different stays so, with the interval that decided it, and one found equivalent is not
-looked at again and gives no level to others.
+pair's stage turned into the alpha at which the stage's nominal level would be that p. A decision is
+final: a pair found different stays so, with the interval that decided it, and one found equivalent
+is not looked at again and gives no level to others.
+
+Systems may have different numbers of seeds, since only those with an open pair get more. The stage
+of a pair is the number in the plan that both its systems have reached, and its statistics are taken
+once a stage, when it is reached: seeds that one of the two gets for the sake of another pair change
+nothing until the other follows. At a stage that was looked at before, a pair is judged again only
+where alpha that others have left has raised its level.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +38,10 @@ from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import Estimate
 from bench.stats.multiplicity import ALPHA, step_down
 from bench.stats.variance import SystemEstimates, differences
-from bench.stats.verdict import MARGIN
+from bench.stats.verdict import MARGIN, Verdicts
+
+T = TypeVar("T", bound=np.generic)
+Ints = NDArray[np.int64]
 
 LOOKS = (3, 5, 8, 12, 20)
 """Seeds of each system."""
@@ -59,19 +70,49 @@ class Plan:
                 f"a spending function is one of {', '.join(SPENDING)}, got {self.spending!r}"
             )
 
-    def nominal(self, look: int, alpha: Floats) -> Floats:
-        """The level of look number `look`, from 0, of a pair that has `alpha` for all of them."""
-        table = _nominal_levels(self)[look]
+    def nominal(self, stage: Ints | int, alpha: Floats) -> Floats:
+        """The level at `stage`, from 0, of a pair that has `alpha` for all stages."""
         log_alpha = np.log(np.maximum(alpha, _ALPHAS[0]))
-        found: Floats = np.exp(np.interp(log_alpha, np.log(_ALPHAS), table))
+        found = np.full(np.shape(alpha), np.nan)
+        for number, table in enumerate(_nominal_levels(self)):
+            own = np.exp(np.interp(log_alpha, np.log(_ALPHAS), table))
+            found = np.where(np.equal(stage, number), own, found)
         return found
 
-    def alpha_for(self, look: int, p: Floats) -> Floats:
+    def alpha_for(self, stage: Ints | int, p: Floats) -> Floats:
         """The alpha of which `p` would be the nominal level; 1 beyond any that is of use."""
-        table = _nominal_levels(self)[look]
-        with np.errstate(divide="ignore"):
-            found = np.exp(np.interp(np.log(p), table, np.log(_ALPHAS)))
-        return np.where(p > np.exp(table[-1]), 1.0, np.where(np.isnan(p), np.nan, found))
+        found = np.full(np.shape(p), np.nan)
+        for number, table in enumerate(_nominal_levels(self)):
+            with np.errstate(divide="ignore"):
+                own = np.exp(np.interp(np.log(p), table, np.log(_ALPHAS)))
+            own = np.where(p > np.exp(table[-1]), 1.0, np.where(np.isnan(p), np.nan, own))
+            found = np.where(np.equal(stage, number), own, found)
+        return found
+
+    def stages(self, seeds: Ints) -> Ints:
+        """The stage [..., P] of each pair of systems with `seeds` [..., V], the first look's at
+        least."""
+        a_P, b_P = np.triu_indices(seeds.shape[-1], 1)
+        fewest = np.minimum(seeds[..., a_P], seeds[..., b_P])
+        reached: Ints = np.searchsorted(self.looks, fewest, side="right") - 1
+        return reached
+
+    def next_seeds(self, seeds: Ints, decisions: "Decisions", claims_P: Bools) -> Ints:
+        """Seeds [..., V] of each system for the next look; `seeds` themselves if there is none.
+
+        Open claims go on to their next stage, and where none is left the other open pairs do.
+        """
+        last = len(self.looks) - 1
+        going = (decisions.outcome == OPEN) & (decisions.stage < last)
+        claims = going & claims_P
+        chosen = np.where(claims.any(axis=-1, keepdims=True), claims, going)
+        target_P = np.where(chosen, np.take(self.looks, np.minimum(decisions.stage + 1, last)), 0)
+        a_P, b_P = np.triu_indices(seeds.shape[-1], 1)
+        systems_V = np.arange(seeds.shape[-1])
+        member_PV = (a_P[:, None] == systems_V) | (b_P[:, None] == systems_V)
+        wanted = np.where(member_PV, target_P[..., None], 0).max(axis=-2, initial=0)
+        more: Ints = np.maximum(seeds, wanted)
+        return more
 
 
 def _pocock(alpha: float, time: float) -> float:
@@ -102,68 +143,105 @@ class Decisions:
 
     look: int
     """The number of looks so far."""
-    outcome: NDArray[np.int8]
+    outcome: Ints
     """OPEN, DIFFERENT or EQUIVALENT."""
-    decided_at: NDArray[np.int8]
+    stage: Ints
+    """Index in the plan's looks; see `Plan.stages`."""
+    decided_at: Ints
     """The look, from 0; of an open pair the last."""
-    delta: Floats
-    """At that look, and so are the rest."""
-    half_width: Floats
-    coverage: Floats
+    estimate: Estimate
+    """Of the difference, WER of b minus WER of a, from the runs when the stage was reached."""
     p_adjusted: Floats
+    """At the look that decided, and so are the rest."""
+    level: Floats
+    """Of the test for a difference: the stage's nominal level."""
+    half_width: Floats
+    """Of the interval behind the decision."""
+    coverage: Floats
+    """Of that interval: 1 - level, of an equivalence 1 - 2 level."""
 
-    def open_systems(self, num_systems: int) -> Bools:
-        """Which systems [..., V] have an open pair: those that go on to the next look."""
-        a_P, b_P = np.triu_indices(num_systems, 1)
-        member_PV = (a_P[:, None] == np.arange(num_systems)) | (
-            b_P[:, None] == np.arange(num_systems)
+    def verdicts(self, systems: SystemEstimates) -> Verdicts:
+        """The decisions as verdicts on `systems`, from which the parts of the variance are."""
+        _, splits = differences(systems)
+        return Verdicts(
+            estimate=self.estimate,
+            splits=splits,
+            p=self.estimate.p(),
+            p_adjusted=self.p_adjusted,
+            level=self.level,
+            different=self.outcome == DIFFERENT,
+            equivalent=self.outcome == EQUIVALENT,
+            half_width=self.half_width,
+            coverage=self.coverage,
+            minimum_detectable_effect=self.estimate.minimum_detectable_effect(self.level),
         )
-        found: Bools = ((self.outcome == OPEN)[..., None] & member_PV).any(axis=-2)
-        return found
 
 
 def decide(
-    systems: SystemEstimates,
+    estimate: Estimate,
+    seeds: Ints,
     plan: Plan,
     before: Decisions | None,
     claims_P: Bools,
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> Decisions:
-    """The decisions at the look after `before` (None: at the first), whose runs `systems` are from.
-    At the last look an open pair is undecided for good."""
-    look = 0 if before is None else before.look
-    delta, splits = differences(systems)
-    estimate = Estimate(delta, [split.total for split in splits])
-    was = np.full(delta.shape, OPEN, dtype=np.int8) if before is None else before.outcome
-    p = plan.alpha_for(look, estimate.p())
+    """The decisions at the look after `before` (None: at the first).
+
+    Args:
+        estimate: of each pair's difference [..., P] from all runs so far (`differences`).
+        seeds: of each system [..., V], by which a pair's stage goes.
+        plan: written down before the first look.
+        before: the look before this one.
+        claims_P: the pairs registered before the study.
+        margin: of equivalence.
+        alpha: the probability of any false difference.
+    """
+    look, stage = 0, plan.stages(seeds)
+    was = np.full(stage.shape, OPEN)
+    if before is not None:
+        look, was = before.look, before.outcome
+        estimate = estimate.where(stage > before.stage, before.estimate)
+    p = plan.alpha_for(stage, estimate.p())
     levels = step_down(
         np.where(was == DIFFERENT, 0.0, np.where(was == EQUIVALENT, 1.0, p)), claims_P, alpha
     )
-    nominal = plan.nominal(look, levels.level)
+    nominal = plan.nominal(stage, levels.level)
     half_width, inner = estimate.half_width(nominal), estimate.half_width(2 * nominal)
-    different = np.abs(delta) > half_width
-    equivalent = ~different & (np.abs(delta) + inner < margin)
-    outcome = np.where(different, DIFFERENT, np.where(equivalent, EQUIVALENT, OPEN))
+    different = np.abs(estimate.value) > half_width
+    equivalent = ~different & (np.abs(estimate.value) + inner < margin)
     now = Decisions(
         look=look + 1,
-        outcome=outcome.astype(np.int8),
-        decided_at=np.full(delta.shape, look, dtype=np.int8),
-        delta=delta,
+        outcome=np.where(different, DIFFERENT, np.where(equivalent, EQUIVALENT, OPEN)),
+        stage=stage,
+        decided_at=np.full(stage.shape, look),
+        estimate=estimate,
+        p_adjusted=levels.p_adjusted,
+        level=nominal,
         half_width=np.where(equivalent, inner, half_width),
         coverage=1 - nominal * np.where(equivalent, 2, 1),
-        p_adjusted=levels.p_adjusted,
     )
     return now if before is None else _final(before, now)
 
 
 def _final(before: Decisions, now: Decisions) -> Decisions:
     """`now`, with what had been decided before."""
-    fixed = before.outcome != OPEN
+    is_open = before.outcome == OPEN
 
-    names = ("outcome", "decided_at", "delta", "half_width", "coverage", "p_adjusted")
-    kept = {name: np.where(fixed, getattr(before, name), getattr(now, name)) for name in names}
-    return Decisions(look=now.look, **kept)
+    def kept(was: NDArray[T], found: NDArray[T]) -> NDArray[T]:
+        return np.where(is_open, found, was)
+
+    return Decisions(
+        look=now.look,
+        outcome=kept(before.outcome, now.outcome),
+        stage=kept(before.stage, now.stage),
+        decided_at=kept(before.decided_at, now.decided_at),
+        estimate=now.estimate.where(is_open, before.estimate),
+        p_adjusted=kept(before.p_adjusted, now.p_adjusted),
+        level=kept(before.level, now.level),
+        half_width=kept(before.half_width, now.half_width),
+        coverage=kept(before.coverage, now.coverage),
+    )
 
 
 @cache

@@ -21,9 +21,12 @@ from bench.core.files import write_json
 from bench.core.lookup import check_name
 from bench.core.parsing import parse_json
 from bench.core.paths import OUT, SINGLE_RUNS
+from bench.core.seeding import derive
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FEATURES_VERSION
 from bench.data.text import text_digest
+from bench.runs.layout import SCORES
+from bench.stats.looks import Plan
 from bench.study.layers import corpus_layers, resolve_run, searched, seed_layer, set_layer
 from bench.study.match import WIDTH, Match, check_size_is_fixed, solve_width
 from bench.study.question import Question, System
@@ -40,8 +43,8 @@ LAYOUT_VERSION = 2
 """The version of the files in a study's folder; a study of another version is refused."""
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html", "comparisons")
 """Names in the folder of all studies that are no studies."""
-CONFIRM_SEEDS_FROM = 5_000
-SEEDS_PER_STUDY = 10_000
+SEED_BITS = 31
+"""Of a run's seed: short enough to read, long enough that no two runs of a study share one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,15 @@ class Sources:
 
     corpus: str = "--corpus"
     match: str = "--match"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsRaised:
+    """Confirm runs that were added without a plan after some had been scored."""
+
+    before: int
+    after: int
+    """Per system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +90,10 @@ class StudyDefinition:
     excluded: tuple[str, ...]
     """Ids that some system cannot align (fewer output frames than CTC needs); no system sees
     them."""
+    plan: Plan | None
+    """When seeds are added until pairs are decided; None: the budget's number of seeds."""
+    raised: tuple[SeedsRaised, ...] = field(default=(), compare=False)
+    """Kept in study.json by `begin_or_return`."""
     sources: Sources = field(default_factory=Sources, compare=False)
     """Not compared: the same values from other files or flags are the same study."""
 
@@ -108,18 +124,18 @@ class StudyDefinition:
     def first(self, label: str) -> Resolved[RunConfig]:
         """The config of the first confirm run if no trial is better than trial 0."""
         defaults = self.spaces[label].default_layers()
-        return self._resolve(label, *defaults, *self._confirm_layers(0))
+        return self._resolve(label, *defaults, *self._confirm_layers(label, 0))
 
     def trial(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
         """The config of trial `slot`."""
         drawn = Layer(Origin("trial", f"trial {slot}"), params)
-        seed = seed_layer(self._first_seed + slot, f"--seed {self.seed}, trial {slot}")
+        seed = self._seed_layer(label, "trial", slot)
         return self._resolve(label, drawn, self.budget.search_layer(), seed)
 
     def confirm(self, label: str, slot: int, params: Settings) -> Resolved[RunConfig]:
         """The config of confirm run `slot`; no trial has used its seed."""
         drawn = Layer(Origin("trial", "the best trial"), params)
-        return self._resolve(label, drawn, *self._confirm_layers(slot))
+        return self._resolve(label, drawn, *self._confirm_layers(label, slot))
 
     def searched(self, label: str) -> dict[str, Dimension]:
         """The dimensions that neither ``--set`` nor the settings of the system `label` fix."""
@@ -151,14 +167,15 @@ class StudyDefinition:
         )
         return resolve_run(system.variant, layers)
 
-    def _confirm_layers(self, slot: int) -> tuple[Layer, Layer]:
-        seed = self._first_seed + CONFIRM_SEEDS_FROM + slot
-        source = f"--seed {self.seed}, confirm run {slot}"
-        return self.budget.confirm_layer(), seed_layer(seed, source)
+    def _confirm_layers(self, label: str, slot: int) -> tuple[Layer, Layer]:
+        return self.budget.confirm_layer(), self._seed_layer(label, "confirm", slot)
 
-    @property
-    def _first_seed(self) -> int:
-        return self.seed * SEEDS_PER_STUDY
+    def _seed_layer(self, label: str, kind: str, slot: int) -> Layer:
+        """The run's seed, a function of the study's seed, the label, the kind of run and the slot:
+        two systems share none, even if they are the same network."""
+        what = "confirm run" if kind == "confirm" else kind
+        seed = derive(self.seed, f"{kind}/{label}", slot) % 2**SEED_BITS
+        return seed_layer(seed, f"--seed {self.seed}, {label}, {what} {slot}")
 
 
 def _declared(label: str, question: Question | None) -> str:
@@ -177,6 +194,7 @@ def define(
     match: Match | None = None,
     question: Question | None = None,
     name: str | None = None,
+    plan: Plan | None = None,
     sources: Sources = Sources(),
     sweeps: Path = SWEEPS,
 ) -> StudyDefinition:
@@ -192,6 +210,11 @@ def define(
     if name is not None:
         _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
+    if plan is not None and len(labelled) < 2:
+        raise UserError(
+            f"seeds are added until pairs of systems are decided, got {', '.join(labelled)} alone; "
+            "name another, or leave --until-decided out"
+        )
     _check_settings(settings, labelled, budget)
     definition = StudyDefinition(
         name="",
@@ -209,6 +232,7 @@ def define(
         features_version=FEATURES_VERSION,
         layout_version=LAYOUT_VERSION,
         excluded=(),
+        plan=plan,
         sources=sources,
     )
     for label in labelled:
@@ -281,7 +305,7 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
 
 def own_name(definition: StudyDefinition) -> str:
     """The default name of a study: systems, corpus, budget, and a digest of the rest."""
-    parts = ("systems", "spaces", "settings", "seed")
+    parts = ("systems", "spaces", "settings", "seed", *(["plan"] if definition.plan else []))
     short = digest({name: identity(getattr(definition, name)) for name in parts})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
@@ -294,6 +318,9 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
     """Write `definition` into a new study's folder, with the source of each variant from outside,
     or check that the study there has the same one.
 
+    Of a begun study without a plan the number of seeds may grow; it is noted if a confirm run had
+    been scored before.
+
     Raises:
         UserError: the study in `folder` has a different definition; names the differences.
     """
@@ -301,12 +328,30 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
         _record_sources(folder, definition)
         write_json(folder / FILE, to_dict(definition))
         return
-    begun, now = flatten(identity(load(folder))), flatten(identity(definition))
-    changed = [key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key)]
-    if changed:
-        shown = "; ".join(
-            f"{key} was {begun.get(key)!r}, is {now.get(key)!r}" for key in changed[:5]
+    begun = load(folder)
+    before, after = begun.budget.num_seeds, definition.budget.num_seeds
+    grows = begun.plan is None and definition.plan is None and after > before
+    if grows:
+        begun = replace(begun, budget=replace(begun.budget, num_seeds=after))
+    _check_same(begun, definition)
+    if grows:
+        if any(folder.glob(f"runs/*/confirm-*/{SCORES}")):
+            more = SeedsRaised(before=before, after=after)
+            begun = replace(begun, raised=(*begun.raised, more))
+        write_json(folder / FILE, to_dict(begun))
+
+
+def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
+    if (begun.plan is None) != (definition.plan is None):
+        how, way_out = ("with", "add") if begun.plan else ("without", "leave out")
+        raise UserError(
+            f"study {definition.name} was begun {how} a plan of looks, which is made before the "
+            f"first run; {way_out} --until-decided, or begin another study with --name"
         )
+    was, now = flatten(identity(begun)), flatten(identity(definition))
+    changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    if changed:
+        shown = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
         more = f" (and {len(changed) - 5} more)" if len(changed) > 5 else ""
         raise UserError(
             f"study {definition.name} was begun with another definition: {shown}{more}; restore "

@@ -10,6 +10,7 @@ from bench.core.errors import UserError
 from bench.core.lookup import check_name, look_up
 from bench.core.paths import user_path
 from bench.decoding import DECODERS
+from bench.stats.looks import LOOKS, Plan
 from bench.study.match import Match
 from bench.study.space import SWEEPS, check_not_of_study, file_name, read_toml
 from bench.training.outside import find_variant
@@ -55,8 +56,19 @@ class Question:
     """The system from which the others differ, in one thing or in several."""
     margin_points: float = 2.0
     """Systems whose WER differs by less than so many points, absolute, are equivalent."""
+    until_decided: bool = False
+    """Seeds are added at `looks` until each pair is decided, claims first."""
+    looks: tuple[int, ...] = LOOKS
+    """Seeds of each system, in rising numbers."""
+    spending: str = Plan.spending
+    """How looks share alpha; a key of bench.stats.looks.SPENDING."""
     file: str = field(default="", compare=False)
     """As messages and origins name it."""
+
+    @property
+    def plan(self) -> Plan:
+        """Its looks, whether or not `until_decided` asks for them."""
+        return Plan(looks=self.looks, spending=self.spending)
 
     @property
     def claims(self) -> tuple[tuple[str, str], ...]:
@@ -69,6 +81,7 @@ class Question:
                 "a margin of equivalence is above 0 and below 100 points of WER, got "
                 f"margin_points = {self.margin_points}; leave it out for 2"
             )
+        Plan(looks=self.looks, spending=self.spending)
 
     @property
     def asked_as(self) -> str:

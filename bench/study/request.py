@@ -1,6 +1,7 @@
 """A study's definition, or the config of one run, from a command's flags."""
 
 import argparse
+from dataclasses import replace
 
 from bench.core.cli import DEFAULT_BUDGET, DEFAULT_CORPUS
 from bench.core.config import Resolved, parse_settings
@@ -10,12 +11,13 @@ from bench.data.corpora import CORPORA, CorpusConfig
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
 from bench.decoding.language_model import LmConfig, language_model
+from bench.stats.looks import Plan
 from bench.study.definition import Sources, StudyDefinition, define
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
-from bench.study.question import load_study_file
+from bench.study.question import StudyFile, load_study_file
 from bench.study.recipe import load_recipe
-from bench.study.space import load_budget, load_space
+from bench.study.space import Budget, load_budget, load_space
 from bench.training.config import RunConfig, default_run_config
 from bench.training.outside import find_variant
 
@@ -66,15 +68,40 @@ def definition_of(options: argparse.Namespace, device: str) -> StudyDefinition:
     return define(
         study.systems if study else options.variant,
         corpus,
-        load_budget(options.budget or (study.budget if study else DEFAULT_BUDGET)),
+        _budget(options, study),
         seed=options.seed,
         device=device,
         settings=parse_settings(options.settings),
         match=match,
         question=study.question if study else None,
         name=options.name,
+        plan=_plan(options, study),
         sources=Sources(corpus=corpus_source, match=match_source),
     )
+
+
+def _budget(options: argparse.Namespace, study: StudyFile | None) -> Budget:
+    """The budget, with the number of seeds that --seeds gives."""
+    budget = load_budget(options.budget or (study.budget if study else DEFAULT_BUDGET))
+    return budget if options.seeds is None else replace(budget, num_seeds=options.seeds)
+
+
+def _plan(options: argparse.Namespace, study: StudyFile | None) -> Plan | None:
+    """The looks of --until-decided or of the question, if it asks for them."""
+    asked = study is not None and study.question.until_decided
+    if options.seeds is not None and (asked or options.until_decided is not None):
+        raise UserError(
+            f"a study has a number of seeds or adds seeds until decided, got --seeds "
+            f"{options.seeds} too; leave that out, or end the looks there, as in --until-decided "
+            f"3,{max(5, options.seeds)}"
+        )
+    if options.until_decided is None:
+        return study.question.plan if study and asked else None
+    plan = study.question.plan if study else Plan()
+    try:
+        return replace(plan, looks=options.until_decided or plan.looks)
+    except ValueError as error:
+        raise UserError(f"--until-decided: {error}") from error
 
 
 def decoders_of(options: argparse.Namespace) -> tuple[str, ...]:
@@ -143,7 +170,8 @@ def check_decoder(options: argparse.Namespace) -> bool:
 def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
     for name in ("lm", "lm_text", "lm_order", "open_vocabulary", "beam_width", "alpha", "beta",
                  "nbest"):  # fmt: skip
-        if getattr(options, name, None) not in (None, [], False):
+        value = getattr(options, name, None)
+        if value not in (None, []) and value is not False:  # 0 is given, though it equals False
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} is of the beam search; add --decoder beam, or leave it out")
 

@@ -26,6 +26,7 @@ from bench.queue.storage import QueueStorage
 from bench.runs import RunRecord, TrackingTarget
 from bench.runs.state import State, has_ended, read_state
 from bench.study.definition import StudyDefinition
+from bench.study.rounds import confirm_seeds, read_looks
 from bench.workers.engine import Engine, Worker
 from bench.workers.worker import Assignment
 
@@ -129,10 +130,11 @@ class Launcher:
         """Runs whose suspended holder was named in a warning."""
         self._early_deaths = 0
         self._num_killed = num_killed()
-        self._confirm_slots = range(definition.budget.num_seeds)
+        self._num_confirms: Mapping[str, int] = {}
+        """By system, of this round."""
 
     def run(self, check_stop: Callable[[], None] = lambda: None) -> None:
-        """Return once every slot and every confirm run has ended.
+        """Return once every slot and every confirm run of this round has ended.
 
         `check_stop` is called every second or so, and raises to stop.
 
@@ -144,6 +146,7 @@ class Launcher:
                 what is left and stands still.
             UserError: the disk is full, or there is no memory left; the same command goes on.
         """
+        self._num_confirms = confirm_seeds(self._definition, read_looks(self._folder))
         for queue in self._queues.values():
             queue.prepare()
         with progress_bars() as bars, self._stopping_workers():
@@ -180,7 +183,8 @@ class Launcher:
             if trials - held or queue.folder_of("trial", 0).parent in gone:
                 queue.reclaim(self._watch)
                 slots = queue.slots()
-            confirms = {slot: queue.folder_of("confirm", slot) for slot in self._confirm_slots}
+            slots_of_round = range(self._num_confirms[system])
+            confirms = {slot: queue.folder_of("confirm", slot) for slot in slots_of_round}
             self._confirmed |= {f for f in confirms.values() if self._is_confirmed(f)}
             systems[system] = _System(
                 slots=slots,

@@ -35,6 +35,7 @@ from bench.runs.run import RunPlan, attempts_so_far, execute_run, give_up
 from bench.runs.state import RunEnd, State, has_ended, read_end
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
+from bench.study.rounds import round_of_run
 from bench.training.config import RunConfig
 from bench.training.progress import Progress
 
@@ -257,7 +258,12 @@ def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lea
     """Run the plan, or give up after too many attempts; a failure is recorded, not
     raised, so that the slot counts as used."""
     if plan.identity.attempt > MAX_ATTEMPTS:
-        return give_up(plan, f"its worker died {MAX_ATTEMPTS} times")
+        return give_up(
+            plan,
+            f"its worker died {MAX_ATTEMPTS} times",
+            may_score=plan.identity.attempt == MAX_ATTEMPTS + 1,  # scoring may kill it, too
+            check_lease=lease.check,
+        )
     handler = logging.FileHandler(plan.folder / "run.log")
     handler.setFormatter(MaskingFormatter(LOG_FORMAT))
     logging.root.handlers[:] = [handler]
@@ -293,6 +299,7 @@ def _plan(
             seed=resolved.config.seed,
             params=flatten(dict(params)),
             data_digest=definition.data_digest,
+            round=round_of_run(definition, assignment.kind, slot),
         ),
         resolved=resolved,
         folder=folder,

@@ -103,6 +103,8 @@ def baseline_of(report_input: ReportInput) -> str:
 def cautions(report_input: ReportInput) -> tuple[str, ...]:
     """In words: what is missing from the study, or failed in it."""
     runs, found = report_input.runs, []
+    if stamp := report_input.design.stamp:
+        found.append(stamp[0].upper() + stamp[1:] + ".")
     if runs.empty:
         return ("No run has been recorded yet: the study is empty.",)
     states = set(runs["state"])
@@ -145,9 +147,10 @@ def _is_over(report_input: ReportInput) -> bool:
         if trials["slot"].nunique() < budget.num_trials:
             return False
         is_hopeful = (trials["state"] == "finished").any()
-        if is_hopeful and confirms["slot"].nunique() < budget.num_seeds:
+        if is_hopeful and confirms["slot"].nunique() < budget.seeds_of(name):
             return False
-    return True
+    looks = report_input.looks
+    return not report_input.design.plan or (bool(looks) and looks[-1].is_last)
 
 
 def _without_end(runs: pd.DataFrame) -> str:

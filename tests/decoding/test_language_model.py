@@ -61,7 +61,7 @@ def test_a_finished_model_needs_no_transcripts(tmp_path: Path) -> None:
     assert model.facts.oov == 1.0
 
 
-@pytest.mark.parametrize("content", ["", "hello", "\\data\\\nngram 1=2\n", "\x00\x01"])
+@pytest.mark.parametrize("content", ["", "hello", "\\data\\\nngram 1=2\n", "\x01\x02"])
 def test_what_is_no_arpa_is_an_error_of_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "bad.arpa"
     path.write_text(content)

@@ -52,7 +52,12 @@ class Reference:
         counts = [self.count(g) for g in {*self.grams(length)} - {(BEGIN,)}]
         n = [0, *(counts.count(k) for k in (1, 2, 3, 4))]
         y = n[1] / (n[1] + 2 * n[2])
-        return 1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3]
+        cuts = (1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3])
+        return (
+            cuts
+            if all(0 < cut < place + 1 for place, cut in enumerate(cuts))
+            else FALLBACK_DISCOUNTS
+        )
 
     def p(self, word: str, context: Gram) -> float:
         after = [self.count((*context, w)) for w in self.words]

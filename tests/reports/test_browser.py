@@ -17,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reports import ReportInput, StudyRow, build, build_index
+from reports.build import SECTIONS
 from reports.sections import decodes
 from tests.reports.hostile import poisoned
 
@@ -89,7 +90,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
 def test_the_page_works_and_asks_nobody(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
-    assert len(shown(browser, "main > section")) == 19
+    assert len(shown(browser, "main > section")) == len(SECTIONS)
     charts = shown(browser, ".chart")
     assert len(charts) == 14
     assert all(chart.find_elements(By.CSS_SELECTOR, "svg.main-svg") for chart in charts)
@@ -272,7 +273,7 @@ def test_hostile_text_runs_nothing_and_widens_no_page(
         wide = browser.execute_script("return document.documentElement.scrollWidth")
         assert wide <= width
     assert browser.execute_script("return typeof window.caught") == "undefined"
-    assert len(shown(browser, "main > section")) == 19
+    assert len(shown(browser, "main > section")) == len(SECTIONS)
     complaints = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]
     assert complaints == []
 

@@ -61,7 +61,7 @@ def test_systems_are_listed_as_they_were_declared(study: ReportInput) -> None:
         systems=SYSTEMS,
     )
     shown = differences.numbers(replace(study, design=design))
-    gru, lstm = shown.systems
+    gru, lstm = shown.declared
     assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
     assert (lstm.settings, lstm.difference) == ((), "model.cell")
     page = differences.html(shown)
@@ -74,4 +74,4 @@ def test_several_differences_are_counted(study: ReportInput) -> None:
     both = replace(SYSTEMS["ds-lstm"], changes=("model.cell", "model.norm"))
     design = replace(study.design, systems={**SYSTEMS, "ds-lstm": both})
     shown = differences.numbers(replace(study, design=design))
-    assert [row.difference for row in shown.systems] == ["", "2 things at once"]
+    assert [row.difference for row in shown.declared] == ["", "2 things at once"]

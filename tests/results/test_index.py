@@ -56,7 +56,7 @@ def test_a_row_is_read_again_only_when_records_or_code_change(
 ) -> None:
     read: list[str] = []
 
-    def counted(definition: StudyDefinition, tables: Tables) -> StudyComparison:
+    def counted(definition: StudyDefinition, tables: Tables, looks: object) -> StudyComparison:
         read.append(definition.name)
         return compare(definition, tables)
 

@@ -125,7 +125,7 @@ def test_a_sentence_a_pair() -> None:
     ("seeds", "speakers", "said"),
     [
         (12.0, math.nan, "; 12 seeds a system would decide it with 80 % power"),
-        (math.nan, 48.0, "; no number of seeds would decide it, 48 test speakers would with"),
+        (math.nan, 48.0, "since test speakers are the limit: 48 of them would with"),
         (math.nan, math.nan, "; neither more seeds nor more test speakers alone would decide it"),
     ],
 )

@@ -1,9 +1,11 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.core.config import flatten, resolve, updated
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
@@ -11,11 +13,12 @@ from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, TrackingTarget
 from bench.runs.layout import CONFIG, ORIGINS, read_json
-from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run
-from bench.runs.state import has_ended
+from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run, give_up
+from bench.runs.state import State, has_ended
+from bench.training.checkpoint import write
 from bench.training.config import default_run_config
 from bench.training.loop import train
-from bench.training.progress import TrainResult
+from bench.training.progress import Progress, TrainResult
 from bench.workers.worker import MAX_ATTEMPTS
 from variants.ops import kernel
 
@@ -143,3 +146,73 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     assert read_json(plan.folder / "paths.json") == dict.fromkeys(
         ("ctc", "recurrence"), kernel.description()
     )
+
+
+def small(plan: RunPlan, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+    """A run of two epochs on `corpus`."""
+    settings = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 2}
+    config = updated(plan.resolved.config, settings)
+    monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: corpus)
+    return replace(plan, resolved=resolve(config, []), data_digest=corpus.digest)
+
+
+def failing_at(epoch: float) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.epoch >= epoch:
+            raise ValueError("enough")
+
+    return report
+
+
+@pytest.mark.parametrize("left", ["best.pt", "last.pt", "nothing", "nan"])
+def test_a_confirm_run_that_failed_counts_with_its_last_finite_checkpoint(
+    plan: RunPlan, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    plan = small(plan, tone_corpus, monkeypatch)
+    checkpoints = plan.folder / "checkpoints"
+
+    def report(progress: Progress) -> None:
+        if progress.epoch >= 2:
+            if left != "best.pt":
+                (checkpoints / "best.pt").unlink()
+            for path in checkpoints.glob("last*.pt") if left in ("nothing", "nan") else ():
+                content = torch.load(path, weights_only=True)
+                name = next(iter(content["model"]))
+                if left == "nothing":
+                    content["loop"]["step"] = 0
+                else:
+                    content["model"][name] = torch.full_like(content["model"][name], torch.nan)
+                write(path, content)
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        execute_run(plan, report)
+    summary = read_json(plan.folder / "summary.json")
+    assert summary is not None
+    assert (summary["state"], summary["error"]["message"]) == ("failed", "enough")
+    is_scored = left in ("best.pt", "last.pt")
+    assert ("test/wer" in summary["metrics"]) == is_scored
+    assert (plan.folder / "utterances-test.jsonl").exists() == is_scored
+
+
+def test_a_trial_that_failed_opens_no_test_split(
+    plan: RunPlan, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(small(plan, tone_corpus, monkeypatch), open_test=False)
+    with pytest.raises(ValueError, match="enough"):
+        execute_run(plan, failing_at(1))
+    assert not (plan.folder / "utterances-test.jsonl").exists()
+    assert not (plan.folder / "test-opened.txt").exists()
+
+
+def test_a_run_that_is_given_up_is_scored_unless_that_killed_a_worker(
+    plan: RunPlan, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small(plan, tone_corpus, monkeypatch)
+    with pytest.raises(ValueError, match="enough"):
+        execute_run(plan, failing_at(2))
+    for may_score in (True, False):
+        other = replace(plan, folder=plan.folder.with_name(f"given-up-{may_score}"))
+        shutil.copytree(plan.folder / "checkpoints", other.folder / "checkpoints")
+        assert give_up(other, "it died", may_score=may_score).state == State.FAILED
+        assert (other.folder / "utterances-test.jsonl").exists() == may_score

@@ -25,6 +25,9 @@ from bench.stats.verdict import MARGIN, judge
 from tests.simulation.models import CLAIMS, MODELS, NO_CLAIMS, WILD, Array, staircase, studies
 from tests.simulation.procedures import before, now, sequential, unplanned
 
+SOME_EQUAL = np.array([0, 0, 0.05, 0.05, 0.1, 0.1])
+"""Differences to WER of six systems: three pairs equal, the rest 5 or 10 points apart."""
+
 
 def percent(share: float, num: int | None = None) -> str:
     """With its standard error over `num` studies."""
@@ -37,7 +40,7 @@ def errors_table(num_studies: int) -> Iterator[str]:
     """Coverage and errors: every system equal, some equal, and pairs just at the margin."""
     yield "| model | seeds | 95 % of a pair | 95 % of a system | FWER before | FWER now, all pairs | FWER now, claims | some equal | falsely equivalent | intervals shown, jointly | contradictions |"
     yield "| --- | " + "---: | " * 10
-    some, at_margin = np.array([0, 0, 0.05, 0.05, 0.1, 0.1]), MARGIN * np.arange(6.0)
+    some, at_margin = SOME_EQUAL, MARGIN * np.arange(6.0)
     for name, model in (*MODELS.items(), ("wild", WILD)):
         for num_seeds in (3, 5, 10):
             zero = np.zeros(6)
@@ -117,17 +120,22 @@ def equivalence_table(num_studies: int) -> Iterator[str]:
 
 
 def looks_table(num_studies: int) -> Iterator[str]:
-    """Planned looks at LOOKS by spending function; seeds are means over systems."""
-    yield "| model | spending | error, two systems | unplanned | FWER, six, all pairs | FWER, six, claims | 2 points: power, seeds | 5 points | 10 points | claims of 5 points |"
-    yield "| --- | --- | " + "---: | " * 8
+    """Planned looks at LOOKS, by spending function in the normal model; seeds are means over systems, those of claims when
+    the last claim was decided."""
+    yield "| model | spending | error, two systems | unplanned | FWER, six, all pairs | FWER, six, claims | some equal | 2 points: power, seeds | 5 points | 10 points | claims of 5 points | claims of 10 points |"
+    yield "| --- | --- | " + "---: | " * 10
     for name, model in MODELS.items():
         without = unplanned(model, num_studies)
-        for spending in SPENDING:
+        for spending in SPENDING if name == "normal" else [Plan().spending]:
             plan = Plan(spending=spending)
             two = sequential(model, num_studies, np.zeros(2), plan, NO_CLAIMS[:1])
             six = [
-                sequential(model, num_studies, np.zeros(6), plan, claims).judged
-                for claims in (NO_CLAIMS, CLAIMS)
+                sequential(model, num_studies, shifts, plan, claims).judged
+                for shifts, claims in (
+                    (np.zeros(6), NO_CLAIMS),
+                    (np.zeros(6), CLAIMS),
+                    (SOME_EQUAL, CLAIMS),
+                )
             ]
             cells = [percent(j.false().any(axis=1).mean(), num_studies) for j in (two.judged, *six)]
             cells.insert(1, percent(without, num_studies))
@@ -135,10 +143,10 @@ def looks_table(num_studies: int) -> Iterator[str]:
                 pair = sequential(model, num_studies, np.array([0, gap]), plan, NO_CLAIMS[:1])
                 share = pair.judged.power(gap, NO_CLAIMS[:1] | True)
                 cells.append(f"{percent(share)}, {pair.seeds.mean():.1f}")
-            claimed = sequential(model, num_studies, staircase(0.05), plan, CLAIMS)
-            cells.append(
-                f"{percent(claimed.judged.power(0.05, CLAIMS))}, {claimed.seeds.mean():.1f}"
-            )
+            for gap in (0.05, 0.10):
+                claimed = sequential(model, num_studies, staircase(gap), plan, CLAIMS)
+                share = percent(claimed.judged.power(gap, CLAIMS))
+                cells.append(f"{share}, {claimed.seeds_for_claims.mean():.1f}")
             yield f"| {name} | {spending} | " + " | ".join(cells) + " |"
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from bench.stats.looks import DIFFERENT, EQUIVALENT, LOOKS, Decisions, Plan, decide
+from bench.stats.component import Component
+from bench.stats.estimate import Estimate
+from bench.stats.looks import DIFFERENT, EQUIVALENT, LOOKS, OPEN, Decisions, Plan, decide
 from bench.stats.multiplicity import ALPHA
-from bench.stats.variance import estimate_systems
+from bench.stats.variance import differences, estimate_systems
 from bench.stats.verdict import MARGIN, judge
 from tests.simulation.models import AT_ONCE, NUM_SPEAKERS, Array, Model, studies
 
@@ -126,69 +128,61 @@ class Sequential:
     judged: Judged
     seeds: Array
     """[E, V]: runs of each system."""
+    seeds_for_claims: Array
+    """[E, V]: when every claim was decided, or had no look left."""
 
 
 def sequential(
     model: Model, num_studies: int, shifts_V: Array, plan: Plan, claims_P: Array, seed: int = 0
 ) -> Sequential:
-    """Seeds are added, look by look, to the systems that have an open pair."""
+    """Seeds are added, look by look, to the systems that have an open pair, claims first."""
     rng = np.random.default_rng(seed)
-    num_systems, lots, counts = shifts_V.size, [], []
+    lots: list[Decisions] = []
+    counts, for_claims = [], []
     for start in range(0, num_studies, AT_ONCE):
         size = min(AT_ONCE, num_studies - start)
         errors, words_C = model.draw(rng, size, shifts_V, plan.looks[-1])
-        seeds_EV = np.full((size, num_systems), plan.looks[0])
+        seeds_EV = np.full((size, shifts_V.size), plan.looks[0])
         state: Decisions | None = None
-        for look, num in enumerate(plan.looks):
-            if state is not None:
-                going = state.open_systems(num_systems)
-                seeds_EV = np.where(going, num, seeds_EV)
-            state = _look(errors, words_C, seeds_EV, plan, state, claims_P, look)
-        assert state is not None
+        claims_EV = seeds_EV
+        while True:
+            state = decide(_estimates(errors, words_C, seeds_EV), seeds_EV, plan, state, claims_P)
+            more_EV = plan.next_seeds(seeds_EV, state, claims_P)
+            if (more_EV == seeds_EV).all():
+                break
+            going = (state.outcome == OPEN) & (state.stage < len(plan.looks) - 1) & claims_P
+            claims_EV = np.where(going.any(axis=1, keepdims=True), more_EV, claims_EV)
+            seeds_EV = more_EV
         lots.append(state)
         counts.append(seeds_EV)
-    a, b = np.triu_indices(num_systems, 1)
+        for_claims.append(claims_EV)
+    a, b = np.triu_indices(shifts_V.size, 1)
     outcome = np.concatenate([lot.outcome for lot in lots])
     judged = Judged(
         gaps=shifts_V[b] - shifts_V[a],
-        delta=np.concatenate([lot.delta for lot in lots]),
+        delta=np.concatenate([lot.estimate.value for lot in lots]),
         different=outcome == DIFFERENT,
         equivalent=outcome == EQUIVALENT,
         half_width=np.concatenate([lot.half_width for lot in lots]),
     )
-    return Sequential(judged, np.concatenate(counts))
+    return Sequential(judged, np.concatenate(counts), np.concatenate(for_claims))
 
 
-def _look(
-    errors: Array,
-    words_C: Array,
-    seeds_EV: Array,
-    plan: Plan,
-    before: Decisions | None,
-    claims_P: Array,
-    look: int,
-) -> Decisions:
-    """One look at studies whose systems have different numbers of seeds, those alike at once."""
+def _estimates(errors: Array, words_C: Array, seeds_EV: Array) -> Estimate:
+    """The differences in studies whose systems have different numbers of seeds, those alike at
+    once."""
     rng = np.random.default_rng(0)
-    names = ("outcome", "decided_at", "delta", "half_width", "coverage", "p_adjusted")
-    parts: dict[str, Array] = {}
+    num_pairs = seeds_EV.shape[1] * (seeds_EV.shape[1] - 1) // 2
+    value = np.zeros((len(errors), num_pairs))
+    variances = [Component(value.copy(), value.copy()) for _ in range(2)]
     patterns, of_study = np.unique(seeds_EV, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         own = np.flatnonzero(of_study.ravel() == number)
-        made = estimate_systems(
-            [errors[own, v, :num] for v, num in enumerate(pattern)], words_C, rng
-        )
-        state = (
-            None
-            if before is None
-            else Decisions(look, **{name: getattr(before, name)[own] for name in names})
-        )
-        found = decide(made, plan, state, claims_P)
-        for name in names:
-            values = getattr(found, name)
-            parts.setdefault(name, np.zeros((len(errors), *values.shape[1:]), values.dtype))
-            parts[name][own] = values
-    return Decisions(look + 1, **parts)
+        runs = [errors[own, v, :num] for v, num in enumerate(pattern)]
+        value[own], splits = differences(estimate_systems(runs, words_C, rng))
+        for into, split in zip(variances, splits, strict=True):
+            into.variance[own], into.noise[own] = split.total.variance, split.total.noise
+    return Estimate(value, variances)
 
 
 def unplanned(model: Model, num_studies: int, seed: int = 0) -> float:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from bench.stats.component import Component
+from bench.stats.estimate import Estimate
 from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, SPENDING, Decisions, Plan, decide
-from bench.stats.variance import estimate_systems
+from bench.stats.variance import differences, estimate_systems
 
 WORDS = np.full(12, 150.0)
 NO_CLAIMS = np.zeros(3, dtype=bool)
@@ -57,25 +59,75 @@ def study(rates: list[float], num_seeds: int, seed: int = 0) -> list[np.ndarray]
 
 
 def look(
-    errors: list[np.ndarray], plan: Plan, before: Decisions | None, margin: float = 0.02
+    errors: list[np.ndarray],
+    plan: Plan,
+    before: Decisions | None,
+    margin: float = 0.02,
+    claims_P: np.ndarray = NO_CLAIMS,
 ) -> Decisions:
     systems = estimate_systems(errors, WORDS, np.random.default_rng(0))
-    return decide(systems, plan, before, NO_CLAIMS, margin)
+    delta, splits = differences(systems)
+    estimate = Estimate(delta, [split.total for split in splits])
+    return decide(estimate, np.array(systems.num_seeds), plan, before, claims_P, margin)
 
 
 def test_a_decision_is_final_and_its_systems_stop() -> None:
     plan = Plan()
     first = look(study([0.2, 0.2, 0.6], 3), plan, None)
     assert first.outcome.tolist() == [OPEN, DIFFERENT, DIFFERENT]
-    assert first.open_systems(3).tolist() == [True, True, False]
+    seeds = plan.next_seeds(np.array([3, 3, 3]), first, NO_CLAIMS)
+    assert seeds.tolist() == [5, 5, 3]
     # Whatever the next look shows of them.
-    second = look(study([0.2, 0.2, 0.2], 5, seed=1), plan, first)
+    again = study([0.2, 0.2, 0.2], 5, seed=1)
+    second = look([*again[:2], again[2][:3]], plan, first)
     assert second.outcome.tolist()[1:] == [DIFFERENT, DIFFERENT]
     assert second.decided_at.tolist() == [1, 0, 0]
-    assert (second.delta[1:] == first.delta[1:]).all()
+    assert (second.estimate.value[1:] == first.estimate.value[1:]).all()
     assert (second.half_width[1:] == first.half_width[1:]).all()
-    assert (np.abs(second.delta[1:]) > second.half_width[1:]).all()
+    assert (np.abs(second.estimate.value[1:]) > second.half_width[1:]).all()
     assert second.look == 2
+
+
+def test_open_claims_have_the_next_seeds_and_other_pairs_follow() -> None:
+    plan, claims = Plan(looks=(3, 5, 8)), np.array([True, False, False])
+    state = look(study([0.2, 0.2, 0.2], 3), plan, None, claims_P=claims)
+    seeds = plan.next_seeds(np.array([3, 3, 3]), state, claims)
+    assert seeds.tolist() == [5, 5, 3], "of the claim only"
+    errors = study([0.2, 0.2, 0.2], 8)
+    for expected in ([8, 8, 3], [8, 8, 5], [8, 8, 8], [8, 8, 8]):
+        runs = [own[:num] for own, num in zip(errors, seeds, strict=True)]
+        state = look(runs, plan, state, claims_P=claims)
+        seeds = plan.next_seeds(seeds, state, claims)
+        assert seeds.tolist() == expected
+    assert state.outcome.tolist() == [OPEN] * 3
+    assert state.stage.tolist() == [2] * 3
+
+
+def test_seeds_of_one_system_alone_are_no_further_look() -> None:
+    """Else its pairs would be tested at each look of another pair, which spends no alpha."""
+    plan, claims = Plan(), np.array([True, False, False])
+    errors = study([0.2, 0.22, 0.3], 5)
+    first = look([own[:3] for own in errors], plan, None, claims_P=claims)
+    second = look([errors[0], errors[1], errors[2][:3]], plan, first, claims_P=claims)
+    assert second.stage.tolist() == [1, 0, 0]
+    assert second.estimate.value[0] != first.estimate.value[0]
+    assert (second.estimate.value[1:] == first.estimate.value[1:]).all()
+
+
+def test_alpha_that_a_claim_leaves_is_spent_on_the_data_of_the_last_stage() -> None:
+    plan, claims = Plan(looks=(3, 5)), np.array([True, False, False])
+    noise = Component(np.full(3, 1e-4), np.full(3, 1e-8 / 50))
+    first = decide(
+        Estimate(np.array([0.01, 0.029, 0.029]), [noise]), np.full(3, 3), plan, None, claims
+    )
+    assert first.outcome.tolist() == [OPEN] * 3
+    # The claim is found; the others have no new runs, and a larger level.
+    second = decide(
+        Estimate(np.array([0.05, 0.0, 0.0]), [noise]), np.array([5, 5, 3]), plan, first, claims
+    )
+    assert second.outcome.tolist() == [DIFFERENT] * 3
+    assert (second.level[1:] > first.level[1:]).all()
+    assert (second.estimate.value[1:] == 0.029).all()
 
 
 def test_equal_systems_end_as_equivalent_and_leave_their_level_to_none() -> None:
@@ -84,8 +136,9 @@ def test_equal_systems_end_as_equivalent_and_leave_their_level_to_none() -> None
         state = look(study([0.2, 0.2, 0.2], num, seed=2), plan, state, margin=0.08)
     assert state is not None
     assert state.outcome.tolist() == [EQUIVALENT] * 3
-    assert (np.abs(state.delta) + state.half_width < 0.08).all()
-    assert not state.open_systems(3).any()
+    assert (np.abs(state.estimate.value) + state.half_width < 0.08).all()
+    seeds = np.full(3, 20)
+    assert (plan.next_seeds(seeds, state, NO_CLAIMS) == seeds).all()
     assert (state.p_adjusted > 0.05).all()
 
 

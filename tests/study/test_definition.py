@@ -11,9 +11,18 @@ import pytest
 from bench.core.config import parse_settings
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.study.definition import FILE, StudyDefinition, begin_or_return, define, load
+from bench.stats.looks import Plan
+from bench.study.definition import (
+    FILE,
+    SeedsRaised,
+    StudyDefinition,
+    begin_or_return,
+    define,
+    load,
+)
 from bench.study.match import Match, size
-from bench.study.question import Question, System
+from bench.study.question import Question, System, load_study_file
+from bench.study.rounds import budget_sentence, raised_sentence, round_of_run
 from bench.study.space import load_budget
 
 QUESTION = Question(
@@ -153,3 +162,88 @@ def test_a_file_of_another_version_is_named(
     (tmp_path / FILE).write_text(json.dumps(plain))
     with pytest.raises(UserError, match=r"study\.json is damaged or .* move the folder away"):
         load(tmp_path)
+
+
+def test_a_seed_is_that_of_one_run_of_one_system() -> None:
+    """A twin of the baseline that had its seeds would repeat its texts, and never be told apart."""
+    sanity = load_study_file("sanity")
+    corpus, budget = CorpusConfig.parse(sanity.corpus), load_budget(sanity.budget)
+
+    def seeds(seed: int) -> list[int]:
+        made = define(sanity.systems, corpus, budget, seed=seed, device="cpu", settings={})
+        runs = [(label, slot) for label in made.systems for slot in range(20)]
+        return [made.confirm(label, slot, {}).config.seed for label, slot in runs] + [
+            made.trial(label, slot, {}).config.seed for label, slot in runs
+        ]
+
+    assert len({*seeds(0), *seeds(1)}) == 2 * len(seeds(0)) == 320
+    assert seeds(0) == seeds(0)
+
+
+def test_a_seed_says_where_it_comes_from() -> None:
+    made = study(["ds-gru"])
+    origin = made.confirm("ds-gru", 2, {}).origins["seed"]
+    assert origin.source == "--seed 1, ds-gru, confirm run 2"
+
+
+PLAN = Plan(looks=(3, 5, 8))
+
+
+def test_a_plan_is_part_of_a_study_and_cannot_be_made_later(tmp_path: Path) -> None:
+    fixed, planned = study(), study(plan=PLAN)
+    assert fixed.name != planned.name
+    begin_or_return(tmp_path, planned)
+    assert load(tmp_path).plan == PLAN
+    begin_or_return(tmp_path, planned)
+    with pytest.raises(UserError, match=r"plan\.looks was '3,5,8', is '3,5,8,12'"):
+        begin_or_return(tmp_path, study(plan=Plan(looks=(3, 5, 8, 12)), name=planned.name))
+    with pytest.raises(UserError, match=r"begun with a plan of looks, .*; add --until-decided"):
+        begin_or_return(tmp_path, replace(fixed, name=planned.name))
+    begin_or_return(tmp_path / "fixed", fixed)
+    with pytest.raises(
+        UserError, match=r"begun without a plan of looks, .*; leave out --until-decided"
+    ):
+        begin_or_return(tmp_path / "fixed", replace(planned, name=fixed.name))
+    with pytest.raises(UserError, match="got ds-gru alone; name another, or leave --until-decided"):
+        study(["ds-gru"], plan=PLAN)
+
+
+def with_seeds(definition: StudyDefinition, num: int) -> StudyDefinition:
+    return replace(definition, budget=replace(definition.budget, num_seeds=num))
+
+
+def test_seeds_may_be_raised_and_the_study_says_so(tmp_path: Path) -> None:
+    definition = study()
+    begin_or_return(tmp_path, with_seeds(definition, 2))
+    begin_or_return(tmp_path, with_seeds(definition, 3))
+    assert load(tmp_path).raised == (), "nothing had been seen"
+    assert load(tmp_path).budget.num_seeds == 3
+    run = tmp_path / "runs" / "flat" / "confirm-0"
+    run.mkdir(parents=True)
+    (run / "utterances-test.jsonl").touch()
+    for _ in range(2):
+        begin_or_return(tmp_path, with_seeds(definition, 5))
+        assert load(tmp_path).raised == (SeedsRaised(before=3, after=5),)
+    begin_or_return(tmp_path, with_seeds(definition, 8))
+    stamp = raised_sentence(load(tmp_path))
+    assert stamp.startswith("seeds were raised from 3 to 5 to 8 after results had been seen; error")
+    assert raised_sentence(definition) == ""
+    with pytest.raises(UserError, match=r"budget\.num_seeds was 8, is 5"):
+        begin_or_return(tmp_path, with_seeds(definition, 5))
+    with pytest.raises(UserError, match="seed was 1, is 2"):
+        begin_or_return(tmp_path, with_seeds(replace(definition, seed=2), 9))
+    assert load(tmp_path).budget.num_seeds == 8
+
+
+def test_how_many_runs_a_study_has_is_said_beforehand() -> None:
+    assert "4 trials of 4 epochs, then 4 confirm runs of 4 epochs" in budget_sentence(study())
+    sentence = budget_sentence(study(plan=PLAN))
+    assert "then 6 confirm runs of 4 epochs" in sentence
+    assert "16 at most (looks at 3, 5, 8 seeds, pocock spending of alpha)" in sentence
+
+
+def test_a_confirm_run_knows_its_round() -> None:
+    planned = study(plan=PLAN)
+    rounds = [round_of_run(planned, "confirm", slot) for slot in range(8)]
+    assert rounds == [1, 1, 1, 2, 2, 3, 3, 3]
+    assert round_of_run(planned, "trial", 0) == round_of_run(study(), "confirm", 4) == 0

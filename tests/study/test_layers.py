@@ -62,7 +62,7 @@ def test_a_learning_rate_is_told_from_its_file_to_its_trial() -> None:
     assert second == Origin("space", "sweeps/deepspeech2.toml")
     trial = definition.trial("ds-gru", 3, {RATE: 0.002})
     assert trial.origins[RATE] == Origin("trial", "trial 3")
-    assert trial.origins["seed"] == Origin("seed", "--seed 0, trial 3")
+    assert trial.origins["seed"] == Origin("seed", "--seed 0, ds-gru, trial 3")
     assert trial.origins["training.num_epochs"] == Origin("budget", "sweeps/budgets.toml [quick]")
     confirm = definition.confirm("ds-gru", 1, {RATE: 0.002})
     assert confirm.origins[RATE] == Origin("trial", "the best trial")
@@ -123,7 +123,7 @@ def test_a_variant_is_listed_as_a_study_of_it_begins() -> None:
     assert tuple(told.values()) == explained(first, definition.searched("ds-gru"))
     assert told.keys() == flatten(first.config).keys()
     assert told["model.width"].origin == Origin("match", "--match, params=2M")
-    assert str(told[RATE].searched) == "0.0008 to 0.003, log"
+    assert str(told[RATE].searched) == "0.000375 to 0.006, log"
     assert told["corpus.name"].origin == Origin("corpus", "--corpus (default)")
 
 

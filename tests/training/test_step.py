@@ -22,10 +22,21 @@ EVERY_STEP = {"training.checkpoint_every_seconds": 0.0, "training.log_every_step
 
 
 class Faults:
-    """Makes something of chosen steps not finite; steps count from 0, over all resumes."""
+    """Makes something of chosen steps not finite; steps count from 0, over all resumes. `seed` is
+    the run's, which takes at most `num_steps`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: Container[int], kind: str) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        steps: Container[int],
+        kind: str,
+        *,
+        seed: int = 0,
+        num_steps: int = 100,
+    ) -> None:
         self._steps, self._kind, self._step = steps, kind, -1
+        # The seed of a step's dropout tells which one it is.
+        self._seeds = {derive(seed, "dropout", number): number for number in range(num_steps)}
         monkeypatch.setattr(loop, "seed_torch", self.noted(loop.seed_torch))
         for name in ("augment", "ctc_losses"):
             monkeypatch.setattr(step, name, getattr(self, name)(getattr(step, name)))
@@ -35,11 +46,8 @@ class Faults:
         return self._step in self._steps and self._kind in kinds
 
     def noted(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """The seed of a step's dropout tells which one it is."""
-        seeds = {derive(0, "dropout", number): number for number in range(100)}
-
         def seed(number: int, device: torch.device) -> None:
-            self._step = seeds[number]
+            self._step = self._seeds[number]
             real(number, device)
 
         return seed

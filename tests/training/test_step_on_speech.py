@@ -1,7 +1,7 @@
-"""A skipped step on recorded speech: a run with a batch that is not finite in epoch 2 ends with the
-error rate that it has without that batch.
+"""A skipped step on speech: a run with a batch that is not finite in epoch 2 ends with the error
+rate that it has without that batch.
 
-The table, where `BENCH_CORPORA` holds AN4:
+The table, of `spoken`:
 
     pytest -m slow -s tests/training/test_step_on_speech.py
 """
@@ -15,37 +15,34 @@ import pytest
 import torch
 
 from bench.core.config import updated
-from bench.core.errors import UserError
 from bench.data import batches
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.runs.run import datasets
+from bench.study.space import load_space
 from bench.training import loop
 from bench.training.config import RunConfig, build_model, default_run_config
 from bench.training.loop import TrainingData
 from bench.training.progress import TrainResult
 from tests.training.test_step import Faults
 
-CHANGES = {
-    "model.num_layers": 2, "model.width": 128, "optim.learning_rate": 0.002,
-    "optim.schedule": "one_cycle", "batches.batch_seconds": 20.0, "training.num_epochs": 26,
-}  # fmt: skip
+NUM_EPOCHS = 10
 EPOCH, BATCH = 1, 5
 
 
 @pytest.fixture(scope="module")
 def config() -> RunConfig:
-    return updated(default_run_config("ds-gru", CorpusConfig(name="an4")), CHANGES)
+    """As a sweep trains its default."""
+    base = default_run_config("ds-gru", CorpusConfig(name="spoken"))
+    space = load_space("ds-gru", base)
+    settings = {**space.fixed, **{k: d.default for k, d in space.search.items()}}
+    return updated(base, {**settings, "training.num_epochs": NUM_EPOCHS})
 
 
 @pytest.fixture(scope="module")
 def data(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        try:
-            corpus = load_corpus(config.corpus)
-        except UserError as error:
-            pytest.skip(str(error))
-        sets = datasets(corpus, config, frozenset())
+        sets = datasets(load_corpus(config.corpus), config, frozenset())
     return TrainingData(**{name: sets[name] for name in ("train", "valid", "watch")})
 
 
@@ -72,7 +69,7 @@ def test_a_batch_that_is_not_finite_costs_no_more_than_its_absence(
     for seed in (0, 1):
         step = len(whole(data.train, config.batches, seed=seed, epoch=0)) + BATCH
         with pytest.MonkeyPatch.context() as patched:
-            Faults(patched, [step], "one NaN")
+            Faults(patched, [step], "one NaN", seed=seed, num_steps=5_000)
             result = trained(config, data, seed, tmp_path / f"with-{seed}")
         assert (result.state, result.num_nonfinite) == ("finished", 1)
         wers["with the batch"].append(result.best["valid/wer"])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,10 @@ class Findings:
     pairs: pd.DataFrame
     colors: Mapping[str, str]
     """By system, as in the report: "#0072B2", …"""
+    notes: tuple[str, ...] = ()
+    """Sentences to be read with the verdict: a stamp, what each look has decided."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the study's parents and summaries: its rounds, or that seeds were raised."""
 
     def metrics(self, system: str) -> dict[str, float]:
         """The numbers of one system, and its difference of WER to the baseline (above zero: worse
@@ -105,7 +109,8 @@ def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) 
         rows.append((shown, _percent(row["wer_mean"]), interval if known else "–", to_base, seeds))
     verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
     redo = f"Redo: `{findings.command}` · Report: `{findings.report}`"
-    return "\n\n".join(filter(None, (verdict, " · ".join(links), table, redo)))
+    notes = "\n".join(f"- {in_markdown(note)}" for note in findings.notes)
+    return "\n\n".join(filter(None, (verdict, notes, " · ".join(links), table, redo)))
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

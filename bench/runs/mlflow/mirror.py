@@ -255,6 +255,7 @@ def _tags(folder: Path, run: RunFile) -> dict[str, object]:
     named = {"study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid"}
     return {
         **{key: value for key, value in run.items() if key in named},
+        **({"round": run["round"]} if run["round"] else {}),
         "state": "running",
         NOTE_TAG: describe_run(run, None),
         "git_commit": environment.get("git.commit", "unknown"),

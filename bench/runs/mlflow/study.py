@@ -101,6 +101,15 @@ class StudyTracker:
                 "with --name, or delete that experiment"
             )
 
+    def tell_round(self, tags: Mapping[str, str]) -> None:
+        """Say on the sweeps that were begun how far the study's looks are."""
+
+        def send(store: "MlflowStore") -> None:
+            for system in sorted(self._begun):
+                store.set_tags(store.parent(self._study, system), tags)
+
+        self._try("a look", send)
+
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, object]]) -> None:
         """Close the sweep of each system: its summary run, its model, its parent's description,
         report and pictures.
@@ -125,7 +134,7 @@ class StudyTracker:
         store: "MlflowStore",
     ) -> None:
         color = {COLOR_TAG: findings.colors[system]}
-        tags = self._tags(system, "summary", "finished") | color
+        tags = self._tags(system, "summary", "finished") | color | dict(findings.tags)
         tags[NOTE_TAG] = describe_parent(system, findings, self._links(store, system, findings))
         run = store.run_with_params(self._study, f"{system} summary", tags, params)
         seeds = tables.runs.query("system == @system and kind == 'confirm'")
@@ -161,7 +170,8 @@ class StudyTracker:
                 (Path(folder) / name).write_bytes(png)
             store.client.log_artifacts(parent, folder, "plots")
         note = describe_parent(system, findings, self._links(store, system, findings))
-        store.end(parent, {**self._tags(system, "parent", "finished"), NOTE_TAG: note})
+        tags = {**self._tags(system, "parent", "finished"), **findings.tags}
+        store.end(parent, {**tags, NOTE_TAG: note})
         self._begun.discard(system)
 
     def _links(self, store: "MlflowStore", system: str, findings: Findings) -> tuple[str, ...]:

@@ -22,7 +22,14 @@ PAIRS = {
 }  # fmt: skip
 
 
-def summarise(lab: Any, tracker: StudyTracker, system: str = "tiny", **params: Any) -> None:
+def summarise(
+    lab: Any,
+    tracker: StudyTracker,
+    system: str = "tiny",
+    notes: tuple[str, ...] = (),
+    tags: dict[str, str] | None = None,
+    **params: Any,
+) -> None:
     report = lab.study / "report.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("<p>")
@@ -34,6 +41,8 @@ def summarise(lab: Any, tracker: StudyTracker, system: str = "tiny", **params: A
         systems=pd.DataFrame(SYSTEMS),
         pairs=pd.DataFrame(PAIRS),
         colors={"tiny": "#0072b2", "other": "#d55e00"},
+        notes=notes,
+        tags=tags or {},
     )
     tracker.summarise(findings, {system: PARAMS | params})
 
@@ -217,3 +226,17 @@ def test_tables_that_were_made_in_part_do_not_stay(
     assert not list(lab.study.parent.parent.glob("*new.db*"))
     assert StudyTracker.open("s").parent("a").parent_run_id
     assert (lab.study.parent.parent / "new.db").exists()
+
+
+def test_rounds_and_stamps_are_told(lab: Any) -> None:
+    lab.record("confirm-0", kind="confirm", slot=0, round=1).close("finished", {})
+    tracker = StudyTracker.open("s", data_digest="d1")
+    tracker.parent("tiny")
+    assert flush_unsent(lab.study) == 0
+    assert lab.run("confirm").data.tags["round"] == "1"
+    tracker.tell_round({"round": "2", "num_looks": "1"})
+    assert lab.run("parent").data.tags["round"] == "2"
+    summarise(lab, tracker, notes=("seeds were raised",), tags={"seeds_raised": "3 to 5"})
+    for run in (lab.run("parent"), lab.run("summary")):
+        assert run.data.tags["seeds_raised"] == "3 to 5"
+        assert "- seeds were raised" in run.data.tags["mlflow.note.content"]

@@ -1,0 +1,211 @@
+"""Planned looks at a study: when one is due, what it finds, and what its record says later.
+
+Legend: P pairs of systems.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from bench.core.seeding import numpy_generator
+from bench.results.confirmed import confirm_runs
+from bench.results.counts import counts_of
+from bench.results.pairs import SystemRuns, claimed_pairs
+from bench.runs import read_study
+from bench.runs.record import timestamp
+from bench.runs.state import ENDS, TRAINED, has_ended, read_state
+from bench.stats.component import Component
+from bench.stats.estimate import Estimate
+from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, Decisions, Ints, Plan, decide
+from bench.stats.variance import differences
+from bench.stats.verdict import MARGIN
+from bench.study.definition import StudyDefinition, run_folder
+from bench.study.rounds import (
+    Look,
+    PairAtLook,
+    confirm_seeds,
+    plan_sentence,
+    read_looks,
+    write_look,
+)
+
+
+def next_look(folder: Path, definition: StudyDefinition) -> Look | None:
+    """Take the look that is due at the study in `folder`, and record it; the caller holds the
+    study's lease. Returns the last look, an earlier one if none is due; None for a study without a
+    plan, and before the first."""
+    if definition.plan is None:
+        return None
+    looks = read_looks(folder)
+    seeds = confirm_seeds(definition, looks)
+    if (looks and looks[-1].is_last) or not _all_ended(folder, definition, seeds):
+        return looks[-1] if looks else None
+    look = _look(folder, definition, definition.plan, looks, seeds)
+    write_look(folder, look)
+    return look
+
+
+def _all_ended(folder: Path, definition: StudyDefinition, seeds: Mapping[str, int]) -> bool:
+    """Whether every trial has ended, and every confirm run of systems whose search has found a
+    setting."""
+    for label, num in seeds.items():
+        trials = range(definition.budget.num_trials)
+        states = [read_state(run_folder(folder, label, "trial", slot)) for slot in trials]
+        confirms = range(num if any(state in TRAINED for state in states) else 0)
+        if not all(state in ENDS for state in states) or not all(
+            has_ended(run_folder(folder, label, "confirm", slot)) for slot in confirms
+        ):
+            return False
+    return True
+
+
+def _look(
+    folder: Path,
+    definition: StudyDefinition,
+    plan: Plan,
+    looks: Sequence[Look],
+    seeds: Mapping[str, int],
+) -> Look:
+    system_runs, _ = confirm_runs(definition, read_study(folder), seeds)
+    names = [system.name for system in system_runs]
+    found, more = None, np.array([seeds[name] for name in names])
+    if len(names) > 1:
+        claims = definition.question.claims if definition.question else ()
+        claims_P = claimed_pairs(names, claims)
+        seeds_V = more
+        before = decisions_at(looks[-1], names) if looks else None
+        estimate = _estimate(definition, system_runs)
+        found = decide(estimate, seeds_V, plan, before, claims_P, margin_of(definition))
+        more = plan.next_seeds(seeds_V, found, claims_P)
+    # A system without a scored run is in no pair, and nothing is added to it.
+    next_seeds = {**seeds, **dict(zip(names, map(int, more), strict=True))}
+    return Look(
+        number=len(looks) + 1,
+        taken_at=timestamp(),
+        seeds=dict(seeds),
+        next_seeds=next_seeds,
+        pairs=() if found is None else _pairs(names, claims_P, found),
+    )
+
+
+def margin_of(definition: StudyDefinition) -> float:
+    """The margin of equivalence, as a fraction."""
+    question = definition.question
+    return MARGIN if question is None else question.margin_points / 100
+
+
+def _estimate(definition: StudyDefinition, system_runs: Sequence[SystemRuns]) -> Estimate:
+    counts = counts_of({system.name: system.runs for system in system_runs})
+    rng = numpy_generator(definition.seed, "bootstrap")
+    delta, splits = differences(counts.estimates(rng))
+    return Estimate(delta, [split.total for split in splits])
+
+
+def _pairs(
+    names: Sequence[str], claims_P: "np.ndarray[tuple[int], np.dtype[np.bool_]]", found: Decisions
+) -> tuple[PairAtLook, ...]:
+    p = found.estimate.p()
+    return tuple(
+        PairAtLook(
+            a=a,
+            b=b,
+            claim=bool(claims_P[place]),
+            outcome=int(found.outcome[place]),
+            stage=int(found.stage[place]),
+            decided_at=int(found.decided_at[place]) + 1,
+            delta=float(found.estimate.value[place]),
+            variances=tuple(
+                (_known(part.variance[place]), _known(part.noise[place]))
+                for part in found.estimate.variances
+            ),
+            p=_known(p[place]),
+            p_adjusted=_known(found.p_adjusted[place]),
+            level=float(found.level[place]),
+            half_width=_known(found.half_width[place]),
+            coverage=float(found.coverage[place]),
+        )
+        for place, (a, b) in enumerate(combinations(names, 2))
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def decisions_at(look: Look, names: Sequence[str]) -> Decisions:
+    """What `look` has recorded, pairs [P] in the order of `names`; a pair that it did not have is
+    open, with unknown numbers."""
+    recorded = {(pair.a, pair.b): pair for pair in look.pairs}
+    unknown = PairAtLook(
+        a="", b="", claim=False, outcome=OPEN, stage=-1, decided_at=look.number, delta=math.nan,
+        variances=((None, None), (None, None)), p=None, p_adjusted=None, level=math.nan,
+        half_width=None, coverage=math.nan,
+    )  # fmt: skip
+    pairs = [recorded.get(pair, unknown) for pair in combinations(names, 2)]
+
+    def numbers(values: Sequence[float | None]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        return np.array([math.nan if value is None else value for value in values])
+
+    def integers(values: Sequence[int]) -> Ints:
+        return np.array(values, dtype=np.int64)
+
+    variances = [
+        Component(
+            numbers([pair.variances[kind][0] for pair in pairs]),
+            numbers([pair.variances[kind][1] for pair in pairs]),
+        )
+        for kind in range(2)
+    ]
+    return Decisions(
+        look=look.number,
+        outcome=integers([pair.outcome for pair in pairs]),
+        stage=integers([pair.stage for pair in pairs]),
+        decided_at=integers([pair.decided_at - 1 for pair in pairs]),
+        estimate=Estimate(numbers([pair.delta for pair in pairs]), variances),
+        p_adjusted=numbers([pair.p_adjusted for pair in pairs]),
+        level=numbers([pair.level for pair in pairs]),
+        half_width=numbers([pair.half_width for pair in pairs]),
+        coverage=numbers([pair.coverage for pair in pairs]),
+    )
+
+
+def before_any_look(definition: StudyDefinition, system_runs: Sequence[SystemRuns]) -> Decisions:
+    """Every pair open, with what has been measured so far: nothing is decided between looks."""
+    estimate = _estimate(definition, system_runs)
+    nan = np.full(estimate.value.shape, np.nan)
+    none = np.zeros(estimate.value.shape, dtype=np.int64)
+    return Decisions(
+        look=0, outcome=none + OPEN, stage=none - 1, decided_at=none, estimate=estimate,
+        p_adjusted=nan, level=nan, half_width=nan, coverage=nan,
+    )  # fmt: skip
+
+
+def outcome_of(pair: PairAtLook) -> str:
+    """In words: "<name> better", "equivalent" or "open"."""
+    if pair.outcome == DIFFERENT:
+        return f"{pair.a if pair.delta > 0 else pair.b} better"
+    return "equivalent" if pair.outcome == EQUIVALENT else "open"
+
+
+def look_sentence(look: Look) -> str:
+    """What a look has decided, and how the study goes on."""
+    new = [pair for pair in look.pairs if pair.outcome != OPEN and pair.decided_at == look.number]
+    still = sum(pair.outcome == OPEN for pair in look.pairs)
+    told = "; ".join(f"{pair.a} : {pair.b} {outcome_of(pair)}" for pair in new) or "nothing new"
+    more = {name: num for name, num in look.next_seeds.items() if num > look.seeds[name]}
+    on = ", ".join(f"{name} gets {num}" for name, num in more.items())
+    after = f"{on} seeds for the next look" if more else "the last look"
+    return f"look {look.number}: {told}; {still} of {len(look.pairs)} pairs open; {after}"
+
+
+def looks_sentences(definition: StudyDefinition, looks: Sequence[Look]) -> Iterator[str]:
+    """On what the verdicts of a study with a plan rest."""
+    if definition.plan is None:
+        return
+    yield (
+        f"seeds were added by a plan ({plan_sentence(definition.plan)}); {len(looks)} looks were "
+        "taken, and each decided pair has the numbers of the look that decided it"
+    )

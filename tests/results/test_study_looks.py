@@ -1,0 +1,276 @@
+"""A study whose seeds are added at planned looks, from records that are written as runs would."""
+
+import argparse
+import json
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import sweep, watch
+from bench.core.console import STDOUT
+from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
+from bench.queue.storage import QueueStorage
+from bench.results.comparison import compare
+from bench.results.looks import decisions_at, next_look
+from bench.results.planned import study_cautions
+from bench.results.progress import ProgressReader
+from bench.runs import RunIdentity, RunRecord, read_study
+from bench.runs.state import State
+from bench.scoring import score
+from bench.stats.looks import DIFFERENT, OPEN, Plan
+from bench.study.definition import StudyDefinition, begin_or_return, define, run_folder
+from bench.study.question import Question, System
+from bench.study.rounds import confirm_seeds, read_looks
+from bench.study.space import load_budget
+
+SPEAKERS, UTTERANCES, WORDS = 12, 5, 20
+RATES = {"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.6}
+QUESTION = Question(
+    name="q", summary="", claim="", source="", better=(("a", "b"), ("a", "d")), base="a",
+    margin_points=1.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    systems = {label: System(variant="ds-gru") for label in RATES}
+    return define(
+        systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},
+        question=QUESTION, name="until", plan=Plan(looks=(3, 5, 8)),
+    )  # fmt: skip
+
+
+def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> None:
+    """An ended run; a confirm run with errors at about `rate`, the same whenever it is written."""
+    identity = RunIdentity(
+        study="until", system=label, kind=kind, slot=slot, attempt=1, seed=slot, params={}
+    )
+    record = RunRecord.open(run_folder(folder, label, kind, slot), identity, {}, {})
+    metrics = {"best/valid/wer": rate}
+    if kind == "confirm":
+        rng = np.random.default_rng([slot, *label.encode()])
+        own = max(0.0, rate + rng.normal(0, 0.02))
+        ids = [f"s{s:02d}-{u}" for s in range(SPEAKERS) for u in range(UTTERANCES)]
+        refs = ["word " * WORDS] * len(ids)
+        wrong = rng.binomial(WORDS, own, len(ids))
+        hyps = ["word " * (WORDS - num) + "no " * num for num in wrong]
+        record.write_scores(
+            "test", score(ids, refs, hyps, [id[:3] for id in ids], [1.0] * len(ids))
+        )
+        metrics["test/wer"] = float(wrong.sum()) / (WORDS * len(ids))
+    record.close(State.FINISHED, metrics)
+
+
+def run_round(folder: Path, definition: StudyDefinition, rates: dict[str, float] = RATES) -> None:
+    """What the launcher runs: trials once, and the confirm runs that the records ask for."""
+    for label, num in confirm_seeds(definition, read_looks(folder)).items():
+        for kind, count in (("trial", definition.budget.num_trials), ("confirm", num)):
+            for slot in range(count):
+                if not run_folder(folder, label, kind, slot).exists():
+                    write_run(folder, label, kind, slot, rates[label])
+
+
+def finished(folder: Path, definition: StudyDefinition) -> None:
+    begin_or_return(folder, definition)
+    while True:
+        run_round(folder, definition)
+        look = next_look(folder, definition)
+        assert look is not None
+        if look.is_last:
+            return
+
+
+def test_a_look_is_taken_when_its_runs_have_ended_and_once(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    begin_or_return(tmp_path, definition)
+    assert next_look(tmp_path, definition) is None
+    run_round(tmp_path, definition)
+    first = next_look(tmp_path, definition)
+    assert first is not None
+    assert first.seeds == dict.fromkeys(RATES, 3)
+    outcomes = {(pair.a, pair.b): pair.outcome for pair in first.pairs}
+    assert outcomes["a", "d"] == outcomes["b", "d"] == outcomes["c", "d"] == DIFFERENT
+    assert outcomes["a", "b"] == OPEN
+    assert first.next_seeds == {"a": 5, "b": 5, "c": 3, "d": 3}, "the open claim first"
+    before = (tmp_path / "looks" / "look-1.json").read_bytes()
+    assert next_look(tmp_path, definition) == first, "the next one waits for its runs"
+    assert (tmp_path / "looks" / "look-1.json").read_bytes() == before
+
+
+def test_a_look_whose_record_was_lost_has_the_same_answer(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    """Runs of the next round may be there already; they take no part."""
+    finished(tmp_path, definition)
+    looks = read_looks(tmp_path)
+    assert len(looks) > 2
+    for path in (tmp_path / "looks").iterdir():
+        path.unlink()
+    for look in looks:
+        again = next_look(tmp_path, definition)
+        assert again is not None
+        assert (again.seeds, again.next_seeds, again.pairs) == (
+            look.seeds, look.next_seeds, look.pairs,
+        )  # fmt: skip
+
+
+def test_the_study_ends_when_every_pair_is_decided_or_has_no_look_left(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    finished(tmp_path, definition)
+    looks = read_looks(tmp_path)
+    assert [look.number for look in looks] == list(range(1, len(looks) + 1))
+    assert next_look(tmp_path, definition) == looks[-1]
+    assert looks[-1].seeds == {"a": 8, "b": 8, "c": 8, "d": 3}
+    for before, after in pairwise(looks):
+        assert after.seeds == before.next_seeds
+        for was, now in zip(before.pairs, after.pairs, strict=True):
+            assert was == now if was.outcome != OPEN else now.stage >= was.stage
+
+
+def test_verdicts_are_those_of_the_look_that_decided(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    begin_or_return(tmp_path, definition)
+    run_round(tmp_path, definition)
+    early = compare(definition, read_study(tmp_path)).pairs
+    assert set(early["verdict"]) == {"undecided"}, "no look has been taken"
+    assert set(early["remedy"]) == {"look 1 of the plan has not been taken"}
+    next_look(tmp_path, definition)
+    # From now on d is as good as a, as far as further runs say.
+    write_run(tmp_path, "d", "confirm", 3, 0.01)
+    looks = read_looks(tmp_path)
+    found = compare(definition, read_study(tmp_path), looks)
+    row = found.pairs.set_index(["a", "b"]).loc[("a", "d")]
+    pair = next(pair for pair in looks[0].pairs if (pair.a, pair.b) == ("a", "d"))
+    assert (row["verdict"], row["delta_wer"], row["coverage"]) == (
+        "a better", pair.delta, pair.coverage,
+    )  # fmt: skip
+    assert pair.half_width is not None
+    assert row["low"] == pytest.approx(pair.delta - pair.half_width)
+    assert row["low"] > 0
+    assert any("a plan (looks at 3, 5, 8 seeds" in sentence for sentence in found.assumptions)
+
+
+def test_an_undecided_pair_without_a_look_left_says_what_would_decide_it(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    finished(tmp_path, definition)
+    looks = read_looks(tmp_path)
+    pairs = compare(definition, read_study(tmp_path), looks).pairs
+    still = pairs[pairs["verdict"] == "undecided"]
+    assert len(still)
+    assert all(
+        "with 80 % power if the true difference is the one seen" in r for r in still["remedy"]
+    )
+
+
+def test_a_record_holds_what_the_next_look_needs(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    begin_or_return(tmp_path, definition)
+    run_round(tmp_path, definition)
+    look = next_look(tmp_path, definition)
+    assert look is not None
+    state = decisions_at(look, list(RATES))
+    assert state.outcome.tolist() == [pair.outcome for pair in look.pairs]
+    assert state.estimate.p() == pytest.approx([pair.p for pair in look.pairs])
+    assert decisions_at(look, ["a", "x"]).outcome.tolist() == [OPEN]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, definition: StudyDefinition) -> None:
+    (tmp_path / "looks").mkdir()
+    (tmp_path / "looks" / "look-1.json").write_text('{"number": 1}')
+    with pytest.raises(UserError, match=r"look-1\.json is damaged .* put back what it held"):
+        read_looks(tmp_path)
+
+
+def test_a_system_without_a_scored_run_keeps_no_other_waiting(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    begin_or_return(tmp_path, definition)
+    run_round(tmp_path, definition)
+    for label in ("c", "d"):
+        for path in (tmp_path / "runs" / label).glob("*/summary.json"):
+            summary = json.loads(path.read_text()) | {"state": "failed"}
+            path.write_text(json.dumps(summary))
+        for path in (tmp_path / "runs" / label).glob("confirm-*/utterances-test.jsonl"):
+            path.unlink()
+    look = next_look(tmp_path, definition)
+    assert look is not None
+    assert [(pair.a, pair.b) for pair in look.pairs] == [("a", "b")]
+    assert look.next_seeds == {"a": 5, "b": 5, "c": 3, "d": 3}
+
+
+def test_progress_knows_the_round(tmp_path: Path, definition: StudyDefinition) -> None:
+    begin_or_return(tmp_path, definition)
+    reader = ProgressReader(tmp_path)
+    run_round(tmp_path, definition)
+    progress = reader.read()
+    assert progress.num_ended == progress.num_planned == 8 + 12
+    assert not progress.is_over, "the look has not been taken"
+    next_look(tmp_path, definition)
+    progress = reader.read()
+    assert progress.num_planned == 8 + 16
+    found = progress.round
+    assert found is not None
+    assert (found.number, found.num_decided, found.num_pairs) == (2, 3, 6)
+    with STDOUT.capture() as capture:
+        STDOUT.print(watch.draw(progress), width=200)
+    assert "round 2: 3 to 5 seeds, 8 at most; 3 of 6 pairs decided" in capture.get()
+    assert json.dumps(progress.as_json())
+    (caution,) = (c for c in study_cautions(tmp_path) if "planned looks" in c)
+    assert "decided by 1 planned looks" in caution
+
+
+def test_two_launchers_take_each_look_once(
+    tmp_path: Path, definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has the study's lease and takes it, the other waits and goes by its record."""
+    monkeypatch.setattr("bench.queue.storage.LEASE_POLL_SECONDS", 0.01)
+    begin_or_return(tmp_path, definition)
+    turn, told, runs = threading.Lock(), [], []
+
+    def run(_: Callable[[], None]) -> None:
+        with turn:  # runs are shared out by the queue
+            runs.append(confirm_seeds(definition, read_looks(tmp_path)))
+            run_round(tmp_path, definition)
+
+    launcher: Any = SimpleNamespace(run=run)
+    tracker: Any = SimpleNamespace(tell_round=told.append)
+    stop: Any = SimpleNamespace(check=lambda: None)
+    options = argparse.Namespace(grace=60.0)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with closing(QueueStorage(None, tmp_path, num_workers=2)) as storage:
+                while not sweep._round_is_last(
+                    tmp_path, launcher, definition, storage, tracker, options, stop
+                ):
+                    pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    looks = read_looks(tmp_path)
+    assert looks[-1].is_last
+    assert len(told) >= len(looks), "MLflow is told of each"
+    assert told[-1]["num_looks"] == str(len(looks))
+    other = tmp_path / "alone"
+    finished(other, definition)
+    assert [look.pairs for look in read_looks(other)] == [look.pairs for look in looks]
