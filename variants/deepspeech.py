@@ -23,6 +23,7 @@ from variants.layers import (
     RecurrentLayer,
     in_chunks,
 )
+from variants.ops.cells import COMPOSED
 from variants.ops.dropout import Dropout
 from variants.ops.normalization import Norm, Normalization
 from variants.spec import (
@@ -45,8 +46,8 @@ class DeepSpeechConfig:
     convs: tuple[tuple[int, ...], ...] = ((256, 21, 3),)
     """The front end, one row per convolution: (channels, kernel frames, stride frames) if 1-D over
     all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) if 2-D."""
-    cell: Literal["rnn", "gru", "lstm"] = "gru"
-    """`rnn` is the tanh RNN."""
+    cell: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "qrnn", "sru"] = "gru"
+    """`rnn` is the tanh RNN; variants.ops.cells has the equations of those after `lstm`."""
     num_layers: int = 3
     width: int = 256
     """Units of each direction of a recurrent layer."""
@@ -75,7 +76,7 @@ class DeepSpeechConfig:
                 "convs must be rows of 3 (1-D) or rows of 5 (2-D) positive numbers, "
                 f"got {self.convs}"
             )
-        check_choice(self, "cell", ("rnn", "gru", "lstm"))
+        check_choice(self, "cell", ("rnn", "gru", "lstm", *COMPOSED))
         check_choice(self, "directions", get_args(Directions))
         check_choice(self, "norm", get_args(Norm))
         check_at_least(self, 1, "num_layers", "width")
@@ -183,11 +184,17 @@ class DeepSpeech(AcousticModel):
         )
 
 
-def _spec(name: str, summary: str, base: DeepSpeechConfig, **difference: Any) -> VariantSpec:
+def _spec(
+    name: str,
+    summary: str,
+    base: DeepSpeechConfig,
+    cell_source: str = "https://arxiv.org/abs/1512.02595",
+    **difference: Any,
+) -> VariantSpec:
     return VariantSpec(
         name=name,
         summary=summary,
-        source="this project, after Kur's speech.yml and https://arxiv.org/abs/1512.02595",
+        source=f"this project, after Kur's speech.yml and {cell_source}",
         config=replace(base, **difference),
         build=DeepSpeech,
         features={"kind": "log_mel", "num_bins": 64},
@@ -201,6 +208,8 @@ LSTM = replace(GRU, cell="lstm")
 BIGRU = replace(GRU, directions="sum", width=192)
 BIRNN = replace(BIGRU, cell="rnn")
 BILSTM = replace(BIGRU, cell="lstm")
+FENG, LEI = "https://arxiv.org/abs/2410.01201", "https://arxiv.org/abs/1709.02755"
+BRADBURY = "https://arxiv.org/abs/1611.01576"
 
 SPECS = (
     _spec("ds-rnn", "3 tanh RNN layers of 256, forward only", RNN),
@@ -227,4 +236,12 @@ SPECS = (
     _spec("ds-bilstm", "3 bidirectional LSTM layers of 192, summed", BILSTM),
     _spec("ds-bilstm-deep", "ds-bilstm with 5 layers", BILSTM, num_layers=5),
     _spec("ds-bilstm-wide", "ds-bilstm at width 384", BILSTM, width=384),
+    _spec("ds-mingru", "ds-gru with minGRU cells", GRU, FENG, cell="mingru"),
+    _spec("ds-bimingru", "ds-bigru with minGRU cells", BIGRU, FENG, cell="mingru"),
+    _spec("ds-minlstm", "ds-lstm with minLSTM cells", LSTM, FENG, cell="minlstm"),
+    _spec("ds-biminlstm", "ds-bilstm with minLSTM cells", BILSTM, FENG, cell="minlstm"),
+    _spec("ds-sru", "ds-gru with simple recurrent units", GRU, LEI, cell="sru"),
+    _spec("ds-bisru", "ds-bigru with simple recurrent units", BIGRU, LEI, cell="sru"),
+    _spec("ds-qrnn", "ds-gru with quasi-recurrent cells", GRU, BRADBURY, cell="qrnn"),
+    _spec("ds-biqrnn", "ds-bigru with quasi-recurrent cells", BIGRU, BRADBURY, cell="qrnn"),
 )

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from variants.layers import ConvStack1d, LookAhead, in_chunks
 from variants.ops import paths, triton_recurrence
+from variants.ops.cells import State
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
-from variants.ops.recurrence import State
 from variants.spec import (
     MAX_LAYERS,
     AcousticModel,

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from variants.layers import RecurrentLayer
+from variants.ops.cells import State
 from variants.ops.padding import zero_padding
-from variants.ops.recurrence import State
 from variants.streaming import Chunks, Stage
 
 

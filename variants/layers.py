@@ -19,22 +19,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.ops import triton_recurrence
+from variants.ops.cells import COMPOSED, ComposedCell, State
 from variants.ops.convolution import convolve
 from variants.ops.normalization import Norm, Normalization
 from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
-from variants.ops.recurrence import State, recur, recur_directions, recur_from
+from variants.ops.recurrence import recur, recur_directions, recur_from
 from variants.streaming import Frames, Stage, Windows
 
-Cell = Literal["rnn", "gru", "lstm", "relu_rnn"]
+TorchCell = Literal["rnn", "gru", "lstm", "relu_rnn"]
+Cell = TorchCell | Literal["mingru", "minlstm", "qrnn", "sru"]
 Directions = Literal["forward", "sum", "concat"]
 """Forward only, or two directions whose outputs are summed or concatenated."""
 
-CELLS: Mapping[Cell, Callable[..., nn.RNNBase]] = {
+CELLS: Mapping[TorchCell, Callable[..., nn.RNNBase]] = {
     "rnn": nn.RNN,
     "relu_rnn": partial(nn.RNN, nonlinearity="relu"),
     "gru": nn.GRU,
     "lstm": nn.LSTM,
 }
+"""The cells of torch; the others are `variants.ops.cells.COMPOSED`."""
 
 
 def conv_lengths(lens_B: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
@@ -285,6 +288,14 @@ class ConvStack2d(ConvStack):
         return [into, *super().stages(), Frames(lambda y: y.transpose(2, 3).flatten(2))]
 
 
+def _cell(name: Cell, num_inputs: int, width: int, *, bias: bool) -> nn.RNNBase | ComposedCell:
+    if name in COMPOSED:
+        if not bias:
+            raise ValueError(f"bias must be True for the cell {name}, got False")
+        return COMPOSED[name](num_inputs, width)
+    return CELLS[cast(TorchCell, name)](num_inputs, width, bias=bias, batch_first=True)
+
+
 class RecurrentLayer(nn.Module):
     """One recurrent layer, [B, T, C] to [B, T, num_outputs], with one cell per direction.
 
@@ -296,18 +307,16 @@ class RecurrentLayer(nn.Module):
         self, cell: Cell, num_inputs: int, width: int, directions: Directions, *, bias: bool = True
     ) -> None:
         super().__init__()
-        make = CELLS[cell]
-        self.forward_cell = make(num_inputs, width, bias=bias, batch_first=True)
-        self.backward_cell = None
-        if directions != "forward":
-            self.backward_cell = make(num_inputs, width, bias=bias, batch_first=True)
+        make = partial(_cell, cell, num_inputs, width, bias=bias)
+        self.forward_cell = make()
+        self.backward_cell = None if directions == "forward" else make()
         self.directions = directions
         self.num_outputs = 2 * width if directions == "concat" else width
 
     def forward(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """Run each direction, and combine their outputs."""
-        if triton_recurrence.computes(x_BTC, self.forward_cell.hidden_size):
-            cells = [self.forward_cell, *filter(None, [self.backward_cell])]
+        cells = self.torch_cells()
+        if cells and triton_recurrence.computes(x_BTC, self.forward_cell.hidden_size):
             states_BTDH = recur_directions(cells, x_BTC, lens_B)
             is_sum = self.directions == "sum"
             return states_BTDH.sum(dim=2) if is_sum else states_BTDH.flatten(2)
@@ -316,6 +325,11 @@ class RecurrentLayer(nn.Module):
             return forward_BTH
         backward_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
         return self._combined(forward_BTH, reverse_by_length(backward_BTH, lens_B))
+
+    def torch_cells(self) -> list[nn.RNNBase]:
+        """The cells of all directions if torch has such a cell, else none."""
+        both = (self.forward_cell, self.backward_cell)
+        return [cell for cell in both if isinstance(cell, nn.RNNBase)]
 
     def over_windows(
         self, x_BKWC: Tensor, lens_BK: Tensor, chunk: int, state: State | None

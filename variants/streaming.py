@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from variants.ops.recurrence import State, recur_from
+from variants.ops.cells import ComposedCell, State
+from variants.ops.recurrence import recur_from
 
 BACKWARD_READS_THE_END = "its backward direction begins at the end of the utterance"
 """Why networks in two directions do not stream."""
@@ -111,7 +112,7 @@ class Recurrence(Stage):
         return y
 
 
-def recurrence(cell: nn.RNNBase) -> Recurrence:
+def recurrence(cell: nn.RNNBase | ComposedCell) -> Recurrence:
     """The stage of a cell with one layer and direction."""
     return Recurrence(lambda x, state: recur_from(cell, x, state))
 

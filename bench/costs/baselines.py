@@ -76,7 +76,7 @@ def baselines(setting: BaselineSetting, model: AcousticModel) -> Iterator[Mappin
     bench.training.device), a setting of malloc for the whole process, which would make
     *torch_baseline* 15 % faster than in a script of its own.
 
-    Empty for a network without a RecurrentLayer: torch has no equivalent of its recurrence.
+    Empty for a network without a RecurrentLayer of torch's cells: torch has none like its own.
     """
     if packed_copy(model) is None:
         _logger.warning(
@@ -155,7 +155,8 @@ class PackedLayer(nn.Module):
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
-        forward_cell, backward_cell = layer.forward_cell, layer.backward_cell
+        forward_cell, *others = layer.torch_cells()
+        backward_cell = others[0] if others else None
         is_rnn = isinstance(forward_cell, nn.RNN)
         kind = {"nonlinearity": forward_cell.nonlinearity} if is_rnn else {}
         make = cast(Callable[..., nn.RNNBase], type(forward_cell))
@@ -189,13 +190,14 @@ class PackedLayer(nn.Module):
 
 
 def packed_copy(model: AcousticModel) -> AcousticModel | None:
-    """A copy of `model` with each RecurrentLayer replaced by a PackedLayer; None if it has none."""
+    """A copy of `model` with each RecurrentLayer replaced by a PackedLayer; None if it has none
+    whose cells are torch's."""
     copy = deepcopy(model)
     places = [
         (parent, name, child)
         for parent in copy.modules()
         for name, child in parent.named_children()
-        if isinstance(child, RecurrentLayer)
+        if isinstance(child, RecurrentLayer) and child.torch_cells()
     ]
     for parent, name, child in places:
         setattr(parent, name, PackedLayer(child))

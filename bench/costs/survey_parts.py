@@ -52,8 +52,7 @@ def numerics(setting: Setting) -> Rows:
         with triton_runtime.unused():
             values = {"cuDNN or kernel.c": _difference(layer(here, lens), expected, inside)}
         if triton_runtime.version():
-            cells = [layer.forward_cell, layer.backward_cell]
-            found = recur_directions([c for c in cells if c is not None], here, lens)
+            found = recur_directions(layer.torch_cells(), here, lens)
             values["Triton"] = _difference(found.flatten(2), expected, inside)
         yield f"{cell} {width}", values
 
@@ -124,7 +123,7 @@ def _run_layer(
     by_triton: bool,
 ) -> None:
     """Forward and backward."""
-    cells = [c for c in (layer.forward_cell, layer.backward_cell) if c is not None]
+    cells = layer.torch_cells()
     with autocast(x_BTC.device, precision), triton_runtime.unused():
         y = recur_directions(cells, x_BTC, lens_B) if by_triton else layer(x_BTC, lens_B)
     _backward(y)

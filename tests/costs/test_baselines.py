@@ -84,6 +84,10 @@ def test_a_network_without_recurrent_layers_has_no_baseline(tiny: Configure) -> 
     assert packed_copy(model) is None
 
 
+def test_cells_that_torch_has_not_have_no_baseline(tiny: Configure) -> None:
+    assert packed_copy(build_model(tiny(cell="mingru"))) is None
+
+
 def copied_model(model: AcousticModel) -> AcousticModel:
     copy = packed_copy(model)
     assert copy is not None

@@ -43,6 +43,14 @@ PARAMETERS = {
     "ds-bilstm": 2_228_573,
     "ds-bilstm-deep": 3_415_133,
     "ds-bilstm-wide": 7_061_405,
+    "ds-mingru": 353_821 + 3 * 2 * (256 + 1) * 256,  # 353,821 beside the cells
+    "ds-bimingru": 351_581 + 2 * 2 * (257 + 193 + 193) * 192,
+    "ds-minlstm": 353_821 + 3 * 3 * (256 + 1) * 256,
+    "ds-biminlstm": 351_581 + 2 * 3 * (257 + 193 + 193) * 192,
+    "ds-sru": 353_821 + 3 * (3 * 256 + 4) * 256,
+    "ds-bisru": 351_581 + 2 * (4 * 256 + 3 * 192 + 3 * 192 + 3 * 4) * 192,
+    "ds-qrnn": 353_821 + 3 * 3 * (2 * 256 + 1) * 256,
+    "ds-biqrnn": 351_581 + 2 * 3 * (513 + 385 + 385) * 192,
     # As published, where torch's second bias of each recurrent layer is counted apart.
     "kur-speech": 19_818_029 + 3 * 3 * 1000,
     "deepspeech-pytorch": 86_618_400,

@@ -22,6 +22,21 @@ def test_kur_s_by_hand() -> None:
     assert macs_per_second(model, 161, 100.0) == 50 * per_output_frame == 990_000_000
 
 
+@pytest.mark.parametrize(
+    "cell, recurrent",
+    [
+        ("mingru", 2 * (9 + 8 + 8) * 8),
+        ("minlstm", 3 * (9 + 8 + 8) * 8),
+        ("qrnn", 3 * 2 * (9 + 8 + 8) * 8),
+        ("sru", (4 * 9 + 3 * 8 + 3 * 8) * 8),  # the first layer projects its 9 inputs
+    ],
+)
+def test_cells_by_hand(cell: str, recurrent: int) -> None:
+    config = DeepSpeechConfig(convs=((9, 5, 4),), cell=cell, width=8)  # type: ignore[arg-type]
+    per_output_frame = 20 * 9 * 5 + recurrent + 8 * 29
+    assert macs_per_second(DeepSpeech(config, 20, 29), 20, 100.0) == 25 * per_output_frame
+
+
 def test_mozilla_s_by_hand_at_50_frames_a_second() -> None:
     spec = VARIANTS["mozilla-deepspeech"]
     with torch.device("meta"):
@@ -82,6 +97,8 @@ TRAINING_CONFIGS = {
     "gru": DeepSpeechConfig(width=8),
     "rnn, conv2d": DeepSpeechConfig(cell="rnn", convs=((4, 9, 5, 2, 2), (6, 5, 3, 2, 3)), width=8),
     "lstm, sum": DeepSpeechConfig(cell="lstm", convs=((4, 5, 5),), directions="sum", width=8),
+    "sru, sum": DeepSpeechConfig(cell="sru", convs=((4, 5, 5),), directions="sum", width=8),
+    "qrnn": DeepSpeechConfig(cell="qrnn", width=8),
     "gru, concat, dense": DeepSpeechConfig(directions="concat", width=8, dense_widths=(9, 7)),
 }
 

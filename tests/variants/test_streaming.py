@@ -14,6 +14,7 @@ from variants import VARIANTS
 from variants.cost import macs_per_second
 from variants.layers import CELLS, Cell
 from variants.ops import kernel
+from variants.ops.cells import COMPOSED
 from variants.ops.recurrence import recur_from
 from variants.spec import AcousticModel
 from variants.streaming import BACKWARD_READS_THE_END, Windows
@@ -22,7 +23,7 @@ CHUNKED = dataclasses.replace(
     VARIANTS["ds-bigru"].config, backward_chunk_frames=4, backward_context_frames=3
 )
 SYSTEMS: dict[str, tuple[str, Any]] = {name: (name, spec.config) for name, spec in VARIANTS.items()}
-for _cell in ("rnn", "gru", "lstm"):
+for _cell in ("rnn", "gru", "lstm", *COMPOSED):
     SYSTEMS[f"chunked-{_cell}"] = ("ds-bigru", dataclasses.replace(CHUNKED, cell=_cell))
 SYSTEMS["chunked-concat-layer-norm"] = (
     "ds-bigru",

@@ -3,6 +3,7 @@
 import pytest
 
 from variants import VARIANTS, tabulate
+from variants.ops.cells import COMPOSED
 
 
 def test_every_family_is_registered() -> None:
@@ -10,6 +11,7 @@ def test_every_family_is_registered() -> None:
     family = {f"ds-{cell}{form}" for cell in cells for form in ("", "-deep", "-wide")}
     published = {"kur-speech", "deepspeech-pytorch", "deepspeech-pytorch-v1", "mozilla-deepspeech"}
     published |= {"deepspeech1", "deepspeech2", "deepspeech2-online"}
+    family |= {f"ds-{way}{cell}" for way in ("", "bi") for cell in COMPOSED}
     assert set(VARIANTS) == family | published | {"ds-gru-lookahead"}
 
 

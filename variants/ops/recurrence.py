@@ -23,28 +23,31 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from variants.ops import kernel, paths, triton_recurrence
+from variants.ops.cells import ComposedCell, State
 from variants.ops.kernel_signatures import Argument
 
 _Pair = tuple[Tensor, Tensor]
-State = tuple[Tensor, ...]
-"""The state of a cell: (h [B, H],), of an LSTM (h, c)."""
 
 
-def recur(cell: nn.RNNBase, x_BTC: Tensor) -> Tensor:
+def recur(cell: nn.RNNBase | ComposedCell, x_BTC: Tensor) -> Tensor:
     """Outputs [B, T, H] of a cell with one layer and direction, from an initial state of zero.
 
     Equal to ``cell(x_BTC)[0]`` up to rounding; under autocast in its precision. torch computes what
     the compiled kernel does not support: other devices and precisions, empty batches, and
-    everything if there is no C compiler.
+    everything if there is no C compiler. Cells that torch does not have compute themselves.
     """
     return recur_from(cell, x_BTC, None)[0]
 
 
-def recur_from(cell: nn.RNNBase, x_BTC: Tensor, state: State | None) -> tuple[Tensor, State]:
+def recur_from(
+    cell: nn.RNNBase | ComposedCell, x_BTC: Tensor, state: State | None
+) -> tuple[Tensor, State]:
     """As `recur`, from `state` (None: zeros): the outputs and the state after the last frame.
 
     Gradients flow through both states. T must be at least 1.
     """
+    if isinstance(cell, ComposedCell):
+        return cast(tuple[Tensor, State], cell(x_BTC, state))
     # By name, since cell._flat_weights may be stale within torch.func.functional_call.
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = [cast(Tensor, getattr(cell, name)) for name in names]

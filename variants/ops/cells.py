@@ -1,0 +1,202 @@
+"""Recurrent cells that torch does not have, composed of torch's operations.
+
+Gates read the input alone, or the state unit by unit, so that all matrix products are over all
+frames at once. minGRU, minLSTM and QRNN are linear in their state and computed by a scan
+(`linear_recurrence`); SRU is not, because its gates read the state, and runs frame by frame.
+
+Legend: B batch, T frames, C inputs, H width. sigma is the sigmoid, * the product of units.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variants.ops import paths
+from variants.ops.linear_recurrence import linear_recurrence
+
+State = tuple[Tensor, ...]
+"""The state of a cell, such as (h [B, H],), of an LSTM (h, c)."""
+
+SCAN, BY_FRAME = "torch, scan", "torch, frame by frame"
+"""What `paths` records of a composed cell, on every device."""
+
+
+class ComposedCell(nn.Module):
+    """One layer and direction: (x [B, T, C], state) to (outputs [B, T, H], state after the last).
+
+    The initial state is zero where None is given. Outputs have the type of matrix products,
+    bfloat16 under autocast; recurrence and states are float32 (float64 if the weights are).
+    """
+
+    computed_by: str
+    """SCAN or BY_FRAME."""
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = num_inputs, width
+
+    def forward(self, x_BTC: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over the frames; T is at least 1."""
+        paths.note(paths.RECURRENCE, self.computed_by)
+        return self._run(x_BTC, self._zeros(x_BTC) if state is None else state)
+
+    def _zeros(self, x_BTC: Tensor) -> State:
+        return (_wide(x_BTC.new_zeros(len(x_BTC), self.hidden_size)),)
+
+    @abstractmethod
+    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in a type in which rounding does not add up over the frames."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _positive(x: Tensor) -> Tensor:
+    """g of minGRU and minLSTM: x + 0.5 if x is at least 0, else sigma(x)."""
+    return torch.where(x >= 0, x + 0.5, x.sigmoid())
+
+
+class MinGRU(ComposedCell):
+    """minGRU, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.1.
+
+        z_t = sigma(W_z x_t + b_z)
+        n_t = g(W_n x_t + b_n)                      h with a tilde in the paper
+        h_t = (1 - z_t) * h_{t-1} + z_t * n_t
+
+    g keeps states positive, as in the paper's code (appendix B); h_0 is 0, there g(0).
+    """
+
+    computed_by = SCAN
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__(num_inputs, width)
+        self.inputs = nn.Linear(num_inputs, 2 * width)
+
+    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+        gates_BTG = self.inputs(x_BTC)
+        z_BTH, n_BTH = _wide(gates_BTG).chunk(2, dim=-1)
+        # 1 - sigma(z) would round to 0 too early.
+        h_BTH = linear_recurrence((-z_BTH).sigmoid(), z_BTH.sigmoid() * _positive(n_BTH), state[0])
+        return h_BTH.to(gates_BTG.dtype), (h_BTH[:, -1],)
+
+
+class MinLSTM(ComposedCell):
+    """minLSTM, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.2.
+
+        f_t = sigma(W_f x_t + b_f)
+        i_t = sigma(W_i x_t + b_i)
+        n_t = g(W_n x_t + b_n)                      h with a tilde in the paper
+        h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * n_t
+
+    g keeps states positive, as in the paper's code (appendix B); h_0 is 0, there g(0).
+    """
+
+    computed_by = SCAN
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__(num_inputs, width)
+        self.inputs = nn.Linear(num_inputs, 3 * width)
+
+    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+        gates_BTG = self.inputs(x_BTC)
+        f_BTH, i_BTH, n_BTH = _wide(gates_BTG).chunk(3, dim=-1)
+        # f / (f + i) = sigma(log f - log i), which is right where both gates are closed, 0 / 0.
+        odds_BTH = F.logsigmoid(f_BTH) - F.logsigmoid(i_BTH)
+        new_BTH = (-odds_BTH).sigmoid() * _positive(n_BTH)
+        h_BTH = linear_recurrence(odds_BTH.sigmoid(), new_BTH, state[0])
+        return h_BTH.to(gates_BTG.dtype), (h_BTH[:, -1],)
+
+
+class QRNN(ComposedCell):
+    """Quasi-recurrent network, Bradbury et al. 2017, https://arxiv.org/abs/1611.01576, section 2.
+
+    A convolution over this frame and the one before, and fo-pooling, equation 4:
+
+        z_t = tanh(W_z [x_{t-1}, x_t] + b_z)
+        f_t = sigma(W_f [x_{t-1}, x_t] + b_f)
+        o_t = sigma(W_o [x_{t-1}, x_t] + b_o)
+        c_t = f_t * c_{t-1} + (1 - f_t) * z_t
+        h_t = o_t * c_t
+
+    Without the paper's zoneout. The state is (c, the last x); x_0 is 0.
+    """
+
+    computed_by = SCAN
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__(num_inputs, width)
+        self.inputs = nn.Linear(2 * num_inputs, 3 * width)
+
+    def _zeros(self, x_BTC: Tensor) -> State:
+        return (*super()._zeros(x_BTC), torch.zeros_like(x_BTC[:, 0]))
+
+    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+        c_BH, last_BC = state
+        before_BTC = torch.cat((last_BC[:, None], x_BTC[:, :-1]), dim=1)
+        gates_BTG = self.inputs(torch.cat((before_BTC, x_BTC), dim=-1))
+        z_BTH, f_BTH, o_BTH = _wide(gates_BTG).chunk(3, dim=-1)
+        new_BTH = (-f_BTH).sigmoid() * z_BTH.tanh()
+        c_BTH = linear_recurrence(f_BTH.sigmoid(), new_BTH, c_BH)
+        return (o_BTH.sigmoid() * c_BTH).to(gates_BTG.dtype), (c_BTH[:, -1], x_BTC[:, -1])
+
+
+class SRU(ComposedCell):
+    """Simple recurrent unit, Lei et al. 2018, https://arxiv.org/abs/1709.02755, equations 1 to 4.
+
+        f_t = sigma(W_f x_t + v_f * c_{t-1} + b_f)
+        c_t = f_t * c_{t-1} + (1 - f_t) * (W x_t)
+        r_t = sigma(W_r x_t + v_r * c_{t-1} + b_r)
+        h_t = r_t * c_t + (1 - r_t) * alpha * x_t
+
+    alpha = sqrt(3) (section 3.2, for b_r = 0). Where C and H differ, x_t in the last line is
+    W_x x_t, as in the authors' code. Weights are drawn as there. The state is (c,).
+    """
+
+    computed_by = BY_FRAME
+    ALPHA = math.sqrt(3)
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__(num_inputs, width)
+        self.gates = nn.Linear(num_inputs, 2 * width)
+        self.new = nn.Linear(num_inputs, width, bias=False)
+        self.skip: nn.Linear | None = None
+        if num_inputs != width:
+            self.skip = nn.Linear(num_inputs, width, bias=False)
+        self.peephole_forget_H = nn.Parameter(torch.empty(width))
+        self.peephole_reset_H = nn.Parameter(torch.empty(width))
+        limit = math.sqrt(3 / num_inputs)
+        nn.init.uniform_(self.gates.weight, -limit * math.sqrt(0.5), limit * math.sqrt(0.5))
+        nn.init.zeros_(self.gates.bias)
+        for linear in filter(None, (self.new, self.skip)):
+            nn.init.uniform_(linear.weight, -limit, limit)
+        for peephole_H in (self.peephole_forget_H, self.peephole_reset_H):
+            nn.init.uniform_(peephole_H, -math.sqrt(1.5), math.sqrt(1.5))
+
+    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+        gates_BTG, new_BTH = self.gates(x_BTC), self.new(x_BTC)
+        f_BTH, r_BTH = _wide(gates_BTG).chunk(2, dim=-1)
+        (c_BH,) = state
+        cells = [c_BH]
+        for f_BH, new_BH in zip(f_BTH.unbind(dim=1), _wide(new_BTH).unbind(dim=1), strict=True):
+            f_BH = torch.addcmul(f_BH, self.peephole_forget_H, c_BH).sigmoid()
+            c_BH = torch.lerp(new_BH, c_BH, f_BH)
+            cells.append(c_BH)
+        cells_BTH = torch.stack(cells, dim=1)
+        r_BTH = torch.addcmul(r_BTH, self.peephole_reset_H, cells_BTH[:, :-1]).sigmoid()
+        skip_BTH = self.ALPHA * _wide(x_BTC if self.skip is None else self.skip(x_BTC))
+        h_BTH = torch.lerp(skip_BTH, cells_BTH[:, 1:], r_BTH)
+        return h_BTH.to(gates_BTG.dtype), (c_BH,)
+
+
+COMPOSED: Mapping[str, type[ComposedCell]] = {
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "qrnn": QRNN,
+    "sru": SRU,
+}
+"""By the name of the cell."""
