@@ -131,10 +131,14 @@ def decoders() -> Rows:
     """Every decoder from log-probabilities to text."""
     from bench.decoding import DECODERS
 
-    return [
-        {"name": name, "summary": (decode.__doc__ or "").partition("\n")[0]}
-        for name, decode in DECODERS.items()
-    ]
+    return [{"name": name, "summary": summary} for name, summary in DECODERS.items()]
+
+
+def metrics() -> Rows:
+    """Every metric that a run logs."""
+    from bench.scoring import METRICS
+
+    return [metric._asdict() for metric in METRICS.values()]
 
 
 def corpora() -> Rows:
@@ -275,6 +279,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "questions": questions,
     "studies": studies,
     "decoders": decoders,
+    "metrics": metrics,
 }
 
 

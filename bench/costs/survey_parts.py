@@ -29,7 +29,6 @@ from variants.ops import triton_ctc, triton_runtime
 from variants.ops.recurrence import recur_directions
 
 WIDTHS = (128, 160, 192, 256, 320, 384, 1000)
-FRAMES_PER_SECOND = 100
 LOOKED_AT = 3
 """Repetitions; the fastest counts."""
 

@@ -1,7 +1,5 @@
 """The best value of a search as a function of its number of trials."""
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
@@ -10,29 +8,20 @@ from bench.runs.state import TRAINED
 from bench.stats.clusters import Floats
 
 
-def expected_best(
-    values_N: Floats, num_trials: int, estimator: Literal["biased", "unbiased"] = "unbiased"
-) -> float:
-    """The expected lowest value of `num_trials` independent trials, given N that were run.
+def expected_best(values_N: Floats, num_trials: int) -> float:
+    """The expected lowest value of `num_trials` independent trials, at most the N that were run.
 
-    Valid for independent trials only, as in random search. `biased` draws with replacement from the
-    values (Dodge et al., EMNLP 2019) and overestimates the minimum. `unbiased` draws without
-    replacement (Dodge et al., Findings of EMNLP 2021), so it needs ``num_trials <= N``. A trial
-    without a value (NaN) counts as worse than all others; if all trials drawn can be such, the
-    expectation is infinite.
+    Valid for independent trials only, as in random search. The unbiased estimator, which draws
+    without replacement (Dodge et al., Findings of EMNLP 2021). A trial without a value (NaN) counts
+    as worse than all others; if all trials drawn can be such, the expectation is infinite.
     """
     values_N = np.sort(np.where(np.isnan(values_N), np.inf, values_N))
     size = values_N.size
-    assert num_trials >= 1, f"the best of {num_trials} trials does not exist"
+    assert 1 <= num_trials <= size, f"{num_trials} of {size} trials cannot be drawn"
     # The probability that all draws have rank i or higher (0 the lowest value), i = 0 … N. The
     # differences of successive ones are the probabilities that rank i is the minimum.
-    above = (size - np.arange(size + 1)) / size
-    if estimator == "biased":
-        reached = above**num_trials
-    else:
-        assert num_trials <= size, f"{num_trials} of {size} trials cannot be drawn"
-        left = size - np.arange(size + 1)[:, None] - np.arange(num_trials)
-        reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
+    left = size - np.arange(size + 1)[:, None] - np.arange(num_trials)
+    reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
     weights = reached[:-1] - reached[1:]
     return float((values_N[weights > 0] * weights[weights > 0]).sum())
 

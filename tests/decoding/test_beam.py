@@ -18,6 +18,7 @@ from bench.decoding import beam as beam_module
 from bench.decoding.beam import BeamConfig, BeamSearch, install_command
 from bench.decoding.language_model import LanguageModel, LmConfig, as_letters, language_model
 from bench.decoding.ngram import BEGIN, END, Gram, from_arpa
+from bench.flags.evaluate import build_parser
 
 pytest.importorskip("flashlight.lib.text.decoder.kenlm")
 
@@ -185,6 +186,7 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
     assert "3.12" in install_command()
 
 
-def test_the_table_names_both() -> None:
-    assert set(DECODERS) == {"greedy", "beam"}
-    assert DECODERS["greedy"].make is None
+def test_the_table_has_what_the_flag_takes() -> None:
+    decoder = next(a for a in build_parser()._actions if a.dest == "decoder")
+    assert decoder.choices is not None
+    assert set(DECODERS) == set(decoder.choices)
