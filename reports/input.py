@@ -1,7 +1,8 @@
 """Everything a report shows: dataclasses, and pandas tables (columns: reports/columns.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -346,6 +347,11 @@ class HeardSentence:
     """The same with the language model; None without."""
 
 
+def _without_rows(name: str) -> Callable[[], pd.DataFrame]:
+    """Makes an empty table of a ReportInput."""
+    return partial(pd.DataFrame, columns=list(COLUMNS[name]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -387,24 +393,12 @@ class ReportInput:
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
     """None if the user wants no recording in the page."""
-    budget_curves: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["budget_curves"]))
-    )
-    expected_best: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["expected_best"]))
-    )
-    importances: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["importances"]))
-    )
-    tradeoffs: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
-    )
-    groups: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["groups"]))
-    )
-    gains: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
-    )
+    budget_curves: pd.DataFrame = field(default_factory=_without_rows("budget_curves"))
+    expected_best: pd.DataFrame = field(default_factory=_without_rows("expected_best"))
+    importances: pd.DataFrame = field(default_factory=_without_rows("importances"))
+    tradeoffs: pd.DataFrame = field(default_factory=_without_rows("tradeoffs"))
+    groups: pd.DataFrame = field(default_factory=_without_rows("groups"))
+    gains: pd.DataFrame = field(default_factory=_without_rows("gains"))
     second: SecondVerdict | None = None
     """None where nothing was decoded with a language model."""
     heard: tuple[HeardSentence, ...] = ()

@@ -8,8 +8,8 @@ from statistics import stdev
 from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
-from reports.scale import Estimate, Scale, scale_of
+from reports.palette import tones_of
+from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Accuracy and its uncertainty"
 
@@ -80,15 +80,11 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Each system's seeds, and for each pair the sources of variance."""
-    names = system_names(report_input)
-    tones = {name: tone for tone, name in enumerate(names)}
-    runs = report_input.runs
+    tones = tones_of(report_input)
     seeds = []
     for row in rows_of(report_input.systems, SystemColumns):
-        own = runs[(runs["system"] == row["system"]) & (runs["kind"] == "confirm")]
-        singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
-        wer = Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles)
-        spread = stdev(singles) if len(singles) > 1 else math.nan
+        wer = wer_of(row, report_input.runs)
+        spread = stdev(wer.singles) if len(wer.singles) > 1 else math.nan
         parts = row["se_from_seeds"], row["se_from_test_set"], row["se_from_interaction"]
         seeds.append(SeedRow(str(row["system"]), tones[str(row["system"])], wer, spread, parts))
     variances = tuple(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.format import setting
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import system_names, tones_of
 
 TITLE = "Differences in configuration"
 
@@ -79,7 +79,7 @@ def html(numbers: Numbers) -> str:
 
 
 def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     question = report_input.design.question
     base = "" if question is None else question.base
     rows = []

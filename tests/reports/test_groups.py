@@ -29,7 +29,7 @@ def test_rates_by_group_and_gains_that_differ(study: ReportInput) -> None:
     (attribute,) = shown.attributes
     assert [row.group for row in attribute.groups] == ["f", "m"]
     assert attribute.groups[1].wers[0].mean == 0.3
-    assert (attribute.num_differing, attribute.gains[0].inside) == (1, 0.1)
+    assert (attribute.num_differing, attribute.gains[0]["delta_inside"]) == (1, 0.1)
     page = groups.html(shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in ("By gender", "+10.0", "+8.0", "97.5", "differs by group", "1 of 1 differences"):
         assert said in page

@@ -11,9 +11,9 @@ def test_every_run_in_order(study: ReportInput, make_input: MakeInput) -> None:
     rows = runs.numbers(shuffled)
     names = [f"trial-{slot:03d}" for slot in range(8)] + [f"confirm-{slot}" for slot in range(3)]
     expected = [f"{system}/{name}" for system in ("ds-gru", "ds-lstm") for name in names]
-    assert [row.run for row in rows] == expected
+    assert [row["run"] for row in rows] == expected
     failed = rows[6]
-    assert (failed.state, failed.message) == ("failed", "RuntimeError: not enough memory")
+    assert (failed["state"], failed["message"]) == ("failed", "RuntimeError: not enough memory")
 
 
 def test_the_table_says_states_and_ids(study: ReportInput) -> None:

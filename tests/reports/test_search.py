@@ -42,7 +42,7 @@ def test_best_so_far_counts_finished_trials(make_input: MakeInput) -> None:
     found = searched(make_input, trials, RATE)
     assert found.best_so_far == ((0, 0.5), (2, 0.5), (4, 0.3), (5, 0.3))
     assert found.best is found.trials[4]
-    assert [trial.slot for trial in found.placed] == [1, 4, 5, 0, 2]
+    assert [trial["slot"] for trial in found.placed] == [1, 4, 5, 0, 2]
     assert found.summary == "4 finished, 1 pruned, 1 failed"
 
 
