@@ -27,7 +27,7 @@ from bench.study.replay import Method, Recording, contest
 from bench.study.schedules import Replayed, Schedule, candidates, replay
 from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import load_budget
-from reports.text_tables import markdown_table
+from reports.format import markdown_table
 
 NUM_SEARCHES = 20_000
 """Of each schedule; a search costs microseconds."""

@@ -38,8 +38,7 @@ from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.outside import find_variant
-from reports.input import BaselineSpeed, SpeedRow
-from reports.latency_row import LatencyRow
+from reports.measurements import BaselineSpeed, LatencyRow, SpeedRow
 from variants import VARIANTS
 from variants.ops.cells import COMPOSED
 

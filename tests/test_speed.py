@@ -13,7 +13,7 @@ from bench import speed
 from bench.costs import measure
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob
 from bench.data.utterance import Corpus
-from reports.input import SpeedRow
+from reports.measurements import SpeedRow
 from variants import VARIANTS
 
 TINY = [

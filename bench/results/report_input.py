@@ -50,16 +50,16 @@ from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
+    LookSummary,
     MethodConstants,
+    PairAtLook,
     QuestionSummary,
     SearchRange,
-    SpeedRow,
     SplitSummary,
     StudyDesign,
     SystemSummary,
 )
-from reports.latency_row import LatencyRow
-from reports.rounds import LookSummary, PairAtLook
+from reports.measurements import LatencyRow, SpeedRow
 
 REPORT_FILE = "report.html"
 

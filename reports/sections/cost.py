@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from reports.columns import SystemColumns, rows_of
-from reports.input import ReportInput, SpeedRow
+from reports.input import ReportInput
 from reports.markup import render
+from reports.measurements import SpeedRow
 from reports.palette import tones_of
 
 TITLE = "Costs"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from reports.input import ReportInput
-from reports.latency_row import LatencyRow
 from reports.markup import render
+from reports.measurements import LatencyRow
 from reports.palette import tones_of
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
 

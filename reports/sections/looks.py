@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from reports.input import ReportInput
+from reports.input import LookSummary, PairAtLook, ReportInput
 from reports.markup import render
 from reports.palette import tones_of
-from reports.rounds import LookSummary, PairAtLook
 
 TITLE = "Looks"
 
