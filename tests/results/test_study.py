@@ -17,7 +17,7 @@ from bench import Study
 from bench.core.config import to_dict
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.results.checkpoints import find_checkpoint
+from bench.results.study import find_checkpoint
 from bench.runs import RunIdentity, RunRecord
 from bench.runs.run import BEST
 from bench.runs.state import State
