@@ -15,8 +15,7 @@ from bench.core.config import as_setting
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
-from bench.core.memo import remembered
-from bench.core.paths import OUT
+from bench.core.paths import OUT, remembered
 
 # Imports are within each list's function: torch takes seconds, and cached sizes do not need it.
 if TYPE_CHECKING:

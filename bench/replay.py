@@ -17,7 +17,7 @@ import pandas as pd
 from bench.core.console import STDOUT, print_table
 from bench.core.errors import UserError
 from bench.core.seeding import numpy_generator
-from bench.results.search_curves import rank_agreement
+from bench.results.search import rank_agreement
 from bench.runs import read_study
 from bench.stats.clusters import Floats
 from bench.study.definition import find_study, load

@@ -14,11 +14,10 @@ import soundfile
 from bench import sweep, train
 from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
-from bench.results.report_input import command_of
 from bench.runs.run import RunPlan
 from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition
-from bench.study.request import definition_of
+from bench.study.request import command_of, definition_of
 from bench.training.progress import Progress
 from variants import VARIANTS
 

@@ -36,7 +36,6 @@ from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.validate import validate
 from bench.data.utterance import SPLITS, Corpus
-from bench.results.report_input import command_of
 from bench.results.saved_comparison import read_saved_comparison, save_comparison
 from bench.results.scored import aligned
 from bench.results.systems import read_systems
@@ -46,6 +45,7 @@ from bench.study import definition as definitions
 from bench.study.definition import define
 from bench.study.question import load_study_file
 from bench.study.recipe import load_recipe
+from bench.study.request import command_of
 from bench.study.space import SWEEPS, load_budget, load_budgets, load_space
 from bench.training import checkpoint
 from bench.training.config import build_model, default_run_config

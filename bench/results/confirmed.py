@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
-from bench.results.search_edges import search_edges
+from bench.results.search import search_edges
 from bench.runs import Tables
 from bench.study.definition import StudyDefinition
 

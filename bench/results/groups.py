@@ -25,6 +25,7 @@ from bench.stats.estimate import Estimate
 from bench.stats.groups import contrasts
 from bench.stats.multiplicity import holm
 from bench.stats.variance import differences
+from reports.columns import COLUMNS
 
 LENGTH = "length"
 """The attribute that every comparison has: reference words of the utterance."""
@@ -33,10 +34,8 @@ MOST_NUMBERS, NUM_BINS, MOST_GROUPS = 6, 3, 12
 twelve are no groups."""
 UNNAMED = "unknown"
 
-GROUP_COLUMNS = ("attribute", "group", "system", "wer", "low", "high", "num_utterances",
-                 "num_speakers", "num_ref_words")  # fmt: skip
-GAIN_COLUMNS = ("attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high",
-                "coverage", "p", "p_adjusted", "differs")  # fmt: skip
+GROUP_COLUMNS = COLUMNS["groups"]
+GAIN_COLUMNS = (*COLUMNS["gains"][:-2], "p", *COLUMNS["gains"][-2:])
 
 Attributes = Mapping[str, Mapping[str, str]]
 """By utterance id what is known of the utterance and its speaker."""

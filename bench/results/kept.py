@@ -8,8 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.memo import remembered
-from bench.core.paths import OUT
+from bench.core.paths import OUT, remembered
 from bench.core.seeding import numpy_generator
 from bench.results.comparability import RULES, STAMP, differing_facts
 from bench.results.pairs import compare_pairs, summarise

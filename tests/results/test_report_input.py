@@ -9,7 +9,6 @@ from bench.core.config import to_dict
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.report_input import (
-    command_of,
     describe_design,
     describe_facts,
     real_time_factors,
@@ -20,6 +19,7 @@ from bench.runs.record import RunIdentity
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file
+from bench.study.request import command_of
 from bench.study.space import load_budget
 from tests.speed_rows import speed_row
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.results.search_curves import (
+from bench.results.search import (
     budget_curves,
     expected_best,
     expected_best_curves,

@@ -1,4 +1,5 @@
-"""The best value of a search as a function of its number of trials."""
+"""The search of a study: its best value as a function of trials spent, and ranges that were too
+narrow."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,8 @@ from scipy.stats import kendalltau
 
 from bench.runs.state import TRAINED
 from bench.stats.clusters import Floats
+from bench.study.definition import StudyDefinition
+from bench.study.edges import edges
 
 
 def expected_best(values_N: Floats, num_trials: int) -> float:
@@ -74,3 +77,19 @@ def _ended(runs: pd.DataFrame) -> pd.DataFrame:
         [*TRAINED, "pruned", "diverged", "failed"]
     )
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")
+
+
+def search_edges(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> tuple[str, ...]:
+    """Where the search of the system `label` was too narrow, as `Edge.sentence` says it.
+
+    `runs` are those of the study (bench.runs.reader.COLUMNS). The best trial is the one of lowest
+    valid WER among those that trained as far as the budget goes, the earlier of equals.
+    """
+    own = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
+    trained = own[own["state"].isin(TRAINED) & own["valid_wer"].notna()]
+    if trained.empty:
+        return ()
+    best = trained.sort_values(["valid_wer", "slot"], kind="stable").iloc[0]
+    searched, files = definition.searched(label), definition.spaces[label].files
+    found = edges(searched, files, best["params"], int(best["slot"]))
+    return tuple(edge.sentence(label) for edge in found)
