@@ -124,7 +124,7 @@ def test_fields_are_listed_with_type_default_and_description(run: Run) -> None:
         assert (code, err.count("\n")) == (2, 1)
 
 
-def test_variants_of_packages_are_listed_as_ours_are(
+def test_variants_of_packages_are_listed_like_built_in_ones(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = EntryPoint("residual", "mine_of_a_package:OURS", plugins.VARIANTS_GROUP)

@@ -452,7 +452,7 @@ def tried(reader: Reader, num_examples: int, number: int = 0) -> tuple[int, dict
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_strangers_files_give_something_valid_or_a_user_error(maker: str, tmp_path: Path) -> None:
+def test_external_files_give_valid_data_or_a_user_error(maker: str, tmp_path: Path) -> None:
     for reader in MAKERS[maker](tmp_path):
         _, crashes = tried(reader, 40)
         assert not crashes, reader.name

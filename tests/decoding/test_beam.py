@@ -132,7 +132,7 @@ def test_reads_a_batch_and_ignores_padding() -> None:
     assert search(*rows) == greedy(*rows) == texts
 
 
-def test_a_misheard_word_becomes_one_of_the_lexicon() -> None:
+def test_a_misrecognised_word_becomes_one_of_the_lexicon() -> None:
     search = BeamSearch(BeamConfig(), model_of(["the red key", "the red door", "read the key"]))
     assert search(*batch(peaky("the rad key", sure=0.9))) == ["the red key"]
 
@@ -177,7 +177,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         BeamConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "flashlight.lib.text.decoder.kenlm", None)
     with pytest.raises(UserError, match="deepspeech-bench\\[lm\\]"):
         BeamSearch(BeamConfig(), model_of())

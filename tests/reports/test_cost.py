@@ -40,6 +40,6 @@ def test_a_measurement_without_baselines_has_dashes(make_input: MakeInput) -> No
     assert cells.count("–") == 3
 
 
-def test_nothing_trained_is_told_in_words(study: ReportInput) -> None:
+def test_nothing_trained_gives_a_sentence(study: ReportInput) -> None:
     empty = replace(study, systems=study.systems.iloc[:0])
     assert "No system has been trained." in cost.html(cost.numbers(empty))

@@ -42,5 +42,5 @@ def test_hostile_names_are_text(study: ReportInput) -> None:
     assert "<script" not in page
 
 
-def test_without_groups_it_is_said(make_input: MakeInput) -> None:
+def test_without_groups_there_is_a_sentence(make_input: MakeInput) -> None:
     assert "Nothing that would part" in groups.html(groups.numbers(make_input(num_seeds=0)))

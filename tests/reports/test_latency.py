@@ -62,6 +62,6 @@ def test_one_system_is_a_table_without_a_drawing(study: ReportInput) -> None:
     assert "Pareto" not in page
 
 
-def test_a_study_that_was_not_measured_says_how(study: ReportInput) -> None:
+def test_a_study_without_measurements_names_the_command(study: ReportInput) -> None:
     page = latency.html(latency.numbers(study))
     assert "python -m bench.speed --latency --study NAME" in page

@@ -43,7 +43,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
     assert turned.probability_of_improvement == 0.987
 
 
-def test_the_page_says_the_figures(study: ReportInput) -> None:
+def test_the_page_has_the_figures(study: ReportInput) -> None:
     page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     mean = 100 * float(study.systems.loc[0, "wer_mean"])
     for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt; 0.001", "1.3"):
@@ -52,7 +52,7 @@ def test_the_page_says_the_figures(study: ReportInput) -> None:
     assert "<script" not in page
 
 
-def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
+def test_a_broken_condition_is_stated_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
     assert verdict.numbers(study).broken == ()
     assert "fair comparison" not in verdict.html(verdict.numbers(study))
     shown = verdict.numbers(make_input(conditions=(Condition("Budget", "bad", "differs"),)))

@@ -59,7 +59,7 @@ def test_systems_that_were_forced_together_are_stamped() -> None:
     assert group.conditions.startswith("NOT COMPARABLE: systems differ in decoder; Data digest: ")
 
 
-def test_the_index_lists_them_and_says_which_cannot_be_read() -> None:
+def test_the_index_lists_them_and_marks_unreadable_ones() -> None:
     keep("<b>mine")
     (FOLDER / "torn.jsonl").write_text('{"format": "deepspeech-bench comp')
     page = write_index().read_text("utf-8")

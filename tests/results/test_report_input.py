@@ -34,7 +34,7 @@ def definition_of(name: str) -> StudyDefinition:
     )  # fmt: skip
 
 
-def test_a_question_is_told_with_its_systems_and_what_is_equal() -> None:
+def test_a_design_has_the_question_its_systems_and_what_is_equal() -> None:
     design = describe_design(definition_of("sortagrad"))
     assert design.held_equal == "1,500,000 parameters"
     assert design.question
@@ -58,7 +58,7 @@ def test_without_a_question_nothing_is_claimed() -> None:
     )
 
 
-def test_nothing_held_equal_is_said_by_nothing() -> None:
+def test_a_design_without_a_match_has_no_size_held_equal() -> None:
     assert describe_design(definition_of("width")).held_equal == ""
 
 

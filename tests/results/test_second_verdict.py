@@ -176,7 +176,7 @@ def watched() -> Callable[[float], pd.DataFrame]:
     )
 
 
-def test_the_sentence_is_told_by_epoch(
+def test_the_watch_utterance_is_shown_by_epoch(
     study: Study, watched: Callable[[float], pd.DataFrame]
 ) -> None:
     folder, _ = study

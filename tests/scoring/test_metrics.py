@@ -1,7 +1,7 @@
 from bench.scoring import METRICS
 
 
-def test_every_metric_is_under_its_own_name_and_says_what_it_is() -> None:
+def test_every_metric_has_its_name_as_key_and_a_summary() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.summary
