@@ -80,7 +80,7 @@ def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
 
 
 def _close(folder: Path, watch: LeaseWatch, lock: Lock) -> Iterator[Path]:
-    """Record of each dead run that it was killed; a sweep goes on with it all the same."""
+    """Record each dead run as killed; a sweep resumes it nevertheless."""
     for run in _open(folder):
         with lock():
             lease = watch.take(run, grace_seconds=GRACE_SECONDS)

@@ -170,7 +170,7 @@ class Condition:
 
     title: str
     outcome: Literal["good", "bad", "plain"]
-    """Met, broken, or ("plain") unknown, since nobody recorded it."""
+    """Met, broken, or ("plain") unknown, since it was not recorded."""
     found: str
     details: tuple[str, ...] = ()
     """What differs, or breaks the condition: a sentence each."""

@@ -120,7 +120,7 @@ class LatencyRow:
     user_perceived_ms: float | None
     """The mean look-ahead, and the medians of computing and emission: their sum."""
     finalisation_ms: float
-    """From the end of the last word until it is final: median. A network that cannot stream is told
-    the end of the utterance, a stream has to find it."""
+    """From the end of the last word until it is final: median. A network that cannot stream is
+    given the end of the utterance, a stream has to detect it."""
     unstable_share: float
     """Of the words of all texts that were shown, those that the last text has otherwise."""

@@ -395,7 +395,7 @@ def transcripts(folder: Path) -> list[Reader]:
         Reader("*.jsonl of others", lines, lambda: read_systems([str(lines)]), counted),
         trn("a.trn"),
         trn("ref.trn"),
-        Reader("a kept comparison", kept, read_comparison, counted),
+        Reader("a saved comparison", kept, read_comparison, counted),
     ]
 
 

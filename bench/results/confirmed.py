@@ -1,4 +1,4 @@
-"""The confirm runs of a study as they count in its comparison: every planned one does."""
+"""The confirm runs of a study that count in its comparison: every planned one that has ended."""
 
 from collections.abc import Mapping
 

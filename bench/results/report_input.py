@@ -62,7 +62,7 @@ REPORT_FILE = "report.html"
 def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyComparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
 
-    `audio` lets a few test utterances be heard in the page.
+    `audio` embeds the recordings of a few test utterances.
 
     Raises:
         UserError: no study in `folder`, or its corpus cannot be read any more.
@@ -259,7 +259,7 @@ def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> R
 def describe_values(
     resolved: Resolved[RunConfig], searched: Mapping[str, Dimension]
 ) -> tuple[ConfigValue, ...]:
-    """What the report says of each value of a config, of which the study searched `searched`."""
+    """Each value of a config with its origin; the study searched the keys `searched`."""
     return tuple(
         ConfigValue(
             key=value.key,
@@ -275,8 +275,8 @@ def describe_values(
 def describe_facts(
     folder: Path, definition: StudyDefinition, label: str, runs: pd.DataFrame
 ) -> dict[str, str]:
-    """What is known of how the scored confirm runs of `label` came about, their code included;
-    several values where they do not agree."""
+    """The facts of the scored confirm runs of `label`, their code included; several values, joined,
+    where they differ."""
     own = runs[(runs["system"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
@@ -322,7 +322,7 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
 
 
 def user_perceived(latency: Iterable[LatencyRow]) -> dict[str, float]:
-    """By system, the mean over its runs of what a user waits for, in milliseconds."""
+    """By system, the user-perceived latency in milliseconds, mean over its runs."""
     by_system: dict[str, list[float]] = {}
     for row in latency:
         if row.user_perceived_ms is not None:

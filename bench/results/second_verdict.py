@@ -1,9 +1,9 @@
 """The second verdict of a study: its confirm runs decoded by beam search with a language model,
 beside the first, of greedy decoding.
 
-Both decoders read the same networks on the same utterances, so what changes is paired: the errors
-of each run and speaker with one decoder minus those with the other are the errors of a system of
-their own, and have the variance of one.
+Both decoders read the same networks on the same utterances, so changes are paired: the errors of
+each run and speaker with one decoder minus those with the other are treated as the errors of a
+system, with the same estimate of their variance.
 
 Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
@@ -80,7 +80,7 @@ def second_verdict(
 
 
 def _decoded(folder: Path, tables: Tables) -> pd.DataFrame:
-    """The table of test utterances as the beam search read them."""
+    """The table of test utterances with the transcripts of the beam search."""
     rows: list[dict[str, Any]] = []
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
     for run in confirms.to_dict("records"):
@@ -139,7 +139,7 @@ def _gaps(
     greedy_runs: Sequence[SystemRuns],
     beam_runs: Sequence[SystemRuns],
 ) -> Iterator[SecondGap]:
-    """How far each pair is apart with either decoder, and how much that changed."""
+    """The difference of each pair with either decoder, and its change."""
     if len(greedy_runs) < 2:
         return
     changes, words_C = _changes(greedy_runs, beam_runs)

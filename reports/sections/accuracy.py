@@ -18,7 +18,7 @@ SOURCES = {
     "test_set": "more test speakers",
     "interaction": "more seeds or more test speakers",
 }
-"""What makes a WER uncertain, as in the columns `se_from_…` and `share_…`: what would shrink it."""
+"""Sources of variance, as in the columns `se_from_…` and `share_…`: what would reduce each."""
 
 NAMES = ("Seeds", "Test speakers", "Seeds by speakers")
 """Of SOURCES, as table headers."""
@@ -41,7 +41,7 @@ class SeedRow:
 
     @property
     def standard_error(self) -> float:
-        """What the parts add up to, in squares."""
+        """The root of the sum of the squared parts."""
         known = [part for part in self.parts if not math.isnan(part)]
         return math.hypot(*known) if known else math.nan
 
@@ -72,8 +72,7 @@ class Numbers:
     dominant_share: float
     variances: tuple[VarianceRow, ...]
     detectable: tuple[float, float] | None
-    """The minimum detectable effects of the pair that can be told best and of that which can be
-    told worst."""
+    """The smallest and the largest minimum detectable effect of any pair."""
     seeds_unseen: bool
     """Every system has a single run."""
 

@@ -1,4 +1,4 @@
-"""Differences in configuration: the keys in which systems are not alike, and why they are not."""
+"""Differences in configuration: the keys in which systems differ, and why."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from reports.palette import system_names, tones_of
 TITLE = "Differences in configuration"
 
 OWN = frozenset({"variant", "seed"})
-"""Keys that differ by their nature."""
+"""Keys that always differ."""
 
 
 @dataclass(frozen=True)
 class SystemRow:
-    """What one row of the study is, as it was declared."""
+    """A system as the study declares it."""
 
     label: str
     tone: int
     variant: str
     settings: tuple[tuple[str, str], ...]
     difference: str
-    """From the study's base: "base", the one key, or how many; "" where nothing was asked."""
+    """From the study's base: "base", the one key, or the number of keys; "" without a question."""
 
 
 @dataclass(frozen=True)

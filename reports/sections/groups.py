@@ -1,4 +1,4 @@
-"""By group: error rates by attributes of utterances and speakers, and whether a gain differs."""
+"""Error rates by attributes of utterances and speakers, and gains that differ by group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Attribute:
 
     @property
     def num_differing(self) -> int:
-        """Gains that are others in a group."""
+        """Number of gains that differ between a group and the rest."""
         return sum(row["differs"] for row in self.gains)
 
     @property

@@ -53,8 +53,8 @@ class SystemSearch:
     alarms: tuple[str, ...]
     """Ranges that were too narrow, a sentence each."""
     importances: tuple[tuple[str, float], ...] = ()
-    """Each key's share in what tells good trials from bad ones, the largest first; empty where too
-    few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
+    """Importance of each key by PED-ANOVA (Watanabe et al., IJCAI 2023), the largest first; empty
+    if too few trials finished."""
 
     @property
     def placed(self) -> list[RunColumns]:
@@ -141,7 +141,7 @@ def _axis(key: str, searched: SearchRange | None, seen: Sequence[object]) -> Axi
 
 
 def _history(searches: Sequence[SystemSearch]) -> Chart:
-    """WER of every trial by slot; those without one stand on the upper edge."""
+    """WER of every trial by slot; those without one are drawn at the upper edge."""
     known = [100 * trial["valid_wer"] for search in searches for trial in search.placed]
     ceiling = 1.08 * max(known, default=100.0)
     traces = []

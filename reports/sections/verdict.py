@@ -1,4 +1,4 @@
-"""Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
+"""The verdict: one sentence, and tables of accuracy and costs. Readable without JavaScript."""
 
 from dataclasses import dataclass
 
@@ -51,11 +51,11 @@ class Numbers:
 
     sentence: str
     cautions: tuple[str, ...]
-    """What keeps the sentence from being the whole truth."""
+    """What limits the verdict, a sentence each."""
     broken: tuple[str, ...]
     """The conditions of a fair comparison that do not hold."""
     assumptions: tuple[str, ...]
-    """What the verdicts rest on."""
+    """Behind the verdicts, a sentence each."""
     baseline: str
     """What the differences are against: the question's base, else the first system."""
     systems: tuple[SystemRow, ...]
