@@ -60,6 +60,8 @@ def scale_of(values: Iterable[float]) -> Scale | None:
     low, high = min(known), max(known)
     span = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-4)
     magnitude = 10.0 ** math.floor(math.log10(span / 2))
+    # The first of 1, 2, 5 and 10 times the power of ten that needs at most four steps; then out to
+    # the next tick on both sides.
     step = next(m * magnitude for m in (1, 2, 5, 10) if span / (m * magnitude) <= 4)
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)

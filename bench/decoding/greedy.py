@@ -27,6 +27,11 @@ def begin_greedy(log_probs_BUV: Tensor, out_lens_B: Tensor) -> Callable[[], list
     Symbols are selected on the device of the log-probabilities for all utterances at once, and
     copied to the host in one transfer.
     """
+    # Frames of one utterance, "-" for the blank; what remains is "hello":
+    #
+    #     best      - h h - e l l - l o o
+    #     begins    1 1 0 1 1 1 0 1 1 1 0      differs from the frame before
+    #     symbols   - h - - e l - - l o -
     best_BU = log_probs_BUV.argmax(dim=-1)
     frame_U = torch.arange(best_BU.shape[1], device=best_BU.device)
     begins_BU = (best_BU != best_BU.roll(1, dims=1)) | (frame_U == 0)

@@ -113,6 +113,11 @@ def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
         or (len(set(known.tolist())) <= MOST_NUMBERS and form == "{}")
     ):
         return np.array([value or UNNAMED for value in values])
+    # Edges are values that occur (inverted_cdf), and equal edges are merged: few different values
+    # give fewer bins, none of them empty. A bin is named by the values in it.
+    #
+    #     values    1 1 1 2 | 3 4 5 5 | 6 8 9 9
+    #     bins      "1 to 2"  "3 to 5"  "6 to 9"
     edges = np.quantile(known, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf")
     bins = np.searchsorted(np.unique(edges), known)
     ends = {b: (known[bins == b].min(), known[bins == b].max()) for b in np.unique(bins)}
@@ -170,6 +175,7 @@ def _gains(
     second is its complement."""
     counts = counts_of({system.name: system.runs for system in system_runs})
     pairs = list(combinations(range(len(system_runs)), 2))
+    # Of two groups the contrast of one is that of the other with its sign changed: one test.
     tested = names if len(names) > 2 else names[:1]
     estimates = []
     for group in tested:

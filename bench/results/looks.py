@@ -152,6 +152,8 @@ def decisions_at(look: Look, names: Sequence[str]) -> Decisions:
     def integers(values: Sequence[int]) -> Ints:
         return np.array(values, dtype=np.int64)
 
+    # The record has the numbers of each pair when it was decided; they are not computed again,
+    # since runs that were added later must not change a decision.
     variances = [
         Component(
             numbers([pair.variances[kind][0] for pair in pairs]),

@@ -210,6 +210,8 @@ def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
         if expected is None:
             return None
         needed.append(max(0.0, expected - run.seconds))
+    # The work left divided among the places, but no less than the longest run left, which no
+    # further place can shorten.
     at_once = max(1, sum(run.state == State.RUNNING for run in todo))
     return max(sum(needed) / at_once, max(needed))
 

@@ -202,6 +202,7 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
 
 def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]:
     """The claims of the systems' studies, by the names that the systems have here."""
+    # A claim names labels within its study; here a label may have the study's name before it.
     names = {(s.study, s.name.removeprefix(f"{s.study}/")): s.name for s in systems}
     found = [
         (names.get((s.study, better)), names.get((s.study, worse)))

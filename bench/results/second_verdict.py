@@ -94,6 +94,12 @@ def _changes(
     greedy_runs: Sequence[SystemRuns], beam_runs: Sequence[SystemRuns]
 ) -> tuple[list[Floats], Floats]:
     """Errors [S, C] with the beam minus errors without, of each system; reference words [C]."""
+    # The variance that both decoders share (hard speakers, a bad seed) cancels in the difference:
+    #
+    #     speakers       A     B     C
+    #     greedy         9     4     7      errors of one run
+    #     beam           6     3     7
+    #     change        -3    -1     0      what is analysed, as if it were a system's errors
     without, words_C = counts_by_speaker(greedy_runs)
     with_beam, _ = counts_by_speaker(beam_runs)
     return [b - a for a, b in zip(without, with_beam, strict=True)], words_C

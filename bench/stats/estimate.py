@@ -52,6 +52,8 @@ class Estimate:
         return self._widest(lambda se, df: (_quantile(df, level) + _quantile(df, POWER)) * se)
 
     def _widest(self, of) -> Floats:  # type: ignore[no-untyped-def]
+        # fmax ignores NaN, so a variance that is unknown, or does not count for a pair, has no
+        # part.
         found = np.full(np.shape(self.value), np.nan)
         for variance in self.variances:
             se, df = np.sqrt(variance.variance), variance.degrees_of_freedom

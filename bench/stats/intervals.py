@@ -22,6 +22,8 @@ def log_interval(rate: float, standard_error: float, df: float) -> tuple[float, 
     """The 95 % interval of a rate above zero on the log scale: never below zero, and as wide, in
     ratios, either way (delta method: the log's standard error is that of the rate over the
     rate). NaN, unknown, if it is wider than MOST_FACTOR either way."""
+    #     rate / factor        rate               rate * factor      on the log scale symmetric
+    #     [----------------------|--------------------------------------]
     factor = float(np.exp(special.stdtrit(df, (1 + LEVEL) / 2) * standard_error / rate))
     if not factor <= MOST_FACTOR:
         return float("nan"), float("nan")

@@ -46,6 +46,8 @@ def wilcoxon(rates_a_C: Floats, rates_b_C: Floats) -> float:
     if differences.size > MOST_EXACT:
         beyond = ranks[differences > 0].sum() - ranks.sum() / 2
         return 2 * float(special.ndtr(-abs(beyond) / (np.sqrt((ranks**2).sum()) / 2)))
+    # ways[s]: the probability that the ranks of positive differences sum to s if each sign is a
+    # fair coin. One more rank adds its size to the sum with probability 1/2.
     ways = np.zeros(ranks.sum() + 1)
     ways[0] = 1.0
     for size in ranks:
