@@ -348,7 +348,7 @@ def _print_second(second: SecondVerdict) -> None:
 
 
 def _print_heard(report_input: ReportInput) -> None:
-    """Print what was heard of the first watch utterance, beside what was said."""
+    """Print the transcripts of the first watch utterance below its reference."""
     if not report_input.heard:
         return
     STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)

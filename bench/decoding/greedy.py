@@ -1,9 +1,11 @@
-"""Greedy (best path) decoding of CTC outputs: Graves et al. 2006, section 3.2.
+"""Greedy (best path) decoding of CTC outputs, whole or chunk by chunk: Graves et al. 2006,
+section 3.2.
 
 Legend: B utterances, U output frames, V symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,3 +52,31 @@ def _copied_to_host(tensor: Tensor) -> tuple[Callable[[], None], Tensor]:
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(tensor.device))
     return copied.synchronize, host
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What an output frame adds to the text."""
+
+    number: int
+    """From 0, the utterance's first."""
+    is_blank: bool
+    """True if the blank is its best symbol."""
+    symbol: str
+    """A symbol that begins here, or ""."""
+
+
+class IncrementalGreedy:
+    """The best path, frame by frame: the symbols of all frames are the text of `greedy`."""
+
+    def __init__(self) -> None:
+        self._num_frames = 0
+        self._before = BLANK
+
+    def push(self, log_probs_UV: Tensor) -> Iterator[Frame]:
+        """What each of the next frames adds."""
+        for best in log_probs_UV.argmax(dim=-1).tolist():
+            begins = best not in (BLANK, self._before)
+            yield Frame(self._num_frames, best == BLANK, decode([best]) if begins else "")
+            self._before = best
+            self._num_frames += 1

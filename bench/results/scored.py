@@ -212,8 +212,8 @@ def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]
 
 
 def attributes_of(systems: Sequence[ScoredSystem]) -> dict[str, dict[str, str]]:
-    """What is known of the utterances, by id: from the systems' files, and from the corpora of runs
-    of ours that are still here."""
+    """Attributes of the utterances, by id: from the systems' files, and from the corpora of
+    recorded runs that still exist."""
     known: dict[str, dict[str, str]] = {}
     for system in systems:
         for id, own in system.attributes.items():

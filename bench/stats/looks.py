@@ -8,8 +8,7 @@ alpha each look may spend (Lan & DeMets, Biometrika 1983). The nominal level of 
 is compared with, follows from the joint distribution of the looks' statistics, those of a Brownian
 motion at times seeds / most seeds (Armitage, McPherson & Rowe, JRSS A 1969; p of Student's t in
 place of the normal's is Jennison & Turnbull's significance level approach, 2000, section 3.8). The
-speakers are the same at every look, which makes looks more alike than that: the plan errs on the
-safe side.
+speakers are the same at every look, so looks correlate more than that: the plan is conservative.
 
 Many pairs: `step_down` shares out alpha, and what it gives a pair is spent by the plan (Maurer &
 Bretz, Statistics in Biopharmaceutical Research 2013). It is run at every look, on the p of the
