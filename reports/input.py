@@ -174,6 +174,8 @@ class BudgetSummary:
     """Every field of the budget, these four included."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+    rungs: str = ""
+    """How halving goes on with fewer trials, a clause; "" without it."""
 
     def seeds_of(self, name: str) -> int:
         """Confirm runs of the system `name` planned by now."""

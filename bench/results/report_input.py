@@ -43,6 +43,7 @@ from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
+from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension, load_budgets
 from bench.training.config import RunConfig
 from bench.training.outside import OUTSIDE
@@ -263,6 +264,7 @@ def describe_budget(budget: Budget) -> BudgetSummary:
         num_seeds=budget.num_seeds,
         max_train_seconds=budget.max_train_seconds,
         settings=to_dict(budget),
+        rungs=rungs_clause(budget.num_trials, budget.rungs, budget.search_epochs),
     )
 
 
