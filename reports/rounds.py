@@ -12,7 +12,7 @@ class PairAtLook:
     b: str
     claim: bool
     outcome: str
-    """"<name> better", "equivalent" or "open"."""
+    """"<name> better", "withheld", "equivalent" or "open"."""
     decided_at: int
     """The number of the look; of an open pair the last."""
     num_seeds: int

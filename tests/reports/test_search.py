@@ -50,7 +50,10 @@ def test_best_so_far_counts_finished_trials(make_input: MakeInput) -> None:
 def test_a_range_that_was_too_narrow_rings_the_alarm(make_input: MakeInput) -> None:
     given = replace(make_input(), edges={"ds-lstm": ("the best trial lies at <the> edge",)})
     shown = search.numbers(given)
-    assert [found.alarms for found in shown.searches] == [(), ("The best trial lies at <the> edge.",)]
+    assert [found.alarms for found in shown.searches] == [
+        (),
+        ("The best trial lies at <the> edge.",),
+    ]
     assert "The best trial lies at &lt;the&gt; edge." in search.html(shown)
 
 
