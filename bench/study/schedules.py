@@ -109,7 +109,8 @@ def best_wers(
 
 def candidates(num_trials: int, num_epochs: int) -> Iterator[Schedule]:
     """What is worth a try where random search has `num_trials` trials of `num_epochs` epochs: that
-    random search with less compute, then halving with rungs at powers of two and three."""
+    random search with less compute, then halving with rungs at powers of two and three, and with
+    one at half of a trial."""
     for share in (1, 2 / 3, 1 / 3):
         yield Schedule(num_trials=max(1, round(share * num_trials)))
     doubling = tuple(2**k for k in range(num_epochs.bit_length()) if 2**k < num_epochs)
@@ -120,8 +121,9 @@ def candidates(num_trials: int, num_epochs: int) -> Iterator[Schedule]:
         (3, tripling),
         (3, doubling[:2]),
         (4, doubling[1:2]),
+        (2, (num_epochs // 2,)),
     ]
-    for factor, rungs in dict.fromkeys((factor, rungs) for factor, rungs in ladders if rungs):
+    for factor, rungs in dict.fromkeys((factor, rungs) for factor, rungs in ladders if any(rungs)):
         for number in (2 * num_trials // 3, num_trials, 4 * num_trials // 3):
             for criterion in ("WER", "loss"):
                 yield Schedule(num_trials=number, rungs=rungs, factor=factor, criterion=criterion)
