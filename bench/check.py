@@ -33,8 +33,9 @@ def main(options: argparse.Namespace) -> None:
             raise UserError("--set goes with --variant, got --corpus; leave it out")
         _check_corpus(options)
     else:
-        if options.channel is not None:
-            raise UserError("--channel goes with --corpus, got --variant; leave it out")
+        for name in ("channel", "columns"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} goes with --corpus, got --variant; leave it out")
         _check_variant(options)
 
 
@@ -63,10 +64,10 @@ def _check_variant(options: argparse.Namespace) -> None:
 
 def _check_corpus(options: argparse.Namespace) -> None:
     """Print counts, utterances that would be left out, suspicious ones, and a few examples."""
-    config = CorpusConfig.parse(options.corpus, channel=options.channel)
+    config = CorpusConfig.parse(options.corpus, channel=options.channel, columns=options.columns)
     spec = look_up(CORPORA, config.name, "corpus")
     with counting(f"corpus {config.name}") as progress:
-        listing = spec.read(config, progress)
+        listing = spec.listing(config, progress)
         findings = survey(listing, config, progress)
     found = inspect(findings, listing, config)
     if options.json:

@@ -36,7 +36,11 @@ def main(options: argparse.Namespace) -> None:
     corpus_config = config.corpus
     if options.corpus is not None:
         corpus_config = CorpusConfig.parse(
-            options.corpus, text=options.text, audio=options.audio, channel=options.channel
+            options.corpus,
+            text=options.text,
+            audio=options.audio,
+            channel=options.channel,
+            columns=options.columns,
         )
     with counting("corpus") as progress:
         corpus = load_corpus(corpus_config, splits=(options.split,), progress=progress)

@@ -74,7 +74,11 @@ def main(options: argparse.Namespace) -> None:
         minutes=options.minutes, slice_seconds=options.seconds, num_rounds=options.rounds
     )
     corpus_config = CorpusConfig.parse(
-        options.corpus, text=options.text, audio=options.audio, channel=options.channel
+        options.corpus,
+        text=options.text,
+        audio=options.audio,
+        channel=options.channel,
+        columns=options.columns,
     )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)

@@ -35,7 +35,12 @@ from bench.decoding.beam import (
     require_installed,
 )
 from bench.decoding.language_model import LmConfig, language_model
-from bench.queue.storage import QueueStorage, check_queue, check_shared
+from bench.queue.storage import (
+    QueueStorage,
+    check_queue,
+    check_shared,
+    dashboard_address,
+)
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.looks import look_sentence, next_look
@@ -111,7 +116,7 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json(result)
     else:
-        _print_verdict(comparison, result, corpus)
+        _print_verdict(comparison, result, corpus, dashboard_address(options.storage, folder))
         if report_input.second is not None:
             _print_second(report_input.second)
         _print_heard(report_input)
@@ -301,12 +306,16 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
+def _print_verdict(
+    comparison: StudyComparison, result: SweepResult, corpus: Corpus, searches: str
+) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
+    dashboard = shlex.join(["optuna-dashboard", "--host", "127.0.0.1", searches])
+    STDOUT.print(f"searches: {dashboard}", markup=False)
     if comparison.systems["num_seeds"].any():
         example = (corpus.split("watch") or corpus.split("valid"))[0]
         channel = [] if example.channel is None else ["--channel", str(example.channel)]

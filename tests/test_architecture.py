@@ -27,6 +27,8 @@ ONLY_IN = {
     "matplotlib": "bench/runs/mlflow",
     "optuna": ("bench/study", "bench/queue", "bench/workers"),
     "ray": "bench/workers",
+    "datasets": "bench/data/corpora",
+    "lhotse": "bench/data/corpora",
     "triton": "variants/ops",
     "plotly": "reports",
     "jinja2": ("reports", "bench/deploy.py"),

@@ -62,8 +62,8 @@ def add_corpus(
     default: str | None = DEFAULT_CORPUS,
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """Add ``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` describes the corpus
-    that is used without the flag if there is no `default`."""
+    """Add the flags of a corpus; `otherwise` describes the one that is used without ``--corpus`` if
+    there is no `default`."""
     add_corpus_place(command, default, f"default: {default or otherwise}")
     command.add_argument(
         "--text",
@@ -82,15 +82,21 @@ def add_corpus(
 
 
 def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note: str) -> None:
-    """Add ``--corpus`` and ``--channel``; `note` describes the corpus without the flag."""
+    """Add ``--corpus``, ``--channel`` and ``--columns``; `note` says what holds without them."""
     command.add_argument(
         "--corpus",
         default=default,
         metavar="NAME[:PATH]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
-        f"kaldi:PATH ({note})",
+        f"kaldi:PATH, hf:PATH, lhotse:PATH ({note})",
     )
     add_channel(command)
+    command.add_argument(
+        "--columns",
+        metavar="OURS=THEIRS,…",
+        help="other names of the columns audio, text, speaker, id and split of manifest and hf, "
+        "such as text=sentence",
+    )
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:

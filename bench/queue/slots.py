@@ -23,12 +23,14 @@ died between telling its WER and pausing. While it waits it is RUNNING without a
 others are there, `reclaim` makes it WAITING, or ends it.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -47,6 +49,8 @@ from bench.study.space import Value
 TakeLease = Callable[[Path], Lease]
 """Takes the lease on the run in a folder."""
 
+METRIC_NAME = "valid WER (1 is 100 %)"
+"""As optuna-dashboard labels the objective."""
 SLOT = "slot"
 STATE = "state"
 RUNG = "rung "
@@ -117,6 +121,9 @@ class SlotQueue:
                 direction="minimize",
                 load_if_exists=True,
             )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([METRIC_NAME])
             present = {slot.number for slot in self._slots()}
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:

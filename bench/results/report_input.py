@@ -174,6 +174,8 @@ def command_of(definition: StudyDefinition) -> str:
         parts.append(f"--audio {corpus.audio}")
     if corpus.channel is not None:
         parts.append(f"--channel {corpus.channel}")
+    if corpus.columns is not None:
+        parts.append(f"--columns {shlex.quote(corpus.columns)}")
     if definition.name != own_name(definition):
         parts.append(f"--name {shlex.quote(definition.name)}")
     parts.append(f"--device {definition.device}")

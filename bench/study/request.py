@@ -186,7 +186,11 @@ def _corpus(
     given = options.corpus is not None
     place = options.corpus if given else default
     config = CorpusConfig.parse(
-        place, text=options.text, audio=options.audio, channel=options.channel
+        place,
+        text=options.text,
+        audio=options.audio,
+        channel=options.channel,
+        columns=options.columns,
     )
     look_up(CORPORA, config.name, "corpus")
     return config, "--corpus" if given else default_source

@@ -55,6 +55,7 @@ def test_slots_are_enqueued_once_and_the_first_is_the_default(
     trial, lease = taken
     expected = {k: d.default for k, d in definition.searched(VARIANT).items()}
     assert trial.params == expected
+    assert trial.study.metric_names == ["valid WER (1 is 100 %)"], "as optuna-dashboard shows it"
     lease.release()
 
 
