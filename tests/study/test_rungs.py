@@ -37,9 +37,9 @@ def test_of_equals_the_earlier_goes_on_and_an_odd_number_rounds_up() -> None:
     assert stands({2: 0.2}) == [GOES_ON]
 
 
-def test_a_trial_that_ended_before_the_rung_leaves_no_more_room() -> None:
+def test_a_trial_that_ended_before_the_rung_changes_nothing_for_the_others() -> None:
     assert stands({}, {2: 0.1}, {2: 0.2}, {2: 0.3}, ended=(0,)) == [GOES_ON, GOES_ON, GOES_ON, OUT]
-    assert stands({}, {2: 0.1}, ended=(0,))[1] == GOES_ON
+    assert stands({}, {}, {2: 0.2}, {2: 0.3}, ended=(0, 1)) == [GOES_ON] * 4, "two of four pass"
     # It passed the first rung and diverged: nobody takes its place there.
     after = stands({2: 0.1}, {2: 0.2, 4: 0.2}, {2: 0.3}, {2: 0.4}, ended=(0, 2, 3))
     assert after[1:] == [GOES_ON, OUT, OUT]
