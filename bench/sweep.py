@@ -47,6 +47,7 @@ from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
+from bench.results.search import narrow_systems
 from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
@@ -210,7 +211,7 @@ def _round_is_last(
     if definition.plan is None:
         return True
     if look is not None and look.number > num_before:
-        _logger.info("%s", look_sentence(look))
+        _logger.info("%s", look_sentence(look, narrow_systems(definition, folder)))
         tracker.tell_round(study_tags(definition, read_looks(folder)))
     return look is not None and look.is_last
 

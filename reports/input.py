@@ -96,6 +96,8 @@ class BudgetSummary:
     """Every field of the budget, these four included."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+    rungs: str = ""
+    """How halving goes on with fewer trials, a clause; "" without it."""
 
     def seeds_of(self, name: str) -> int:
         """Confirm runs of the system `name` planned by now."""
@@ -195,7 +197,7 @@ class PairAtLook:
     b: str
     claim: bool
     outcome: str
-    """"<name> better", "equivalent" or "open"."""
+    """"<name> better", "withheld", "equivalent" or "open"."""
     decided_at: int
     """The number of the look; of an open pair the last."""
     num_seeds: int
