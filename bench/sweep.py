@@ -35,13 +35,19 @@ from bench.decoding.beam import (
     require_installed,
 )
 from bench.decoding.language_model import LmConfig, language_model
-from bench.queue.storage import QueueStorage, check_queue, check_shared
+from bench.queue.storage import (
+    QueueStorage,
+    check_queue,
+    check_shared,
+    dashboard_address,
+)
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
+from bench.results.search import narrow_systems
 from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
@@ -56,7 +62,9 @@ from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
+from reports.format import decimal, plural, points, points_range
 from reports.input import SecondVerdict
+from reports.sections.verdict import split_heard
 
 MAX_UNDECIDED = 5
 """Pairs beside the one in the verdict that the console says more of."""
@@ -111,7 +119,7 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json(result)
     else:
-        _print_verdict(comparison, result, corpus)
+        _print_verdict(comparison, result, corpus, dashboard_address(options.storage, folder))
         if report_input.second is not None:
             _print_second(report_input.second)
         if (found := report_input.robustness) is not None:
@@ -212,7 +220,7 @@ def _round_is_last(
     if definition.plan is None:
         return True
     if look is not None and look.number > num_before:
-        _logger.info("%s", look_sentence(look))
+        _logger.info("%s", look_sentence(look, narrow_systems(definition, folder)))
         tracker.tell_round(study_tags(definition, read_looks(folder)))
     return look is not None and look.is_last
 
@@ -308,12 +316,16 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
+def _print_verdict(
+    comparison: StudyComparison, result: SweepResult, corpus: Corpus, searches: str
+) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
+    dashboard = shlex.join(["optuna-dashboard", "--host", "127.0.0.1", searches])
+    STDOUT.print(f"searches: {dashboard}", markup=False)
     if comparison.systems["num_seeds"].any():
         example = (corpus.split("watch") or corpus.split("valid"))[0]
         channel = [] if example.channel is None else ["--channel", str(example.channel)]
@@ -336,25 +348,29 @@ def _print_second(second: SecondVerdict) -> None:
     """Print the verdict with the language model."""
     STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
     for gain in second.gains:
-        change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain.change)
+        change, low, high = gain.change
         STDOUT.print(
             f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
-            f"it: {change} points ({low} to {high}); alpha {gain.alpha:g}, beta {gain.beta:g}",
+            f"it: {points(change)} points ({points_range(low, high)}); "
+            f"alpha {decimal(gain.alpha, 2)}, beta {decimal(gain.beta, 2)}",
             markup=False,
         )
     STDOUT.print(second.lm, markup=False)
 
 
 def _print_heard(report_input: ReportInput) -> None:
-    """Print what was heard of the first watch utterance, beside what was said."""
+    """Print the transcripts of the first watch utterance below its reference."""
     if not report_input.heard:
         return
     STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)
-    for heard in report_input.heard:
+    shown, more = split_heard(report_input.heard)
+    for heard in shown:
         who = f"({heard.system}, seed {heard.seed})"
         STDOUT.print(f"heard:    {heard.greedy} {who}", markup=False)
         if heard.beam is not None:
             STDOUT.print(f"with LM:  {heard.beam}", markup=False)
+    if more:
+        STDOUT.print(f"{plural(len(more), 'more network')} in the report", markup=False)
     if any(heard.beam is None for heard in report_input.heard):
         STDOUT.print(f"with a language model: {install_command()}", markup=False)
 

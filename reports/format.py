@@ -1,10 +1,22 @@
-"""Formatting of values for pages and tables; a missing value (None, NaN) is a dash."""
+"""Values as text for pages and tables, a missing one (None, NaN) as a dash; tables as Markdown and
+LaTeX, with names escaped."""
 
 import math
+import re
+from collections.abc import Callable, Sequence
 
 MISSING = "–"
+UNKNOWN_INTERVAL = "interval unknown"
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would be a length
+    "Δ": r"$\Delta$", MINUS: "$-$", MISSING: "--",
+}  # fmt: skip
 
 
 def is_missing(value: object) -> bool:
@@ -35,9 +47,24 @@ def points(difference: float) -> str:
     return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", MINUS)
 
 
+def percent_range(low: float, high: float) -> str:
+    """0.1 and 0.2 as "10.0 to 20.0", where the column says %."""
+    return _range(bare_percent, low, high)
+
+
+def points_range(low: float, high: float) -> str:
+    """-0.1 and 0.2 as "−10.0 to +20.0", where the column says percentage points."""
+    return _range(points, low, high)
+
+
+def _range(shown: Callable[[float], str], low: float, high: float) -> str:
+    known = not (is_missing(low) or is_missing(high)) and math.isfinite(high - low)
+    return f"{shown(low)} to {shown(high)}" if known else UNKNOWN_INTERVAL
+
+
 def decimal(value: float, digits: int) -> str:
-    """1.234 with 2 digits as "1.23"."""
-    return MISSING if is_missing(value) else f"{value:.{digits}f}"
+    """-1.234 with 2 digits as "−1.23"."""
+    return MISSING if is_missing(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def count(value: float) -> str:
@@ -90,3 +117,31 @@ def setting(value: object) -> str:
 def plural(number: int, noun: str, several: str = "") -> str:
     """1, "seed" as "1 seed"; 2 as "2 seeds"."""
     return f"{number:,}{NBSP}{noun if number == 1 else several or noun + 's'}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first column aligned left, the others right; no newline at the end."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A `tabular`, ruled as booktabs does; no newline at the end."""
+    top, *body = (" & ".join(map(in_latex, line)) + r" \\" for line in (header, *rows))
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
+    lines = (begin, r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}")
+    return "\n".join(lines)
+
+
+def in_markdown(text: str) -> str:
+    """`text` on one line, its Markdown symbols as text."""
+    return re.sub(r"([\\|*`<_])", r"\\\1", _one_line(text))
+
+
+def in_latex(text: str) -> str:
+    """`text` on one line, its LaTeX symbols as text."""
+    return "".join(_LATEX.get(symbol, symbol) for symbol in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

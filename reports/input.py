@@ -1,7 +1,8 @@
 """Everything a report shows: dataclasses, and pandas tables (columns: reports/columns.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.columns import COLUMNS
-from reports.latency_row import LatencyRow
-from reports.rounds import LookSummary
+from reports.measurements import LatencyRow, SpeedRow
 
 
 @dataclass(frozen=True)
@@ -55,84 +55,6 @@ class ConfigValue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSpeed:
-    """The rate of a baseline that trained alternately with the training loop."""
-
-    audio_seconds_per_second: float
-    """Median over the rounds."""
-    ratio: float
-    """The loop's rate divided by the baseline's within a round: median over the rounds."""
-    ratio_low: float
-    """Minimum over the rounds."""
-    ratio_high: float
-    """Maximum over the rounds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedRow:
-    """One measurement of `python -m bench.speed`: a variant at one width on one device.
-
-    Rates are seconds of audio per second. None where there is no baseline or only one worker.
-    """
-
-    variant: str
-    width: int
-    device: str
-    """A torch device type."""
-    utterance_seconds: float
-    """Mean duration of the training utterances."""
-    batch_seconds: float
-    """Maximum audio in a batch, including padding."""
-    audio_seconds_per_second: float
-    """Training steps and logging, on a CPU with one thread. Evaluations and checkpoints are in
-    `overhead_share` instead, since the baselines have none."""
-    family: BaselineSpeed | None
-    """The DeepSpeech repositories' way of training, see bench.costs.baselines."""
-    torch_baseline: BaselineSpeed | None
-    """A short script with torch's own layers, see bench.costs.baselines."""
-    macs_per_second_of_audio: float
-    """Multiply-adds of the forward pass."""
-    training_macs_per_second_of_audio: float
-    """Multiply-adds of forward and backward pass, for all views of an utterance."""
-    matmul_flops_per_second: float
-    """The peak: the fastest matrix product in the same run."""
-    fraction_of_matmul_peak: float
-    """FLOP of training (two per multiply-add, without padding) per second, divided by the peak."""
-    recurrent_fraction_of_matmul_peak: float | None
-    """Of the recurrent layers alone, forward and backward, on a batch of median shape; None if the
-    network has no RecurrentLayer."""
-    shares: Mapping[str, float]
-    """Of the time of whole epochs, by phase (bench.training.clocks, with "logging" for "report").
-    Checkpoints have a larger share than in a run on the whole corpus, whose epochs are longer."""
-    data_wait_share: float
-    overhead_share: float
-    """Evaluation, logging and checkpoints together."""
-    padding_share: float
-    """Of the frames trained on."""
-    peak_memory_bytes: int
-    """Of a process that trains only this network, with one thread; on a GPU as torch allocates."""
-    latency_seconds: float
-    """Median time to recognise one utterance."""
-    real_time_factor: float
-    """Seconds of recognition per second of audio, one utterance at a time."""
-    num_workers: int
-    """One per core; on a GPU several that share it."""
-    workers_audio_seconds_per_second: float | None
-    """All workers together, each with one thread."""
-    one_worker_audio_seconds_per_second: float | None
-    """One worker with all cores as threads, or alone on the GPU."""
-    workers_ratio: float | None
-    """All workers together divided by one worker."""
-    features_audio_seconds_per_second: float
-    """Reading, transforming and storing the features, on all cores."""
-
-    @property
-    def conditions(self) -> tuple[str, float, float]:
-        """Rows are comparable across variants and widths if their conditions are equal."""
-        return self.device, self.utterance_seconds, self.batch_seconds
-
-
-@dataclass(frozen=True, kw_only=True)
 class SplitSummary:
     """The size of a split."""
 
@@ -174,6 +96,8 @@ class BudgetSummary:
     """Every field of the budget, these four included."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+    rungs: str = ""
+    """How halving goes on with fewer trials, a clause; "" without it."""
 
     def seeds_of(self, name: str) -> int:
         """Confirm runs of the system `name` planned by now."""
@@ -248,7 +172,7 @@ class Condition:
 
     title: str
     outcome: Literal["good", "bad", "plain"]
-    """Met, broken, or ("plain") unknown, since nobody recorded it."""
+    """Met, broken, or ("plain") unknown, since it was not recorded."""
     found: str
     details: tuple[str, ...] = ()
     """What differs, or breaks the condition: a sentence each."""
@@ -263,6 +187,47 @@ class SearchRange:
     log: bool = False
     choices: tuple[object, ...] = ()
     """If not empty, `low`, `high` and `log` mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairAtLook:
+    """A pair at a look; unknown numbers are NaN."""
+
+    a: str
+    b: str
+    claim: bool
+    outcome: str
+    """"<name> better", "withheld", "equivalent" or "open"."""
+    decided_at: int
+    """The number of the look; of an open pair the last."""
+    num_seeds: int
+    """That both systems had reached when the numbers were taken."""
+    delta: float
+    """WER of b minus WER of a."""
+    half_width: float
+    """Of the interval that decided, at the level `coverage`."""
+    coverage: float
+    p: float
+    level: float
+    """What p was compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSummary:
+    """A planned look that was taken."""
+
+    number: int
+    taken_at: str
+    seeds: Mapping[str, int]
+    """Confirm runs of each system."""
+    next_seeds: Mapping[str, int]
+    """For the next look; the same at the last."""
+    pairs: tuple[PairAtLook, ...]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether every pair is decided or has no look left."""
+        return self.next_seeds == self.seeds
 
 
 Interval = tuple[float, float, float]
@@ -388,7 +353,7 @@ class Robustness:
 
 @dataclass(frozen=True, kw_only=True)
 class HeardSentence:
-    """The story's last watch utterance as one confirm run read it."""
+    """The corpus's first watch utterance as one confirm run read it; texts with single spaces."""
 
     system: str
     seed: int
@@ -399,6 +364,11 @@ class HeardSentence:
     """By the best checkpoint."""
     beam: str | None
     """The same with the language model; None without."""
+
+
+def _without_rows(name: str) -> Callable[[], pd.DataFrame]:
+    """Makes an empty table of a ReportInput."""
+    return partial(pd.DataFrame, columns=list(COLUMNS[name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,24 +412,12 @@ class ReportInput:
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
     """None if the user wants no recording in the page."""
-    budget_curves: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["budget_curves"]))
-    )
-    expected_best: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["expected_best"]))
-    )
-    importances: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["importances"]))
-    )
-    tradeoffs: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
-    )
-    groups: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["groups"]))
-    )
-    gains: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
-    )
+    budget_curves: pd.DataFrame = field(default_factory=_without_rows("budget_curves"))
+    expected_best: pd.DataFrame = field(default_factory=_without_rows("expected_best"))
+    importances: pd.DataFrame = field(default_factory=_without_rows("importances"))
+    tradeoffs: pd.DataFrame = field(default_factory=_without_rows("tradeoffs"))
+    groups: pd.DataFrame = field(default_factory=_without_rows("groups"))
+    gains: pd.DataFrame = field(default_factory=_without_rows("gains"))
     robustness: Robustness | None = None
     """Where the study was tested under conditions."""
     second: SecondVerdict | None = None

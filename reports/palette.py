@@ -17,10 +17,14 @@ STATES: Mapping[str, tuple[str, str]] = {
     "pruned": ("triangle-down", "▼"),
     "diverged": ("x", "✖"),
     "failed": ("square", "■"),
+    "paused": ("diamond-open", "◇"),
     "killed": ("diamond", "◆"),
     "running": ("circle-open", "○"),
 }
 """By state of a run: its plotly marker, and the character that looks like it."""
+
+GOING_ON = ("running", "paused", "killed")
+"""States of runs that have not ended for good."""
 
 TRAINED = ("finished", "cut")
 """States of runs that were trained as far as the budget goes and scored: to their last epoch, or
@@ -31,6 +35,11 @@ def system_names(report_input: ReportInput) -> list[str]:
     """Every system of the study, those of the command line first and in its order."""
     listed = [*report_input.systems["system"], *report_input.runs["system"]]
     return list(dict.fromkeys(str(name) for name in listed))
+
+
+def tones_of(report_input: ReportInput) -> dict[str, int]:
+    """The place of each system among `system_names`: its colour and its dash on the whole page."""
+    return {name: tone for tone, name in enumerate(system_names(report_input))}
 
 
 def colour(tone: int) -> str:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from bench.core.console import STDERR, set_up_logging
+from bench.core.console import print_error, set_up_logging
 from bench.core.errors import (
     DISK_IS_FULL,
     NOT_WRITABLE,
@@ -369,5 +369,5 @@ def _reason_of_the_machine(error: Exception) -> str | None:
 
 
 def _stop_with(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
-    STDERR.print(f"error: {mask(message)}", markup=False, highlight=False, soft_wrap=True)
+    print_error(mask(message))
     sys.exit(code)

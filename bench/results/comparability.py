@@ -24,7 +24,7 @@ class Rule:
     title: str
     """On the page."""
     only_ours: bool = False
-    """Systems from elsewhere have no such fact, so that a comparison does not miss it."""
+    """External systems have no such fact, so its absence is not reported."""
 
     def governs(self, key: str) -> bool:
         """Whether a fact of this key falls under the rule."""
@@ -48,7 +48,7 @@ RULES = (
 def differing_facts(facts: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
     """The keys in which systems are known to differ: by key the value of each system that has one.
 
-    What nobody recorded, as for systems from elsewhere, is not a difference.
+    A fact that is unknown, as for external systems, is not a difference.
 
     Args:
         facts: by system.

@@ -1,10 +1,10 @@
-"""Planned looks at a study: when one is due, what it finds, and what its record says later.
+"""Planned looks at a study: when one is due, what it decides, and how its record is read.
 
 Legend: P pairs of systems.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
 from bench.results.counts import counts_of
 from bench.results.pairs import SystemRuns, claimed_pairs
+from bench.results.sentences import who_is_better
 from bench.runs import read_study
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, has_ended, read_state
@@ -152,6 +153,8 @@ def decisions_at(look: Look, names: Sequence[str]) -> Decisions:
     def integers(values: Sequence[int]) -> Ints:
         return np.array(values, dtype=np.int64)
 
+    # The record has the numbers of each pair when it was decided; they are not computed again,
+    # since runs that were added later must not change a decision.
     variances = [
         Component(
             numbers([pair.variances[kind][0] for pair in pairs]),
@@ -183,18 +186,20 @@ def before_any_look(definition: StudyDefinition, system_runs: Sequence[SystemRun
     )  # fmt: skip
 
 
-def outcome_of(pair: PairAtLook) -> str:
-    """In words: "<name> better", "equivalent" or "open"."""
+def outcome_of(pair: PairAtLook, narrow: Collection[str]) -> str:
+    """In words: "<name> better", "withheld", "equivalent" or "open"; `narrow` are the systems whose
+    searched ranges were too narrow."""
     if pair.outcome == DIFFERENT:
-        return f"{pair.a if pair.delta > 0 else pair.b} better"
+        return who_is_better(pair.a, pair.b, pair.delta, narrow)
     return "equivalent" if pair.outcome == EQUIVALENT else "open"
 
 
-def look_sentence(look: Look) -> str:
-    """What a look has decided, and how the study goes on."""
+def look_sentence(look: Look, narrow: Collection[str]) -> str:
+    """What a look has decided, and how the study goes on; `narrow` as for `outcome_of`."""
     new = [pair for pair in look.pairs if pair.outcome != OPEN and pair.decided_at == look.number]
     still = sum(pair.outcome == OPEN for pair in look.pairs)
-    told = "; ".join(f"{pair.a} : {pair.b} {outcome_of(pair)}" for pair in new) or "nothing new"
+    words = (f"{pair.a} : {pair.b} {outcome_of(pair, narrow)}" for pair in new)
+    told = "; ".join(words) or "nothing new"
     more = {name: num for name, num in look.next_seeds.items() if num > look.seeds[name]}
     on = ", ".join(f"{name} gets {num}" for name, num in more.items())
     after = f"{on} seeds for the next look" if more else "the last look"
@@ -202,7 +207,7 @@ def look_sentence(look: Look) -> str:
 
 
 def looks_sentences(definition: StudyDefinition, looks: Sequence[Look]) -> Iterator[str]:
-    """On what the verdicts of a study with a plan rest."""
+    """The assumptions behind the verdicts of a study with a plan."""
     if definition.plan is None:
         return
     yield (

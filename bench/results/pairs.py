@@ -26,6 +26,7 @@ from bench.results.sentences import (
     Undecided,
     p_value,
     remedy_of,
+    who_is_better,
 )
 from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
@@ -122,6 +123,7 @@ def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd
     rows = []
     for i, system in enumerate(system_runs):
         wer, variance = float(systems.wer[i]), split.total[i]
+        # The logarithm of zero errors has no interval; Wilson's does, though it ignores speakers.
         low, high = np.nan, np.nan
         if wer == 0:
             low, high = wilson_interval(0, counts.words_U.size)
@@ -312,9 +314,8 @@ def _verdict(
         return UNDECIDED
     if not is_of_seeds:
         return CHECKPOINTS_DIFFER
-    if a.edges or b.edges:
-        return WITHHELD
-    return f"{a.name if found.estimate.value[place] > 0 else b.name} better"
+    narrow = {system.name for system in (a, b) if system.edges}
+    return who_is_better(a.name, b.name, float(found.estimate.value[place]), narrow)
 
 
 def claimed_pairs(names: Sequence[str], claims: Claims) -> Bools:
@@ -358,6 +359,7 @@ def _evidence(
         if progress is not None:
             progress(number, len(firsts))
         slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
+    # Of the first runs only: these tests take two networks as they are.
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
     said = words_C > 0
     rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]

@@ -27,7 +27,7 @@ from bench.core.seeding import numpy_generator
 from bench.data.conditions import TestCondition
 from bench.results.confirmed import confirm_runs
 from bench.results.pairs import SystemRuns, counts_by_speaker, summarise
-from bench.results.sentences import UNDECIDED, WITHHELD
+from bench.results.sentences import UNDECIDED, who_is_better
 from bench.runs import Tables
 from bench.runs.layout import ScoreLine, read_lines
 from bench.stats.clusters import Floats
@@ -120,8 +120,8 @@ def _gaps(
             gap, half = float(test.value_P[place]), float(test.half_P[place])
             verdict = UNDECIDED
             if abs(gap) > half:
-                leader = a if gap > 0 else b
-                verdict = WITHHELD if a.edges or b.edges else f"{leader.name} better"
+                narrow = {system.name for system in (a, b) if system.edges}
+                verdict = who_is_better(a.name, b.name, gap, narrow)
             yield ConditionGap(
                 condition=title,
                 a=a.name,

@@ -128,7 +128,7 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
 
 
 def nameless_speakers(rows: Sequence[Row]) -> tuple[str, ...]:
-    """What a reader of results should know of utterances without a speaker; () if there are
+    """Notes for readers of results on utterances without a speaker; () if there are
     none."""
     count = sum(row.speaker == unnamed_speaker(row.id) for row in rows)
     note = f"{count} utterances name no speaker: each counts as a speaker of its own"

@@ -103,7 +103,7 @@ def test_faulty_manifests_are_named(folder: Path) -> None:
         load(folder / "bare.csv")
 
 
-def test_where_no_table_fits_the_error_says_what_was_looked_for_and_what_is_there(
+def test_where_no_table_fits_the_error_lists_what_is_there(
     folder: Path,
 ) -> None:
     (folder / "vad.csv").touch()
