@@ -19,6 +19,7 @@ from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
 from bench.results.looks import margin_of, outcome_of
 from bench.results.planned import openings_sentence
+from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
 from bench.results.search import budget_curves, expected_best_curves, search_edges
 from bench.results.second_verdict import second_verdict
@@ -133,6 +134,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         looks=tuple(describe_look(definition, look, narrow) for look in looks),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        robustness=robustness(folder, definition, tables, comparison.pairs),
         second=second_verdict(folder, definition, tables, corpus),
         heard=heard_sentences(folder, tables),
         design=replace(
