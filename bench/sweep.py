@@ -55,7 +55,9 @@ from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
+from reports.format import decimal, plural, points, points_range
 from reports.input import SecondVerdict
+from reports.sections.verdict import split_heard
 
 MAX_UNDECIDED = 5
 """Pairs beside the one in the verdict that the console says more of."""
@@ -326,10 +328,11 @@ def _print_second(second: SecondVerdict) -> None:
     """Print the verdict with the language model."""
     STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
     for gain in second.gains:
-        change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain.change)
+        change, low, high = gain.change
         STDOUT.print(
             f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
-            f"it: {change} points ({low} to {high}); alpha {gain.alpha:g}, beta {gain.beta:g}",
+            f"it: {points(change)} points ({points_range(low, high)}); "
+            f"alpha {decimal(gain.alpha, 2)}, beta {decimal(gain.beta, 2)}",
             markup=False,
         )
     STDOUT.print(second.lm, markup=False)
@@ -340,11 +343,14 @@ def _print_heard(report_input: ReportInput) -> None:
     if not report_input.heard:
         return
     STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)
-    for heard in report_input.heard:
+    shown, more = split_heard(report_input.heard)
+    for heard in shown:
         who = f"({heard.system}, seed {heard.seed})"
         STDOUT.print(f"heard:    {heard.greedy} {who}", markup=False)
         if heard.beam is not None:
             STDOUT.print(f"with LM:  {heard.beam}", markup=False)
+    if more:
+        STDOUT.print(f"{plural(len(more), 'more network')} in the report", markup=False)
     if any(heard.beam is None for heard in report_input.heard):
         STDOUT.print(f"with a language model: {install_command()}", markup=False)
 

@@ -1,8 +1,10 @@
 """Formatting of values for pages and tables; a missing value (None, NaN) is a dash."""
 
 import math
+from collections.abc import Callable
 
 MISSING = "–"
+UNKNOWN_INTERVAL = "interval unknown"
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -35,9 +37,24 @@ def points(difference: float) -> str:
     return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", MINUS)
 
 
+def percent_range(low: float, high: float) -> str:
+    """0.1 and 0.2 as "10.0 to 20.0", where the column says %."""
+    return _range(bare_percent, low, high)
+
+
+def points_range(low: float, high: float) -> str:
+    """-0.1 and 0.2 as "−10.0 to +20.0", where the column says percentage points."""
+    return _range(points, low, high)
+
+
+def _range(shown: Callable[[float], str], low: float, high: float) -> str:
+    known = not (is_missing(low) or is_missing(high)) and math.isfinite(high - low)
+    return f"{shown(low)} to {shown(high)}" if known else UNKNOWN_INTERVAL
+
+
 def decimal(value: float, digits: int) -> str:
-    """1.234 with 2 digits as "1.23"."""
-    return MISSING if is_missing(value) else f"{value:.{digits}f}"
+    """-1.234 with 2 digits as "−1.23"."""
+    return MISSING if is_missing(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def count(value: float) -> str:

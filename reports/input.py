@@ -333,7 +333,7 @@ class SecondVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class HeardSentence:
-    """The story's last watch utterance as one confirm run read it."""
+    """The corpus's first watch utterance as one confirm run read it; texts with single spaces."""
 
     system: str
     seed: int

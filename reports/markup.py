@@ -20,6 +20,8 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters |= {
     "percent": formats.percent,
     "bare_percent": formats.bare_percent,
+    "percent_range": formats.percent_range,
+    "points_range": formats.points_range,
     "points": formats.points,
     "decimal": formats.decimal,
     "count": formats.count,

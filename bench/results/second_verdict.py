@@ -170,8 +170,11 @@ def _gaps(
 def _groups(
     corpus: Corpus, greedy_runs: Sequence[SystemRuns], beam_runs: Sequence[SystemRuns]
 ) -> Iterator[tuple[str, str, float, float]]:
-    """(system, group, WER without, WER with the language model) by the sentences' templates."""
+    """(system, group, WER without, WER with the language model) by the sentences' templates;
+    nothing for a corpus whose test sentences are all of one group."""
     known = {u.id: u.attributes.get(TEMPLATES, "") for u in corpus.split("test")}
+    if len(set(known.values()) - {""}) < 2:
+        return
     for without, with_beam in zip(greedy_runs, beam_runs, strict=True):
         group_U = without.runs[0]["id"].map(known).fillna("")
         for group in sorted(set(group_U) - {""}):

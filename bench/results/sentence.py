@@ -27,10 +27,10 @@ def heard_sentences(folder: Path, tables: Tables) -> tuple[HeardSentence, ...]:
         HeardSentence(
             system=row.system,
             seed=row.seed,
-            ref=row.ref,
+            ref=_words(row.ref),
             by_epoch=_by_epoch(watch[watch["run"] == f"{row.system}/{row.run}"]),
-            greedy=row.greedy,
-            beam=row.beam,
+            greedy=_words(row.greedy),
+            beam=None if row.beam is None else _words(row.beam),
         )
         for row in rows
         if row.id == id
@@ -39,7 +39,13 @@ def heard_sentences(folder: Path, tables: Tables) -> tuple[HeardSentence, ...]:
 
 def _by_epoch(rows: pd.DataFrame) -> tuple[tuple[int, str], ...]:
     heard: Mapping[int, str] = {
-        math.ceil(epoch): str(hyp) for epoch, hyp in zip(rows["epoch"], rows["hyp"], strict=True)
+        math.ceil(epoch): _words(str(hyp))
+        for epoch, hyp in zip(rows["epoch"], rows["hyp"], strict=True)
     }
     shown = [epoch for epoch in EPOCHS if epoch in heard]
     return tuple((e, heard[e]) for e in dict.fromkeys([*shown, *([max(heard)] if heard else [])]))
+
+
+def _words(text: str) -> str:
+    """`text` with single spaces: what is compared are its words."""
+    return " ".join(text.split())

@@ -62,7 +62,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 2:
             raise ValueError(
-                f"looks are rising numbers of seeds, two at least, got {list(self.looks)}; write "
+                f"looks are rising numbers of seeds, from 2 on, got {list(self.looks)}; write "
                 f"for instance {list(LOOKS)}"
             )
         if self.spending not in SPENDING:

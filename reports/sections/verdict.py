@@ -15,6 +15,9 @@ TITLE = "Verdict"
 
 FEW_SEEDS = 3
 
+FEW_NETWORKS = 4
+"""Up to this number all networks' readings of the watch utterance are shown at once."""
+
 FAILED_STATES = ("failed", "diverged")
 
 
@@ -70,7 +73,9 @@ class Numbers:
     systems: tuple[SystemRow, ...]
     scale: Scale | None
     heard: tuple[HeardSentence, ...]
-    """The first watch utterance, by each confirm run."""
+    """The first watch utterance by each system's first confirm run, or by all if they are few."""
+    more_heard: tuple[HeardSentence, ...]
+    """The same by the other confirm runs."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
@@ -81,6 +86,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         _system_row(row, tones[str(row["system"])], report_input, baseline)
         for row in rows_of(report_input.systems, SystemColumns)
     )
+    shown, more = split_heard(report_input.heard)
     return Numbers(
         sentence=report_input.verdict,
         cautions=cautions(report_input),
@@ -89,7 +95,22 @@ def numbers(report_input: ReportInput) -> Numbers:
         baseline=baseline,
         systems=systems,
         scale=scale_of(value for row in systems for value in row.wer.values()),
-        heard=report_input.heard,
+        heard=shown,
+        more_heard=more,
+    )
+
+
+def split_heard(
+    heard: tuple[HeardSentence, ...],
+) -> tuple[tuple[HeardSentence, ...], tuple[HeardSentence, ...]]:
+    """What is shown at once of `heard`, and the rest: all if there are at most FEW_NETWORKS, else
+    the first network of each system."""
+    if len(heard) <= FEW_NETWORKS:
+        return heard, ()
+    firsts = {one.system: one for one in reversed(heard)}
+    return (
+        tuple(one for one in heard if one is firsts[one.system]),
+        tuple(one for one in heard if one is not firsts[one.system]),
     )
 
 

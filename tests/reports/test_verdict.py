@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports import ReportInput
-from reports.input import Condition, QuestionSummary
+from reports.input import Condition, HeardSentence, QuestionSummary
 from reports.sections import verdict
 
 MakeInput = Callable[..., ReportInput]
@@ -110,3 +110,28 @@ def test_a_system_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
     page = verdict.html(shown)
     assert "not scored" in page
     assert "<circle" not in page
+
+
+def test_few_networks_are_shown_at_once(make_input: MakeInput) -> None:
+    def networks(num: int) -> tuple[HeardSentence, ...]:
+        return tuple(
+            HeardSentence(
+                system=system,
+                seed=seed,
+                ref="i am a human",
+                by_epoch=((1, "a"), (4, "i am a human")),
+                greedy=f"i am {seed}",
+                beam=None if seed else "i am a human",
+            )
+            for system in ("ds-gru", "ds-lstm")
+            for seed in range(num)
+        )
+
+    few = verdict.numbers(make_input(heard=networks(2)))
+    assert (few.heard, few.more_heard) == (networks(2), ())
+    many = verdict.numbers(make_input(heard=networks(3)))
+    assert [(one.system, one.seed) for one in many.heard] == [("ds-gru", 0), ("ds-lstm", 0)]
+    assert len(many.more_heard) == 4
+    page = verdict.html(many).replace("\N{NO-BREAK SPACE}", " ")
+    assert "4 more networks" in page
+    assert page.count("<strong><bdi>i am a human</bdi></strong>") == 3

@@ -118,6 +118,13 @@ def test_groups_are_those_of_the_templates(study: Study) -> None:
     assert rows["ds-gru", "unseen"] == [pytest.approx(3 / 4), pytest.approx(2 / 4)]
 
 
+def test_groups_need_two_kinds_of_templates(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.results.second_verdict.TEMPLATES", "no such attribute")
+    second = read(study)
+    assert second is not None
+    assert second.groups == ()
+
+
 def test_words_are_mended_or_broken(study: Study) -> None:
     second = read(study)
     assert second is not None
@@ -176,7 +183,7 @@ def test_the_sentence_is_told_by_epoch(
     tables = replace(read_study(folder), watch=watched(19.0))
     assert heard_sentences(folder, tables) == ()
     row = Heard(
-        system="ds-gru", run="confirm-0", seed=5000, id="w", ref="i am", greedy="i hum",
+        system="ds-gru", run="confirm-0", seed=5000, id="w", ref="i am", greedy=" i  hum",
         beam="i am", alpha=1.0, beta=1.5,
     )  # fmt: skip
     rows = [to_dict(row), to_dict(replace(row, id="x", ref="another"))]

@@ -144,7 +144,7 @@ def test_equal_systems_end_as_equivalent_and_leave_their_level_to_none() -> None
 
 @pytest.mark.parametrize("looks", [(), (5, 3), (1, 3), (3, 3)])
 def test_looks_rise_from_two(looks: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="looks are rising numbers of seeds, two at least"):
+    with pytest.raises(ValueError, match="looks are rising numbers of seeds, from 2 on"):
         Plan(looks=looks)
 
 
