@@ -97,7 +97,7 @@ def _group(group: list[_Kept]) -> KeptGroup:
     shown = [
         f"{rule.title}: {', '.join(_values(rule.key, common))}"
         for rule in RULES
-        if _values(rule.key, common)
+        if _values(rule.key, common) and not rule.only_costs
     ]
     stamp = [f"{STAMP}: systems differ in {', '.join(differing)}"] if differing else []
     return KeptGroup(conditions="; ".join((*stamp, *shown)), rows=tuple(one.row for one in group))

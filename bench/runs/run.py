@@ -123,6 +123,7 @@ def execute_run(
             directory=plan.folder,
             report=log_and_report,
             before_save=tracker.sync,
+            num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)

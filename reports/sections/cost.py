@@ -35,6 +35,8 @@ class Numbers:
 
     systems: tuple[SystemCost, ...]
     measurements: tuple[SpeedRow, ...]
+    differ: tuple[str, ...] = ()
+    """What makes the seconds of the first table not comparable."""
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             for row in rows_of(report_input.systems, SystemColumns)
         ),
         measurements=report_input.speed,
+        differ=report_input.costs_differ,
     )
 
 
@@ -71,4 +74,5 @@ def html(numbers: Numbers) -> str:
         systems=numbers.systems,
         measurements=numbers.measurements,
         phases=numbers.phases,
+        differ=numbers.differ,
     )
