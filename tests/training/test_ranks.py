@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,6 +10,7 @@ from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,8 @@ from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model, default_run_config
 from bench.training.follower import join
 from bench.training.inputs import InputPlan, StepInputs
-from bench.training.loop import TrainingData
+from bench.training.loop import TrainingData, train
+from bench.training.progress import Progress
 from bench.training.ranks import RankFailedError, Ranks
 from bench.training.replica import Replica
 from tests.training.conftest import CPU, EXTRAS
@@ -194,10 +197,8 @@ def on_two_ranks(run: MakeRun, data: TrainingData | None = None, **changes: Any)
 
 
 def test_two_ranks_train_as_one(run: MakeRun) -> None:
-    """Augmented, with the average, from a checkpoint in the middle; and they leave no process."""
+    """Augmented, with the average; and they leave no process."""
     together, alone = on_two_ranks(run, **EXTRAS), run(**TRAINED, **EXTRAS)
-    together.dying_after(2)
-    assert not active_children()
     result = together()
     alone()
     assert result.state == "finished"
@@ -210,6 +211,52 @@ def test_two_ranks_train_as_one(run: MakeRun) -> None:
         found, expected = (checkpoint.load(path, CPU)["model"] for path in paths)
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_ranks_that_were_stopped_go_on_bit_for_bit(run: MakeRun) -> None:
+    stopped, whole = on_two_ranks(run), on_two_ranks(run)
+    stopped.dying_after(2)
+    assert not active_children()
+    stopped()
+    whole()
+    assert stopped.left() == whole.left()
+
+
+def lead_and_die(data: TrainingData, config: RunConfig, folder: Path) -> None:
+    """A leader that a signal ends while its follower waits for it or computes."""
+    torch.set_num_threads(1)
+
+    def report(_: Progress) -> bool:
+        (folder / "follower").write_text(str(active_children()[0].pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    train(
+        config,
+        build_model(config),
+        data,
+        device=CPU,
+        directory=folder,
+        report=report,
+        num_ranks=TWO,
+    )
+
+
+@pytest.mark.slow
+def test_a_follower_ends_with_its_leader(data: TrainingData, tmp_path: Path) -> None:
+    leader = get_context("spawn").Process(
+        target=lead_and_die, args=(data, config_of(TRAINED), tmp_path)
+    )
+    leader.start()
+    leader.join()
+    assert leader.exitcode == -signal.SIGKILL
+    follower = int((tmp_path / "follower").read_text())
+    for _ in range(600):
+        if not psutil.pid_exists(follower):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {follower} is left")
 
 
 class Fragile(Dataset):
@@ -236,6 +283,7 @@ def fragile(data: TrainingData, kind: str, folder: Path) -> TrainingData:
     return replace(data, train=train)
 
 
+@pytest.mark.slow  # pytest -m slow tests/training/test_ranks.py
 def test_memory_that_runs_out_in_a_follower_is_recovered_from(
     run: MakeRun, data: TrainingData, tmp_path: Path
 ) -> None:
@@ -247,7 +295,10 @@ def test_memory_that_runs_out_in_a_follower_is_recovered_from(
 
 @pytest.mark.parametrize(
     "kind, said",
-    [("error", "rank 1: ValueError: no such thing"), ("death", "rank 1 ended with exit code -9")],
+    [
+        pytest.param("error", "rank 1: ValueError: no such thing", marks=pytest.mark.slow),
+        ("death", "rank 1 ended with exit code -9"),
+    ],
 )
 def test_a_follower_that_ends_ends_the_run(
     run: MakeRun, data: TrainingData, tmp_path: Path, kind: str, said: str
