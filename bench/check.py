@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from bench.core.config import parse_settings
-from bench.core.console import STDERR, STDOUT, counting
+from bench.core.console import STDOUT, counting, print_error
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.data.corpora import CORPORA, CorpusConfig
@@ -33,8 +33,9 @@ def main(options: argparse.Namespace) -> None:
             raise UserError("--set goes with --variant, got --corpus; leave it out")
         _check_corpus(options)
     else:
-        if options.channel is not None:
-            raise UserError("--channel goes with --corpus, got --variant; leave it out")
+        for name in ("channel", "columns"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} goes with --corpus, got --variant; leave it out")
         _check_variant(options)
 
 
@@ -56,17 +57,16 @@ def _check_variant(options: argparse.Namespace) -> None:
             STDOUT.print(f"{row.rule:<18}{_MARKS[row.holds]:<8}{row.found}", markup=False)
     broken = [f"{row.rule}: {row.found}" for row in rows if row.holds is False]
     if broken:
-        STDERR.print(f"error: {options.variant} breaks the contract: {'; '.join(broken)}",
-                     markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+        print_error(f"{options.variant} breaks the contract: {'; '.join(broken)}")
         sys.exit(EXIT_UNUSABLE)
 
 
 def _check_corpus(options: argparse.Namespace) -> None:
     """Print counts, utterances that would be left out, suspicious ones, and a few examples."""
-    config = CorpusConfig.parse(options.corpus, channel=options.channel)
+    config = CorpusConfig.parse(options.corpus, channel=options.channel, columns=options.columns)
     spec = look_up(CORPORA, config.name, "corpus")
     with counting(f"corpus {config.name}") as progress:
-        listing = spec.read(config, progress)
+        listing = spec.listing(config, progress)
         findings = survey(listing, config, progress)
     found = inspect(findings, listing, config)
     if options.json:
@@ -75,8 +75,7 @@ def _check_corpus(options: argparse.Namespace) -> None:
         for line in _lines(found, options.corpus):
             STDOUT.print(line, markup=False)
     if not found.corpus.utterances:
-        STDERR.print(f"error: no utterance of {options.corpus} can be used", markup=False,
-                     highlight=False, soft_wrap=True)  # fmt: skip
+        print_error(f"no utterance of {options.corpus} can be used")
         sys.exit(EXIT_UNUSABLE)
 
 

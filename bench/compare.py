@@ -10,11 +10,7 @@ import argparse
 import logging
 from collections.abc import Iterator, Sequence
 
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
-
-from bench.core.console import STDOUT, counting
+from bench.core.console import STDOUT, counting, print_table
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
 from bench.results.comparability import (
@@ -42,7 +38,6 @@ from bench.results.scored import (
 )
 from bench.results.systems import read_systems
 from bench.results.tables import (
-    Cells,
     Comparison,
     as_csv,
     as_json,
@@ -151,29 +146,17 @@ def _ranks(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
 def _print(comparison: Comparison) -> None:
     for stamp in comparison.stamps:
         STDOUT.print(f"{stamp}\n", style="bold", markup=False)
-    _print_table(system_cells(comparison))
-    _print_table(pair_cells(comparison))
+    print_table(*system_cells(comparison))
+    print_table(*pair_cells(comparison))
     if len(comparison.systems) > 2:
         STDOUT.print("\npoints of WER, row minus column; * differ, = equivalent")
-        _print_table(matrix_cells(comparison))
+        print_table(*matrix_cells(comparison))
     if comparison.groups is not None:
         STDOUT.print()
-        _print_table(group_cells(comparison.groups))
+        print_table(*group_cells(comparison.groups))
     if comparison.gains is not None and len(comparison.gains):
         STDOUT.print()
-        _print_table(gain_cells(comparison.gains))
+        print_table(*gain_cells(comparison.gains))
     STDOUT.print()
     for line in (*verdicts(comparison), *comparison.notes):
         STDOUT.print(line, markup=False)
-
-
-def _print_table(cells: Cells) -> None:
-    header, rows = cells
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(header):
-        # As Text, so that a name in brackets is not read as markup.
-        table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
-    STDOUT.print(table, crop=False)

@@ -10,33 +10,31 @@ import argparse
 import json
 from dataclasses import asdict
 
-import torch
-
 from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.data.store import open_store
 from bench.decoding.beam import BeamSearch
-from bench.results.checkpoints import find_checkpoint
+from bench.results.study import TrainedModel, find_checkpoint
 from bench.study.decoding import tuned_weights
 from bench.study.request import beam_search_of, check_decoder
-from bench.training.checkpoint import load_model, load_stats
-from bench.training.config import RunConfig
-from bench.training.device import resolve_device
 from bench.training.evaluate import evaluate, log_probabilities, score_texts
-from variants.spec import AcousticModel
 
 
 def main(options: argparse.Namespace) -> None:
     """Print error rates and counts."""
-    device = resolve_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
-    model, config = load_model(checkpoint, device)
+    trained = TrainedModel.load(checkpoint, options.device)
+    model, config, device = trained.network, trained.config, trained.device
     corpus_config = config.corpus
     if options.corpus is not None:
         corpus_config = CorpusConfig.parse(
-            options.corpus, text=options.text, audio=options.audio, channel=options.channel
+            options.corpus,
+            text=options.text,
+            audio=options.audio,
+            channel=options.channel,
+            columns=options.columns,
         )
     with counting("corpus") as progress:
         corpus = load_corpus(corpus_config, splits=(options.split,), progress=progress)
@@ -44,9 +42,8 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(
             f"split {options.split!r} of {corpus.name} is empty; choose another --split"
         )
-    stats = load_stats(checkpoint)
     with counting("features") as progress:
-        store = open_store(corpus, config.features, stats=stats, progress=progress)
+        store = open_store(corpus, config.features, stats=trained.stats, progress=progress)
     dataset = Dataset(corpus.utterances, store)
     if check_decoder(options):
         trained_on = corpus
@@ -54,7 +51,7 @@ def main(options: argparse.Namespace) -> None:
             trained_on = load_corpus(config.corpus, splits=("train", "valid"))
         search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
         if options.nbest is not None:
-            _print_nbest(search, dataset, model, config, device, options)
+            _print_nbest(search, dataset, trained, options)
             return
         evaluation = evaluate(model, dataset, config.batches, device, search)
     else:
@@ -85,15 +82,13 @@ def main(options: argparse.Namespace) -> None:
 def _print_nbest(
     search: BeamSearch,
     dataset: Dataset,
-    model: AcousticModel,
-    config: RunConfig,
-    device: torch.device,
+    trained: TrainedModel,
     options: argparse.Namespace,
 ) -> None:
     """Print a JSON object an utterance: its reference, and its best texts with their scores and
     word errors; then on stderr the WER of the first and of the best of each list (oracle)."""
     firsts, oracles = [], []
-    rows = log_probabilities(model, dataset, config.batches, device)
+    rows = log_probabilities(trained.network, dataset, trained.config.batches, trained.device)
     for utterance, row_UV in zip(dataset.utterances, rows, strict=True):
         found = search.nbest(row_UV, options.nbest)
         single = Dataset([utterance] * len(found), dataset.store)

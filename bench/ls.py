@@ -15,8 +15,7 @@ from bench.core.config import as_setting
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
-from bench.core.memo import remembered
-from bench.core.paths import OUT
+from bench.core.paths import OUT, remembered
 
 # Imports are within each list's function: torch takes seconds, and cached sizes do not need it.
 if TYPE_CHECKING:
@@ -131,10 +130,14 @@ def decoders() -> Rows:
     """Every decoder from log-probabilities to text."""
     from bench.decoding import DECODERS
 
-    return [
-        {"name": name, "summary": (decode.__doc__ or "").partition("\n")[0]}
-        for name, decode in DECODERS.items()
-    ]
+    return [{"name": name, "summary": summary} for name, summary in DECODERS.items()]
+
+
+def metrics() -> Rows:
+    """Every metric that a run logs."""
+    from bench.scoring import METRICS
+
+    return [metric._asdict() for metric in METRICS.values()]
 
 
 def corpora() -> Rows:
@@ -275,6 +278,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "questions": questions,
     "studies": studies,
     "decoders": decoders,
+    "metrics": metrics,
 }
 
 

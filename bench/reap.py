@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
 from bench.core.files import exclusive_lock
-from bench.core.paths import OUT, SINGLE_RUNS
+from bench.core.paths import SINGLE_RUNS
 from bench.queue.lease import GRACE_SECONDS, LeaseWatch
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import LOCK, QueueStorage, is_queue_of
+from bench.results.study import chosen_studies
 from bench.runs import RunRecord, StudyTracker, flush_unsent
 from bench.runs.layout import RUN
 from bench.runs.state import State, read_state
-from bench.study.definition import find_study, load, studies_newest_first
+from bench.study.definition import load
 
 POLL_SECONDS = 0.5
 Lock = Callable[[], AbstractContextManager[None]]
@@ -34,11 +34,7 @@ _logger = logging.getLogger("bench.reap")  # run with -m, __name__ is "__main__"
 
 def main(options: argparse.Namespace) -> None:
     """Close dead runs in the records, in the queue and in MLflow."""
-    folders = [find_study(name) for name in options.study] or studies_newest_first()
-    if not (folders or SINGLE_RUNS.exists()):
-        raise UserError(
-            f"there is no study in {OUT}/ to reap; begin one with python -m bench.sweep"
-        )
+    folders = chosen_studies(options.study, "reap", may_be_none=SINGLE_RUNS.exists())
     watch = LeaseWatch()
     closed: list[Path] = []
     if not options.study:
@@ -84,7 +80,7 @@ def _held(folder: Path, watch: LeaseWatch) -> list[Path]:
 
 
 def _close(folder: Path, watch: LeaseWatch, lock: Lock) -> Iterator[Path]:
-    """Record of each dead run that it was killed; a sweep goes on with it all the same."""
+    """Record each dead run as killed; a sweep resumes it nevertheless."""
     for run in _open(folder):
         with lock():
             lease = watch.take(run, grace_seconds=GRACE_SECONDS)

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.measure import Measurement
-from rich.table import Table
 
-from bench.core.console import STDOUT
+from bench.core.console import STDOUT, print_table
 from bench.core.errors import UserError
 from bench.core.seeding import numpy_generator
-from bench.results.search_curves import rank_agreement
+from bench.results.search import rank_agreement
 from bench.runs import read_study
 from bench.stats.clusters import Floats
 from bench.study.definition import find_study, load
@@ -27,7 +25,7 @@ from bench.study.replay import Method, Recording, contest
 from bench.study.schedules import Replayed, Schedule, candidates, replay
 from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import load_budget
-from reports.text_tables import markdown_table
+from reports.format import markdown_table
 
 NUM_SEARCHES = 20_000
 """Of each schedule; a search costs microseconds."""
@@ -125,14 +123,12 @@ def _print(
         f"{options.studies} studies of {options.trials} trials' compute each\n",
         markup=False,
     )
-    table = Table(box=None, pad_edge=False)
-    for name in ("sampler", "pruner"):
-        table.add_column(name)
-    heads = ("best WER, %", "better, %", "compute to random's WER", "95 %", "reached, %")
-    for name in heads:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(
+    header = (
+        "sampler", "pruner", "best WER, %", "better, %", "compute to random's WER", "95 %",
+        "reached, %",
+    )  # fmt: skip
+    cells = [
+        (
             row.sampler,
             row.pruner,
             f"{100 * row.best_wer:.2f}",
@@ -141,7 +137,9 @@ def _print(
             f"{row.compute_low:.2f} to {row.compute_high:.2f}",
             f"{100 * row.share_reached:.0f}",
         )
-    STDOUT.print(table)
+        for row in rows
+    ]
+    print_table(header, cells, num_left=2)
     by_epoch = " ".join(f"{tau:.2f}" for tau in agreement.wer_by_epoch_and_best)
     STDOUT.print(
         "\nbest WER: mean, at the compute of random search's whole budget; better: share of studies"
@@ -174,14 +172,7 @@ def _schedules(recording: Recording, options: argparse.Namespace) -> None:
     elif options.markdown:
         print(_page(recording, rows, ranks, options))
     else:
-        header, cells = _cells(rows)
-        table = Table(box=None, pad_edge=False)
-        for place, name in enumerate(header):
-            table.add_column(name, justify="right" if place > 2 else "left", no_wrap=True)
-        for row in cells:
-            table.add_row(*row)
-        table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
-        STDOUT.print(table, crop=False)  # a wide table is not cut to the terminal's width
+        print_table(*_cells(rows), num_left=3)
         for name, tau in ranks.items():
             STDOUT.print(f"Kendall's tau with the lowest WER, {name}: {tau:.2f}", markup=False)
 

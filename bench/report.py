@@ -10,11 +10,9 @@ import argparse
 from dataclasses import asdict, dataclass
 
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
-from bench.core.paths import OUT
 from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, gather
-from bench.study.definition import find_study, studies_newest_first
+from bench.results.study import chosen_studies
 from reports import build, cautions
 
 
@@ -28,13 +26,8 @@ class _Written:
 
 def main(options: argparse.Namespace) -> None:
     """Write the reports and print their paths."""
-    folders = [find_study(name) for name in options.study] or studies_newest_first()
-    if not folders:
-        raise UserError(
-            f"a report needs a study, none is in {OUT}/; run python -m bench.sweep first"
-        )
     written: list[_Written] = []
-    for folder in folders:
+    for folder in chosen_studies(options.study, "report on"):
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         written.append(

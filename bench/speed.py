@@ -14,12 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from rich.console import JustifyMethod
-from rich.measure import Measurement
-from rich.table import Table
 
 from bench.core.config import Layer, Origin, parse_settings
-from bench.core.console import STDOUT, counting
+from bench.core.console import STDOUT, counting, print_table
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs import records
@@ -31,15 +28,15 @@ from bench.costs.survey_parts import PARTS
 from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
-from bench.runs import confirmed, read_study
-from bench.study.definition import StudyDefinition, find_study, load, studies_newest_first
+from bench.results.study import chosen_studies, confirm_checkpoints
+from bench.runs import read_study
+from bench.study.definition import StudyDefinition, load
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
 from bench.training.outside import find_variant
-from reports.input import BaselineSpeed, SpeedRow
-from reports.latency_row import LatencyRow
+from reports.measurements import BaselineSpeed, LatencyRow, SpeedRow
 from variants import VARIANTS
 from variants.ops.cells import COMPOSED
 
@@ -74,7 +71,11 @@ def main(options: argparse.Namespace) -> None:
         minutes=options.minutes, slice_seconds=options.seconds, num_rounds=options.rounds
     )
     corpus_config = CorpusConfig.parse(
-        options.corpus, text=options.text, audio=options.audio, channel=options.channel
+        options.corpus,
+        text=options.text,
+        audio=options.audio,
+        channel=options.channel,
+        columns=options.columns,
     )
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
@@ -111,9 +112,9 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json([asdict(row) for row in rows])
         return
-    _print_table([_speed_cells(row) for row in rows])
+    _print_rows([_speed_cells(row) for row in rows])
     STDOUT.print("\nshare of a run's time, %")
-    _print_table([_share_cells(row) for row in rows])
+    _print_rows([_share_cells(row) for row in rows])
 
 
 def _measure_latencies(options: argparse.Namespace) -> None:
@@ -147,7 +148,7 @@ def _measure_latencies(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json([asdict(row) for row in rows])
     else:
-        _print_table([_latency_cells(row) for row in rows])
+        _print_rows([_latency_cells(row) for row in rows])
 
 
 def _confirm_runs(study: str | None) -> tuple[Path, StudyDefinition, dict[str, tuple[str, Path]]]:
@@ -157,22 +158,15 @@ def _confirm_runs(study: str | None) -> tuple[Path, StudyDefinition, dict[str, t
     Raises:
         UserError: no study, or none of its confirm runs has ended and still has a checkpoint.
     """
-    newest = studies_newest_first()
-    if study is None and not newest:
-        raise UserError("--latency needs a study, got none in out/; run python -m bench.sweep")
-    folder = newest[0] if study is None else find_study(study)
-    definition = load(folder)
-    found = {}
-    for _, run in confirmed(read_study(folder).runs).iterrows():
-        path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
-        if path.exists():
-            found[str(run["run"])] = str(run["system"]), path
+    folder, *_ = chosen_studies([study] if study else [], "measure the latency of")
+    runs = read_study(folder).runs
+    found = {run: (system, path) for system, run, path in confirm_checkpoints(folder, runs)}
     if not found:
         raise UserError(
             f"--latency needs confirm runs with checkpoints, got none in {folder}; finish the "
             "sweep, or name another --study"
         )
-    return folder, definition, found
+    return folder, load(folder), found
 
 
 def _aligner(
@@ -295,14 +289,7 @@ def _share_cells(row: SpeedRow) -> dict[str, str]:
     }
 
 
-def _print_table(rows: list[dict[str, str]]) -> None:
-    table = Table(box=None, pad_edge=False)
+def _print_rows(rows: list[dict[str, str]]) -> None:
+    """Print `rows` by column; the first is a name."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for key in columns:
-        side: JustifyMethod = "left" if key in ("variant", "run") else "right"
-        table.add_column(key, justify=side, no_wrap=True)
-    for row in rows:
-        table.add_row(*(row.get(key, "–") for key in columns))
-    # Never cut or wrapped, though it may be wider than the terminal or the 80 columns of a pipe.
-    table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
-    STDOUT.print(table, crop=False)
+    print_table(columns, ([row.get(key, "–") for key in columns] for row in rows))

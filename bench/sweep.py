@@ -35,7 +35,12 @@ from bench.decoding.beam import (
     require_installed,
 )
 from bench.decoding.language_model import LmConfig, language_model
-from bench.queue.storage import QueueStorage, check_queue, check_shared
+from bench.queue.storage import (
+    QueueStorage,
+    check_queue,
+    check_shared,
+    dashboard_address,
+)
 from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.looks import look_sentence, next_look
@@ -110,7 +115,7 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json(result)
     else:
-        _print_verdict(comparison, result, corpus)
+        _print_verdict(comparison, result, corpus, dashboard_address(options.storage, folder))
         if report_input.second is not None:
             _print_second(report_input.second)
         _print_heard(report_input)
@@ -307,12 +312,16 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _print_verdict(comparison: StudyComparison, result: SweepResult, corpus: Corpus) -> None:
+def _print_verdict(
+    comparison: StudyComparison, result: SweepResult, corpus: Corpus, searches: str
+) -> None:
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
     STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
+    dashboard = shlex.join(["optuna-dashboard", "--host", "127.0.0.1", searches])
+    STDOUT.print(f"searches: {dashboard}", markup=False)
     if comparison.systems["num_seeds"].any():
         example = (corpus.split("watch") or corpus.split("valid"))[0]
         channel = [] if example.channel is None else ["--channel", str(example.channel)]
@@ -346,7 +355,7 @@ def _print_second(second: SecondVerdict) -> None:
 
 
 def _print_heard(report_input: ReportInput) -> None:
-    """Print what was heard of the first watch utterance, beside what was said."""
+    """Print the transcripts of the first watch utterance below its reference."""
     if not report_input.heard:
         return
     STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)

@@ -9,22 +9,19 @@ if __name__ == "__main__":
 import argparse
 
 from bench.core.console import STDOUT
-from bench.core.errors import TemporaryError, UserError
+from bench.core.errors import TemporaryError
 from bench.core.paths import OUT, SINGLE_RUNS
 from bench.results.progress import ProgressReader
 from bench.results.publish import publish
 from bench.results.report_input import gather
+from bench.results.study import chosen_studies
 from bench.runs import StudyTracker, display_uri, flush_unsent
-from bench.study.definition import find_study, load, studies_newest_first
+from bench.study.definition import load
 
 
 def main(options: argparse.Namespace) -> None:
     """Upload the runs of the studies, and the summaries of the studies that have ended."""
-    folders = [find_study(name) for name in options.study] or studies_newest_first()
-    if not (folders or SINGLE_RUNS.exists()):
-        raise UserError(
-            f"there is no study in {OUT}/ to send; begin one with python -m bench.sweep"
-        )
+    folders = chosen_studies(options.study, "send", may_be_none=SINGLE_RUNS.exists())
     num_left = 0 if options.study else flush_unsent(SINGLE_RUNS)
     for folder in folders:
         num_left += flush_unsent(folder)

@@ -16,20 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.core.console import STDERR
+from bench.core.console import print_error
 from bench.core.errors import UserError
-from bench.data.audio import read_audio
 from bench.data.corpora import load_corpus
 from bench.data.pcm import read_blocks, read_pcm
 from bench.data.streaming import ResamplingStream
 from bench.data.utterance import AUDIO_SUFFIXES, Corpus, Snippet
 from bench.decoding import Decoder, greedy
-from bench.results.checkpoints import find_checkpoint
+from bench.results.study import TrainedModel, find_checkpoint
 from bench.study.decoding import tuned_weights
 from bench.study.request import beam_search_of, check_decoder
-from bench.training.checkpoint import load_model, load_stats
-from bench.training.device import resolve_device
-from bench.training.evaluate import transcribe
 from bench.training.streaming import EndpointRule, Heard, Recogniser
 
 EXIT_SOME_FAILED = 1
@@ -42,28 +38,24 @@ def main(options: argparse.Namespace) -> None:
         _transcribe_stream(options)
         return
     snippet = _snippet(options)
-    device = resolve_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
-    model, config = load_model(checkpoint, device)
-    stats = load_stats(checkpoint)
+    trained = TrainedModel.load(checkpoint, options.device)
     decoder: Decoder = greedy
     if check_decoder(options):
         trained_on = Corpus(name="", utterances=())
         if options.lm is None:
-            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+            trained_on = load_corpus(trained.config.corpus, splits=("train", "valid"))
         decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
     paths = list(_recordings(options.audio))
-    rate = config.features.sample_rate_hz
     rows: list[dict[str, str]] = []
     for path in paths:
         try:
-            waveform_N = read_audio(
-                path, channel=options.channel, sample_rate_hz=rate, snippet=snippet
+            text = trained.transcribe(
+                path, channel=options.channel, snippet=snippet, decoder=decoder
             )
         except UserError as error:
-            STDERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            print_error(str(error))
             continue
-        text = transcribe(model, config, waveform_N, device, stats, decoder)
         rows.append({"audio": str(path), "text": text})
         if not options.json:
             prefix = f"{path}\t" if len(paths) > 1 else ""
@@ -96,13 +88,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def _transcribe_stream(options: argparse.Namespace) -> None:
     """Print each final text when it is final, and partial ones on stderr until then."""
-    device = resolve_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
-    model, config = load_model(checkpoint, device)
+    trained = TrainedModel.load(checkpoint, options.device)
     rule = EndpointRule(blank_seconds=options.endpoint)
-    recogniser = Recogniser(model, config, load_stats(checkpoint), device, rule)
-    rate, chunks = _chunks(options, config.features.sample_rate_hz)
-    resampled = ResamplingStream(rate, config.features.sample_rate_hz)
+    recogniser = Recogniser(trained.network, trained.config, trained.stats, trained.device, rule)
+    rate_hz = trained.config.features.sample_rate_hz
+    rate, chunks = _chunks(options, rate_hz)
+    resampled = ResamplingStream(rate, rate_hz)
     try:
         for samples_N in chunks:
             _print_heard(recogniser.push(resampled.push(samples_N)), options)

@@ -16,10 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.console import STDOUT
-from bench.core.errors import UserError
-from bench.core.paths import OUT
 from bench.results.progress import ProgressReader, RunProgress, StudyProgress
-from bench.study.definition import find_study, studies_newest_first
+from bench.results.study import chosen_studies
 
 EVERY_SECONDS = 1.0
 SILENT_SECONDS = 120.0
@@ -36,12 +34,7 @@ SYMBOLS = {
 
 def main(options: argparse.Namespace) -> None:
     """Show the study until it has ended, or once with ``--once`` or ``--json``."""
-    newest = studies_newest_first()
-    if options.study is None and not newest:
-        raise UserError(
-            f"there is no study in {OUT}/ to watch; begin one with python -m bench.sweep"
-        )
-    folder = newest[0] if options.study is None else find_study(options.study)
+    folder, *_ = chosen_studies([options.study] if options.study else [], "watch")
     reader = ProgressReader(folder)
     progress = reader.read()
     if options.json:

@@ -61,6 +61,10 @@ def log_ticks(low: float, high: float, beyond: float = 1.0) -> list[float]:
     """Round ticks, if possible three or more, from `low` to `high`, and on to `beyond` times as
     far; plotly's own choice reads badly."""
     first, last = low / beyond, high * beyond
+    # Steps are in tenths, so that 10 is 1: of 0.3 to 40 the first of LOG_STEPS gives enough,
+    #
+    #     0.1  0.2  0.5  1  2  5  10  20  50  100
+    #             [  .   .  .  .   .   . ]           six of them lie inside
     powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
     found: list[float] = []
     for steps in LOG_STEPS:

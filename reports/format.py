@@ -1,12 +1,22 @@
-"""Formatting of values for pages and tables; a missing value (None, NaN) is a dash."""
+"""Values as text for pages and tables, a missing one (None, NaN) as a dash; tables as Markdown and
+LaTeX, with names escaped."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 MISSING = "–"
 UNKNOWN_INTERVAL = "interval unknown"
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would be a length
+    "Δ": r"$\Delta$", MINUS: "$-$", MISSING: "--",
+}  # fmt: skip
 
 
 def is_missing(value: object) -> bool:
@@ -107,3 +117,31 @@ def setting(value: object) -> str:
 def plural(number: int, noun: str, several: str = "") -> str:
     """1, "seed" as "1 seed"; 2 as "2 seeds"."""
     return f"{number:,}{NBSP}{noun if number == 1 else several or noun + 's'}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first column aligned left, the others right; no newline at the end."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A `tabular`, ruled as booktabs does; no newline at the end."""
+    top, *body = (" & ".join(map(in_latex, line)) + r" \\" for line in (header, *rows))
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
+    lines = (begin, r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}")
+    return "\n".join(lines)
+
+
+def in_markdown(text: str) -> str:
+    """`text` on one line, its Markdown symbols as text."""
+    return re.sub(r"([\\|*`<_])", r"\\\1", _one_line(text))
+
+
+def in_latex(text: str) -> str:
+    """`text` on one line, its LaTeX symbols as text."""
+    return "".join(_LATEX.get(symbol, symbol) for symbol in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

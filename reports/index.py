@@ -28,8 +28,8 @@ class StudyRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptRow:
-    """One kept comparison of the list."""
+class SavedRow:
+    """One saved comparison of the list."""
 
     file: str
     """Its name."""
@@ -42,16 +42,16 @@ class KeptRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptGroup:
-    """Kept comparisons under the same conditions, whose systems may be held against each other."""
+class SavedGroup:
+    """Saved comparisons under the same conditions, whose systems are comparable."""
 
     conditions: str
     """In words."""
-    rows: tuple[KeptRow, ...]
+    rows: tuple[SavedRow, ...]
 
 
-def build_index(rows: Sequence[StudyRow], path: Path, kept: Sequence[KeptGroup] = ()) -> Path:
-    """Write the list of studies and kept comparisons to `path`; the same rows give the same
+def build_index(rows: Sequence[StudyRow], path: Path, saved: Sequence[SavedGroup] = ()) -> Path:
+    """Write the list of studies and saved comparisons to `path`; the same rows give the same
     bytes."""
     css = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
-    return write_page(render("index.html", rows=rows, kept=kept, css=css), path)
+    return write_page(render("index.html", rows=rows, saved=saved, css=css), path)

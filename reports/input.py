@@ -1,7 +1,8 @@
 """Everything a report shows: dataclasses, and pandas tables (columns: reports/columns.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.columns import COLUMNS
-from reports.latency_row import LatencyRow
-from reports.rounds import LookSummary
+from reports.measurements import LatencyRow, SpeedRow
 
 
 @dataclass(frozen=True)
@@ -52,91 +52,6 @@ class ConfigValue:
     """Which file or flag."""
     searched: str
     """The range or the choices of a key that was searched, in words, else ""."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineSpeed:
-    """The rate of a baseline that trained alternately with the training loop."""
-
-    audio_seconds_per_second: float
-    """Median over the rounds."""
-    ratio: float
-    """The loop's rate divided by the baseline's within a round: median over the rounds."""
-    ratio_low: float
-    """Minimum over the rounds."""
-    ratio_high: float
-    """Maximum over the rounds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedRow:
-    """One measurement of `python -m bench.speed`: a variant at one width on one device.
-
-    Rates are seconds of audio per second. None where there is no baseline or only one worker.
-    """
-
-    variant: str
-    width: int
-    device: str
-    """A torch device type."""
-    utterance_seconds: float
-    """Mean duration of the training utterances."""
-    batch_seconds: float
-    """Maximum audio in a batch, including padding."""
-    audio_seconds_per_second: float
-    """Training steps and logging, on a CPU with one thread. Evaluations and checkpoints are in
-    `overhead_share` instead, since the baselines have none."""
-    family: BaselineSpeed | None
-    """The DeepSpeech repositories' way of training, see bench.costs.baselines."""
-    torch_baseline: BaselineSpeed | None
-    """A short script with torch's own layers, see bench.costs.baselines."""
-    macs_per_second_of_audio: float
-    """Multiply-adds of the forward pass."""
-    training_macs_per_second_of_audio: float
-    """Multiply-adds of forward and backward pass, for all views of an utterance."""
-    matmul_flops_per_second: float
-    """The peak: the fastest matrix product in the same run."""
-    fraction_of_matmul_peak: float
-    """FLOP of training (two per multiply-add, without padding) per second, divided by the peak."""
-    recurrent_fraction_of_matmul_peak: float | None
-    """Of the recurrent layers alone, forward and backward, on a batch of median shape; None if the
-    network has no RecurrentLayer."""
-    shares: Mapping[str, float]
-    """Of the time of whole epochs, by phase (bench.training.clocks, with "logging" for "report").
-    Checkpoints have a larger share than in a run on the whole corpus, whose epochs are longer."""
-    data_wait_share: float
-    overhead_share: float
-    """Evaluation, logging and checkpoints together."""
-    padding_share: float
-    """Of the frames trained on."""
-    peak_memory_bytes: int
-    """Of a process that trains only this network, with one thread; on a GPU as torch allocates."""
-    latency_seconds: float
-    """Median time to recognise one utterance."""
-    real_time_factor: float
-    """Seconds of recognition per second of audio, one utterance at a time."""
-    num_workers: int
-    """One per core; on a GPU several that share it."""
-    workers_audio_seconds_per_second: float | None
-    """All workers together, each with one thread."""
-    one_worker_audio_seconds_per_second: float | None
-    """One worker with all cores as threads, or alone on the GPU."""
-    workers_ratio: float | None
-    """All workers together divided by one worker."""
-    features_audio_seconds_per_second: float
-    """Reading, transforming and storing the features, on all cores."""
-    workers_share_by_mps: bool = False
-    """Whether workers on a GPU compute at the same time, else they take turns."""
-    latency_floor_share: float | None = None
-    """Time of a step if only the order of frames kept the recurrent layers, divided by its time;
-    see bench.costs.timings.latency_floor_seconds. 1 is as fast as latency allows."""
-    joules_per_audio_hour: float | None = None
-    """Of the GPU while the loop trains, by NVML."""
-
-    @property
-    def conditions(self) -> tuple[str, float, float]:
-        """Rows are comparable across variants and widths if their conditions are equal."""
-        return self.device, self.utterance_seconds, self.batch_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +170,7 @@ class Condition:
 
     title: str
     outcome: Literal["good", "bad", "plain"]
-    """Met, broken, or ("plain") unknown, since nobody recorded it."""
+    """Met, broken, or ("plain") unknown, since it was not recorded."""
     found: str
     details: tuple[str, ...] = ()
     """What differs, or breaks the condition: a sentence each."""
@@ -272,6 +187,47 @@ class SearchRange:
     log: bool = False
     choices: tuple[object, ...] = ()
     """If not empty, `low`, `high` and `log` mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairAtLook:
+    """A pair at a look; unknown numbers are NaN."""
+
+    a: str
+    b: str
+    claim: bool
+    outcome: str
+    """"<name> better", "equivalent" or "open"."""
+    decided_at: int
+    """The number of the look; of an open pair the last."""
+    num_seeds: int
+    """That both systems had reached when the numbers were taken."""
+    delta: float
+    """WER of b minus WER of a."""
+    half_width: float
+    """Of the interval that decided, at the level `coverage`."""
+    coverage: float
+    p: float
+    level: float
+    """What p was compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSummary:
+    """A planned look that was taken."""
+
+    number: int
+    taken_at: str
+    seeds: Mapping[str, int]
+    """Confirm runs of each system."""
+    next_seeds: Mapping[str, int]
+    """For the next look; the same at the last."""
+    pairs: tuple[PairAtLook, ...]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether every pair is decided or has no look left."""
+        return self.next_seeds == self.seeds
 
 
 Interval = tuple[float, float, float]
@@ -355,6 +311,11 @@ class HeardSentence:
     """The same with the language model; None without."""
 
 
+def _without_rows(name: str) -> Callable[[], pd.DataFrame]:
+    """Makes an empty table of a ReportInput."""
+    return partial(pd.DataFrame, columns=list(COLUMNS[name]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
     """What `reports.build` draws."""
@@ -396,24 +357,12 @@ class ReportInput:
     """How often each word is said in train."""
     samples: tuple[Sample, ...] | None = ()
     """None if the user wants no recording in the page."""
-    budget_curves: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["budget_curves"]))
-    )
-    expected_best: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["expected_best"]))
-    )
-    importances: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["importances"]))
-    )
-    tradeoffs: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["tradeoffs"]))
-    )
-    groups: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["groups"]))
-    )
-    gains: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(COLUMNS["gains"]))
-    )
+    budget_curves: pd.DataFrame = field(default_factory=_without_rows("budget_curves"))
+    expected_best: pd.DataFrame = field(default_factory=_without_rows("expected_best"))
+    importances: pd.DataFrame = field(default_factory=_without_rows("importances"))
+    tradeoffs: pd.DataFrame = field(default_factory=_without_rows("tradeoffs"))
+    groups: pd.DataFrame = field(default_factory=_without_rows("groups"))
+    gains: pd.DataFrame = field(default_factory=_without_rows("gains"))
     second: SecondVerdict | None = None
     """None where nothing was decoded with a language model."""
     heard: tuple[HeardSentence, ...] = ()

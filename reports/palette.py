@@ -33,6 +33,11 @@ def system_names(report_input: ReportInput) -> list[str]:
     return list(dict.fromkeys(str(name) for name in listed))
 
 
+def tones_of(report_input: ReportInput) -> dict[str, int]:
+    """The place of each system among `system_names`: its colour and its dash on the whole page."""
+    return {name: tone for tone, name in enumerate(system_names(report_input))}
+
+
 def colour(tone: int) -> str:
     """Colour of the system at place `tone`."""
     return COLOURS[tone % len(COLOURS)]

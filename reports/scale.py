@@ -4,6 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+
+from reports.columns import SystemColumns
+
 WIDTH = 200.0
 MARGIN = 10.0
 
@@ -25,6 +29,13 @@ class Estimate:
     def values(self) -> list[float]:
         """Everything that has to fit on the axis."""
         return [v for v in (self.mean, self.low, self.high, *self.singles) if math.isfinite(v)]
+
+
+def wer_of(system: SystemColumns, runs: pd.DataFrame) -> Estimate:
+    """The test WER of a system, with those of its confirm runs in the order of their slots."""
+    own = runs[(runs["system"] == system["system"]) & (runs["kind"] == "confirm")]
+    singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
+    return Estimate(system["wer_mean"], system["wer_low"], system["wer_high"], singles)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ def scale_of(values: Iterable[float]) -> Scale | None:
     low, high = min(known), max(known)
     span = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-4)
     magnitude = 10.0 ** math.floor(math.log10(span / 2))
+    # The first of 1, 2, 5 and 10 times the power of ten that needs at most four steps; then out to
+    # the next tick on both sides.
     step = next(m * magnitude for m in (1, 2, 5, 10) if span / (m * magnitude) <= 4)
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from reports.latency_row import LatencyRow
+from reports.measurements import LatencyRow
 
 _ROW = LatencyRow(
     study="s",

@@ -17,7 +17,7 @@ BLOCK = re.compile(r"<!-- (sweeps/results/[^\s,]+)(, systems)? -->\n(.*?)\n<!-- 
 
 
 def printed(path: str, *, only_systems: bool) -> str:
-    """What the command prints for a kept comparison."""
+    """What the command prints for a saved comparison."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         compare.main(compare.build_parser().parse_args([str(ROOT / path), "--markdown"]))

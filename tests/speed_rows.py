@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from reports.input import BaselineSpeed, SpeedRow
+from reports.measurements import BaselineSpeed, SpeedRow
 
 _ROW = SpeedRow(
     variant="ds-gru",

@@ -152,7 +152,7 @@ def test_a_corpus_of_no_use_ends_with_1(run: Any, tmp_path: Path) -> None:
     assert "no utterance of manifest:" in err
 
 
-def test_without_a_corpus_it_says_so(run: Any) -> None:
+def test_without_a_corpus_leakage_is_unknown(run: Any) -> None:
     code, out, err = run()
     assert (code, out) == (2, "")
     assert "a check needs --corpus NAME[:PATH]" in err

@@ -124,7 +124,7 @@ def test_fields_are_listed_with_type_default_and_description(run: Run) -> None:
         assert (code, err.count("\n")) == (2, 1)
 
 
-def test_variants_of_packages_are_listed_as_ours_are(
+def test_variants_of_packages_are_listed_like_built_in_ones(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = EntryPoint("residual", "mine_of_a_package:OURS", plugins.VARIANTS_GROUP)
@@ -138,8 +138,13 @@ def test_variants_of_packages_are_listed_as_ours_are(
     del sys.modules["mine_of_a_package"]
 
 
-def test_recipes_and_decoders_are_listed(run: Run) -> None:
+def test_recipes_decoders_and_metrics_are_listed(run: Run) -> None:
     _, out, _ = run(ls, "recipes", "--json")
     assert {row["name"] for row in json.loads(out)} >= {"an4"}
     _, out, _ = run(ls, "decoders", "--json")
-    assert next(row["name"] for row in json.loads(out)) == "greedy"
+    summaries = {row["name"]: row["summary"] for row in json.loads(out)}
+    assert "best symbol" in summaries["greedy"]
+    assert "language model" in summaries["beam"]
+    _, out, _ = run(ls, "metrics", "--json")
+    wer = next(row for row in json.loads(out) if row["name"] == "wer")
+    assert wer["better"] == "lower"

@@ -14,11 +14,10 @@ import soundfile
 from bench import sweep, train
 from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
-from bench.results.report_input import command_of
 from bench.runs.run import RunPlan
 from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition
-from bench.study.request import definition_of
+from bench.study.request import command_of, definition_of
 from bench.training.progress import Progress
 from variants import VARIANTS
 
@@ -156,7 +155,7 @@ def test_bad_arguments_of_train(run: Run, arguments: list[str], message: str) ->
     ("sent", "code"),
     [([signal.SIGTERM], 75), ([signal.SIGTERM] * 2, 75), ([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130)],
 )  # fmt: skip
-def test_train_that_is_stopped_says_whether_to_start_it_again(
+def test_the_exit_code_of_a_stopped_train_distinguishes_restart(
     run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch,
     sent: list[signal.Signals], code: int,
 ) -> None:  # fmt: skip
@@ -252,7 +251,7 @@ def test_train_refuses_a_run_that_another_has_and_names_that(
     assert f"is held by process {os.getpid()} of" in err
 
 
-def test_a_train_whose_run_was_given_away_says_so_in_a_line(
+def test_a_train_that_lost_its_lease_ends_with_one_line(
     run: Run, tmp_path: Path, good: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def execute_run(
@@ -294,7 +293,7 @@ def test_an_address_that_is_none_is_refused_before_the_data_are_read(
         (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), "set TMPDIR to one"),
     ],
 )  # fmt: skip
-def test_what_the_machine_refuses_is_said_in_a_line(
+def test_errors_of_the_machine_are_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
 ) -> None:
     from bench import ls

@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, run: Run) -> Run:
 TRN = ("--ref", "ref.trn", "a.trn", "b.trn", "c.trn")
 
 
-def test_trn_files_of_others_as_json(run: Run) -> None:
+def test_trn_files_as_json(run: Run) -> None:
     code, out, err = run(*TRN, "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -137,7 +137,7 @@ def test_what_differs_is_refused_or_stamped_in_every_form(
     assert "NOT COMPARABLE" not in out
 
 
-def test_ours_beside_a_file_of_others(run: Run, tmp_path: Path, run_of_ours: RunOfOurs) -> None:
+def test_a_study_beside_an_external_file(run: Run, tmp_path: Path, run_of_ours: RunOfOurs) -> None:
     ours = run_of_ours(tmp_path / "ours", "a", data="d1", cpu="x")
     rows = map(json.loads, Path(ours, "utterances-test.jsonl").read_text().splitlines())
     theirs = tmp_path / "theirs.jsonl"
@@ -202,7 +202,7 @@ def lines_of(path: Path, *rows: tuple[str, str | None]) -> str:
     return str(path)
 
 
-def test_what_is_odd_in_a_file_is_told_in_every_form(run: Run, tmp_path: Path) -> None:
+def test_doubtful_input_is_reported_in_every_format(run: Run, tmp_path: Path) -> None:
     said = ("one two", "three [x]", "four", "five")
     one = lines_of(tmp_path / "1.jsonl", *((ref, ref) for ref in said))
     two = lines_of(tmp_path / "2.jsonl", *((ref, None) for ref in said))

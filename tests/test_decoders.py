@@ -112,7 +112,7 @@ def test_bad_input_is_a_line_and_exit_2(run: Run, given: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "transcribe", "sweep"])
-def test_without_the_extra_it_says_how_to_get_it(
+def test_without_the_extra_the_error_names_the_command(
     run: Run, given: list[str], tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.setattr(beam, "is_installed", lambda: False)

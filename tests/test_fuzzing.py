@@ -36,7 +36,6 @@ from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.validate import validate
 from bench.data.utterance import SPLITS, Corpus
-from bench.results.report_input import command_of
 from bench.results.saved_comparison import read_saved_comparison, save_comparison
 from bench.results.scored import aligned
 from bench.results.systems import read_systems
@@ -46,6 +45,7 @@ from bench.study import definition as definitions
 from bench.study.definition import define
 from bench.study.question import load_study_file
 from bench.study.recipe import load_recipe
+from bench.study.request import command_of
 from bench.study.space import SWEEPS, load_budget, load_budgets, load_space
 from bench.training import checkpoint
 from bench.training.config import build_model, default_run_config
@@ -395,7 +395,7 @@ def transcripts(folder: Path) -> list[Reader]:
         Reader("*.jsonl of others", lines, lambda: read_systems([str(lines)]), counted),
         trn("a.trn"),
         trn("ref.trn"),
-        Reader("a kept comparison", kept, read_comparison, counted),
+        Reader("a saved comparison", kept, read_comparison, counted),
     ]
 
 
@@ -452,7 +452,7 @@ def tried(reader: Reader, num_examples: int, number: int = 0) -> tuple[int, dict
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_strangers_files_give_something_valid_or_a_user_error(maker: str, tmp_path: Path) -> None:
+def test_external_files_give_valid_data_or_a_user_error(maker: str, tmp_path: Path) -> None:
     for reader in MAKERS[maker](tmp_path):
         _, crashes = tried(reader, 40)
         assert not crashes, reader.name

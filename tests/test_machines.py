@@ -198,7 +198,7 @@ TABLE: list[Row] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0].__name__)
-def test_a_sweep_ends_well_or_says_why_in_a_line(machine: Machine, row: Row) -> None:
+def test_a_sweep_ends_well_or_with_a_one_line_reason(machine: Machine, row: Row) -> None:
     change, code, said = row
     change(machine)
     ended = machine.sweep()

@@ -1,4 +1,4 @@
-"""The tables of results on our pages are what the command prints from the kept comparisons."""
+"""The tables of results in docs are what the command prints from the saved comparisons."""
 
 import sys
 

@@ -13,7 +13,7 @@ from bench import speed
 from bench.costs import measure
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob
 from bench.data.utterance import Corpus
-from reports.input import SpeedRow
+from reports.measurements import SpeedRow
 from variants import VARIANTS
 
 TINY = [
@@ -162,7 +162,7 @@ def test_a_run_that_ends_before_the_last_round_is_an_error(run: Run, corpus: str
 def test_latency_needs_a_study_with_checkpoints(run: Run, tmp_path: Path) -> None:
     code, out, err = run("--latency")
     assert (code, out) == (2, "")
-    assert "--latency needs a study, got none in out/" in err
+    assert "there is no study in out/ to measure the latency of" in err
     code, out, err = run("--latency", "--study", "nowhere")
     assert (code, out) == (2, "")
     assert "no study 'nowhere'" in err

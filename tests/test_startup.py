@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import ls
-from bench.core.memo import remembered
+from bench.core.paths import remembered
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if path.stem != "__init__")
@@ -61,7 +61,7 @@ def test_what_is_remembered_is_computed_anew_for_other_code(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("bench.core.memo.ROOT", tmp_path)
+    monkeypatch.setattr("bench.core.paths.ROOT", tmp_path)
     source = tmp_path / "variants" / "some.py"
     source.parent.mkdir()
     for text, expected in (("a = 1", 1), ("a = 1", 1), ("a = 2", 3)):

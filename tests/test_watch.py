@@ -93,7 +93,7 @@ class ScriptedReader:
 def watching(monkeypatch: pytest.MonkeyPatch, frames: list[StudyProgress], *flags: str) -> None:
     monkeypatch.setattr(ScriptedReader, "frames", iter(frames))
     monkeypatch.setattr(watch, "ProgressReader", ScriptedReader)
-    monkeypatch.setattr(watch, "studies_newest_first", lambda: [Path("s")])
+    monkeypatch.setattr(watch, "chosen_studies", lambda names, what: [Path("s")])
     monkeypatch.setattr(watch, "EVERY_SECONDS", 0.0)
     monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
     monkeypatch.setattr(sys, "argv", ["watch", *flags])

@@ -86,6 +86,10 @@ class Windows(Stage):
         num_windows = (frames.shape[1] - self._size) // self.stride + 1
         if num_windows < 1:
             return None
+        #     frames     0  1  2  3  4  5      size 3, stride 2: two windows are complete
+        #     window 0   [-----]
+        #     window 1         [-----]
+        #     kept                   4  5      the next window begins at 4
         # The next window may begin after the last frame that is here, if the stride is that large.
         next_start = num_windows * self.stride
         self._num_to_skip = max(0, next_start - frames.shape[1])
@@ -138,6 +142,11 @@ class Chunks(Stage):
             self._kept = x if self._kept is None else torch.cat((self._kept, x), dim=1)
         if self._kept is None:
             return None
+        # Chunks of 4 frames with 2 of context; the context is read again as part of the next chunk:
+        #
+        #     frames     0  1  2  3  4  5  6  7  8  9
+        #     chunk 0    [--------]  ....
+        #     chunk 1                [--------]  ....
         outputs, size = [], self._num_frames + self._num_context
         while self._kept.shape[1] >= size or (is_last and self._kept.shape[1]):
             window = self._kept[:, :size]

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from bench.core.console import STDERR, set_up_logging
+from bench.core.console import print_error, set_up_logging
 from bench.core.errors import (
     DISK_IS_FULL,
     NOT_WRITABLE,
@@ -62,8 +62,8 @@ def add_corpus(
     default: str | None = DEFAULT_CORPUS,
     otherwise: str = "the one it was trained on",
 ) -> None:
-    """Add ``--corpus``, ``--channel``, ``--text`` and ``--audio``; `otherwise` describes the corpus
-    that is used without the flag if there is no `default`."""
+    """Add the flags of a corpus; `otherwise` describes the one that is used without ``--corpus`` if
+    there is no `default`."""
     add_corpus_place(command, default, f"default: {default or otherwise}")
     command.add_argument(
         "--text",
@@ -82,15 +82,21 @@ def add_corpus(
 
 
 def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note: str) -> None:
-    """Add ``--corpus`` and ``--channel``; `note` describes the corpus without the flag."""
+    """Add ``--corpus``, ``--channel`` and ``--columns``; `note` says what holds without them."""
     command.add_argument(
         "--corpus",
         default=default,
         metavar="NAME[:PATH]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
-        f"kaldi:PATH ({note})",
+        f"kaldi:PATH, hf:PATH, lhotse:PATH ({note})",
     )
     add_channel(command)
+    command.add_argument(
+        "--columns",
+        metavar="OURS=THEIRS,…",
+        help="other names of the columns audio, text, speaker, id and split of manifest and hf, "
+        "such as text=sentence",
+    )
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
@@ -378,5 +384,5 @@ def _reason_of_the_machine(error: Exception) -> str | None:
 
 
 def _stop_with(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
-    STDERR.print(f"error: {mask(message)}", markup=False, highlight=False, soft_wrap=True)
+    print_error(mask(message))
     sys.exit(code)

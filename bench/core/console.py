@@ -2,11 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.logging import RichHandler
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from bench.core.masking import MaskingFormatter
 
@@ -56,6 +59,25 @@ def progress_bars() -> Progress:
         transient=True,
         disable=not STDERR.is_terminal or not logging.getLogger("bench").isEnabledFor(logging.INFO),
     )
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_left: int = 1) -> None:
+    """A table on stdout, its first `num_left` columns aligned left: never cut or wrapped, though it
+    may be wider than the terminal or the 80 columns of a pipe."""
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        # As Text, so that a name in brackets is not read as markup.
+        side: JustifyMethod = "left" if place < num_left else "right"
+        table.add_column(Text(name), justify=side, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
+    STDOUT.print(table, crop=False)
+
+
+def print_error(message: str) -> None:
+    """One line on stderr."""
+    STDERR.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

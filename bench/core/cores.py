@@ -54,6 +54,8 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
+                # Results wait for their turn; with a bound, a slow first item does not let the
+                # memory grow.
                 if len(pending) >= 4 * num_threads:
                     yield pending.popleft().result()
             while pending:

@@ -184,6 +184,7 @@ def exclusive_lock(
         if not _try_lock(handle):
             on_wait()
             _wait_for_lock(handle, path, patience_seconds)
+        # The file's content names the holder for people; the lock itself is the kernel's.
         with suppress(OSError):  # on a full disk the holder has no name
             handle.truncate(0)
             # The clock tells one lock of a process from its next.
@@ -198,6 +199,8 @@ def exclusive_lock(
 def _wait_for_lock(handle: IO[bytes], path: Path, patience_seconds: float) -> None:
     since, seen = time.monotonic(), ""
     while not _try_lock(handle):
+        # Patience is for one holder. Another name, or another clock of the same process, is a new
+        # holder: the queue moves, so waiting begins anew.
         if (said := path.read_text(encoding="utf-8", errors="replace")) != seen:
             since, seen = time.monotonic(), said
         if time.monotonic() - since >= patience_seconds:

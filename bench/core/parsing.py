@@ -103,6 +103,8 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
         value = parse(text)
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
+    # Level by level, not by recursion: a file that is nested deeper than Python's stack is an error
+    # with a line of text, too.
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         if any(isinstance(item, int) and abs(item) > sys.float_info.max for item in level):

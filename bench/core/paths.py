@@ -1,14 +1,18 @@
-"""Folders of results and of the cache, and paths and files that users name."""
+"""Folders of results and of the cache, results that are cached, and paths and files that users
+name."""
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar, cast
 
 from bench.core.errors import UnwritableError, UserError
-from bench.core.files import exclusive_lock
-from bench.core.parsing import decode_text
+from bench.core.files import exclusive_lock, write_json
+from bench.core.parsing import decode_text, parse_json
 
 OUT = Path("out")
 """Studies, runs and reports, below the working folder."""
@@ -17,6 +21,11 @@ SINGLE_RUNS = OUT / "train"
 """Runs that belong to no study."""
 
 CACHE_VARIABLE = "BENCH_CACHE"
+
+ROOT = Path(__file__).resolve().parents[2]
+_SOURCES = ("variants/**/*.py", "bench/**/*.py", "sweeps/**/*.toml")
+
+T = TypeVar("T")
 
 
 def cache_root() -> Path:
@@ -88,6 +97,29 @@ def cache_lock(name: str) -> Iterator[None]:
         with writing_cache(path):
             held.enter_context(exclusive_lock(path, patience_seconds=math.inf))
         yield
+
+
+def remembered(name: str, compute: Callable[[], T]) -> T:
+    """The cached result of `compute`, of JSON's types; computed again if the code, the sweeps or
+    torch's version have changed. Without a usable cache it is computed in each call."""
+    path = None
+    with suppress(UserError, OSError, RuntimeError, ValueError):
+        path = cache_root() / "memo" / f"{name}-{_digest()}.json"
+        return cast(T, parse_json(path.read_text(encoding="utf-8")))
+    value = compute()
+    if path is not None:
+        with suppress(UserError, OSError):
+            write_json(path, value)
+    return value
+
+
+def _digest() -> str:
+    """Digest of the project's files and of torch's version."""
+    found = sha256(version("torch").encode())
+    for pattern in _SOURCES:
+        for path in sorted(ROOT.glob(pattern)):
+            found.update(f"\n{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def read_text(path: Path, what: str) -> str:

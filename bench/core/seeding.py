@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def derive(seed: int, purpose: str, *counters: int) -> int:
     """A 63-bit seed for `purpose`, independent of those of other purposes and counters."""
+    # "7:augment:12": the hash mixes all parts, so neighbouring seeds or steps share nothing.
     text = ":".join([str(seed), purpose, *map(str, counters)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.training.progress import Progress
-from reports.input import BaselineSpeed
+from reports.measurements import BaselineSpeed
 
 OWN_LOOP = "own loop"
 """The name of bench.training.loop among those of the baselines."""

@@ -26,7 +26,7 @@ from bench.training.checkpoint import load_model, load_stats
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.streaming import EndpointRule, Recogniser, Words
-from reports.latency_row import LatencyRow
+from reports.measurements import LatencyRow
 from variants.spec import AcousticModel
 
 CHUNK_SECONDS = 0.1

@@ -33,7 +33,7 @@ from bench.runs.device_use import gpus_of_run
 from bench.runs.state import State
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
-from reports.input import BaselineSpeed, SpeedRow
+from reports.measurements import BaselineSpeed, SpeedRow
 from variants.cost import macs_per_second, training_macs_per_second
 from variants.spec import AcousticModel
 

@@ -11,8 +11,7 @@ from bench.core.config import from_dict
 from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.core.paths import OUT
-from reports.input import SpeedRow
-from reports.latency_row import LatencyRow
+from reports.measurements import LatencyRow, SpeedRow
 
 FILE = "speed.json"
 LATENCY_FILE = "latency.json"

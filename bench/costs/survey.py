@@ -1,4 +1,4 @@
-"""The survey of a GPU: in parts, each in a process of its own with a limit of its own.
+"""The survey of a GPU: in parts, each in its own process with its own time limit.
 
 A part that fails, or takes longer than its limit, loses what it had not measured yet and no other
 part. A dry run computes a tiny version of each part on the CPU, with the kernels in Triton's

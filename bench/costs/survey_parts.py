@@ -29,7 +29,6 @@ from variants.ops import triton_ctc, triton_runtime
 from variants.ops.recurrence import recur_directions
 
 WIDTHS = (128, 160, 192, 256, 320, 384, 1000)
-FRAMES_PER_SECOND = 100
 LOOKED_AT = 3
 """Repetitions; the fastest counts."""
 
@@ -76,7 +75,7 @@ def shapes(setting: Setting) -> Rows:
 
 
 def ctc(setting: Setting) -> Rows:
-    """The loss and its gradient: torch's and ours, ms."""
+    """The loss and its gradient: torch's kernels and Triton's, ms."""
     device = torch.device(setting.device)
     sizes = ((2, 4, 1),) if setting.is_dry else ((76, 87, 40), (15, 433, 200), (8, 87, 40))
     for num_rows, num_frames, num_labels in sizes:
@@ -98,7 +97,7 @@ def ctc(setting: Setting) -> Rows:
 
 
 def recurrence(setting: Setting) -> Rows:
-    """Forward and backward, both directions: µs a frame, cuDNN and ours."""
+    """Forward and backward, both directions: µs a frame, cuDNN's kernels and Triton's."""
     device = torch.device(setting.device)
     rows, frames = (2, 2) if setting.is_dry else (16, 433)
     precision = torch.float32 if setting.is_dry else torch.bfloat16

@@ -163,6 +163,7 @@ def examine(
 
 def _examined(parts: Sequence[Part]) -> list[Found]:
     """Of parts of one file."""
+    # A channel is decoded once for all its snippets: corpora cut hundreds out of one recording.
     by_channel: dict[int | None, list[Part]] = {}
     for part in parts:
         by_channel.setdefault(part.channel, []).append(part)

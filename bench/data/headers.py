@@ -82,6 +82,9 @@ def _sphere(head: bytes) -> Claim:
 
 def _wave(handle: BinaryIO) -> Claim:
     """The claim of a RIFF file (Multimedia Programming Interface 1.0, IBM and Microsoft 1991)."""
+    #     "RIFF" size "WAVE" | "fmt " 16 ... | "data" length samples ... | "LIST" length ...
+    #
+    # Chunks begin at even offsets, so an odd length is followed by one byte of padding.
     size = handle.seek(0, os.SEEK_END)
     handle.seek(12)
     bytes_per_second = 0

@@ -80,6 +80,10 @@ def mp3_layout(path: Path) -> Mp3Layout:
 
 def _streams(data: Data) -> tuple[list[_Stream], str]:
     """The streams of the file, and the fault between or after their frames, "" if none."""
+    # A frame with a tag begins a stream; frames beyond what it claims are a stream without a tag.
+    #
+    #     file       [tag: 2 frames] f f | f f f | [tag: 3 frames] f f f
+    #     streams    0                     1       2
     streams: list[_Stream] = []
     end, fault = 0, ""
     for frame in _frames(data):

@@ -78,6 +78,7 @@ class _ByteOrder:
 
     def add(self, samples_N: FloatArray) -> None:
         """Add a block of samples."""
+        #     bytes in the file    01 00 | 02 00        as read: 1, 2; swapped: 256, 512
         native_N = np.rint(samples_N * 32768).astype(np.int16)
         for sums, values_N in zip(self._sums, (native_N, native_N.byteswap()), strict=True):
             values = values_N.astype(np.float64)

@@ -70,6 +70,8 @@ class FeatureStore:
         self.stats = from_dict(CorpusStats, meta["stats"]) if meta["stats"] else None
         self.ids = tuple(json.loads((folder / "ids.json").read_text(encoding="utf-8")))
         self.lengths = np.load(folder / "num_frames.npy")
+        #     feats.f16    [ utterance 0, [T0, F] ][ utterance 1, [T1, F] ][ ...
+        #     offsets      0                       T0                      T0 + T1      frames
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         self._rows = {id: row for row, id in enumerate(self.ids)}
         self._file = os.open(folder / "feats.f16", os.O_RDONLY)

@@ -52,6 +52,13 @@ class FeatureStream:
         config = self._config
         self._kept_N = torch.cat((self._kept_N, samples_N))
         num_samples = len(self._kept_N)
+        # Only what the next frame reads again is kept:
+        #
+        #     samples        0  1  2  3  4  5  6  7  8      window 4, hop 2: three frames
+        #     frame 0        [--------]
+        #     frame 1              [--------]
+        #     frame 2                    [--------]
+        #     kept                             6  7  8      the next frame begins at 6
         num_frames = 1 + (num_samples - config.window_samples) // config.hop_samples
         if is_last and not self._has_begun and num_samples:
             num_frames = max(1, num_frames)
@@ -96,6 +103,12 @@ class ResamplingStream:
         self._kept_N = torch.cat((self._kept_N, samples_N))
         if is_last:
             self._kept_N = F.pad(self._kept_N, (0, self._width + self._old))
+        # A step of the convolution reads `taps` samples and gives `new` ones, one of each filter;
+        # the next step begins `old` samples later. torchaudio pads the whole by `width` zeros
+        # before and `width + old` after it, and this does the same to the first and the last chunk.
+        #
+        #     kept     [ taps ............. ]
+        #                  [ taps ............. ]      `old` further: one period of both rates
         num_periods = (len(self._kept_N) - self._filters.shape[-1]) // self._old + 1
         if num_periods < 1:
             return samples_N.new_zeros(0)
@@ -103,6 +116,7 @@ class ResamplingStream:
         out_N = out_11[0].T.flatten()
         self._kept_N = self._kept_N[num_periods * self._old :].clone()
         if is_last:
+            # The zeros after the end complete more periods than the audio has.
             num_left = -(-self._new * self._num_in // self._old) - self._num_out
             out_N = out_N[:num_left]
         self._num_out += len(out_N)

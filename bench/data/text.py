@@ -100,6 +100,7 @@ def unknown_symbols(text: str) -> str:
 
 def count_unknown_symbols(texts: Iterable[str]) -> Counter[str]:
     """How often normalised `texts` hold each symbol that is outside the alphabet."""
+    # Joined first: one pass over one text, in C, in place of an update per text.
     counts = Counter("".join(texts))
     return Counter({symbol: n for symbol, n in counts.items() if symbol not in _INDEX})
 

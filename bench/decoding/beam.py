@@ -149,6 +149,14 @@ class _Graph:
 
     def _spelled(self) -> "object":
         """The prefix tree of the vocabulary's spellings; each word ends with a space."""
+        # An utterance can only follow the tree's branches, so only words of the vocabulary come
+        # out:
+        #
+        #     c - a - t - space    "cat"
+        #         `-- r - space    "car"
+        #
+        # Smearing gives each inner node the best unigram score of the words below it, so that a
+        # prefix competes by what it may become, and not only once its word is complete.
         trie = self._api.Trie(NUM_SYMBOLS, SPACE)
         start = self._lm.start(False)
         for index, word in enumerate(self._words[:-1]):
@@ -188,6 +196,7 @@ class _Graph:
             text, num_bonuses = normalize(decode(symbols)), symbols.count(SPACE)
         score, lm = float(result.score), float(result.lmScore) * _LN_10
         # flashlight's own emittingModelScore is that of the best alignment alone.
+        # Of the score the terms of the language model are subtracted; what is left is log p_CTC.
         ctc = score - config.alpha * lm - config.beta * num_bonuses
         return Hypothesis(text, score, ctc, lm)
 

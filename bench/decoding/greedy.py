@@ -1,9 +1,11 @@
-"""Greedy (best path) decoding of CTC outputs: Graves et al. 2006, section 3.2.
+"""Greedy (best path) decoding of CTC outputs, whole or chunk by chunk: Graves et al. 2006,
+section 3.2.
 
 Legend: B utterances, U output frames, V symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +27,11 @@ def begin_greedy(log_probs_BUV: Tensor, out_lens_B: Tensor) -> Callable[[], list
     Symbols are selected on the device of the log-probabilities for all utterances at once, and
     copied to the host in one transfer.
     """
+    # Frames of one utterance, "-" for the blank; what remains is "hello":
+    #
+    #     best      - h h - e l l - l o o
+    #     begins    1 1 0 1 1 1 0 1 1 1 0      differs from the frame before
+    #     symbols   - h - - e l - - l o -
     best_BU = log_probs_BUV.argmax(dim=-1)
     frame_U = torch.arange(best_BU.shape[1], device=best_BU.device)
     begins_BU = (best_BU != best_BU.roll(1, dims=1)) | (frame_U == 0)
@@ -50,3 +57,31 @@ def _copied_to_host(tensor: Tensor) -> tuple[Callable[[], None], Tensor]:
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(tensor.device))
     return copied.synchronize, host
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What an output frame adds to the text."""
+
+    number: int
+    """From 0, the utterance's first."""
+    is_blank: bool
+    """True if the blank is its best symbol."""
+    symbol: str
+    """A symbol that begins here, or ""."""
+
+
+class IncrementalGreedy:
+    """The best path, frame by frame: the symbols of all frames are the text of `greedy`."""
+
+    def __init__(self) -> None:
+        self._num_frames = 0
+        self._before = BLANK
+
+    def push(self, log_probs_UV: Tensor) -> Iterator[Frame]:
+        """What each of the next frames adds."""
+        for best in log_probs_UV.argmax(dim=-1).tolist():
+            begins = best not in (BLANK, self._before)
+            yield Frame(self._num_frames, best == BLANK, decode([best]) if begins else "")
+            self._before = best
+            self._num_frames += 1

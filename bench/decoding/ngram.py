@@ -77,6 +77,9 @@ class NGram:
         known = tuple(w if (w,) in self.log_probs else UNKNOWN for w in (*context, word))
         gram = known[-self.order :]
         weight = 0.0
+        # Back off: drop the first word of the context, and pay its context's weight.
+        #
+        #     p(c | a b) = weight(a b) weight(b) p(c)      where neither "a b c" nor "b c" was seen
         while gram not in self.log_probs:
             if len(gram) == 1:
                 return -math.inf
@@ -143,6 +146,11 @@ def _adjusted_counts(sentences: Iterable[str], order: int) -> list[dict[Gram, in
     del occurrences[0][(BEGIN,)]
     adjusted: list[dict[Gram, int]] = []
     for counts, longer in pairwise(occurrences):
+        # `longer` holds each n-gram once, whatever its count: those that end alike differ in their
+        # first word, so counting them counts the different words before.
+        #
+        #     longer      "the cat" 9, "a cat" 1, "my dog" 4
+        #     before      "cat" 2, "dog" 1
         before = Counter(gram[1:] for gram in longer)
         adjusted.append({g: n if g[0] == BEGIN else before[g] for g, n in counts.items()})
     return [*adjusted, dict(occurrences[-1])]

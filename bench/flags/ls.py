@@ -6,7 +6,7 @@ from bench.core import cli
 
 LISTS = (
     "variants", "fields", "corpora", "budgets", "spaces", "recipes", "questions", "studies",
-    "decoders", "config",
+    "decoders", "metrics", "config",
 )  # fmt: skip
 
 
@@ -17,8 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
         "List variants (with their size and cost), the fields of a variant (that a study's file "
         "may set), corpora, budgets, search spaces (with what they were tuned on), recipes, "
         "questions (that bench.sweep --study answers), studies (that have been begun), decoders, "
-        "or a config: each of its values, the file or the flag that set it, and the range in "
-        "which a study searches it.",
+        "metrics, or a config: each of its values, the file or the flag that set it, and the range "
+        "in which a study searches it.",
         "variants",
         "fields ds",
         "variants --match params=2M",

@@ -41,6 +41,12 @@ class WholeLinesBackend(BaseJournalBackend):
         Raises:
             UnwritableError: there is no room for all of them; then none is added.
         """
+        # What a full disk leaves in Optuna's own file, and what the next append makes of it:
+        #
+        #     {"op_code":4,...}\n{"op_code":5,"va
+        #     {"op_code":4,...}\n{"op_code":5,"va{"op_code":6,...}\n      no reader gets past this
+        #
+        # Here an incomplete line is cut off first, and lines that do not fit are taken back.
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         try:
             self._lock.acquire()

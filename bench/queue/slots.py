@@ -16,12 +16,14 @@ So Optuna's state decides who may run a slot, and never how a run ended: that is
 (`bench.runs.state`) and copied by `end`, as often as needed.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -38,6 +40,8 @@ from bench.study.space import Value
 TakeLease = Callable[[Path], Lease]
 """Takes the lease on the run in a folder."""
 
+METRIC_NAME = "valid WER (1 is 100 %)"
+"""As optuna-dashboard labels the objective."""
 SLOT = "slot"
 STATE = "state"
 
@@ -98,6 +102,9 @@ class SlotQueue:
                 direction="minimize",
                 load_if_exists=True,
             )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([METRIC_NAME])
             present = {slot.number for slot in self._slots()}
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:

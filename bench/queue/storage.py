@@ -237,6 +237,12 @@ def _queue_name(url: str | None) -> str:
     return f"{parsed.get_backend_name()} {parsed.database or ''}".strip()
 
 
+def dashboard_address(url: str | None, folder: Path) -> str:
+    """What optuna-dashboard opens: the journal of the study in `folder`, or the database at `url`
+    with its driver; a password is masked."""
+    return str(folder / JOURNAL) if url is None else mask(_with_driver(url))
+
+
 def _with_driver(url: str) -> str:
     """`url` with the driver of the extra `postgresql`; SQLAlchemy 2.0 would look for psycopg2."""
     parsed = _parsed(url)

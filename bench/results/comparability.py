@@ -31,7 +31,7 @@ class Rule:
     title: str
     """On the page."""
     only_ours: bool = False
-    """Systems from elsewhere have no such fact, so that a comparison does not miss it."""
+    """External systems have no such fact, so its absence is not reported."""
     only_costs: bool = False
     """Systems that differ in it have error rates that are comparable, and costs that are not."""
 
@@ -61,7 +61,7 @@ def differing_facts(
     """The keys in which systems are known to differ, so that their error rates are not comparable,
     or `of_costs`, so that only their costs are not: by key the value of each system that has one.
 
-    What nobody recorded, as for systems from elsewhere, is not a difference.
+    A fact that is unknown, as for external systems, is not a difference.
 
     Args:
         facts: by system.

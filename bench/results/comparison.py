@@ -220,6 +220,7 @@ def _others(rows: Sequence[PairColumns], name: str) -> str:
 def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
     """The number of the question's claims that were confirmed, and the verdicts on the others."""
     verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in rows_of(pairs, PairColumns)}
+    # A claim is found if its first system is better; the opposite verdict contradicts it.
     found, rest = 0, []
     for better, worse in claims:
         verdict = verdicts.get(frozenset((better, worse)), "not compared")

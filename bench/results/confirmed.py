@@ -1,9 +1,9 @@
-"""The confirm runs of a study as they count in its comparison: every planned one does."""
+"""The confirm runs of a study that count in its comparison: every planned one that has ended."""
 
 from collections.abc import Mapping
 
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
-from bench.results.search_edges import search_edges
+from bench.results.search import search_edges
 from bench.runs import Tables
 from bench.study.definition import StudyDefinition
 

@@ -83,6 +83,10 @@ def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:
     An utterance of n reference words has 2 n + 1 slots: odd ones count the substitution or deletion
     of a word, even ones the insertions before, between and after words.
     """
+    #     reference           a     b     c
+    #     slot             0  1  2  3  4  5  6
+    #     hypothesis          a     x     c  d
+    #     errors           0  0  0  1  0  0  1      b -> x, d inserted after c
     aligned = jiwer.process_words(list(refs), list(hyps))
     slots_U = []
     for words, chunks in zip(aligned.references, aligned.alignments, strict=True):

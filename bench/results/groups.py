@@ -1,8 +1,8 @@
 """Error rates by groups of utterances or speakers: by age, gender, accent, length.
 
-Every group's rate comes with its interval over seeds and speakers. For every pair of systems and
-every group it is tested whether the difference is another inside the group than outside: a family
-of its own, adjusted after Holm.
+Each group's rate has its interval over seeds and speakers. For each pair of systems and each group,
+the difference inside the group is tested against that outside (the interaction of system and
+group); these tests are a family of their own, adjusted after Holm.
 
 Legend: U utterances.
 """
@@ -25,18 +25,17 @@ from bench.stats.estimate import Estimate
 from bench.stats.groups import contrasts
 from bench.stats.multiplicity import holm
 from bench.stats.variance import differences
+from reports.columns import COLUMNS
 
 LENGTH = "length"
 """The attribute that every comparison has: reference words of the utterance."""
 MOST_NUMBERS, NUM_BINS, MOST_GROUPS = 6, 3, 12
-"""Numbers of more than six different values are put in three bins of like size; names of more than
-twelve are no groups."""
+"""Attributes with more than six different numbers are divided into three bins of similar size;
+those with more than twelve names give no groups."""
 UNNAMED = "unknown"
 
-GROUP_COLUMNS = ("attribute", "group", "system", "wer", "low", "high", "num_utterances",
-                 "num_speakers", "num_ref_words")  # fmt: skip
-GAIN_COLUMNS = ("attribute", "group", "a", "b", "delta_inside", "delta_outside", "low", "high",
-                "coverage", "p", "p_adjusted", "differs")  # fmt: skip
+GROUP_COLUMNS = COLUMNS["groups"]
+GAIN_COLUMNS = (*COLUMNS["gains"][:-2], "p", *COLUMNS["gains"][-2:])
 
 Attributes = Mapping[str, Mapping[str, str]]
 """By utterance id what is known of the utterance and its speaker."""
@@ -77,7 +76,7 @@ def by_group(
 def by_every_group(
     system_runs: Sequence[SystemRuns], attributes: Attributes
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of every attribute that parts these utterances into two to twelve groups."""
+    """The same for every attribute that divides these utterances into two to twelve groups."""
     found = []
     for name in known_attributes(attributes) if system_runs else ():
         with suppress(UserError):
@@ -114,6 +113,11 @@ def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
         or (len(set(known.tolist())) <= MOST_NUMBERS and form == "{}")
     ):
         return np.array([value or UNNAMED for value in values])
+    # Edges are values that occur (inverted_cdf), and equal edges are merged: few different values
+    # give fewer bins, none of them empty. A bin is named by the values in it.
+    #
+    #     values    1 1 1 2 | 3 4 5 5 | 6 8 9 9
+    #     bins      "1 to 2"  "3 to 5"  "6 to 9"
     edges = np.quantile(known, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf")
     bins = np.searchsorted(np.unique(edges), known)
     ends = {b: (known[bins == b].min(), known[bins == b].max()) for b in np.unique(bins)}
@@ -143,7 +147,7 @@ def _rates_of(
     system_runs: Sequence[SystemRuns], inside_U: Bools
 ) -> list[tuple[str, float, float, float, int, int, int]]:
     """One row a system: name, rate, interval, and the size of the group. A group of one speaker has
-    a rate and no interval: nothing says what others of the group would have."""
+    a rate and no interval, since the variance between its speakers is unknown."""
     first = system_runs[0].runs[0][inside_U]
     size = len(first), int(first["speaker"].nunique()), int(first["num_ref_words"].sum())
     if size[1] < 2:
@@ -167,9 +171,11 @@ def _gains(
     names: Sequence[str],
     attribute: str,
 ) -> pd.DataFrame:
-    """Each pair of systems in each group against the others; of two groups, in the first."""
+    """The gain of each pair of systems in each group; of two groups, in the first only, since the
+    second is its complement."""
     counts = counts_of({system.name: system.runs for system in system_runs})
     pairs = list(combinations(range(len(system_runs)), 2))
+    # Of two groups the contrast of one is that of the other with its sign changed: one test.
     tested = names if len(names) > 2 else names[:1]
     estimates = []
     for group in tested:

@@ -1,7 +1,10 @@
-"""The index page: one row for each study."""
+"""The index page: one row for each study, and the saved comparisons (files of ``bench.compare
+--save`` in one folder), those that are comparable in one group."""
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -12,19 +15,28 @@ import pandas as pd
 from bench.core.config import digest, from_dict, to_dict
 from bench.core.errors import UnwritableError, UserError
 from bench.core.files import write_json
-from bench.core.paths import OUT
+from bench.core.paths import OUT, remembered
+from bench.core.seeding import numpy_generator
+from bench.results.comparability import RULES, STAMP, differing_facts
 from bench.results.comparison import compare
-from bench.results.kept import kept_groups
+from bench.results.pairs import compare_pairs, summarise
 from bench.results.report_input import REPORT_FILE
+from bench.results.saved_comparison import read_saved_comparison
+from bench.results.scored import ScoredSystem, aligned, claims_among
 from bench.runs import read_study
 from bench.runs.layout import METRICS, RUN, SCORES, SUMMARY, read_json
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
 from bench.study.rounds import FOLDER as LOOKS
 from bench.study.rounds import confirm_seeds, read_looks
-from reports import StudyRow, build_index
+from reports import SavedGroup, SavedRow, StudyRow, build_index
 
 INDEX = "index.html"
 CACHED_ROW = "index-row.json"
+COMPARISONS = OUT / "comparisons"
+"""The folder of the listed files."""
+
+_Facts = Mapping[str, Mapping[str, str]]
+"""Of each system, by its name, as `differing_facts` takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +48,10 @@ class _CachedRow:
 
 
 def write_index() -> Path:
-    """Write ``out/index.html``: every study below ``out/``, by name, and the comparisons kept in
+    """Write ``out/index.html``: every study below ``out/``, by name, and the saved comparisons in
     ``out/comparisons``."""
     rows = [_row(folder) for folder in sorted(studies_newest_first())]
-    return build_index(rows, OUT / INDEX, kept_groups())
+    return build_index(rows, OUT / INDEX, saved_groups())
 
 
 def _row(folder: Path) -> StudyRow:
@@ -119,3 +131,92 @@ def _last_change(runs: pd.DataFrame) -> str:
     """The time of the last start or end of a run, to the minute, in UTC."""
     latest = max([*runs["started_at"], *runs["ended_at"]], default="")
     return latest[: len("2026-11-23T09:38")].replace("T", " ")
+
+
+@dataclass(frozen=True)
+class _Saved:
+    row: SavedRow
+    facts: _Facts
+
+
+def saved_groups(folder: Path = COMPARISONS) -> tuple[SavedGroup, ...]:
+    """The comparisons of ``folder/*.jsonl``, grouped by the conditions that must be the same for
+    systems to be compared. Damaged files are rows with the reason, in a group of their own."""
+    groups: list[list[_Saved]] = []
+    broken: list[SavedRow] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            saved = _read_saved(path)
+        except UserError as error:
+            broken.append(SavedRow(file=path.name, saved="", systems="", verdicts=str(error)))
+            continue
+        fitting = (group for group in groups if not _differing([*group, saved]))
+        group = next(fitting, None)
+        if group is None:
+            groups.append([saved])
+        else:
+            group.append(saved)
+    found = [_group(group) for group in groups]
+    if broken:
+        found.append(SavedGroup(conditions="Files that cannot be read", rows=tuple(broken)))
+    return tuple(found)
+
+
+def _read_saved(path: Path) -> _Saved:
+    systems = read_saved_comparison(path)
+    key = sha256(path.read_bytes()).hexdigest()[:16]
+    described = remembered(f"comparison-{key}", lambda: _described(systems))
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(" ", "minutes")
+    row = SavedRow(file=path.name, saved=written.partition("+")[0], **described)
+    return _Saved(row, {system.name: system.facts for system in systems})
+
+
+def _described(systems: list[ScoredSystem]) -> dict[str, str]:
+    """WERs and verdicts in words: on its claims, or on all pairs if nothing was claimed."""
+    runs, claims = aligned(systems, common=False), claims_among(systems)
+    rng = numpy_generator(0, "bootstrap")
+    margin = min(system.margin for system in systems)
+    pairs = compare_pairs(runs, rng, claims, margin).to_dict("records")
+    claimed = [pair for pair in pairs if pair["claim"]]
+    scored = summarise(runs, rng).to_dict("records")
+    return {
+        "systems": ", ".join(f"{row['name']} {100 * row['wer']:.1f} %" for row in scored),
+        "verdicts": "; ".join(
+            f"{pair['a']}, {pair['b']}: {pair['verdict']}" for pair in claimed or pairs
+        ),
+    }
+
+
+def _differing(saved: Iterable[_Saved]) -> dict[str, Mapping[str, str]]:
+    """The facts in which any two systems of these comparisons are known to differ."""
+    every = {
+        f"{place}.{name}": facts
+        for place, one in enumerate(saved)
+        for name, facts in one.facts.items()
+    }
+    return differing_facts(every)
+
+
+def _group(group: list[_Saved]) -> SavedGroup:
+    differing = _differing(group)
+    common: dict[str, str] = {}
+    for one in group:
+        for facts in one.facts.values():
+            common |= {key: value for key, value in facts.items() if key not in differing}
+    shown = [
+        f"{rule.title}: {', '.join(_values(rule.key, common))}"
+        for rule in RULES
+        if _values(rule.key, common)
+    ]
+    stamp = [f"{STAMP}: systems differ in {', '.join(differing)}"] if differing else []
+    return SavedGroup(conditions="; ".join((*stamp, *shown)), rows=tuple(one.row for one in group))
+
+
+def _values(rule: str, facts: Mapping[str, str]) -> list[str]:
+    """The values of the facts of `rule`, those with parts as ``num_trials 4``."""
+    found = []
+    for key, value in sorted(facts.items()):
+        name, _, part = key.partition(".")
+        if name == rule:
+            found.append(f"{part} {value}" if part else value)
+    return found

@@ -1,4 +1,4 @@
-"""Planned looks at a study: when one is due, what it finds, and what its record says later.
+"""Planned looks at a study: when one is due, what it decides, and how its record is read.
 
 Legend: P pairs of systems.
 """
@@ -152,6 +152,8 @@ def decisions_at(look: Look, names: Sequence[str]) -> Decisions:
     def integers(values: Sequence[int]) -> Ints:
         return np.array(values, dtype=np.int64)
 
+    # The record has the numbers of each pair when it was decided; they are not computed again,
+    # since runs that were added later must not change a decision.
     variances = [
         Component(
             numbers([pair.variances[kind][0] for pair in pairs]),
@@ -191,7 +193,7 @@ def outcome_of(pair: PairAtLook) -> str:
 
 
 def look_sentence(look: Look) -> str:
-    """What a look has decided, and how the study goes on."""
+    """The decisions of a look, and what follows it."""
     new = [pair for pair in look.pairs if pair.outcome != OPEN and pair.decided_at == look.number]
     still = sum(pair.outcome == OPEN for pair in look.pairs)
     told = "; ".join(f"{pair.a} : {pair.b} {outcome_of(pair)}" for pair in new) or "nothing new"
@@ -202,7 +204,7 @@ def look_sentence(look: Look) -> str:
 
 
 def looks_sentences(definition: StudyDefinition, looks: Sequence[Look]) -> Iterator[str]:
-    """On what the verdicts of a study with a plan rest."""
+    """The assumptions behind the verdicts of a study with a plan."""
     if definition.plan is None:
         return
     yield (

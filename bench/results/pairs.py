@@ -122,6 +122,7 @@ def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd
     rows = []
     for i, system in enumerate(system_runs):
         wer, variance = float(systems.wer[i]), split.total[i]
+        # The logarithm of zero errors has no interval; Wilson's does, though it ignores speakers.
         low, high = np.nan, np.nan
         if wer == 0:
             low, high = wilson_interval(0, counts.words_U.size)
@@ -358,6 +359,7 @@ def _evidence(
         if progress is not None:
             progress(number, len(firsts))
         slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
+    # Of the first runs only: these tests take two networks as they are.
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
     said = words_C > 0
     rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]

@@ -1,5 +1,5 @@
-"""What a reader of a comparison should be told: planned comparisons without a verdict, limitations,
-how often the test set has been looked at."""
+"""Cautions on a comparison: planned comparisons without a verdict, limitations, and how often the
+test set has been scored."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -91,7 +91,7 @@ def openings_sentence(results: Path, data_digest: str) -> str:
     """How often the test set of the corpus `data_digest` has been scored, over every study in
     `results`; "" if never.
 
-    The more often a test set is looked at, the more what is chosen afterwards is chosen for it.
+    Choices made after many evaluations on one test set are fitted to that test set.
     """
     by_study: dict[str, int] = {}
     for path in sorted(results.glob(f"*/runs/*/*/{OPENED}")):

@@ -1,5 +1,5 @@
-"""How far a study has come, read from its records alone: nothing is written and nothing is locked,
-so that it may be asked at any time, from any process."""
+"""The progress of a study, read from its records only: nothing is written or locked, so that any
+process may read it at any time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,7 +41,7 @@ class RunProgress:
 
     @property
     def has_ended(self) -> bool:
-        """For good: it will not be gone on with."""
+        """True if the run will not be resumed."""
         return self.state in ENDS
 
 
@@ -90,7 +90,7 @@ class StudyProgress:
 
     @property
     def running(self) -> list[RunProgress]:
-        """Those that have begun and have no end."""
+        """Those that have begun and not ended."""
         return [run for run in self.runs if run.state == State.RUNNING]
 
     def best(self, system: str, kind: str) -> float | None:
@@ -210,6 +210,8 @@ def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
         if expected is None:
             return None
         needed.append(max(0.0, expected - run.seconds))
+    # The work left divided among the places, but no less than the longest run left, which no
+    # further place can shorten.
     at_once = max(1, sum(run.state == State.RUNNING for run in todo))
     return max(sum(needed) / at_once, max(needed))
 

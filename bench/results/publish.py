@@ -6,10 +6,11 @@ import pandas as pd
 
 from bench.results.comparison import StudyComparison
 from bench.results.looks import look_sentence
-from bench.results.report_input import REPORT_FILE, command_of
+from bench.results.report_input import REPORT_FILE
 from bench.runs import Findings, StudyTracker
 from bench.study.decoding import load_plan
 from bench.study.definition import load
+from bench.study.request import command_of
 from bench.study.rounds import raised_sentence, read_looks, study_tags
 from reports import ReportInput
 from reports.input import SecondVerdict

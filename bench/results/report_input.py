@@ -1,8 +1,6 @@
 """A study's records, gathered into what the report draws."""
 
-import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,7 +10,6 @@ from statistics import fmean
 import pandas as pd
 
 from bench.core.config import Resolved, as_setting, digest, flatten, identity, to_dict
-from bench.core.paths import OUT
 from bench.costs import records
 from bench.data.corpora import load_corpus
 from bench.data.utterance import SPLITS, Corpus
@@ -20,16 +17,15 @@ from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
-from bench.results.looks import outcome_of
+from bench.results.looks import margin_of, outcome_of
 from bench.results.planned import openings_sentence
 from bench.results.samples import gather_samples
-from bench.results.search_curves import budget_curves, expected_best_curves
-from bench.results.search_edges import search_edges
+from bench.results.search import budget_curves, expected_best_curves, search_edges
 from bench.results.second_verdict import second_verdict
-from bench.results.sentence import heard_sentences
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
+from bench.results.watch import heard_sentences
 from bench.runs import display_uri, read_study
 from bench.runs.layout import DIFF, ENVIRONMENT, PATHS, read_json
 from bench.runs.state import TRAINED
@@ -37,29 +33,28 @@ from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
 from bench.stats.multiplicity import ALPHA
-from bench.stats.verdict import MARGIN
-from bench.study.definition import SOURCES, StudyDefinition, load, own_name
+from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
+from bench.study.request import command_of
 from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
-from bench.study.space import Budget, Dimension, load_budgets
+from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
-from bench.training.outside import OUTSIDE
 from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
     CorpusSummary,
+    LookSummary,
     MethodConstants,
+    PairAtLook,
     QuestionSummary,
     SearchRange,
-    SpeedRow,
     SplitSummary,
     StudyDesign,
     SystemSummary,
 )
-from reports.latency_row import LatencyRow
-from reports.rounds import LookSummary, PairAtLook
+from reports.measurements import LatencyRow, SpeedRow
 
 REPORT_FILE = "report.html"
 
@@ -67,7 +62,7 @@ REPORT_FILE = "report.html"
 def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyComparison]:
     """The report's input for the study in `folder`, with the comparison it rests on.
 
-    `audio` lets a few test utterances be heard in the page.
+    `audio` embeds the recordings of a few test utterances.
 
     Raises:
         UserError: no study in `folder`, or its corpus cannot be read any more.
@@ -146,52 +141,6 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     return report_input, comparison
 
 
-def command_of(definition: StudyDefinition) -> str:
-    """The command line that begins or resumes the study."""
-    corpus = definition.corpus
-    parts = ["python -m bench.sweep"]
-    if definition.question is not None:
-        parts.append(f"--study {shlex.quote(definition.question.asked_as)}")
-    else:
-        parts += [f"--variant {_asked_as(definition, label)}" for label in definition.systems]
-    if definition.match is not None:
-        parts.append(f"--match {definition.match}")
-    where = f":{corpus.path}" if corpus.path else ""
-    parts.append(f"--corpus {shlex.quote(corpus.name + where)}")
-    parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
-    if definition.plan is not None:
-        parts.append(f"--until-decided {','.join(map(str, definition.plan.looks))}")
-    elif definition.raised or _has_own_seeds(definition):
-        parts.append(f"--seeds {definition.budget.num_seeds}")
-    settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
-    parts += [f"--set {shlex.quote(setting)}" for setting in settings]
-    if corpus.text != "error":
-        parts.append(f"--text {corpus.text}")
-    if corpus.audio != "error":
-        parts.append(f"--audio {corpus.audio}")
-    if corpus.channel is not None:
-        parts.append(f"--channel {corpus.channel}")
-    if definition.name != own_name(definition):
-        parts.append(f"--name {shlex.quote(definition.name)}")
-    parts.append(f"--device {definition.device}")
-    return " ".join(parts)
-
-
-def _has_own_seeds(definition: StudyDefinition) -> bool:
-    usual = load_budgets().get(definition.budget.name, definition.budget)
-    return usual.num_seeds != definition.budget.num_seeds
-
-
-def _asked_as(definition: StudyDefinition, label: str) -> str:
-    """A system as ``--variant`` takes it; one from outside as what was recorded of it, since its
-    file may have changed."""
-    variant = definition.systems[label].variant
-    if variant not in OUTSIDE:
-        return variant
-    recorded = OUT / definition.name / SOURCES / f"{variant}.py"
-    return shlex.quote(f"{recorded}:{OUTSIDE[variant].name}")
-
-
 def describe_design(definition: StudyDefinition) -> StudyDesign:
     """What the study compares and how, without what it found."""
     question, match = definition.question, definition.match
@@ -200,7 +149,7 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
             level=LEVEL,
             alpha=ALPHA,
             power=POWER,
-            margin=MARGIN if question is None else question.margin_points / 100,
+            margin=margin_of(definition),
             num_replicates=NUM_REPLICATES,
             fewest_linearised=FEWEST_LINEARISED,
         ),
@@ -310,7 +259,7 @@ def _confirmed(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> R
 def describe_values(
     resolved: Resolved[RunConfig], searched: Mapping[str, Dimension]
 ) -> tuple[ConfigValue, ...]:
-    """What the report says of each value of a config, of which the study searched `searched`."""
+    """Each value of a config with its origin; the study searched the keys `searched`."""
     return tuple(
         ConfigValue(
             key=value.key,
@@ -326,8 +275,8 @@ def describe_values(
 def describe_facts(
     folder: Path, definition: StudyDefinition, label: str, runs: pd.DataFrame
 ) -> dict[str, str]:
-    """What is known of how the scored confirm runs of `label` came about, their code included;
-    several values where they do not agree."""
+    """The facts of the scored confirm runs of `label`, their code included; several values, joined,
+    where they differ."""
     own = runs[(runs["system"] == label) & (runs["kind"] == "confirm") & runs["test_wer"].notna()]
     folders = [folder / "runs" / run for run in own["run"]]
     code = sorted({version for run in folders if (version := _code(run))})
@@ -373,7 +322,7 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
 
 
 def user_perceived(latency: Iterable[LatencyRow]) -> dict[str, float]:
-    """By system, the mean over its runs of what a user waits for, in milliseconds."""
+    """By system, the user-perceived latency in milliseconds, mean over its runs."""
     by_system: dict[str, list[float]] = {}
     for row in latency:
         if row.user_perceived_ms is not None:

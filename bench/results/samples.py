@@ -140,6 +140,11 @@ def emissions(
     path_BU, values_BU = torchaudio.functional.forced_align(
         log_probs_BUV, torch.tensor([targets], dtype=torch.int32), blank=BLANK
     )
+    # A letter stands at its first frame; the most probable path for "hi":
+    #
+    #     frame      0  1  2  3  4  5
+    #     path       -  h  h  -  i  -
+    #     letters       h        i
     found, before = [], BLANK
     for frame, (value, symbol) in enumerate(
         zip(values_BU[0].tolist(), path_BU[0].tolist(), strict=True)

@@ -79,6 +79,10 @@ def save_comparison(
         UserError: they were not scored on the same utterances, and `common` does not allow it.
     """
     system_runs = aligned(systems, common=common)
+    # Equal words get equal numbers in the whole file, so every count and alignment stays the same:
+    #
+    #     ref    "the cat sat"      0 1 2
+    #     hyp    "the cat the"      0 1 0
     codes: dict[str, int] = {}
     number = count()
 

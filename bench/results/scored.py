@@ -202,6 +202,7 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
 
 def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]:
     """The claims of the systems' studies, by the names that the systems have here."""
+    # A claim names labels within its study; here a label may have the study's name before it.
     names = {(s.study, s.name.removeprefix(f"{s.study}/")): s.name for s in systems}
     found = [
         (names.get((s.study, better)), names.get((s.study, worse)))
@@ -212,8 +213,8 @@ def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]
 
 
 def attributes_of(systems: Sequence[ScoredSystem]) -> dict[str, dict[str, str]]:
-    """What is known of the utterances, by id: from the systems' files, and from the corpora of runs
-    of ours that are still here."""
+    """Attributes of the utterances, by id: from the systems' files, and from the corpora of
+    recorded runs that still exist."""
     known: dict[str, dict[str, str]] = {}
     for system in systems:
         for id, own in system.attributes.items():

@@ -1,9 +1,9 @@
 """The second verdict of a study: its confirm runs decoded by beam search with a language model,
 beside the first, of greedy decoding.
 
-Both decoders read the same networks on the same utterances, so what changes is paired: the errors
-of each run and speaker with one decoder minus those with the other are the errors of a system of
-their own, and have the variance of one.
+Both decoders read the same networks on the same utterances, so changes are paired: the errors of
+each run and speaker with one decoder minus those with the other are treated as the errors of a
+system, with the same estimate of their variance.
 
 Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
@@ -23,6 +23,7 @@ from bench.data.utterance import Corpus
 from bench.results.comparison import compare
 from bench.results.confirmed import confirm_runs
 from bench.results.counts import error_slots
+from bench.results.looks import margin_of
 from bench.results.pairs import SystemRuns, counts_by_speaker
 from bench.runs import Tables
 from bench.runs.layout import ScoreLine, read_lines
@@ -30,7 +31,7 @@ from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import Estimate
 from bench.stats.intervals import LEVEL
 from bench.stats.variance import estimate_systems, rates
-from bench.stats.verdict import MARGIN, judge
+from bench.stats.verdict import judge
 from bench.study.decoding import BEAM, PLAN, SCORES, load_plan, load_weights
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import read_looks
@@ -79,7 +80,7 @@ def second_verdict(
 
 
 def _decoded(folder: Path, tables: Tables) -> pd.DataFrame:
-    """The table of test utterances as the beam search read them."""
+    """The table of test utterances with the transcripts of the beam search."""
     rows: list[dict[str, Any]] = []
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
     for run in confirms.to_dict("records"):
@@ -93,6 +94,12 @@ def _changes(
     greedy_runs: Sequence[SystemRuns], beam_runs: Sequence[SystemRuns]
 ) -> tuple[list[Floats], Floats]:
     """Errors [S, C] with the beam minus errors without, of each system; reference words [C]."""
+    # The variance that both decoders share (hard speakers, a bad seed) cancels in the difference:
+    #
+    #     speakers       A     B     C
+    #     greedy         9     4     7      errors of one run
+    #     beam           6     3     7
+    #     change        -3    -1     0      what is analysed, as if it were a system's errors
     without, words_C = counts_by_speaker(greedy_runs)
     with_beam, _ = counts_by_speaker(beam_runs)
     return [b - a for a, b in zip(without, with_beam, strict=True)], words_C
@@ -138,15 +145,14 @@ def _gaps(
     greedy_runs: Sequence[SystemRuns],
     beam_runs: Sequence[SystemRuns],
 ) -> Iterator[SecondGap]:
-    """How far each pair is apart with either decoder, and how much that changed."""
+    """The difference of each pair with either decoder, and its change."""
     if len(greedy_runs) < 2:
         return
     changes, words_C = _changes(greedy_runs, beam_runs)
     rng = numpy_generator(definition.seed, "paired bootstrap")
     num_pairs = len(greedy_runs) * (len(greedy_runs) - 1) // 2
-    question = definition.question
-    margin = MARGIN if question is None else question.margin_points / 100
-    found = judge(estimate_systems(changes, words_C, rng), np.zeros(num_pairs, np.bool_), margin)
+    unclaimed_P = np.zeros(num_pairs, np.bool_)
+    found = judge(estimate_systems(changes, words_C, rng), unclaimed_P, margin_of(definition))
     pairs = combinations([system.name for system in greedy_runs], 2)
     by_names = [
         {(row["a"], row["b"]): row for row in table.to_dict("records")} for table in (first, second)

@@ -1,9 +1,11 @@
-"""A study for Python and notebooks: ``from bench import Study``.
+"""Studies and trained networks by name: for Python and notebooks (``from bench import Study``), and
+for the flags of commands.
 
 The frames are those that the report is made of; `bench.runs.reader.COLUMNS` and
 `reports.input.COLUMNS` state their columns, docs/from-python.md explains them.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +14,19 @@ import pandas as pd
 import torch
 
 from bench.core.errors import UserError
+from bench.core.paths import OUT
 from bench.data.audio import read_audio
 from bench.data.features import CorpusStats
-from bench.results.checkpoints import best_checkpoint
+from bench.data.utterance import Snippet
+from bench.decoding import Decoder, greedy
 from bench.results.comparison import StudyComparison, compare
-from bench.runs import Tables, read_study
-from bench.study.definition import StudyDefinition, find_study, load
+from bench.runs import Tables, confirmed, read_study
+from bench.study.definition import (
+    StudyDefinition,
+    find_study,
+    load,
+    studies_newest_first,
+)
 from bench.training.checkpoint import load_model, load_stats
 from bench.training.config import RunConfig
 from bench.training.device import resolve_device
@@ -36,15 +45,33 @@ class TrainedModel:
     stats: CorpusStats | None
     device: torch.device
 
-    def transcribe(self, audio: str | Path, *, channel: int | None = None) -> str:
-        """The text of a recording: WAV, FLAC, OGG, MP3, SPH or RAW, at any rate.
+    @classmethod
+    def load(cls, checkpoint: Path, device: str) -> "TrainedModel":
+        """The network of `checkpoint`, on "cpu", "cuda" or "auto".
+
+        Raises:
+            UserError: no such device, or no checkpoint that can be used.
+        """
+        where = resolve_device(device)
+        network, config = load_model(checkpoint, where)
+        return cls(checkpoint, network, config, load_stats(checkpoint), where)
+
+    def transcribe(
+        self,
+        audio: str | Path,
+        *,
+        channel: int | None = None,
+        snippet: Snippet | None = None,
+        decoder: Decoder = greedy,
+    ) -> str:
+        """The text of a recording, or a part of it: WAV, FLAC, OGG, MP3, SPH or RAW, at any rate.
 
         Raises:
             UserError: it cannot be read, or has several channels and none is chosen.
         """
         rate = self.config.features.sample_rate_hz
-        waveform_N = read_audio(Path(audio), channel=channel, sample_rate_hz=rate)
-        return transcribe(self.network, self.config, waveform_N, self.device, self.stats)
+        waveform_N = read_audio(Path(audio), channel=channel, sample_rate_hz=rate, snippet=snippet)
+        return transcribe(self.network, self.config, waveform_N, self.device, self.stats, decoder)
 
 
 class Study:
@@ -116,9 +143,7 @@ class Study:
             raise UserError(
                 f"{self.folder} holds no finished confirm run{whose}; run python -m bench.sweep"
             )
-        where = resolve_device(device)
-        network, config = load_model(path, where)
-        return TrainedModel(path, network, config, load_stats(path), where)
+        return TrainedModel.load(path, device)
 
     @cached_property
     def _best(self) -> TrainedModel:
@@ -131,3 +156,54 @@ class Study:
             UserError: as `best_model` and `TrainedModel.transcribe`.
         """
         return self._best.transcribe(audio, channel=channel)
+
+
+def chosen_studies(names: Sequence[str], what: str, *, may_be_none: bool = False) -> list[Path]:
+    """The folders of the studies `names`; without names all below ``out/``, the newest first.
+
+    Raises:
+        UserError: no such study; or none at all, unless there `may_be_none`. `what` is what the
+            command would do with one.
+    """
+    found = [find_study(name) for name in names] or studies_newest_first()
+    if not (found or may_be_none):
+        raise UserError(
+            f"there is no study in {OUT}/ to {what}; begin one with python -m bench.sweep"
+        )
+    return found
+
+
+def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
+    """`checkpoint` if given, else the best one of `study`, else that of the newest study with one.
+
+    Raises:
+        UserError: no such file, or no study with a finished confirm run.
+    """
+    if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise UserError(
+                f"--checkpoint names a file, {checkpoint} is none; see out/*/runs/*/*/checkpoints"
+            )
+        return checkpoint
+    for folder in [find_study(study)] if study is not None else studies_newest_first():
+        best = best_checkpoint(folder, read_study(folder).runs)
+        if best is not None:
+            return best
+    where = f"study {study!r}" if study is not None else f"{OUT}/"
+    raise UserError(
+        f"{where} holds no finished confirm run; run python -m bench.sweep, or give --checkpoint"
+    )
+
+
+def best_checkpoint(folder: Path, runs: pd.DataFrame) -> Path | None:
+    """The best checkpoint of `runs`, some of the study in `folder`; None if none has ended well."""
+    return next((path for _, _, path in confirm_checkpoints(folder, runs)), None)
+
+
+def confirm_checkpoints(folder: Path, runs: pd.DataFrame) -> Iterator[tuple[str, str, Path]]:
+    """(system, run, checkpoint) of the confirm runs among `runs` of the study in `folder` that
+    ended well and still have their checkpoint, that with the lowest valid WER first."""
+    for _, run in confirmed(runs).iterrows():
+        path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
+        if path.exists():
+            yield str(run["system"]), str(run["run"]), path

@@ -17,7 +17,7 @@ from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
-from bench.results.search_edges import search_edges
+from bench.results.search import search_edges
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.runs import read_study
 from bench.runs.layout import (

@@ -15,8 +15,7 @@ from bench.results.sentences import (
     sentence_of,
 )
 from reports.columns import PairColumns, rows_of
-from reports.format import bare_percent, points
-from reports.text_tables import in_latex, in_markdown, latex_table, markdown_table
+from reports.format import bare_percent, in_latex, in_markdown, latex_table, markdown_table, points
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,7 @@ def read_trn(path: Path, ref: Path, *, common: bool = False, by_name: bool = Fal
     refs, hyps = (
         _trn(file, lambda id: (file_name(id) if by_name else id).lower()) for file in (ref, path)
     )
+    # The ids that only one of the files has.
     unpaired = {**refs, **hyps}.keys() - (refs.keys() & hyps.keys())
     if unpaired and not common:
         id = next(id for id in (*refs, *hyps) if id in unpaired)

@@ -1,5 +1,5 @@
-"""Tuning: on what the search spaces of a study were tuned, a condition of a fair comparison; and
-what tuning bought, where a study has a system both at the defaults and tuned."""
+"""Tuning: on which variant and corpus the search spaces of a study were tuned, a condition of a
+fair comparison; and the gain by tuning, where a study has a system at the defaults and tuned."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +19,9 @@ TITLE = "Search spaces"
 def tuning_condition(definition: StudyDefinition) -> Condition:
     """Whether each system is searched in a space that was tuned on its own variant and corpus.
 
-    A space that was tuned on one of the compared variants favours it, and nobody knows by how much:
-    with few trials an optimum an octave off costs about a point of WER. So such a condition is
-    unknown, not broken.
+    A space that was tuned on one of the compared variants favours it by an unknown amount: with few
+    trials an optimum an octave off costs about a point of WER. So such a condition is unknown, not
+    broken.
     """
     spaces = {label: definition.spaces[label] for label in definition.systems}
     files = sorted({file for space in spaces.values() for file in space.files.values()})

@@ -135,6 +135,7 @@ class RunRecord:
         values = dict(progress.metrics)
         if values:
             values["train/seconds"] = progress.seconds
+        # A resumed run repeats the steps since its checkpoint; what they log is there already.
         new = {k: float(v) for k, v in values.items() if progress.step > self._last_step.get(k, -1)}
         finite = {k: v for k, v in new.items() if math.isfinite(v)}
         if len(finite) < len(new) and progress.step > self._last_step.get(NONFINITE, -1):

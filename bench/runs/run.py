@@ -213,6 +213,8 @@ def _score_last(plan: RunPlan, tracker: Tracker) -> dict[str, float]:
 def last_finite(folder: Path, device: torch.device) -> Path | None:
     """The checkpoint of the run in `folder` that is scored if it ended badly: the one chosen on
     valid, else the last after a training step; None without one whose weights are finite."""
+    # `best.pt` was chosen on valid. The last one may hold weights that diverged already, or, at
+    # step 0, weights that were never trained.
     for path in (BEST, LAST, before(LAST)):
         if not (folder / path).exists():
             continue

@@ -102,6 +102,12 @@ def check_marks(text: str) -> None:
         _network(text)
 
 
+# "to { two / too } few" as a network; arcs without a word are empty:
+#
+#              to        two
+#         0 ------> 1 ------> 2 ---.
+#                    \   too        4 ------> 5
+#                     `-----> 3 ---'    few
 def _network(text: str) -> _Network:
     network = _Network()
     end = _add_sequence(network, 0, _tokens(text))

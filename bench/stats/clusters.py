@@ -93,6 +93,12 @@ def resampled_rates(
     parts = []
     for start in range(0, num_replicates, at_once):
         size = min(at_once, num_replicates - start)
+        # How often each cluster is drawn is its weight; rows are replicates, and each draws C
+        # clusters:
+        #
+        #     cluster         A  B  C  D
+        #     replicate 0     2  0  1  1
+        #     replicate 1     0  1  3  0
         weights_RC = rng.multinomial(num_clusters, shares, size).astype(np.float64)
         parts.append((weights_RC @ errors_MC.T) / (weights_RC @ words_C)[:, None])
     return np.concatenate(parts)

@@ -45,12 +45,6 @@ class Estimate:
         gap = np.where(gap < _ROUNDING, 0.0, gap)
         return self._widest(lambda se, df: 2 * special.stdtr(df, -gap / se))
 
-    def equivalence_p(self, margin: float) -> Floats:
-        """Of the larger of two one-sided tests: that the true value is `margin` or further from
-        zero (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987)."""
-        inside = margin - np.abs(self.value)
-        return self._widest(lambda se, df: special.stdtr(df, -inside / se))
-
     def minimum_detectable_effect(self, alpha: Floats | float) -> Floats:
         """The true value that a two-sided test at `alpha` finds with a power of 80 % (Bloom,
         Evaluation Review 1995)."""
@@ -58,6 +52,8 @@ class Estimate:
         return self._widest(lambda se, df: (_quantile(df, level) + _quantile(df, POWER)) * se)
 
     def _widest(self, of) -> Floats:  # type: ignore[no-untyped-def]
+        # fmax ignores NaN, so a variance that is unknown, or does not count for a pair, has no
+        # part.
         found = np.full(np.shape(self.value), np.nan)
         for variance in self.variances:
             se, df = np.sqrt(variance.variance), variance.degrees_of_freedom

@@ -29,6 +29,8 @@ def contrasts(
         sides.append((member_U, words_C, int((words_C > 0).sum())))
     fewest = min(num for _, _, num in sides)
     values, rests = [], []
+    # Rate inside minus rate outside, and the residuals of that difference. A cluster with words on
+    # one side only has a residual of zero on the other.
     for own in errors:
         value_S, rest_SC = np.zeros(len(own)), 0.0
         for sign, (member_U, words_C, num) in zip((1, -1), sides, strict=True):

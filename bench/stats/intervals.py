@@ -15,13 +15,15 @@ from bench.stats.clusters import (
 
 LEVEL = 0.95
 MOST_FACTOR = 1000.0
-"""A rate that may be a thousand times as large or as small is not known."""
+"""An interval that reaches further than this factor from its rate counts as unknown."""
 
 
 def log_interval(rate: float, standard_error: float, df: float) -> tuple[float, float]:
     """The 95 % interval of a rate above zero on the log scale: never below zero, and as wide, in
     ratios, either way (delta method: the log's standard error is that of the rate over the
-    rate). One wider than MOST_FACTOR either way says nothing and is unknown: NaN."""
+    rate). NaN, unknown, if it is wider than MOST_FACTOR either way."""
+    #     rate / factor        rate               rate * factor      on the log scale symmetric
+    #     [----------------------|--------------------------------------]
     factor = float(np.exp(special.stdtrit(df, (1 + LEVEL) / 2) * standard_error / rate))
     if not factor <= MOST_FACTOR:
         return float("nan"), float("nan")
@@ -39,9 +41,9 @@ def wilson_interval(num_wrong: int, num_units: int) -> tuple[float, float]:
 
 
 def standard_errors(errors_MC: Floats, words_C: Floats, rng: np.random.Generator) -> Floats:
-    """Of M rates over clusters alone, runs as they are, as plain as the tools of the field report
-    it: too small by sqrt((C - 1) / C) where there are only C clusters. Linearised for ten clusters
-    or more, else bootstrapped."""
+    """Standard errors [M] over clusters with the runs fixed, without correction for few clusters,
+    as other tools report them: too small by sqrt((C - 1) / C). Linearised for ten clusters or more,
+    else bootstrapped."""
     if not too_few_to_linearise(words_C):
         shrunk = (words_C.size - 1) / words_C.size
         found: Floats = np.sqrt(shrunk * np.diagonal(linearised_covariance(errors_MC, words_C)))
@@ -53,8 +55,8 @@ def standard_errors(errors_MC: Floats, words_C: Floats, rng: np.random.Generator
 def plain_intervals(
     errors_MC: Floats, words_C: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """The lower and upper ends [M, M] of 95 % intervals of rate j minus rate i over clusters alone,
-    runs as they are (Bisani & Ney 2004): normal for ten clusters or more, else percentiles of the
+    """The lower and upper ends [M, M] of 95 % intervals of rate j minus rate i over clusters, with
+    the runs fixed (Bisani & Ney 2004): normal for ten clusters or more, else percentiles of the
     bootstrap, which of so few cover about 90 %."""
     if not too_few_to_linearise(words_C):
         covariance = linearised_covariance(errors_MC, words_C) * (1 - 1 / words_C.size)

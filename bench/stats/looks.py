@@ -8,8 +8,7 @@ alpha each look may spend (Lan & DeMets, Biometrika 1983). The nominal level of 
 is compared with, follows from the joint distribution of the looks' statistics, those of a Brownian
 motion at times seeds / most seeds (Armitage, McPherson & Rowe, JRSS A 1969; p of Student's t in
 place of the normal's is Jennison & Turnbull's significance level approach, 2000, section 3.8). The
-speakers are the same at every look, which makes looks more alike than that: the plan errs on the
-safe side.
+speakers are the same at every look, so looks correlate more than that: the plan is conservative.
 
 Many pairs: `step_down` shares out alpha, and what it gives a pair is spent by the plan (Maurer &
 Bretz, Statistics in Biopharmaceutical Research 2013). It is run at every look, on the p of the
@@ -106,6 +105,12 @@ class Plan:
         going = (decisions.outcome == OPEN) & (decisions.stage < last)
         claims = going & claims_P
         chosen = np.where(claims.any(axis=-1, keepdims=True), claims, going)
+        # A system gets as many seeds as the pair that wants most of it; other systems keep theirs.
+        #
+        #     plan 3, 5, 8      seeds now      open pairs      next
+        #     a                 3              a : b           5
+        #     b                 3                              5
+        #     c                 3                              3
         target_P = np.where(chosen, np.take(self.looks, np.minimum(decisions.stage + 1, last)), 0)
         a_P, b_P = np.triu_indices(seeds.shape[-1], 1)
         systems_V = np.arange(seeds.shape[-1])
@@ -203,6 +208,8 @@ def decide(
         look, was = before.look, before.outcome
         estimate = estimate.where(stage > before.stage, before.estimate)
     p = plan.alpha_for(stage, estimate.p())
+    # Decisions are final. p = 0 puts a pair that was found different first, so it is rejected again
+    # and frees its level; p = 1 puts one that was found equivalent last, so it keeps its level.
     levels = step_down(
         np.where(was == DIFFERENT, 0.0, np.where(was == EQUIVALENT, 1.0, p)), claims_P, alpha
     )
@@ -255,6 +262,11 @@ def _nominal_levels(plan: Plan) -> Floats:
 
 def _levels_of(alpha: float, times: Floats, spending: str) -> list[float]:
     """The nominal level of each look, one after the other."""
+    # Each look has the boundary at which first crossings use up what the spending function adds:
+    #
+    #     time               t1       t2                 ...    1
+    #     spent by then      a(t1)    a(t2)              ...    a(1) = alpha
+    #     first crossings    a(t1)    a(t2) - a(t1)      ...
     spent, levels = 0.0, []
     paths: _Paths | None = None
     for time in times:
@@ -277,6 +289,9 @@ class _Paths:
     @classmethod
     def at(cls, time: float, boundary: float, before: "_Paths | None") -> "_Paths":
         """Those of `before` that are within `boundary` standard deviations at `time`."""
+        # Paths that were inside at the time before take a normal step of variance `time -
+        # before.time`; those that are outside the new boundary then are dropped, and no later look
+        # counts them.
         edge = min(boundary, 9.0) * np.sqrt(time)
         grid_G = np.linspace(-edge, edge, _GRID)
         if before is None:

@@ -16,7 +16,7 @@ from scipy import special
 Ints = NDArray[np.int64]
 
 _WORDS_BETWEEN = 2
-"""Words that both systems have right, in a row, part two segments: NIST's choice."""
+"""Consecutive words that both systems recognised separate two segments: NIST's choice."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Mapsswe:
     sd: float
     z: float
     p: float
-    """Two-sided; NaN, unknown, like `z`, if the segments differ and all alike, or if there is one:
-    nothing says how much another would (sc_stats prints 1)."""
+    """Two-sided; NaN, like `z`, if there is one segment only, or if all differ by the same amount:
+    their variance is unknown (sc_stats prints 1)."""
 
 
 def mapsswe(errors_a_K: Ints, errors_b_K: Ints, num_ref_words_U: Ints) -> Mapsswe:
     """The test on two systems' errors in the same references, from whatever alignment.
 
-    A segment begins at an error of either system and goes on until both have two words in a row
-    right with nothing inserted between them, or the utterance ends. As sc_stats segments, but for
-    words that only the second system inserts after an utterance's last word: sc_stats overlooks
+    A segment begins at an error of either system and ends when both have two consecutive
+    words right with nothing inserted between them, or with the utterance. As in sc_stats, except
+    for words that only the second system inserts after an utterance's last word: sc_stats overlooks
     them unless they are swapped to the first, here they count.
     """
     num_slots_U = 2 * num_ref_words_U + 1

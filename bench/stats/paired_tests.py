@@ -46,6 +46,8 @@ def wilcoxon(rates_a_C: Floats, rates_b_C: Floats) -> float:
     if differences.size > MOST_EXACT:
         beyond = ranks[differences > 0].sum() - ranks.sum() / 2
         return 2 * float(special.ndtr(-abs(beyond) / (np.sqrt((ranks**2).sum()) / 2)))
+    # ways[s]: the probability that the ranks of positive differences sum to s if each sign is a
+    # fair coin. One more rank adds its size to the sum with probability 1/2.
     ways = np.zeros(ranks.sum() + 1)
     ways[0] = 1.0
     for size in ranks:
@@ -70,12 +72,9 @@ class Ranking:
 
     average_ranks: Floats
     """One a system; 1 is the best, ties share their mean."""
-    statistic: float
-    """Friedman's chi-squared, corrected for ties."""
     p: float
-    """Of these very runs: it knows nothing of seeds. 1 if all systems tie everywhere."""
-    uncorrected: float
-    """The same without that correction, as Demšar's equation has it."""
+    """Of Friedman's test, corrected for ties, without the variance between seeds. 1 if all systems
+    tie everywhere."""
     critical_difference: float
     """Average ranks further apart than this differ at the 5 % level (Nemenyi)."""
 
@@ -88,14 +87,10 @@ def rank(rates_NV: Floats) -> Ranking:
     rates_NV = np.round(rates_NV, 12)
     average = stats.rankdata(rates_NV, axis=1).mean(axis=0)
     per_step = num_systems * (num_systems + 1)
-    spread = (average**2).sum() - per_step * (num_systems + 1) / 4
     quantile = stats.studentized_range.ppf(1 - ALPHA, num_systems, np.inf) / np.sqrt(2)
     all_tie = bool((rates_NV == rates_NV[:, :1]).all())
-    statistic, p = (0.0, 1.0) if all_tie else stats.friedmanchisquare(*rates_NV.T)
     return Ranking(
         average_ranks=average,
-        statistic=float(statistic),
-        p=float(p),
-        uncorrected=float(12 * num_sets / per_step * spread),
+        p=1.0 if all_tie else float(stats.friedmanchisquare(*rates_NV.T).pvalue),
         critical_difference=float(quantile * np.sqrt(per_step / (6 * num_sets))),
     )

@@ -58,6 +58,10 @@ def fit_power_law(
 
     means_N = np.array([errors_SC.sum() / len(errors_SC) for errors_SC in errors]) / words_C.sum()
     exponent, scale = fit(means_N)
+    # One draw of speakers serves the runs of all amounts, since all read the same test set; then
+    # runs are drawn within each amount.
+    #
+    #     columns of rates_RM      [ runs of amount 0 | runs of amount 1 | ... ]
     rates_RM = resampled_rates(np.concatenate(errors), words_C, rng, num_replicates)
     ends = np.cumsum([len(errors_SC) for errors_SC in errors])[:-1]
     drawn_RN = np.stack(

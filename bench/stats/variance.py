@@ -37,7 +37,7 @@ from bench.stats.component import Component
 FEWEST_POOLED_SYSTEMS, FEWEST_POOLED_SEEDS = 3, 3
 """A pair is judged by the pooled variance alone from so many systems with so many seeds each."""
 EQUAL_VARIANCE_LEVEL = 0.1
-"""Below this p the seeds of the systems are not taken to scatter alike."""
+"""Below this p the systems' variances between seeds are not assumed to be equal."""
 _ROUNDING = 1e-24
 """A variance of rates no larger than this is zero: sums taken in another order."""
 
@@ -79,10 +79,11 @@ class PooledVariance:
     """The variance of a single run, averaged over the systems that have several; NaN if none."""
 
     calm: PerRun
-    """Over the systems whose seeds do not scatter far more than the others'."""
+    """Over the systems whose variance between seeds is not far larger than the others'."""
     everyone: PerRun
     p_equal: Floats
-    """That the systems' seeds scatter alike; NaN for fewer than two systems with several runs."""
+    """Of the hypothesis that all systems have the same variance between seeds; NaN for fewer than
+    two systems with several runs."""
     is_calm: Bools
     """[..., V]: in the first pool."""
 
@@ -136,8 +137,8 @@ def estimate_linearised(
     num_clusters: int,
 ) -> SystemEstimates:
     """Any numbers of runs ([..., S] of each system) that are nearly linear in their clusters, from
-    their residuals [..., S, C] and the covariance [..., V, V] of their means by clusters, known as
-    well as `num_clusters` can tell."""
+    their residuals [..., S, C] and the covariance [..., V, V] of their means by clusters, which has
+    `num_clusters` - 1 degrees of freedom."""
     parts = [
         _run_parts(own, rest, num_clusters) for own, rest in zip(values, residuals_SC, strict=True)
     ]
@@ -213,8 +214,8 @@ def pooled_variance(systems: SystemEstimates) -> PooledVariance:
     """The variance of one run, averaged over systems by their degrees of freedom; NaN if none has
     two runs.
 
-    Whether the systems scatter alike is Cochran's test of the largest variance (Annals of Eugenics
-    1941) in the form for unequal numbers of runs ('t Lam, Communications in Statistics 2010): under
+    Equality of variances is tested by Cochran's test of the largest variance (Annals of Eugenics
+    1941), for unequal numbers of runs ('t Lam, Communications in Statistics 2010): under
     equal variances the share of one system in the sum of squares has a beta distribution, and the
     smallest of the k p-values is multiplied by k. A system whose share is too large leaves the
     pool, and the rest is tested again.

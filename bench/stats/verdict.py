@@ -125,6 +125,10 @@ def deciding_power(delta: float, variance: float, df: float, level: float, margi
     inside = margin - special.stdtrit(df, 1 - level) * se
     if inside >= beyond:
         return 1.0
+    # How a study ends by the difference that it observes:
+    #
+    #               -beyond         -inside    0    inside         beyond
+    #     different    |  undecided    |  equivalent   |  undecided  |    different
     different = special.stdtr(df, (delta - beyond) / se) + special.stdtr(df, (-delta - beyond) / se)
     if inside <= 0:
         return float(different)

@@ -15,7 +15,7 @@ MIN_TRIALS = 10
 def importances(
     searched: Mapping[str, Dimension], trials: Sequence[tuple[Mapping[str, object], float]]
 ) -> dict[str, float]:
-    """The share of each setting in what tells the best trials from the others, by PED-ANOVA
+    """The importance of each setting in separating the best trials from the others, by PED-ANOVA
     (Watanabe et al., IJCAI 2023); shares add up to one.
 
     Args:

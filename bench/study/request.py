@@ -1,25 +1,29 @@
-"""A study's definition, or the config of one run, from a command's flags."""
+"""A study's definition, or the config of one run, from a command's flags; and the flags that ask
+for a study."""
 
 import argparse
+import json
+import shlex
 from dataclasses import replace
 
 from bench.core.cli import DEFAULT_BUDGET, DEFAULT_CORPUS
 from bench.core.config import Resolved, parse_settings
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
+from bench.core.paths import OUT
 from bench.data.corpora import CORPORA, CorpusConfig
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
 from bench.decoding.language_model import LmConfig, language_model
 from bench.stats.looks import Plan
-from bench.study.definition import Sources, StudyDefinition, define
+from bench.study.definition import SOURCES, Sources, StudyDefinition, define, own_name
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
 from bench.study.question import StudyFile, load_study_file
 from bench.study.recipe import load_recipe
-from bench.study.space import Budget, load_budget, load_space
+from bench.study.space import Budget, load_budget, load_budgets, load_space
 from bench.training.config import RunConfig, default_run_config
-from bench.training.outside import find_variant
+from bench.training.outside import OUTSIDE, find_variant
 
 
 def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
@@ -186,7 +190,59 @@ def _corpus(
     given = options.corpus is not None
     place = options.corpus if given else default
     config = CorpusConfig.parse(
-        place, text=options.text, audio=options.audio, channel=options.channel
+        place,
+        text=options.text,
+        audio=options.audio,
+        channel=options.channel,
+        columns=options.columns,
     )
     look_up(CORPORA, config.name, "corpus")
     return config, "--corpus" if given else default_source
+
+
+def command_of(definition: StudyDefinition) -> str:
+    """The command line that begins or resumes the study."""
+    corpus = definition.corpus
+    parts = ["python -m bench.sweep"]
+    if definition.question is not None:
+        parts.append(f"--study {shlex.quote(definition.question.asked_as)}")
+    else:
+        parts += [f"--variant {_asked_as(definition, label)}" for label in definition.systems]
+    if definition.match is not None:
+        parts.append(f"--match {definition.match}")
+    where = f":{corpus.path}" if corpus.path else ""
+    parts.append(f"--corpus {shlex.quote(corpus.name + where)}")
+    parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
+    if definition.plan is not None:
+        parts.append(f"--until-decided {','.join(map(str, definition.plan.looks))}")
+    elif definition.raised or _has_own_seeds(definition):
+        parts.append(f"--seeds {definition.budget.num_seeds}")
+    settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
+    parts += [f"--set {shlex.quote(setting)}" for setting in settings]
+    if corpus.text != "error":
+        parts.append(f"--text {corpus.text}")
+    if corpus.audio != "error":
+        parts.append(f"--audio {corpus.audio}")
+    if corpus.channel is not None:
+        parts.append(f"--channel {corpus.channel}")
+    if corpus.columns is not None:
+        parts.append(f"--columns {shlex.quote(corpus.columns)}")
+    if definition.name != own_name(definition):
+        parts.append(f"--name {shlex.quote(definition.name)}")
+    parts.append(f"--device {definition.device}")
+    return " ".join(parts)
+
+
+def _has_own_seeds(definition: StudyDefinition) -> bool:
+    usual = load_budgets().get(definition.budget.name, definition.budget)
+    return usual.num_seeds != definition.budget.num_seeds
+
+
+def _asked_as(definition: StudyDefinition, label: str) -> str:
+    """A system as ``--variant`` takes it; one from outside as what was recorded of it, since its
+    file may have changed."""
+    variant = definition.systems[label].variant
+    if variant not in OUTSIDE:
+        return variant
+    recorded = OUT / definition.name / SOURCES / f"{variant}.py"
+    return shlex.quote(f"{recorded}:{OUTSIDE[variant].name}")

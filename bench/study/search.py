@@ -32,7 +32,7 @@ PRUNERS: Mapping[str, Callable[[Budget], BasePruner]] = {
         min_resource=max(1, budget.warmup_epochs), reduction_factor=3
     ),
 }
-"""Pruners, which decide after an evaluation whether a trial goes on."""
+"""Pruners, which decide after an evaluation whether a trial continues."""
 
 
 def make_sampler(budget: Budget, seed: int) -> BaseSampler:

@@ -89,6 +89,11 @@ class CapturedSteps:
             captured = self._captured.get(shape) or self._capture(trained, inputs, clocks, shape)
             if captured is None:
                 return train_step(trained, inputs, clocks)
+            # A graph reads and writes the addresses that it was captured with, so inputs are copied
+            # into them on the same stream, and the row is copied out before the next replay
+            # overwrites it:
+            #
+            #     inputs --copy--> static inputs --replay--> static row --clone--> result
             for static, given in zip(captured.inputs.tensors(), inputs.tensors(), strict=True):
                 static.copy_(given, non_blocking=True)
             captured.graph.replay()

@@ -175,6 +175,9 @@ def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
 
     Such rows have no output frames and no labels, so their loss is exactly 0, without gradient.
     """
+    #                  frames
+    #     rows         [ utterances      | 0 ]
+    #                  [ 0 (length 0)    | 0 ]
     rows = (shape.num_utterances - len(inputs.feats_NTF)) * num_views
     frames = shape.num_input_frames - inputs.feats_NTF.shape[1]
     labels = shape.num_labels - inputs.targets_BS.shape[1]

@@ -105,7 +105,7 @@ def find_variant(given: str, folder: Path = Path()) -> str:
 
 def find_recorded(key: str, folders: Iterable[Path], stem: str | None = None) -> None:
     """Register the variant `key` from the first of `folders` that holds its record, unless it is
-    registered or is one of ours; a recorded file is executed.
+    registered or is built in; a recorded file is executed.
 
     Args:
         key: as a run's config names the variant.

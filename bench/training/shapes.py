@@ -81,6 +81,11 @@ def divide(extents: Sequence[Shape], most: int = MAX_SHAPES) -> Shapes:
     ends = np.unique(np.linspace(0, len(table), min(MAX_EDGES, len(table)) + 1).astype(np.int64))
     costs = _group_costs(table, ends)
     num_edges = len(ends)
+    # least[used, edge]: the fewest frames in which `used` shapes hold all batches before `edge`;
+    # back[used, edge]: the edge at which the last of these shapes begins.
+    #
+    #     batches by length    . . . . | . . . . . . | . . . | . .
+    #     shape                0         1             2       3      as long as its longest batch
     least = np.full((most + 1, num_edges), np.inf)
     least[:, 0] = 0.0
     back = np.zeros((most + 1, num_edges), np.int64)

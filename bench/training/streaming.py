@@ -10,7 +10,7 @@ from bench.core.errors import UserError
 from bench.data.features import CorpusStats
 from bench.data.streaming import FeatureStream
 from bench.data.text import normalize
-from bench.decoding.incremental import Frame, IncrementalGreedy
+from bench.decoding.greedy import Frame, IncrementalGreedy
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
 from variants.spec import AcousticModel

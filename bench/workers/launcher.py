@@ -142,8 +142,8 @@ class Launcher:
         kept.
 
         Raises:
-            TemporaryError: the database of the queue is gone, or a process that is not ours holds
-                what is left and stands still.
+            TemporaryError: the database of the queue is gone, or a suspended process of another
+                launcher holds what is left.
             UserError: the disk is full, or there is no memory left; the same command goes on.
         """
         self._num_confirms = confirm_seeds(self._definition, read_looks(self._folder))

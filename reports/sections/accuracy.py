@@ -8,8 +8,8 @@ from statistics import stdev
 from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
-from reports.scale import Estimate, Scale, scale_of
+from reports.palette import tones_of
+from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Accuracy and its uncertainty"
 
@@ -18,7 +18,7 @@ SOURCES = {
     "test_set": "more test speakers",
     "interaction": "more seeds or more test speakers",
 }
-"""What makes a WER uncertain, as in the columns `se_from_…` and `share_…`: what would shrink it."""
+"""Sources of variance, as in the columns `se_from_…` and `share_…`: what would reduce each."""
 
 NAMES = ("Seeds", "Test speakers", "Seeds by speakers")
 """Of SOURCES, as table headers."""
@@ -41,7 +41,7 @@ class SeedRow:
 
     @property
     def standard_error(self) -> float:
-        """What the parts add up to, in squares."""
+        """The root of the sum of the squared parts."""
         known = [part for part in self.parts if not math.isnan(part)]
         return math.hypot(*known) if known else math.nan
 
@@ -72,23 +72,18 @@ class Numbers:
     dominant_share: float
     variances: tuple[VarianceRow, ...]
     detectable: tuple[float, float] | None
-    """The minimum detectable effects of the pair that can be told best and of that which can be
-    told worst."""
+    """The smallest and the largest minimum detectable effect of any pair."""
     seeds_unseen: bool
     """Every system has a single run."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Each system's seeds, and for each pair the sources of variance."""
-    names = system_names(report_input)
-    tones = {name: tone for tone, name in enumerate(names)}
-    runs = report_input.runs
+    tones = tones_of(report_input)
     seeds = []
     for row in rows_of(report_input.systems, SystemColumns):
-        own = runs[(runs["system"] == row["system"]) & (runs["kind"] == "confirm")]
-        singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
-        wer = Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles)
-        spread = stdev(singles) if len(singles) > 1 else math.nan
+        wer = wer_of(row, report_input.runs)
+        spread = stdev(wer.singles) if len(wer.singles) > 1 else math.nan
         parts = row["se_from_seeds"], row["se_from_test_set"], row["se_from_interaction"]
         seeds.append(SeedRow(str(row["system"]), tones[str(row["system"])], wer, spread, parts))
     variances = tuple(

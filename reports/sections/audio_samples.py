@@ -11,7 +11,7 @@ from PIL import Image
 
 from reports.input import Letter, ReportInput
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import tones_of
 from reports.scale import scale_of
 
 TITLE = "Audio samples"
@@ -59,7 +59,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The samples with every letter placed on the axis of time."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     if report_input.samples is None:
         return Numbers((), wanted=False)
     views = []

@@ -3,37 +3,25 @@
 from dataclasses import dataclass
 
 from reports.columns import SystemColumns, rows_of
-from reports.input import ReportInput, SpeedRow
+from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
+from reports.measurements import SpeedRow
+from reports.palette import tones_of
 
 TITLE = "Costs"
 
 
-@dataclass(frozen=True)
-class SystemCost:
-    """One system's size and time; unknown is NaN."""
+class SystemRow(SystemColumns):
+    """A system as the table of systems has it."""
 
-    system: str
     tone: int
-    num_parameters: float
-    macs_per_second_of_audio: float
-    audio_seconds_per_second: float
-    """While its confirm runs trained, side by side with others."""
-    train_seconds: float
-    """Of one confirm run, mean."""
-    search_seconds: float
-    """Of all its trials."""
-    wer_mean: float
-    pareto_optimal: bool
-    """No other system has a lower WER at as few multiply-adds."""
 
 
 @dataclass(frozen=True)
 class Numbers:
     """Both tables."""
 
-    systems: tuple[SystemCost, ...]
+    systems: list[SystemRow]
     measurements: tuple[SpeedRow, ...]
     differ: tuple[str, ...] = ()
     """What makes the seconds of the first table not comparable."""
@@ -46,33 +34,11 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The rows in the study's order."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
-    return Numbers(
-        systems=tuple(
-            SystemCost(
-                system=row["system"],
-                tone=tones[row["system"]],
-                num_parameters=row["num_parameters"],
-                macs_per_second_of_audio=row["macs_per_second_of_audio"],
-                audio_seconds_per_second=row["audio_seconds_per_second"],
-                train_seconds=row["train_seconds"],
-                search_seconds=row["search_seconds"],
-                wer_mean=row["wer_mean"],
-                pareto_optimal=row["pareto_optimal"],
-            )
-            for row in rows_of(report_input.systems, SystemColumns)
-        ),
-        measurements=report_input.speed,
-        differ=report_input.costs_differ,
-    )
+    systems = report_input.systems
+    toned = systems.assign(tone=systems["system"].map(tones_of(report_input)))
+    return Numbers(rows_of(toned, SystemRow), report_input.speed, report_input.costs_differ)
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    return render(
-        "sections/cost.html",
-        systems=numbers.systems,
-        measurements=numbers.measurements,
-        phases=numbers.phases,
-        differ=numbers.differ,
-    )
+    return render("sections/cost.html", numbers=numbers)

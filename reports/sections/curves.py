@@ -285,6 +285,8 @@ class _Places:
 
 
 def _places(*lines: Line) -> _Places:
+    #     lines     (1, 2, 3) and (1, 2)
+    #     trace     1 2 3 None 1 2          plotly draws no line to or from None
     places: dict[str, list[float | None]] = {}
     for field, _ in AXES:
         at: list[float | None] = []

@@ -122,6 +122,12 @@ def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[s
 
 def columns_of(ref: Sequence[str], alignments: Sequence[Sequence[Step]]) -> list[tuple[Cell, ...]]:
     """Alignments of several hypotheses with one reference, equal places below each other."""
+    #     reference      turn   off   .      the    lights
+    #     system a       turn   off   all    the    light
+    #     system b       turn   of    .      the    lights
+    #
+    # An insertion of one row is a column of its own, with gaps (".") in the others; so words of one
+    # place of the reference stay below each other.
     inserted = [_insertions(steps, len(ref)) for steps in alignments]
     paired = [[step for step in steps if step.operation != "insertion"] for steps in alignments]
     gap = Cell("", "")

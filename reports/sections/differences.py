@@ -1,28 +1,28 @@
-"""Differences in configuration: the keys in which systems are not alike, and why they are not."""
+"""Differences in configuration: the keys in which systems differ, and why."""
 
 from dataclasses import dataclass
 
 from reports.format import setting
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import system_names, tones_of
 
 TITLE = "Differences in configuration"
 
 OWN = frozenset({"variant", "seed"})
-"""Keys that differ by their nature."""
+"""Keys that always differ."""
 
 
 @dataclass(frozen=True)
 class SystemRow:
-    """What one row of the study is, as it was declared."""
+    """A system as the study declares it."""
 
     label: str
     tone: int
     variant: str
     settings: tuple[tuple[str, str], ...]
     difference: str
-    """From the study's base: "base", the one key, or how many; "" where nothing was asked."""
+    """From the study's base: "base", the one key, or the number of keys; "" without a question."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def html(numbers: Numbers) -> str:
 
 
 def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     question = report_input.design.question
     base = "" if question is None else question.base
     rows = []

@@ -17,7 +17,7 @@ from reports.palette import system_names
 TITLE = "Error analysis"
 
 FEWEST_WORDS = 20
-"""A bin with fewer reference words says nothing."""
+"""The rate of a bin with fewer reference words is shown faint."""
 MAX_ALIGNED = 4_000
 """So many scored utterances of a system are aligned, spread evenly over all."""
 NUM_CONFUSIONS = 8
@@ -59,11 +59,11 @@ class Profile:
     deletions: float
     insertions: float
     words: tuple[tuple[str, str, int], ...]
-    """What was said, what was understood, how often."""
+    """Reference word, recognised word, number of times."""
     letters: tuple[tuple[str, str, int], ...]
-    """The same inside words that were taken for others; "" for none."""
+    """The same for the letters within substituted words; "" for none."""
     unseen: tuple[tuple[str, str, int], ...]
-    """Words that train never says, what was understood ("" for nothing), how often."""
+    """Words that do not occur in train, what was recognised ("" for nothing), number of times."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _by_bin(
 
 
 def _by_count(aligned: Sequence[Sequence[Sequence[Step]]], train_words: Mapping[str, int]) -> Table:
-    """Words missed (taken for others or not heard) by how often train says them."""
+    """Share of words that were substituted or deleted, by their number of occurrences in train."""
     rows = []
     for low, high in COUNTS:
         cells = []

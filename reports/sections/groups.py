@@ -1,4 +1,4 @@
-"""By group: error rates by attributes of utterances and speakers, and whether a gain differs."""
+"""Error rates by attributes of utterances and speakers, and gains that differ by group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reports.columns import GainColumns, GroupColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import tones_of
 from reports.scale import Estimate
 
 TITLE = "By group"
@@ -26,22 +26,13 @@ class GroupRow:
     wers: tuple[Estimate, ...]
 
 
-@dataclass(frozen=True)
-class GainRow:
-    """WER of `b` minus WER of `a` inside a group and outside."""
+class GainRow(GainColumns):
+    """A gain as the table of gains has it."""
 
-    group: str
-    a: str
-    b: str
     tone_a: int
     tone_b: int
-    inside: float
-    outside: float
     contrast: Estimate
     """Inside minus outside."""
-    coverage: float
-    p_adjusted: float
-    differs: bool
 
 
 @dataclass(frozen=True)
@@ -54,8 +45,8 @@ class Attribute:
 
     @property
     def num_differing(self) -> int:
-        """Gains that are others in a group."""
-        return sum(row.differs for row in self.gains)
+        """Number of gains that differ between a group and the rest."""
+        return sum(row["differs"] for row in self.gains)
 
     @property
     def folded(self) -> bool:
@@ -74,7 +65,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Every attribute with its groups, in the order in which they were found."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     groups, gains = report_input.groups, report_input.gains
     shown = [name for name in tones if name in set(groups["system"])]
     found = []
@@ -110,16 +101,9 @@ def _group(group: str, rows: Sequence[GroupColumns], shown: list[str]) -> GroupR
 
 def _gain(row: GainColumns, tones: dict[str, int]) -> GainRow:
     contrast = row["delta_inside"] - row["delta_outside"]
-    return GainRow(
-        group=str(row["group"]),
-        a=row["a"],
-        b=row["b"],
-        tone_a=tones[row["a"]],
-        tone_b=tones[row["b"]],
-        inside=row["delta_inside"],
-        outside=row["delta_outside"],
-        contrast=Estimate(contrast, row["low"], row["high"]),
-        coverage=row["coverage"],
-        p_adjusted=row["p_adjusted"],
-        differs=bool(row["differs"]),
-    )
+    return {
+        **row,
+        "tone_a": tones[row["a"]],
+        "tone_b": tones[row["b"]],
+        "contrast": Estimate(contrast, row["low"], row["high"]),
+    }

@@ -1,13 +1,13 @@
 """Latency: error rate against what a user waits for, and the parts of the wait."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from reports.input import ReportInput
-from reports.latency_row import LatencyRow
 from reports.markup import render
-from reports.palette import system_names
+from reports.measurements import LatencyRow
+from reports.palette import tones_of
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
 
 TITLE = "Latency"
@@ -16,24 +16,15 @@ COST = "user_perceived_ms"
 WORDS = "user-perceived latency, ms"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SystemLatency:
-    """One system: means over its confirm runs, in milliseconds; None where nothing was measured."""
+    """One system."""
 
-    system: str
     tone: int
     num_runs: int
-    cannot_stream: str
-    mean_look_ahead_ms: float
-    look_ahead_ms: float
-    compute_p50_ms: float
-    compute_p90_ms: float
-    compute_p99_ms: float
-    emission_p50_ms: float | None
-    emission_p90_ms: float | None
-    user_perceived_ms: float | None
-    finalisation_ms: float
-    unstable_share: float
+    mean: LatencyRow
+    """Means over its confirm runs, of `look_ahead_ms` the maximum; None where nothing was
+    measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +42,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The measurements of each system, and its WER against its latency."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     rows = [row for row in report_input.latency if row.system in tones]
     by_system: dict[str, list[LatencyRow]] = {}
     for row in rows:
@@ -61,7 +52,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
     )
     return Numbers(
-        systems=tuple(_system(name, tones[name], runs) for name, runs in by_system.items()),
+        systems=tuple(_system(tones[name], runs) for name, runs in by_system.items()),
         tradeoff=tradeoff(COST, WORDS, own, tones) if len(own) > 1 else None,
         device=rows[0].device if rows else "",
         aligners=tuple(dict.fromkeys(row.aligner for row in rows)),
@@ -70,23 +61,15 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def _system(name: str, tone: int, runs: list[LatencyRow]) -> SystemLatency:
-    return SystemLatency(
-        system=name,
-        tone=tone,
-        num_runs=len(runs),
-        cannot_stream=runs[0].cannot_stream,
-        mean_look_ahead_ms=fmean(run.mean_look_ahead_ms for run in runs),
-        look_ahead_ms=max(run.look_ahead_ms for run in runs),
-        compute_p50_ms=fmean(run.compute_p50_ms for run in runs),
-        compute_p90_ms=fmean(run.compute_p90_ms for run in runs),
-        compute_p99_ms=fmean(run.compute_p99_ms for run in runs),
-        emission_p50_ms=_mean(run.emission_p50_ms for run in runs),
-        emission_p90_ms=_mean(run.emission_p90_ms for run in runs),
-        user_perceived_ms=_mean(run.user_perceived_ms for run in runs),
-        finalisation_ms=fmean(run.finalisation_ms for run in runs),
-        unstable_share=fmean(run.unstable_share for run in runs),
-    )
+def _system(tone: int, runs: list[LatencyRow]) -> SystemLatency:
+    names = [field.name for field in fields(LatencyRow)]
+    means: dict[str, object] = {
+        name: _mean(getattr(run, name) for run in runs)
+        for name in names
+        if name.endswith(("_ms", "_share"))
+    }
+    means["look_ahead_ms"] = max(run.look_ahead_ms for run in runs)
+    return SystemLatency(tone, len(runs), replace(runs[0], **means))  # type: ignore[arg-type]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

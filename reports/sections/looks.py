@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from reports.input import ReportInput
+from reports.input import LookSummary, PairAtLook, ReportInput
 from reports.markup import render
-from reports.palette import system_names
-from reports.rounds import LookSummary, PairAtLook
+from reports.palette import tones_of
 
 TITLE = "Looks"
 
@@ -65,11 +64,10 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The looks by system and by pair."""
     looks, design = report_input.looks, report_input.design
-    names = system_names(report_input)
-    tones = {name: tone for tone, name in enumerate(names)}
+    tones = tones_of(report_input)
     seeds = tuple(
-        SeedsRow(name, tones[name], tuple(look.seeds.get(name, 0) for look in looks))
-        for name in names
+        SeedsRow(name, tone, tuple(look.seeds.get(name, 0) for look in looks))
+        for name, tone in tones.items()
     )
     last = looks[-1].pairs if looks else ()
     pairs = [_pair(pair, looks, tones) for pair in last]
@@ -81,7 +79,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         pairs=tuple(sorted(pairs, key=lambda row: not row.claim)),
         num_decided=sum(row.decided_at is not None for row in pairs),
         num_runs=sum(looks[-1].next_seeds.values()) if looks else 0,
-        most_runs=design.most_seeds * len(names),
+        most_runs=design.most_seeds * len(tones),
         is_over=bool(looks) and looks[-1].is_last,
     )
 

@@ -8,10 +8,18 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reports.format import bare_percent, count, duration, plural, setting, short
+from reports.format import (
+    bare_percent,
+    count,
+    duration,
+    latex_table,
+    markdown_table,
+    plural,
+    setting,
+    short,
+)
 from reports.input import ConfigValue, ReportInput
 from reports.markup import render
-from reports.text_tables import latex_table, markdown_table
 
 TITLE = "Reproduce"
 

@@ -20,19 +20,6 @@ WORST_COLOUR = "#A6A6A6"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One trial; `valid_wer` is a fraction, NaN if it has none."""
-
-    slot: int
-    state: str
-    params: Mapping[str, object]
-    valid_wer: float
-    num_epochs: float
-    train_seconds: float
-    message: str
-
-
-@dataclass(frozen=True)
 class Axis:
     """One searched key: a range, maybe logarithmic, or choices."""
 
@@ -57,28 +44,28 @@ class SystemSearch:
 
     system: str
     tone: int
-    trials: tuple[Trial, ...]
+    trials: tuple[RunColumns, ...]
     axes: tuple[Axis, ...]
-    best: Trial | None
+    best: RunColumns | None
     """The finished trial of lowest valid WER, the earlier of equals: what confirm runs repeat."""
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
     """Ranges that were too narrow, a sentence each."""
     importances: tuple[tuple[str, float], ...] = ()
-    """Each key's share in what tells good trials from bad ones, the largest first; empty where too
-    few trials finished (PED-ANOVA; Watanabe et al., IJCAI 2023)."""
+    """Importance of each key by PED-ANOVA (Watanabe et al., IJCAI 2023), the largest first; empty
+    if too few trials finished."""
 
     @property
-    def placed(self) -> list[Trial]:
+    def placed(self) -> list[RunColumns]:
         """Trials with a WER, from the best to the worst."""
-        known = [trial for trial in self.trials if not is_missing(trial.valid_wer)]
-        return sorted(known, key=lambda trial: trial.valid_wer)
+        known = [trial for trial in self.trials if not is_missing(trial["valid_wer"])]
+        return sorted(known, key=lambda trial: trial["valid_wer"])
 
     @property
     def summary(self) -> str:
         """Counts of states in words."""
-        counts = ((state, sum(t.state == state for t in self.trials)) for state in STATES)
+        counts = ((state, sum(t["state"] == state for t in self.trials)) for state in STATES)
         return ", ".join(f"{number} {state}" for state, number in counts if number)
 
 
@@ -88,13 +75,17 @@ def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
     found = []
     for tone, system in enumerate(system_names(report_input)):
         own = runs[runs["system"] == system].sort_values(["slot", "attempt"])
-        trials = tuple(_trial(row) for row in rows_of(own, RunColumns))
+        own = own.assign(
+            params=own["params"].map(lambda given: given if isinstance(given, Mapping) else {}),
+            message=own["message"].map(text),
+        )
+        trials = tuple(rows_of(own, RunColumns))
         if not trials:
             continue
         axes = _axes(trials, report_input.spaces.get(system, {}))
-        finished = [t for t in trials if t.state in TRAINED and not is_missing(t.valid_wer)]
-        best = min(finished, key=lambda t: (t.valid_wer, t.slot), default=None)
-        lowest = np.fmin.accumulate([t.valid_wer for t in finished])
+        finished = [t for t in trials if t["state"] in TRAINED and not is_missing(t["valid_wer"])]
+        best = min(finished, key=lambda t: (t["valid_wer"], t["slot"]), default=None)
+        lowest = np.fmin.accumulate([t["valid_wer"] for t in finished])
         alarms = tuple(f"{e[0].upper()}{e[1:]}." for e in report_input.edges.get(system, ()))
         found.append(
             SystemSearch(
@@ -103,7 +94,7 @@ def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
                 trials,
                 axes,
                 best,
-                tuple(zip((t.slot for t in finished), lowest, strict=True)),
+                tuple(zip((t["slot"] for t in finished), lowest, strict=True)),
                 alarms,
                 _importances(system, report_input),
             )
@@ -131,23 +122,10 @@ def _importances(system: str, report_input: ReportInput) -> tuple[tuple[str, flo
     return tuple(zip(own["key"].astype(str), own["importance"].astype(float), strict=True))
 
 
-def _trial(row: RunColumns) -> Trial:
-    params = row["params"] if isinstance(row["params"], Mapping) else {}
-    return Trial(
-        slot=row["slot"],
-        state=row["state"],
-        params=params,
-        valid_wer=row["valid_wer"],
-        num_epochs=row["num_epochs"],
-        train_seconds=row["train_seconds"],
-        message=text(row["message"]),
-    )
-
-
-def _axes(trials: Sequence[Trial], space: Mapping[str, SearchRange]) -> tuple[Axis, ...]:
+def _axes(trials: Sequence[RunColumns], space: Mapping[str, SearchRange]) -> tuple[Axis, ...]:
     """The searched keys with their ranges; where none is written down, what the trials span."""
-    keys = sorted({*space, *(key for trial in trials for key in trial.params)})
-    return tuple(_axis(key, space.get(key), [t.params.get(key) for t in trials]) for key in keys)
+    keys = sorted({*space, *(key for trial in trials for key in trial["params"])})
+    return tuple(_axis(key, space.get(key), [t["params"].get(key) for t in trials]) for key in keys)
 
 
 def _axis(key: str, searched: SearchRange | None, seen: Sequence[object]) -> Axis:
@@ -163,19 +141,19 @@ def _axis(key: str, searched: SearchRange | None, seen: Sequence[object]) -> Axi
 
 
 def _history(searches: Sequence[SystemSearch]) -> Chart:
-    """WER of every trial by slot; those without one stand on the upper edge."""
-    known = [100 * trial.valid_wer for search in searches for trial in search.placed]
+    """WER of every trial by slot; those without one are drawn at the upper edge."""
+    known = [100 * trial["valid_wer"] for search in searches for trial in search.placed]
     ceiling = 1.08 * max(known, default=100.0)
     traces = []
     for search in searches:
         traces.append(_best_line(search))
         traces.append(
             go.Scatter(
-                x=[trial.slot for trial in search.trials],
+                x=[trial["slot"] for trial in search.trials],
                 y=[_height(trial, ceiling) for trial in search.trials],
                 mode="markers",
                 marker={
-                    "symbol": [STATES.get(t.state, ("star",))[0] for t in search.trials],
+                    "symbol": [STATES.get(t["state"], ("star",))[0] for t in search.trials],
                     "size": 9,
                     "color": colour(search.tone),
                 },
@@ -192,8 +170,8 @@ def _history(searches: Sequence[SystemSearch]) -> Chart:
     return chart("chart-history", f"Valid WER of every trial. {told}", traces, layout, 340)
 
 
-def _height(trial: Trial, ceiling: float) -> float:
-    return ceiling if is_missing(trial.valid_wer) else 100 * trial.valid_wer
+def _height(trial: RunColumns, ceiling: float) -> float:
+    return ceiling if is_missing(trial["valid_wer"]) else 100 * trial["valid_wer"]
 
 
 def _best_line(search: SystemSearch) -> go.Scatter:
@@ -211,23 +189,27 @@ def _best_line(search: SystemSearch) -> go.Scatter:
     )
 
 
-def _hover(system: str, trial: Trial) -> str:
-    lines = [f"{system}, trial {trial.slot}: {trial.state}, WER {percent(trial.valid_wer)}"]
-    lines += [f"{key} = {setting(value)}" for key, value in sorted(trial.params.items())]
+def _hover(system: str, trial: RunColumns) -> str:
+    lines = [
+        f"{system}, trial {trial['slot']}: {trial['state']}, WER {percent(trial['valid_wer'])}"
+    ]
+    lines += [f"{key} = {setting(value)}" for key, value in sorted(trial["params"].items())]
     return "<br>".join(plain(line) for line in lines)
 
 
 def _told(search: SystemSearch) -> str:
     if search.best is None:
         return f"{search.system}: no trial finished"
-    return f"{search.system}: best {percent(search.best.valid_wer)} in trial {search.best.slot}"
+    return (
+        f"{search.system}: best {percent(search.best['valid_wer'])} in trial {search.best['slot']}"
+    )
 
 
 def _parallel(search: SystemSearch) -> Chart:
     """Parallel coordinates of the trials with a WER; the better the rank, the fuller the colour."""
     trials = search.placed[::-1]  # The best is drawn last, on top.
     dimensions = [_dimension(axis, trials) for axis in search.axes]
-    wers = [100 * trial.valid_wer for trial in trials]
+    wers = [100 * trial["valid_wer"] for trial in trials]
     dimensions.append({"label": "valid WER, %", "values": wers, "tickformat": ".3~g"})
     trace = go.Parcoords(
         dimensions=dimensions,
@@ -255,15 +237,15 @@ def _slices(search: SystemSearch) -> Chart:
         traces.append(
             go.Scatter(
                 x=drawn.values,
-                y=[100 * trial.valid_wer for trial in search.placed],
+                y=[100 * trial["valid_wer"] for trial in search.placed],
                 xaxis=f"x{number}",
                 mode="markers",
                 marker={
                     "color": colour(search.tone),
-                    "symbol": [STATES.get(t.state, ("circle", ""))[0] for t in search.placed],
+                    "symbol": [STATES.get(t["state"], ("circle", ""))[0] for t in search.placed],
                     "size": 7,
                 },
-                text=[f"trial {trial.slot}, {trial.state}" for trial in search.placed],
+                text=[f"trial {trial['slot']}, {trial['state']}" for trial in search.placed],
                 hovertemplate="%{text}<br>%{y:.4~g} %<extra></extra>",
             )
         )
@@ -296,8 +278,8 @@ class _Drawn:
     """Places with names; empty where plotly's numbers will do."""
 
 
-def _drawn(axis: Axis, trials: Sequence[Trial]) -> _Drawn:
-    values = [axis.at(trial.params.get(axis.key)) for trial in trials]
+def _drawn(axis: Axis, trials: Sequence[RunColumns]) -> _Drawn:
+    values = [axis.at(trial["params"].get(axis.key)) for trial in trials]
     label = plain(axis.key.rpartition(".")[2])
     if axis.choices:
         names = tuple((float(place), plain(choice)) for place, choice in enumerate(axis.choices))
@@ -312,7 +294,7 @@ def _named(ticks: Sequence[tuple[float, str]]) -> dict[str, object]:
     return {"tickvals": [at for at, _ in ticks], "ticktext": [name for _, name in ticks]}
 
 
-def _dimension(axis: Axis, trials: Sequence[Trial]) -> dict[str, object]:
+def _dimension(axis: Axis, trials: Sequence[RunColumns]) -> dict[str, object]:
     """An axis of parallel coordinates."""
     drawn = _drawn(axis, trials)
     shown: dict[str, object] = {"label": drawn.label, "values": drawn.values}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reports.input import ReportInput, SecondVerdict
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import tones_of
 
 TITLE = "With a language model"
 
@@ -22,7 +22,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Both verdicts."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     return Numbers(report_input.verdict, report_input.second, tones)
 
 

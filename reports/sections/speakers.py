@@ -1,4 +1,4 @@
-"""Per speaker: who is hard to understand, for whom, and whether a gain holds for most."""
+"""Per speaker: error rates of each system, and a sign test of whether a gain holds for most."""
 
 import math
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from reports.charts import Chart, chart, plain
 from reports.columns import TradeoffColumns, rows_of
 from reports.input import ReportInput
 from reports.markup import render
-from reports.palette import colour, system_names
+from reports.palette import colour, tones_of
 
 TITLE = "Trade-offs"
 
@@ -67,7 +67,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Each cost that at least two systems have, and that is comparable."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     table = report_input.tradeoffs.merge(
         report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
     )

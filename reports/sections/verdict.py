@@ -1,4 +1,4 @@
-"""Who wins, by how much, at what cost: one sentence and its tables. Reads without JavaScript."""
+"""The verdict: one sentence, and tables of accuracy and costs. Readable without JavaScript."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
 from reports.markup import render
-from reports.palette import system_names
-from reports.scale import Estimate, Scale, scale_of
+from reports.palette import system_names, tones_of
+from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
 
@@ -34,27 +34,15 @@ class AgainstBaseline:
     """That a random seed of the system makes fewer errors than one of the baseline."""
 
 
-@dataclass(frozen=True)
-class SystemRow:
-    """One system: accuracy with its interval, and cost. Rates are fractions; unknown is NaN."""
+class SystemRow(SystemColumns):
+    """A system as the table of systems has it, its source at the end of its `summary`."""
 
-    system: str
     tone: int
-    summary: str
     wer: Estimate
     against: AgainstBaseline | None
     """None of the baseline itself, and where one of the two has no WER."""
-    cer: float
-    num_parameters: float
-    macs_per_second_of_audio: float
-    audio_seconds_per_second: float
-    train_seconds: float
-    search_seconds: float
-    peak_memory_bytes: float
     real_time_factor: float
     """Of greedy recognition, one utterance at a time; NaN unless bench.speed measured it."""
-    num_trials: int
-    num_seeds: int
 
 
 @dataclass(frozen=True)
@@ -63,11 +51,11 @@ class Numbers:
 
     sentence: str
     cautions: tuple[str, ...]
-    """What keeps the sentence from being the whole truth."""
+    """What limits the verdict, a sentence each."""
     broken: tuple[str, ...]
     """The conditions of a fair comparison that do not hold."""
     assumptions: tuple[str, ...]
-    """What the verdicts rest on."""
+    """Behind the verdicts, a sentence each."""
     baseline: str
     """What the differences are against: the question's base, else the first system."""
     systems: tuple[SystemRow, ...]
@@ -80,7 +68,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The verdict, its tables, and the axes of their drawings."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     baseline = baseline_of(report_input)
     systems = tuple(
         _system_row(row, tones[str(row["system"])], report_input, baseline)
@@ -94,7 +82,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         assumptions=report_input.design.assumptions,
         baseline=baseline,
         systems=systems,
-        scale=scale_of(value for row in systems for value in row.wer.values()),
+        scale=scale_of(value for row in systems for value in row["wer"].values()),
         heard=shown,
         more_heard=more,
     )
@@ -197,7 +185,7 @@ def _left_out(report_input: ReportInput) -> str:
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
-    unmeasured = [row.system for row in numbers.systems if is_missing(row.real_time_factor)]
+    unmeasured = [row["system"] for row in numbers.systems if is_missing(row["real_time_factor"])]
     return render("sections/verdict.html", numbers=numbers, unmeasured=unmeasured)
 
 
@@ -208,26 +196,13 @@ def _ended(state: str) -> str:
 def _system_row(
     row: SystemColumns, tone: int, report_input: ReportInput, baseline: str
 ) -> SystemRow:
-    name, runs = str(row["system"]), report_input.runs
-    own = runs[(runs["system"] == name) & (runs["kind"] == "confirm")]
-    singles = tuple(own.sort_values("slot")["test_wer"].dropna().astype(float))
-    return SystemRow(
-        system=name,
-        tone=tone,
-        summary=". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
-        wer=Estimate(row["wer_mean"], row["wer_low"], row["wer_high"], singles),
-        against=_against(name, baseline, report_input.pairs),
-        cer=row["cer_mean"],
-        num_parameters=row["num_parameters"],
-        macs_per_second_of_audio=row["macs_per_second_of_audio"],
-        audio_seconds_per_second=row["audio_seconds_per_second"],
-        train_seconds=row["train_seconds"],
-        search_seconds=row["search_seconds"],
-        peak_memory_bytes=row["peak_memory_bytes"],
-        real_time_factor=row["real_time_factor"],
-        num_trials=0 if is_missing(row["num_trials"]) else int(row["num_trials"]),
-        num_seeds=0 if is_missing(row["num_seeds"]) else int(row["num_seeds"]),
-    )
+    return {
+        **row,
+        "tone": tone,
+        "summary": ". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
+        "wer": wer_of(row, report_input.runs),
+        "against": _against(row["system"], baseline, report_input.pairs),
+    }
 
 
 def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:

@@ -24,7 +24,7 @@ from bench.data.text import encode
 from bench.data.utterance import Corpus
 from bench.training.config import build_model, default_run_config
 from bench.training.streaming import EndpointRule
-from reports.latency_row import LatencyRow
+from reports.measurements import LatencyRow
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")

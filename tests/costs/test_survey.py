@@ -22,7 +22,7 @@ def failing(setting: Setting) -> Rows:
     raise RuntimeError("the device is gone\nat some address")
 
 
-def test_what_was_measured_before_a_failure_stays() -> None:
+def test_measurements_before_a_failure_stay() -> None:
     rows = run_part(Part(name="p", limit_seconds=300, measure=failing), DRY)
     assert rows == [
         Row(part="p", case="first", values={"answer": 42.0}),

@@ -261,7 +261,7 @@ def test_off(off: AugmentConfig) -> None:
     assert torch.equal(augmented(batch, lens_B, 80, off, generator()), batch.feats_BTF)
 
 
-def test_a_row_of_padding_draws_nothing_from_others() -> None:
+def test_a_row_of_padding_changes_no_other_row() -> None:
     """Rows of length 0 come last: those before them are as they are alone."""
     config = AugmentConfig(tempo_change=0.1, frequency_warp=0.1, freq_mask_bins=4)
     batch, lens = batch_of([80, 61]), torch.tensor([75, 66])

@@ -259,7 +259,7 @@ def test_batches_given_up_leave_no_thread(tones: Dataset) -> None:
     assert threading.active_count() == before
 
 
-def test_dataset_knows_its_length_and_seconds(tones: Dataset) -> None:
+def test_dataset_has_its_length_and_seconds(tones: Dataset) -> None:
     assert len(tones) == 10
     assert tones.seconds == pytest.approx(sum(u.seconds for u in tones.utterances))
     frames = [tones.store.num_frames(utterance.id) for utterance in tones.utterances]

@@ -139,7 +139,7 @@ def test_bins_are_refused_exactly_when_a_filter_would_be_empty(num_bins: int) ->
         assert not some_empty
 
 
-def test_config_survives_json_and_knows_its_rate() -> None:
+def test_config_survives_json_and_has_its_frame_rate() -> None:
     assert from_dict(FeatureConfig, to_dict(SPECTROGRAM)) == SPECTROGRAM
     assert FeatureConfig().frames_per_second == 100
     assert FeatureConfig(hop_ms=12.5).frames_per_second == 80

@@ -275,7 +275,9 @@ def test_audio_that_cannot_be_read_leaves_nothing_behind(
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
-def test_a_disk_too_small_is_said_before_the_work(tone_corpus: Corpus, computed: list[int]) -> None:
+def test_a_disk_too_small_is_an_error_before_the_work(
+    tone_corpus: Corpus, computed: list[int]
+) -> None:
     long = replace(tone_corpus.utterances[0], seconds=1e12)
     with pytest.raises(UserError, match=r"take 4\d{6}\.\d GB, and .* free; set BENCH_CACHE"):
         open_store(replace(tone_corpus, utterances=(long,)), CONFIG)

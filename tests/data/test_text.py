@@ -54,7 +54,7 @@ def test_accents_and_digits_are_kept_and_unknown() -> None:
 
 
 @pytest.mark.parametrize("kept", ["(maybe) later", "[noise] go on", "either/or", "a_b", "50 %"])
-def test_what_could_be_said_in_several_ways_stays_and_is_counted(kept: str) -> None:
+def test_ambiguous_symbols_stay_and_are_counted(kept: str) -> None:
     assert normalize(kept) == kept
     assert unknown_symbols(kept)
     assert count_unknown_symbols([kept, kept])[unknown_symbols(kept)[0]] >= 2

@@ -18,6 +18,7 @@ from bench.decoding import beam as beam_module
 from bench.decoding.beam import BeamConfig, BeamSearch, install_command
 from bench.decoding.language_model import LanguageModel, LmConfig, as_letters, language_model
 from bench.decoding.ngram import BEGIN, END, Gram, from_arpa
+from bench.flags.evaluate import build_parser
 
 pytest.importorskip("flashlight.lib.text.decoder.kenlm")
 
@@ -131,7 +132,7 @@ def test_reads_a_batch_and_ignores_padding() -> None:
     assert search(*rows) == greedy(*rows) == texts
 
 
-def test_a_misheard_word_becomes_one_of_the_lexicon() -> None:
+def test_a_misrecognised_word_becomes_one_of_the_lexicon() -> None:
     search = BeamSearch(BeamConfig(), model_of(["the red key", "the red door", "read the key"]))
     assert search(*batch(peaky("the rad key", sure=0.9))) == ["the red key"]
 
@@ -176,7 +177,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         BeamConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "flashlight.lib.text.decoder.kenlm", None)
     with pytest.raises(UserError, match="deepspeech-bench\\[lm\\]"):
         BeamSearch(BeamConfig(), model_of())
@@ -185,6 +186,7 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
     assert "3.12" in install_command()
 
 
-def test_the_table_names_both() -> None:
-    assert set(DECODERS) == {"greedy", "beam"}
-    assert DECODERS["greedy"].make is None
+def test_the_table_has_what_the_flag_takes() -> None:
+    decoder = next(a for a in build_parser()._actions if a.dest == "decoder")
+    assert decoder.choices is not None
+    assert set(DECODERS) == set(decoder.choices)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode
-from bench.decoding import DECODERS, greedy
+from bench.decoding import greedy
 
 
 def spelled_out(log_probs_UV: Tensor, length: int) -> str:
@@ -47,7 +47,3 @@ def test_the_last_frame_does_not_run_into_the_first() -> None:
     (a,) = encode("a")
     assert greedy(frames([a, BLANK, a])[None], torch.tensor([3])) == ["aa"]
     assert greedy(frames([a])[None], torch.tensor([1])) == ["a"]
-
-
-def test_the_table_names_it() -> None:
-    assert DECODERS["greedy"].make is None

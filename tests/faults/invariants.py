@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from bench.data.corpora import load_corpus
-from bench.decoding import DECODERS
+from bench.decoding import greedy
 from bench.queue.lease import FILE as LEASE
 from bench.queue.storage import JOURNAL
 from bench.results.report_input import REPORT_FILE
@@ -218,7 +218,7 @@ def _worse_than_logged(at: Round, definition: StudyDefinition) -> Iterator[str]:
             continue
         valid = datasets(corpus, config, definition.excluded)["valid"]
         device = torch.device("cpu")
-        now = evaluate(model, valid, config.batches, device, DECODERS["greedy"])
+        now = evaluate(model, valid, config.batches, device, greedy)
         logged: dict[str, Any] = json.loads((folder / SUMMARY).read_text())["metrics"]
         for name, value in {"best/valid/wer": now.totals.wer, "best/valid/loss": now.loss}.items():
             if value != logged[name]:

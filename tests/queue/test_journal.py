@@ -34,7 +34,7 @@ def test_what_one_process_writes_another_reads(path: Path) -> None:
     assert trial.system_attrs["fixed_params"] == {"x": 1.0}
 
 
-def test_a_full_disk_leaves_whole_lines_and_the_study_goes_on(
+def test_a_full_disk_leaves_whole_lines_and_the_study_resumes(
     path: Path, little_room: LittleRoom
 ) -> None:
     begun = study(path)

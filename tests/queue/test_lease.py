@@ -169,7 +169,7 @@ def test_a_worker_elsewhere_is_gone_when_its_lease_stands_still(tmp_path: Path) 
     assert not (tmp_path / FILE).exists()
 
 
-def test_who_has_just_looked_takes_nobody_for_gone(tmp_path: Path) -> None:
+def test_the_first_look_takes_no_holder_for_gone(tmp_path: Path) -> None:
     elsewhere(tmp_path)
     os.utime(tmp_path / FILE, ns=(1, 1))
     assert LeaseWatch(Clock()).is_held(tmp_path)

@@ -24,6 +24,7 @@ from bench.queue.storage import (
     QueueStorage,
     check_queue,
     check_shared,
+    dashboard_address,
     is_queue_of,
     retry_until_available,
 )
@@ -297,3 +298,14 @@ def test_a_plain_address_gets_the_driver_that_the_extra_brings(
         with pytest.raises(UserError):
             QueueStorage(url, tmp_path, num_workers=1)
     assert asked == ["postgresql+psycopg://me:secret@db/x", "postgresql+pg8000://db/x"]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (None, "out/study/optuna.journal"),
+        ("postgresql://me:secret@host/queue", "postgresql+psycopg://me:***@host/queue"),
+    ],
+)
+def test_optuna_dashboard_opens_the_queue(url: str | None, address: str) -> None:
+    assert dashboard_address(url, Path("out/study")) == address

@@ -22,7 +22,7 @@ def test_every_seed_is_shown(study: ReportInput) -> None:
     assert accuracy.html(shown).count('class="single"') == 6
 
 
-def test_the_largest_source_says_what_would_help(study: ReportInput) -> None:
+def test_the_largest_source_of_variance_has_a_remedy(study: ReportInput) -> None:
     (row,) = accuracy.numbers(study).variances
     assert row.shares == (0.25, 0.7, 0.05)
     assert (row.remedy, row.minimum_detectable_effect) == ("more test speakers", 0.031)
@@ -43,14 +43,14 @@ def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> No
     assert "searched once" in page
 
 
-def test_single_runs_hide_the_luck_of_their_seeds(study: ReportInput) -> None:
+def test_single_runs_have_no_variance_between_seeds(study: ReportInput) -> None:
     single = study.systems.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
     shown = accuracy.numbers(replace(study, systems=single))
     assert shown.seeds_unseen
     assert "has a single run" in accuracy.html(shown)
 
 
-def test_no_variance_at_all_is_blamed_on_nothing(study: ReportInput) -> None:
+def test_without_variance_no_source_is_named(study: ReportInput) -> None:
     parts = [column for column in study.systems if column.startswith("se_from_")]
     for value in (0.0, math.nan):
         even = study.systems.assign(**dict.fromkeys(parts, value))
@@ -65,6 +65,6 @@ def test_many_pairs_fold_away(study: ReportInput) -> None:
     assert "<details>" not in accuracy.html(accuracy.numbers(study))
 
 
-def test_nothing_scored_is_said(make_input: MakeInput) -> None:
+def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
     page = accuracy.html(accuracy.numbers(make_input(num_seeds=0)))
     assert "No confirm run has been scored" in page

@@ -87,7 +87,7 @@ def shown(browser: Any, selector: str) -> list[Any]:
     return [e for e in browser.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
 
 
-def test_the_page_works_and_asks_nobody(browser: Any) -> None:
+def test_the_page_works_without_requests(browser: Any) -> None:
     """One test, since its steps share a page, and a browser costs seconds."""
     # 1. Every section is there and every chart is drawn.
     assert len(shown(browser, "main > section")) == len(SECTIONS)

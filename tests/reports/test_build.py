@@ -135,7 +135,7 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         ({"environment": {}}, ["python -m bench.sweep"]),
     ],
 )
-def test_unfinished_studies_are_told_in_words(
+def test_unfinished_studies_give_sentences(
     make_input: MakeInput, tmp_path: Path, options: dict[str, object], words: list[str]
 ) -> None:
     page = Page(build(make_input(**options), tmp_path / "report.html"))

@@ -12,9 +12,12 @@ MakeInput = Callable[..., ReportInput]
 
 def test_systems_keep_their_order_and_colours(study: ReportInput) -> None:
     numbers = cost.numbers(study)
-    assert [(row.system, row.tone) for row in numbers.systems] == [("ds-gru", 0), ("ds-lstm", 1)]
+    assert [(row["system"], row["tone"]) for row in numbers.systems] == [
+        ("ds-gru", 0),
+        ("ds-lstm", 1),
+    ]
     first = study.systems.iloc[0]
-    assert numbers.systems[0].search_seconds == first["search_seconds"]
+    assert numbers.systems[0]["search_seconds"] == first["search_seconds"]
     page = cost.html(numbers)
     assert "has not been measured separately" in page
     assert page.count('aria-label="Pareto-optimal"') == 1
@@ -37,6 +40,6 @@ def test_a_measurement_without_baselines_has_dashes(make_input: MakeInput) -> No
     assert cells.count("–") == 3
 
 
-def test_nothing_trained_is_told_in_words(study: ReportInput) -> None:
+def test_nothing_trained_gives_a_sentence(study: ReportInput) -> None:
     empty = replace(study, systems=study.systems.iloc[:0])
     assert "No system has been trained." in cost.html(cost.numbers(empty))

@@ -62,7 +62,7 @@ def test_curves_stand_against_what_their_runs_logged(
     assert "did not log everything" in " ".join(curves.html(few).split())
 
 
-def test_many_points_and_trials_are_thinned_and_it_is_said(
+def test_many_points_and_trials_are_thinned_with_a_note(
     make_input: MakeInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "MAX_POINTS", 5)
@@ -114,5 +114,5 @@ def test_rates_are_drawn_in_percent(make_input: MakeInput) -> None:
     assert figure["data"][0]["y"] == [50.0, 25.0]
 
 
-def test_no_curves_are_told_in_words(make_input: MakeInput) -> None:
+def test_no_curves_give_a_sentence(make_input: MakeInput) -> None:
     assert "no curve to draw" in curves.html(curves.numbers(small(make_input, [])))

@@ -79,7 +79,7 @@ def test_a_large_study_is_aligned_in_part_and_says_so(
     assert "66.7" in errors.html(shown)
 
 
-def test_nothing_scored_is_said(make_input: MakeInput) -> None:
+def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
     shown = errors.numbers(make_input(num_seeds=0))
     assert math.isnan(shown.share_aligned)
     assert "No test utterance has been scored" in errors.html(shown)

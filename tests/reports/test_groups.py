@@ -29,7 +29,7 @@ def test_rates_by_group_and_gains_that_differ(study: ReportInput) -> None:
     (attribute,) = shown.attributes
     assert [row.group for row in attribute.groups] == ["f", "m"]
     assert attribute.groups[1].wers[0].mean == 0.3
-    assert (attribute.num_differing, attribute.gains[0].inside) == (1, 0.1)
+    assert (attribute.num_differing, attribute.gains[0]["delta_inside"]) == (1, 0.1)
     page = groups.html(shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in ("By gender", "+10.0", "+8.0", "97.5", "differs by group", "1 of 1 differences"):
         assert said in page
@@ -42,5 +42,5 @@ def test_hostile_names_are_text(study: ReportInput) -> None:
     assert "<script" not in page
 
 
-def test_without_groups_it_is_said(make_input: MakeInput) -> None:
+def test_without_groups_there_is_a_sentence(make_input: MakeInput) -> None:
     assert "Nothing that would part" in groups.html(groups.numbers(make_input(num_seeds=0)))

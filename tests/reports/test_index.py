@@ -22,7 +22,7 @@ def test_every_study_has_a_line_and_a_link(tmp_path: Path) -> None:
     assert build_index([ROW], tmp_path / "again.html").read_text("utf-8") == page
 
 
-def test_none_is_said_and_names_are_text(tmp_path: Path) -> None:
+def test_without_differences_there_is_a_sentence_and_names_are_text(tmp_path: Path) -> None:
     assert "No study" in build_index([], tmp_path / "index.html").read_text("utf-8")
     evil = StudyRow(**dict.fromkeys(vars(ROW), "<script>x</script>"))
     assert "<script" not in build_index([evil], tmp_path / "index.html").read_text("utf-8")

@@ -2,7 +2,7 @@ import math
 from dataclasses import replace
 
 from reports import ReportInput
-from reports.rounds import LookSummary, PairAtLook
+from reports.input import LookSummary, PairAtLook
 from reports.sections import looks, verdict
 
 

@@ -13,8 +13,8 @@ MakeInput = Callable[..., ReportInput]
 def test_the_axis_of_differences_holds_zero(study: ReportInput) -> None:
     shown = pairwise.numbers(study)
     (pair,) = shown.pairs
-    assert (pair.a, pair.b, pair.difference.mean) == ("ds-gru", "ds-lstm", 0.051)
-    assert (pair.mapsswe_p, pair.mcnemar_p, pair.wilcoxon_p) == (0.0002, 0.021, 0.03125)
+    assert (pair["a"], pair["b"], pair["difference"].mean) == ("ds-gru", "ds-lstm", 0.051)
+    assert (pair["mapsswe_p"], pair["mcnemar_p"], pair["wilcoxon_p"]) == (0.0002, 0.021, 0.03125)
     assert shown.scale
     assert 0.0 in shown.scale.ticks
 

@@ -11,12 +11,12 @@ def test_every_run_in_order(study: ReportInput, make_input: MakeInput) -> None:
     rows = runs.numbers(shuffled)
     names = [f"trial-{slot:03d}" for slot in range(8)] + [f"confirm-{slot}" for slot in range(3)]
     expected = [f"{system}/{name}" for system in ("ds-gru", "ds-lstm") for name in names]
-    assert [row.run for row in rows] == expected
+    assert [row["run"] for row in rows] == expected
     failed = rows[6]
-    assert (failed.state, failed.message) == ("failed", "RuntimeError: not enough memory")
+    assert (failed["state"], failed["message"]) == ("failed", "RuntimeError: not enough memory")
 
 
-def test_the_table_says_states_and_ids(study: ReportInput) -> None:
+def test_the_table_has_states_and_ids(study: ReportInput) -> None:
     page = runs.html(runs.numbers(study))
     assert all(run_id in page for run_id in study.runs["mlflow_run_id"])
     assert page.count("✖") == page.count("■") == 2
@@ -24,7 +24,9 @@ def test_the_table_says_states_and_ids(study: ReportInput) -> None:
     assert "attempt" not in page
 
 
-def test_a_run_that_was_begun_again_says_so(make_input: MakeInput, study: ReportInput) -> None:
+def test_a_run_that_was_begun_again_shows_its_attempt(
+    make_input: MakeInput, study: ReportInput
+) -> None:
     again = make_input(runs=study.runs.assign(attempt=[2] + [1] * (len(study.runs) - 1)))
     assert runs.html(runs.numbers(again)).count("attempt 2") == 1
 
@@ -35,7 +37,7 @@ def test_many_runs_are_folded(make_input: MakeInput) -> None:
     assert "<details>" in many
 
 
-def test_no_runs_are_told_in_words(make_input: MakeInput) -> None:
+def test_no_runs_give_a_sentence(make_input: MakeInput) -> None:
     assert "No run has been recorded" in runs.html(
         runs.numbers(make_input(num_trials=0, num_seeds=0))
     )

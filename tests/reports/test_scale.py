@@ -39,6 +39,6 @@ def test_places_on_the_axis() -> None:
     assert [scale.at(v) for v in (0.0, 0.5, 1.0)] == [MARGIN, WIDTH / 2, WIDTH - MARGIN]
 
 
-def test_estimate_knows_what_it_lacks() -> None:
+def test_an_unknown_mean_is_not_known() -> None:
     assert Estimate(0.1, 0.05, math.nan, (0.2,)).values() == [0.1, 0.05, 0.2]
     assert not Estimate(math.nan, 0, 0).known

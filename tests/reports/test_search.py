@@ -42,11 +42,11 @@ def test_best_so_far_counts_finished_trials(make_input: MakeInput) -> None:
     found = searched(make_input, trials, RATE)
     assert found.best_so_far == ((0, 0.5), (2, 0.5), (4, 0.3), (5, 0.3))
     assert found.best is found.trials[4]
-    assert [trial.slot for trial in found.placed] == [1, 4, 5, 0, 2]
+    assert [trial["slot"] for trial in found.placed] == [1, 4, 5, 0, 2]
     assert found.summary == "4 finished, 1 pruned, 1 failed"
 
 
-def test_a_range_that_was_too_narrow_rings_the_alarm(make_input: MakeInput) -> None:
+def test_a_range_that_was_too_narrow_is_an_alarm(make_input: MakeInput) -> None:
     given = replace(make_input(), edges={"ds-lstm": ("the best trial lies at <the> edge",)})
     shown = search.numbers(given)
     assert [found.alarms for found in shown] == [(), ("The best trial lies at <the> edge.",)]
@@ -91,7 +91,7 @@ def test_parallel_coordinates_draw_the_best_last(study: ReportInput) -> None:
     assert by_label["num_bins"]["ticktext"] == ["40", "64", "80"]
 
 
-def test_a_value_at_the_end_of_its_range_is_seen_whole(study: ReportInput) -> None:
+def test_a_value_at_the_end_of_its_range_is_drawn_whole(study: ReportInput) -> None:
     layout = figure(search.html(search.numbers(study)), "chart-slices-0")["layout"]
     assert [layout[f"xaxis{n}"]["title"]["text"] for n in ("", "2", "3")] == [
         "num_bins", "dropout", "learning_rate",
@@ -118,5 +118,5 @@ def test_params_may_be_missing(make_input: MakeInput, study: ReportInput) -> Non
     assert "Nothing was searched" in page
 
 
-def test_no_trials_are_told_in_words(make_input: MakeInput) -> None:
+def test_no_trials_give_a_sentence(make_input: MakeInput) -> None:
     assert "No trial has been recorded" in search.html(search.numbers(make_input(num_trials=0)))

@@ -53,6 +53,6 @@ def test_many_speakers_fold_away_and_hostile_names_are_text(study: ReportInput) 
     assert "<script" not in page
 
 
-def test_nothing_scored_is_said(make_input: MakeInput) -> None:
+def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
     page = speakers.html(speakers.numbers(make_input(num_seeds=0)))
     assert "there are no rates per speaker" in page

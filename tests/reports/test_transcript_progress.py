@@ -80,6 +80,6 @@ def test_missing_letters_are_dots(make_input: MakeInput) -> None:
     assert "<small>71\N{NO-BREAK SPACE}%</small>" in page
 
 
-def test_no_watch_utterances_are_told_in_words(make_input: MakeInput) -> None:
+def test_no_watch_utterances_give_a_sentence(make_input: MakeInput) -> None:
     shown = transcript_progress.numbers(make_input(watch=watch([("x", "trial", 1, "a")])[:0]))
     assert "No run has transcribed a watch utterance" in transcript_progress.html(shown)

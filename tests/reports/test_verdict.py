@@ -14,36 +14,36 @@ MakeInput = Callable[..., ReportInput]
 def test_rows_hold_what_was_measured(study: ReportInput) -> None:
     shown = verdict.numbers(study)
     gru, lstm = shown.systems
-    assert (gru.system, gru.tone, lstm.system, lstm.tone) == ("ds-gru", 0, "ds-lstm", 1)
-    assert len(gru.wer.singles) == 3
-    assert gru.wer.mean == pytest.approx(sum(gru.wer.singles) / 3)
-    assert (gru.num_parameters, gru.num_trials, gru.num_seeds) == (1_214_557, 8, 3)
+    assert (gru["system"], gru["tone"], lstm["system"], lstm["tone"]) == ("ds-gru", 0, "ds-lstm", 1)
+    assert len(gru["wer"].singles) == 3
+    assert gru["wer"].mean == pytest.approx(sum(gru["wer"].singles) / 3)
+    assert (gru["num_parameters"], gru["num_trials"], gru["num_seeds"]) == (1_214_557, 8, 3)
     assert [c.replace("\N{NO-BREAK SPACE}", " ") for c in shown.cautions] == [
         "4 of 22 runs did not finish: 2 diverged, 2 failed (ds-gru, ds-lstm).",
         "2 utterances were left out: 2 shorter than its text allows.",
     ]
     assert shown.scale
-    assert all(shown.scale.low <= v <= shown.scale.high for v in gru.wer.values())
+    assert all(shown.scale.low <= v <= shown.scale.high for v in gru["wer"].values())
 
 
 def test_differences_are_against_the_questions_base_or_the_first(
     study: ReportInput, make_input: MakeInput
 ) -> None:
     gru, lstm = verdict.numbers(study).systems
-    assert gru.against is None
-    assert lstm.against
-    assert lstm.against.difference.mean == 0.051
-    assert lstm.against.probability_of_improvement == pytest.approx(0.013)
+    assert gru["against"] is None
+    assert lstm["against"]
+    assert lstm["against"].difference.mean == 0.051
+    assert lstm["against"].probability_of_improvement == pytest.approx(0.013)
     asked = replace(study.design, question=QuestionSummary(base="ds-lstm"))
     shown = verdict.numbers(make_input(design=asked))
     assert shown.baseline == "ds-lstm"
-    turned = shown.systems[0].against
+    turned = shown.systems[0]["against"]
     assert turned
     assert (turned.difference.low, turned.difference.high) == (-0.066, -0.036)
     assert turned.probability_of_improvement == 0.987
 
 
-def test_the_page_says_the_figures(study: ReportInput) -> None:
+def test_the_page_has_the_figures(study: ReportInput) -> None:
     page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     mean = 100 * float(study.systems.loc[0, "wer_mean"])
     for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt; 0.001", "1.3"):
@@ -52,7 +52,7 @@ def test_the_page_says_the_figures(study: ReportInput) -> None:
     assert "<script" not in page
 
 
-def test_a_broken_condition_is_said_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
+def test_a_broken_condition_is_stated_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
     assert verdict.numbers(study).broken == ()
     assert "fair comparison" not in verdict.html(verdict.numbers(study))
     shown = verdict.numbers(make_input(conditions=(Condition("Budget", "bad", "differs"),)))
@@ -105,7 +105,7 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
 
 def test_a_system_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
     shown = verdict.numbers(make_input(num_seeds=0))
-    assert all(math.isnan(row.wer.mean) for row in shown.systems)
+    assert all(math.isnan(row["wer"].mean) for row in shown.systems)
     assert shown.scale is None
     page = verdict.html(shown)
     assert "not scored" in page

@@ -55,12 +55,12 @@ def test_what_is_alike_or_unknown_is_not_refused() -> None:
     assert unknown_facts(systems[:2]) == ()
 
 
-def test_texts_of_others_are_normalised_under_a_rule_too() -> None:
+def test_external_texts_are_normalised_under_a_rule_too() -> None:
     theirs = replace(foreign("b"), facts={"text": "t2"})
     assert check_comparable([system("a"), theirs], force=True) == ("text",)
 
 
-def test_what_was_left_out_of_a_corpus_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluded_utterances_are_reported_once_per_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = [ExcludedUtterance(id=id, split="test", reason="empty transcript") for id in "ab"]
     found = Corpus(name="an4", utterances=(), left_out=tuple(gone), digest="d1")
     monkeypatch.setattr(refusal, "load_corpus", lambda config: found)
@@ -79,7 +79,7 @@ def an4(monkeypatch: pytest.MonkeyPatch) -> CorpusConfig:
     return CorpusConfig(name="an4")
 
 
-def test_a_leak_is_told_once_a_corpus(an4: CorpusConfig) -> None:
+def test_leakage_is_reported_once_per_corpus(an4: CorpusConfig) -> None:
     assert leaks([system("a", an4), system("b", an4), foreign("c")]) == (
         "LEAKAGE between the splits of an4: train/test same speaker (2), train/test same text (26)",
     )

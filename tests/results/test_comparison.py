@@ -77,7 +77,7 @@ def test_a_clear_difference_is_found_and_stated(definition: StudyDefinition) -> 
     assert (row["num_trials"], row["num_seeds"], row["num_finished"]) == (1, 3, 1)
 
 
-def test_two_alike_are_undecided_and_what_would_decide_is_said(
+def test_two_similar_systems_are_undecided_with_a_remedy(
     definition: StudyDefinition,
 ) -> None:
     found = compare(definition, tables({"ds-gru": [0.2] * 3, "ds-lstm": [0.2] * 3}))
@@ -144,7 +144,7 @@ def test_one_variant_and_none(definition: StudyDefinition) -> None:
     assert none.systems["num_failed"].tolist() == [1, 1, 0]
 
 
-def test_what_tuning_bought_is_said_of_each_system() -> None:
+def test_the_gain_by_tuning_is_reported_for_each_system() -> None:
     study = load_study_file("default-or-tuned")
     definition = define(
         study.systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},

@@ -59,7 +59,7 @@ def test_runs_of_one_system_that_differ_are_red(study: ReportInput) -> None:
     assert found(study, mixed)["Hardware"].details == ("hardware: A | B (ds-gru, ds-lstm)",)
 
 
-def test_what_nobody_recorded_is_neither(study: ReportInput) -> None:
+def test_unrecorded_conditions_are_unknown(study: ReportInput) -> None:
     without = {key: value for key, value in FACTS.items() if key != "code"}
     half = found(study, {"ds-gru": FACTS, "ds-lstm": without})["Code commit"]
     assert (half.outcome, half.found) == ("plain", "ddeef36b2f0a")

@@ -80,7 +80,7 @@ def test_numbers_of_many_values_are_binned_and_length_is_always_known(
     assert list(dict.fromkeys(by_group(outcomes, few, "age")[0]["group"])) == ["0", "1", "2"]
 
 
-def test_what_nobody_knows_is_a_group_of_its_own_and_comes_last(outcomes: list[SystemRuns]) -> None:
+def test_unknown_values_are_a_group_of_their_own_and_come_last(outcomes: list[SystemRuns]) -> None:
     some = {id: own for id, own in GENDER.items() if own["gender"] == "m"}
     groups, _ = by_group(outcomes, some, "gender")
     assert list(dict.fromkeys(groups["group"])) == ["m", "unknown"]

@@ -23,7 +23,7 @@ def test_openings_are_counted_over_every_study_with_these_data(tmp_path: Path) -
     assert openings_sentence(tmp_path, "d1") == expected
 
 
-def test_a_run_without_a_record_is_nobodys(tmp_path: Path) -> None:
+def test_a_run_without_a_record_belongs_to_no_system(tmp_path: Path) -> None:
     opened(tmp_path, "one", "confirm-0", "d1", 1)
     (tmp_path / "one" / "runs" / "ds-gru" / "confirm-0" / "run.json").unlink()
     assert openings_sentence(tmp_path, "d1") == ""

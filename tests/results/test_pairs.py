@@ -163,7 +163,7 @@ def test_a_single_run_among_systems_with_seeds_borrows_their_variance() -> None:
     assert "these checkpoints; whether the recipes differ is unknown" in said
 
 
-def test_seeds_that_scatter_unequally_are_said() -> None:
+def test_unequal_variances_of_seeds_are_reported() -> None:
     alike = [made(str(n), [0.2, 0.22, 0.21], n) for n in range(3)]
     (said,) = assumptions(alike)
     assert said.startswith("the variance between seeds is pooled over 3 systems (Cochran's test")
@@ -183,7 +183,7 @@ def test_more_runs_of_a_system_are_pooled() -> None:
     assert np.isnan([found["low"], found["high"]]).all()
 
 
-def test_a_single_speaker_is_resampled_by_utterance_and_it_is_said() -> None:
+def test_a_single_speaker_is_resampled_by_utterance_with_a_note() -> None:
     alone = [made("x", [0.1]), made("y", [0.3], 1)]
     for outcome in alone:
         outcome.runs[0]["speaker"] = "me"
@@ -267,7 +267,7 @@ def anything(rng: np.random.Generator) -> list[SystemRuns]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_was_heard_no_verdict_is_surer_than_its_interval(seed: int) -> None:
+def test_no_verdict_contradicts_its_interval_for_any_transcripts(seed: int) -> None:
     rng = np.random.default_rng(seed)
     outcomes = anything(rng)
     rows = summarise(outcomes, rng)

@@ -9,7 +9,6 @@ from bench.core.config import to_dict
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.report_input import (
-    command_of,
     describe_design,
     describe_facts,
     real_time_factors,
@@ -20,6 +19,7 @@ from bench.runs.record import RunIdentity
 from bench.study.definition import StudyDefinition, define
 from bench.study.match import Match
 from bench.study.question import System, load_study_file
+from bench.study.request import command_of
 from bench.study.space import load_budget
 from tests.speed_rows import speed_row
 
@@ -34,7 +34,7 @@ def definition_of(name: str) -> StudyDefinition:
     )  # fmt: skip
 
 
-def test_a_question_is_told_with_its_systems_and_what_is_equal() -> None:
+def test_a_design_has_the_question_its_systems_and_what_is_equal() -> None:
     design = describe_design(definition_of("sortagrad"))
     assert design.held_equal == "1,500,000 parameters"
     assert design.question
@@ -58,7 +58,7 @@ def test_without_a_question_nothing_is_claimed() -> None:
     )
 
 
-def test_nothing_held_equal_is_said_by_nothing() -> None:
+def test_a_design_without_a_match_has_no_size_held_equal() -> None:
     assert describe_design(definition_of("width")).held_equal == ""
 
 

@@ -14,8 +14,8 @@ from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus, Utterance
 from bench.decoding.language_model import LmFacts
 from bench.results.second_verdict import second_verdict
-from bench.results.sentence import heard_sentences
 from bench.results.systems import read_systems
+from bench.results.watch import heard_sentences
 from bench.runs.reader import read_study
 from bench.scoring import score
 from bench.study.decoding import BEAM, PLAN, WEIGHTS, DecodingPlan, Heard
@@ -176,7 +176,7 @@ def watched() -> Callable[[float], pd.DataFrame]:
     )
 
 
-def test_the_sentence_is_told_by_epoch(
+def test_the_watch_utterance_is_shown_by_epoch(
     study: Study, watched: Callable[[float], pd.DataFrame]
 ) -> None:
     folder, _ = study

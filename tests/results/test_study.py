@@ -17,7 +17,7 @@ from bench import Study
 from bench.core.config import to_dict
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.results.checkpoints import find_checkpoint
+from bench.results.study import find_checkpoint
 from bench.runs import RunIdentity, RunRecord
 from bench.runs.run import BEST
 from bench.runs.state import State
@@ -102,7 +102,7 @@ def test_the_page_explains_every_column(study: Study, name: str) -> None:
     assert documented(name) == set(frame.columns)
 
 
-def test_what_it_says_is_what_was_recorded(study: Study) -> None:
+def test_the_printed_facts_are_those_recorded(study: Study) -> None:
     assert repr(study) == "Study('out/demo'): ds-gru, ds-lstm; 8 runs"
     assert sorted(study.runs["kind"]) == ["confirm"] * 4 + ["trial"] * 4
     trials = study.trials

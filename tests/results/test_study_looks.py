@@ -161,7 +161,7 @@ def test_verdicts_are_those_of_the_look_that_decided(
     assert any("a plan (looks at 3, 5, 8 seeds" in sentence for sentence in found.assumptions)
 
 
-def test_an_undecided_pair_without_a_look_left_says_what_would_decide_it(
+def test_an_undecided_pair_after_the_last_look_has_a_remedy(
     tmp_path: Path, definition: StudyDefinition
 ) -> None:
     finished(tmp_path, definition)
@@ -211,7 +211,7 @@ def test_a_system_without_a_scored_run_keeps_no_other_waiting(
     assert look.next_seeds == {"a": 5, "b": 5, "c": 3, "d": 3}
 
 
-def test_progress_knows_the_round(tmp_path: Path, definition: StudyDefinition) -> None:
+def test_progress_has_the_round(tmp_path: Path, definition: StudyDefinition) -> None:
     begin_or_return(tmp_path, definition)
     reader = ProgressReader(tmp_path)
     run_round(tmp_path, definition)

@@ -78,7 +78,7 @@ def test_a_study_is_its_systems_with_a_run_per_seed(study: Callable[..., Path]) 
         assert list(system.scored.runs[0]["substitutions"]) == [0, 0, 1]
 
 
-def test_systems_of_two_studies_are_told_apart(study: Callable[..., Path]) -> None:
+def test_systems_of_two_studies_get_different_names(study: Callable[..., Path]) -> None:
     study("small")
     study("large", budget="quick")
     systems = read_systems(["small", "large"])
@@ -105,7 +105,7 @@ def test_what_a_run_has_recorded(study: Callable[..., Path]) -> None:
     assert set(alone.facts) == {"data", "hardware", "metric", "costs.ranks"}
 
 
-def test_runs_that_are_missing_are_told(study: Callable[..., Path]) -> None:
+def test_missing_runs_are_reported(study: Callable[..., Path]) -> None:
     folder = study("first")
     few = "only; take it as a first look"
     assert read_systems(["first"])[0].notes == (f"first: an interval rests on 2 seeds {few}",)
@@ -152,7 +152,7 @@ def test_claims_go_by_the_names_that_systems_have_here(study: Callable[..., Path
     assert claims_among([system, *claimed]) == (("two/ds-gru", "ds-lstm"),)
 
 
-def test_json_lines_of_others_are_normalised_and_scored(tmp_path: Path) -> None:
+def test_external_json_lines_are_normalised_and_scored(tmp_path: Path) -> None:
     hyps = {"s1-1": "One, two THREE!", "s1-2": "four", "s2-1": ""}
     (system,) = read_systems([str(nemo(tmp_path / "x.jsonl", hyps, speaker="ann"))])
     run = system.scored.runs[0]
@@ -333,7 +333,7 @@ def test_marks_are_read_as_sclite_reads_them(tmp_path: Path) -> None:
     assert [counts(s) for s in read_systems([a, b], Path(ref))] == [(1, 18), (2, 18)]
 
 
-def test_systems_that_heard_different_alternatives_have_one_reference(tmp_path: Path) -> None:
+def test_systems_scored_on_different_alternatives_get_one_reference(tmp_path: Path) -> None:
     ref, a, b = trn(
         tmp_path,
         ref="we saw { two big / too } boats (s-1)\nyes (s-2)\n",
@@ -373,7 +373,7 @@ def test_an_empty_reference_counts_its_insertions(tmp_path: Path) -> None:
         aligned(read_systems([str(one), str(two)]), common=False)
 
 
-def test_a_hypothesis_that_is_null_is_empty_and_told(tmp_path: Path) -> None:
+def test_a_null_hypothesis_counts_as_empty_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(GOOD.replace('"y"', "null") + GOOD.replace('"a"', '"b"'))
     (system,) = read_systems([str(path)])
@@ -383,7 +383,7 @@ def test_a_hypothesis_that_is_null_is_empty_and_told(tmp_path: Path) -> None:
     )
 
 
-def test_symbols_outside_the_alphabet_are_told_with_counts(tmp_path: Path) -> None:
+def test_symbols_outside_the_alphabet_are_reported_with_counts(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(
         '{"id": "a", "text": "(maybe) «later» [x]", "pred_text": "maybe 1/1 later é"}\n'
@@ -394,7 +394,7 @@ def test_symbols_outside_the_alphabet_are_told_with_counts(tmp_path: Path) -> No
     assert read_systems([str(nemo(tmp_path / "y.jsonl", REFS))])[0].warnings == ()
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_files_of_one_name_are_distinguished_by_their_folders(tmp_path: Path) -> None:
     names = []
     for folder in ("one/test", "two/test", "two/best"):
         (tmp_path / folder).mkdir(parents=True)
@@ -430,7 +430,7 @@ def test_utterances_are_matched_by_name(tmp_path: Path) -> None:
     assert list(system.scored.runs[0]["id"]) == ["s-1"]
 
 
-def test_common_leaves_out_what_a_trn_file_lacks_and_says_how_many(tmp_path: Path) -> None:
+def test_common_leaves_out_what_a_trn_file_lacks_and_reports_the_number(tmp_path: Path) -> None:
     ref, a, b = trn(
         tmp_path,
         ref="open the door (a-1)\nclose it again (a-2)\nthank you (b-1)\n",

@@ -56,7 +56,7 @@ def stamped(**names: str) -> Comparison:
     )
 
 
-def test_json_has_the_promised_keys_and_null_for_what_nobody_knows() -> None:
+def test_json_has_the_promised_keys_and_null_for_unknown_values() -> None:
     found = as_json(stamped())
     text = json.dumps(found, allow_nan=False)
     assert json.loads(text) == found
@@ -129,9 +129,7 @@ def test_a_sentence_a_pair() -> None:
         (math.nan, math.nan, "; neither more seeds nor more test speakers alone would decide it"),
     ],
 )
-def test_an_undecided_pair_says_what_would_decide_it(
-    seeds: float, speakers: float, said: str
-) -> None:
+def test_an_undecided_pair_has_a_remedy(seeds: float, speakers: float, said: str) -> None:
     pair = Undecided(
         p=0.5, seeds_needed=seeds, speakers_needed=speakers, minimum_detectable_effect=0.0512
     )
@@ -144,7 +142,7 @@ def test_an_undecided_pair_says_what_would_decide_it(
     assert found.startswith("a, b undecided: b has +4.3 points of WER against a; the variance of")
 
 
-def test_an_interval_that_nobody_knows_is_called_so() -> None:
+def test_an_unknown_interval_is_called_unknown() -> None:
     assert pair_cells(comparison(low=math.nan, high=math.nan))[1][0][2] == "unknown"
 
 

@@ -16,7 +16,7 @@ def write(path: Path, *offsets: object) -> Path:
     return path
 
 
-def test_snippets_of_one_recording_are_told_apart_by_their_offsets(tmp_path: Path) -> None:
+def test_snippets_of_one_recording_are_distinguished_by_their_offsets(tmp_path: Path) -> None:
     texts = read_json_lines(write(tmp_path / "a.jsonl", 0.0, 2.1, "3.8", None)).texts
     assert list(texts) == [
         "meet/call.07@0", "meet/call.07@2.1", "meet/call.07@3.8", "meet/call.07",

@@ -29,7 +29,7 @@ def test_other_variants_and_corpora_are_named() -> None:
     )
 
 
-def test_a_file_that_says_nothing_and_one_of_another_text_version() -> None:
+def test_a_file_without_a_note_and_one_of_another_text_version() -> None:
     published = tuning_condition(study("kur-speech"))
     assert published.details[-1] == (
         "sweeps/kur-speech.toml does not say on what it was tuned (kur-speech)"

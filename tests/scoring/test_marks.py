@@ -44,7 +44,7 @@ def test_the_chosen_path_is_the_reference() -> None:
     )
 
 
-def test_an_optional_word_of_a_hypothesis_that_was_not_said_is_left_out() -> None:
+def test_an_unmatched_optional_word_of_a_hypothesis_is_dropped() -> None:
     row = scored("a b", "a (uh) b")
     assert (errors(row), row.num_ref_words) == (0, 2)
 

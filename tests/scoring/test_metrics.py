@@ -1,13 +1,13 @@
 from bench.scoring import METRICS
 
 
-def test_every_metric_is_under_its_own_name_and_says_what_it_is() -> None:
+def test_every_metric_has_its_name_as_key_and_a_summary() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.summary
-        assert metric.direction in ("minimize", "maximize", None)
+        assert metric.better in ("lower", "higher", "")
 
 
 def test_error_rates_are_to_be_minimised() -> None:
-    assert METRICS["wer"].direction == METRICS["cer"].direction == "minimize"
-    assert METRICS["audio_seconds_per_second"].direction == "maximize"
+    assert METRICS["wer"].better == METRICS["cer"].better == "lower"
+    assert METRICS["audio_seconds_per_second"].better == "higher"

@@ -91,7 +91,7 @@ def test_white_space_around_words_is_no_error() -> None:
     assert found.wer == found.cer == 0
 
 
-def test_words_where_nothing_was_said_are_insertions() -> None:
+def test_words_with_an_empty_reference_are_insertions() -> None:
     rows = score_pairs(("", "thank you"), ("open the door", "open the door"), (" ", ""))
     assert [(row.num_ref_words, row.insertions) for row in rows] == [(0, 2), (3, 0), (0, 0)]
     assert totals(rows).wer == 2 / 3

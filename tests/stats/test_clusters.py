@@ -64,7 +64,7 @@ def test_ten_clusters_need_no_generator_and_fewer_are_bootstrapped() -> None:
     assert several.shape == (2, 2, 2)
 
 
-def test_one_cluster_says_nothing_about_the_next() -> None:
+def test_one_cluster_gives_no_variance() -> None:
     assert np.isnan(covariance(np.ones((2, 1)), np.array([9.0]), np.random.default_rng(0))).all()
 
 

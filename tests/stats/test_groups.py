@@ -41,14 +41,14 @@ def test_a_seed_that_is_better_everywhere_gives_no_contrast() -> None:
     assert estimate.half_width(0.05)[0] < 0.01
 
 
-def test_a_group_of_one_speaker_says_nothing_about_others() -> None:
+def test_a_group_of_one_speaker_has_no_interval() -> None:
     words, speakers = np.full(6, 10.0), np.array(["a", "a", "b", "b", "c", "c"])
     errors = [np.ones((2, 6)), np.arange(12.0).reshape(2, 6)]
     assert np.isnan(found(errors, words, speakers, speakers == "a").p()).all()
 
 
 @pytest.mark.parametrize("within", [True, False], ids=["within speakers", "of speakers"])
-def test_equal_gains_are_told_apart_as_often_as_p_says(within: bool) -> None:
+def test_equal_gains_are_rejected_at_the_nominal_rate(within: bool) -> None:
     rng, wrong, num = np.random.default_rng(2), 0, 400
     speakers = np.repeat([f"s{n:02}" for n in range(14)], 6)
     inside = np.tile([True, False] * 3, 14) if within else np.arange(84) < 36

@@ -82,7 +82,7 @@ def test_an_utterance_ends_a_segment() -> None:
 
 
 @pytest.mark.parametrize(("size", "known"), [(1, False), (5, False), (0, True)])
-def test_segments_that_all_differ_alike_say_nothing_about_the_next(size: int, known: bool) -> None:
+def test_segments_that_all_differ_alike_give_an_unknown_p(size: int, known: bool) -> None:
     refs = ["a b"] * max(1, size)
     found = mapsswe(
         error_slots(refs, ["a x" if size else "a b"] * len(refs)),

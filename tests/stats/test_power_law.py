@@ -25,7 +25,7 @@ def test_a_true_power_law_is_found_exactly() -> None:
     assert law.factor_by_doubling == pytest.approx(2**-0.35)
 
 
-def test_agrees_with_polyfit_and_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_agrees_with_polyfit_and_the_interval_has_its_coverage() -> None:
     held = 0
     for seed in range(60):
         made = errors(0.2 * SHARES**-0.35, 5, spread=0.2, seed=seed)

@@ -155,7 +155,7 @@ def test_a_system_whose_seeds_scatter_far_more_leaves_the_pool() -> None:
     )
 
 
-def test_cochrans_test_errs_as_often_as_it_says() -> None:
+def test_cochrans_test_keeps_its_nominal_level() -> None:
     rng = np.random.default_rng(0)
     rates_EVS = rng.normal(0.3, 0.02, (4000, 5, 3))
     errors = rates_EVS[..., None] * THOUSAND[:10]

@@ -115,7 +115,7 @@ def test_padding_changes_nothing_but_rounding(
     )
 
 
-def test_what_cannot_be_captured_runs_eagerly_and_says_why_once(
+def test_what_cannot_be_captured_runs_eagerly_and_logs_the_reason_once(
     tiny: Configure, data: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Refusing(PoisonedGraph):

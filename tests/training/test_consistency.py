@@ -36,7 +36,7 @@ def two_utterances(requires_grad: bool = False) -> tuple[Tensor, Tensor, Tensor]
 # --- the term ----------------------------------------------------------------------------------
 
 
-def test_is_what_the_formula_says() -> None:
+def test_equals_the_formula() -> None:
     logits, out_lens, target_lens = two_utterances()
     found = consistency_losses(logits.log_softmax(-1), out_lens, target_lens)
     probs = logits.double().softmax(-1).tolist()
@@ -57,7 +57,7 @@ def test_padding_does_not_count() -> None:
     assert torch.equal(found, again)
 
 
-def test_views_alike_cost_nothing() -> None:
+def test_equal_views_have_a_consistency_loss_of_zero() -> None:
     logits, out_lens, target_lens = two_utterances()
     alike = logits[::2].repeat_interleave(2, dim=0).log_softmax(-1)
     assert consistency_losses(alike, out_lens, target_lens).tolist() == [0, 0, 0, 0]
@@ -158,7 +158,7 @@ def test_without_any_difference_both_views_are_the_plain_batch(run: MakeRun) -> 
                 assert b.metrics[name] == pytest.approx(a.metrics[name], rel=1e-3), name
 
 
-def test_dropout_alone_tells_the_views_apart(run: MakeRun) -> None:
+def test_dropout_alone_makes_the_views_differ(run: MakeRun) -> None:
     dropped = run(**ALIKE, **{"model.dropout": 0.2, "training.consistency_weight": 0.2})
     dropped()
     assert dropped.reports[-1].metrics["train/consistency"] > 1e-4

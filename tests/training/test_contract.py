@@ -50,7 +50,7 @@ def test_the_variant_of_the_page_obeys_every_rule(check: Check) -> None:
 
 
 @pytest.mark.parametrize("variant", ["ds-gru", "ds-bilstm"])
-def test_ours_obey_every_rule(variant: str) -> None:
+def test_built_in_variants_obey_every_rule(variant: str) -> None:
     small = {"model.width": 16, "model.num_layers": 1, "model.convs": [[16, 11, 3]]}
     config = updated(default_run_config(variant, CorpusConfig()), small)
     assert {row.rule: row.found for row in check_contract(config) if not row.holds} == {}

@@ -96,7 +96,7 @@ def test_what_is_not_finite_shows() -> None:
     assert losses.isnan().tolist() == [False, True, False]
 
 
-def test_a_symbol_of_probability_0_is_never_heard() -> None:
+def test_a_symbol_of_probability_0_is_never_decoded() -> None:
     log_probs = torch.full((1, 3, NUM_SYMBOLS), -math.inf)
     log_probs[0, :, 0] = log_probs[0, :, 5] = math.log(0.5)
     lens, target_lens = torch.tensor([3]), torch.tensor([1])

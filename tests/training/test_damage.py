@@ -93,7 +93,7 @@ def test_a_packed_part_is_refused(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, tear, empty, Path.unlink])
-def test_a_run_goes_on_from_the_checkpoint_before(
+def test_a_run_resumes_from_the_previous_checkpoint(
     run: MakeRun, damage: Damage, caplog: pytest.LogCaptureFixture
 ) -> None:
     undisturbed, damaged = run(**EACH_STEP), run(**EACH_STEP)
@@ -134,7 +134,7 @@ def test_steps_logged_before_are_not_logged_twice(run: MakeRun, tmp_path: Path) 
     assert losses == sorted(set(steps))
 
 
-def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(
+def test_a_full_disk_stops_the_run_and_it_resumes_once_there_is_room(
     run: MakeRun, little_room: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     undisturbed, full = run(**EACH_STEP), run(**EACH_STEP)

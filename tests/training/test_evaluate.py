@@ -112,7 +112,7 @@ def test_the_loss_is_over_what_can_be_spelled_and_the_errors_over_all(data: Trai
     assert math.isnan(evaluate(model, data.train, batches, CPU).loss)
 
 
-def test_a_recording_is_heard_as_its_features_are(
+def test_a_recording_and_its_features_give_one_transcript(
     tiny: Configure, tone_corpus: Corpus, data: TrainingData
 ) -> None:
     config = tiny()

@@ -175,7 +175,7 @@ def test_keeps_the_best_weights_by_wer_then_cer_then_time(
 
 
 @pytest.mark.parametrize("average_decay", [0.0, 0.9])
-def test_the_best_checkpoint_scores_what_the_run_said(run: MakeRun, average_decay: float) -> None:
+def test_the_best_checkpoint_scores_what_the_run_logged(run: MakeRun, average_decay: float) -> None:
     whole = run(**{"training.num_epochs": 5, "training.average_decay": average_decay})
     result = whole()
     model, config = checkpoint.load_model(result.best_checkpoint, CPU)

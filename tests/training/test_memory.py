@@ -316,7 +316,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, float], bo
     return shared
 
 
-def test_a_gpu_is_shared_if_much_is_taken_that_is_not_ours(
+def test_a_gpu_counts_as_shared_if_other_processes_use_much_memory(
     gpu: Callable[[float, float], bool],
 ) -> None:
     assert not gpu(3.5, 20)  # the rest is our context

@@ -109,7 +109,7 @@ def test_off_it_is_the_network_itself() -> None:
     assert all(torch.equal(value, before[name]) for name, value in weights_of(model).items())
 
 
-def test_is_kept_and_told_while_training_goes_on_with_the_weights(run: MakeRun) -> None:
+def test_is_stored_and_logged_while_training_uses_the_weights(run: MakeRun) -> None:
     changes = {"training.log_every_steps": 1, "model.norm": "batch"}
     plain, averaged = run(**changes), run(**changes, **{"training.average_decay": 0.8})
     model = build_model(averaged.config)
@@ -134,7 +134,9 @@ def test_is_kept_and_told_while_training_goes_on_with_the_weights(run: MakeRun) 
     assert best.keys().isdisjoint({"average"})
 
 
-def test_watch_utterances_are_heard_with_the_average(run: MakeRun, data: TrainingData) -> None:
+def test_watch_utterances_are_transcribed_with_the_average(
+    run: MakeRun, data: TrainingData
+) -> None:
     # A rate so high that the weights of the last step say something else.
     averaged = run(**{"optim.learning_rate": 0.2, "training.average_decay": 0.99})
     averaged.data = replace(data, watch=data.train)

@@ -108,7 +108,7 @@ def test_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         ("(AcousticModel)", "(nn.Module)", "must build a variants.spec.AcousticModel, got Residual"),
     ],
 )  # fmt: skip
-def test_a_network_that_cannot_be_built_says_why(
+def test_a_network_that_cannot_be_built_is_an_error_with_the_reason(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     text = SOURCE.replace(old, new).replace(
@@ -220,7 +220,7 @@ def test_two_packages_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch)
         plugins.installed_variants()
 
 
-def test_the_record_says_where_a_variant_came_from(tmp_path: Path) -> None:
+def test_the_record_holds_the_origin_of_a_variant(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.py")
     key = find_variant(f"{path}:residual")
     record(OUTSIDE[key], tmp_path / "run", VARIANT_RECORD)

@@ -86,7 +86,7 @@ def test_twenty_kills_at_random_moments_change_nothing(run: MakeRun) -> None:
     assert killed.left("best.pt") == undisturbed.left("best.pt")
 
 
-def test_a_stopped_run_goes_on_and_a_finished_one_stays(run: MakeRun) -> None:
+def test_a_stopped_run_resumes_and_a_finished_one_stays(run: MakeRun) -> None:
     undisturbed, stopped = run(), run()
     undisturbed()
     result = stopped(stop=lambda progress: progress.step == 6)
@@ -122,7 +122,7 @@ def test_a_stop_at_the_last_evaluation_is_a_finished_run(run: MakeRun) -> None:
     assert run()(stop=lambda progress: progress.epoch == 3).state == "finished"
 
 
-def test_never_goes_on_with_another_config_or_other_data(run: MakeRun, data: TrainingData) -> None:
+def test_never_resumes_with_another_config_or_other_data(run: MakeRun, data: TrainingData) -> None:
     first = run()
     first(stop=lambda _: True)
     begun = first.config

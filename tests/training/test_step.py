@@ -119,7 +119,7 @@ def test_nor_does_one_whose_batch_goes_in_parts(
     assert faulty.left()["model"] == before["model"]
 
 
-def test_a_statistic_alone_that_is_not_finite_is_counted_and_named(
+def test_a_statistic_that_is_not_finite_is_counted_and_named(
     run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where a variance overflows, all is normalised to zeros: loss and gradient are finite."""
@@ -171,7 +171,7 @@ def test_a_run_with_a_batch_that_is_not_finite_in_epoch_2_learns_as_well(
     assert wers == pytest.approx([0.0, 0.0], abs=0.05)
 
 
-def test_buffers_go_back_only_if_told_to() -> None:
+def test_buffers_are_restored_only_on_request() -> None:
     norm = MaskedBatchNorm(3)
     norm.register_buffer("num_passes", torch.tensor(4))
     buffers = Buffers(norm)

@@ -64,7 +64,7 @@ def test_conv_lengths_count_the_places_of_a_kernel(kernel: int, stride: int, pad
     assert conv_lengths(lens, kernel, stride, padding).dtype == torch.int64
 
 
-def test_conv_sees_zeros_past_the_end() -> None:
+def test_conv_reads_zeros_past_the_end() -> None:
     conv, x = MaskedConv1d(2, 3, kernel=5, stride=2, padding=2, bias=True), padded(2)
     y, lens = conv(x, LENS)
     for row, (num_frames, num_out) in enumerate(zip(LENS, lens, strict=True)):

@@ -101,7 +101,8 @@ INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
         copy(width, NR, (const float *)sums[row], out + row * out_stride);
 }
 
-/* The number of rows is a constant in each case, so that the sums become registers. */
+/* The number of rows is a constant in each case, so that the sums become registers: with a variable
+ * number they would be an array in memory, read and written once per k. */
 #define CASE(rows)                                                                                 \
     case rows:                                                                                     \
         multiply_panel(rows, left, row_stride, inner_stride, panel, num_inner, start,              \
@@ -505,6 +506,14 @@ struct rnn_forward {
     float *states;          /* [B, T, H] */
 };
 
+/* One product per frame for all rows of this thread: frame t of row b follows frame t of row b - 1
+ * by T H floats, so the states of a frame are read as a matrix with that stride, without a copy.
+ *
+ *     states [B, T, H]     b = first        | t - 1 |   t   |
+ *                          b = first + 1    | t - 1 |   t   |
+ *                                               |       ^
+ *                                               U ------'
+ */
 void rnn_forward(int64_t first, int64_t last, const struct rnn_forward *args) {
     int64_t T = args->T, H = args->H;
     float *states = args->states, *scratch = args->scratch;
@@ -793,7 +802,13 @@ static void ctc_start(int64_t L, float *states) {
     states[L + 1] = 0.0f;
 }
 
-/* From one frame to the next; what the new frame was divided by. */
+/* From one frame to the next; what the new frame was divided by. A path stays, or goes on to the
+ * next state, or leaves out the blank between two different labels:
+ *
+ *     before    label i - 1    blank i    label i         label i - 1    blank i
+ *                      \          \         |                     \          |
+ *     now               `----------`---- label i                     `---- blank i
+ */
 static float ctc_step(int64_t L, float blank, const float *restrict emitted,
                       const float *restrict skips, const float *restrict before,
                       float *restrict now) {
@@ -807,12 +822,14 @@ static float ctc_step(int64_t L, float blank, const float *restrict emitted,
     return most;
 }
 
-/* grads[v] = -(the probability that a path is on symbol v at this frame). */
+/* grads[v] = -(the probability that a path is on symbol v at this frame): beginnings times ends of
+ * the paths through each state of v, over the sum of all states. Both factors hold the emission of
+ * this frame, so it is divided by once. */
 static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emission,
                           const int64_t *labels, const float *restrict emitted,
                           const float *restrict alpha, const float *restrict beta,
                           float *restrict joint, float *restrict grads) {
-    /* Both include the emission of this frame; `beta` and `emitted` are in reverse order. */
+    /* `beta` and `emitted` are in reverse order: label i is label L - 1 - i there. */
     for (int64_t i = 0; i < L; i++) joint[i] = alpha[i + 1] + beta[L - i] - emitted[L - 1 - i];
     for (int64_t i = 0; i <= L; i++)
         joint[L + i] = alpha[L + 1 + i] + beta[2 * L + 1 - i] - blank_emission;

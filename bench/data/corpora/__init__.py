@@ -7,7 +7,9 @@ from bench.core.console import ProgressCallback
 from bench.core.lookup import look_up
 from bench.data.corpora.an4 import AN4, AN4_ALL, AN4_DEV
 from bench.data.corpora.commonvoice import COMMON_VOICE
+from bench.data.corpora.huggingface import HUGGING_FACE
 from bench.data.corpora.kaldi import KALDI
+from bench.data.corpora.lhotse_cuts import LHOTSE
 from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec
@@ -20,7 +22,8 @@ __all__ = ["CORPORA", "CorpusConfig", "CorpusSpec", "load_corpus", "require_spli
 CORPORA: dict[str, CorpusSpec] = {
     spec.name: spec
     for spec in (
-        SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST, COMMON_VOICE, KALDI
+        SPOKEN, SPOKEN_TINY, AN4, AN4_DEV, AN4_ALL, LIBRISPEECH, MANIFEST, COMMON_VOICE, KALDI,
+        HUGGING_FACE, LHOTSE,
     )
 }  # fmt: skip
 
@@ -43,7 +46,7 @@ def load_corpus(
         UserError: unknown corpus, or faults in it that the user must correct.
     """
     spec = look_up(CORPORA, config.name, "corpus")
-    listing = spec.read(config, progress)
+    listing = spec.listing(config, progress)
     if splits is not None:
         listing = replace(listing, rows=tuple(r for r in listing.rows if r.split in splits))
     return validate(listing, config, progress)

@@ -26,7 +26,7 @@ class Grammar:
     three consecutive words with one of them, so that a trigram language model of the training text
     has not seen their trigrams."""
     unseen_templates: tuple[str, ...] = ()
-    """Templates used in valid and test only: a language model of the training text knows their
+    """Templates used in valid and test only: a language model of the training text has seen their
     words but not their order, so that its gain is not overestimated."""
 
 

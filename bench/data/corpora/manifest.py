@@ -6,8 +6,9 @@ unless its own name does (``test_manifest.json``), or a folder with one file per
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench.core.console import ProgressCallback
@@ -15,25 +16,36 @@ from bench.core.errors import UserError
 from bench.core.tables import TABLE_FORMS, TABLE_SUFFIXES, table_suffix
 from bench.data.corpora.folders import entries, holds
 from bench.data.corpora.rows import nameless_speakers, read_rows
-from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row, parse_columns
 from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of
 
+Reader = Callable[[Path], Iterator[tuple[str, Row]]]
+"""The rows of a table, each with its place for errors; see `read_rows`."""
 _WORD_ENDS = re.compile(r"[-_. ]+")
 
 
+_KINDS = ("manifest", "cuts")
+"""What may stand beside the split in a table's name."""
+
+
 def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
-    return read_manifest(config.required_path())
+    read = partial(read_rows, names=parse_columns(config.columns))
+    return read_manifest(config.required_path(), read)
 
 
-def read_manifest(path: Path) -> Listing:
+def read_manifest(path: Path, read: Reader = read_rows) -> Listing:
     """The rows of the manifest file, or of the folder with one manifest per split, at `path`.
+
+    Args:
+        path: a table, or a folder of tables.
+        read: gives the rows of one table.
 
     Raises:
         UserError: nothing there, a row that cannot be read or lacks a field, or an unknown split;
             names file and line.
     """
     if not path.is_dir():
-        return listing_of(rows_of_file(path), path)
+        return listing_of(rows_of_file(path, read), path)
     files = tables_by_split(path, TABLE_SUFFIXES)
     if not files:
         raise UserError(
@@ -46,7 +58,7 @@ def read_manifest(path: Path) -> Listing:
         for entry in entries(path)
         if table_suffix(entry) in TABLE_SUFFIXES and entry not in files.values()
     ]
-    rows = [row for split, file in files.items() for row in rows_of_split(file, split)]
+    rows = [row for split, file in files.items() for row in rows_of_split(file, split, read)]
     unread = (f"not read, for its name is no split's: {', '.join(others)}",) if others else ()
     return listing_of(rows, path, unread)
 
@@ -86,15 +98,15 @@ def _split_name(file: Path) -> str:
     """The split that `file` is named after, as in ``dev.tsv`` or ``dev_manifest.json.gz``; "" if it
     is none."""
     stem = Path(file.name.casefold().removesuffix(".gz")).stem
-    words = [word for word in _WORD_ENDS.split(stem) if word != "manifest"]
+    words = [word for word in _WORD_ENDS.split(stem) if word not in _KINDS]
     return words[0] if len(words) == 1 and is_split_name(words[0]) else ""
 
 
-def rows_of_split(file: Path, split: str) -> list[Row]:
+def rows_of_split(file: Path, split: str, read: Reader = read_rows) -> list[Row]:
     """The rows of a table whose own name says that they are of `split`."""
     own = _split_name(file)
     rows = []
-    for where, row in read_rows(file):
+    for where, row in read(file):
         if row.split and row.split != own and splits_of({row.split: where})[row.split] != split:
             raise UserError(
                 f"{where}: the row is of split {row.split!r}, but {file.name} is named after "
@@ -104,10 +116,10 @@ def rows_of_split(file: Path, split: str) -> list[Row]:
     return rows
 
 
-def rows_of_file(file: Path) -> list[Row]:
+def rows_of_file(file: Path, read: Reader = read_rows) -> list[Row]:
     """The rows of a table that stands alone: each names its split, or none does and the table's
     name does."""
-    found = list(read_rows(file))
+    found = list(read(file))
     places: dict[str, str] = {}
     for where, row in found:
         places.setdefault(row.split, where)
@@ -129,4 +141,5 @@ MANIFEST = CorpusSpec(
     summary="your own recordings or parts of them, listed in JSON lines, CSV or TSV",
     source="the file or folder given as manifest:PATH",
     read=_read,
+    has_columns=True,
 )

@@ -22,9 +22,10 @@ Any further column is kept as an attribute.
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.core.errors import UserError
 from bench.core.paths import exists
@@ -34,7 +35,7 @@ from bench.data.utterance import AUDIO_SUFFIXES, Snippet, utterance_id
 
 _CLIPS = "clips"
 """Where Common Voice keeps recordings, beside its tables."""
-_SPEAKERS = ("speaker", "speaker_id", "client_id")
+SPEAKERS = ("speaker", "speaker_id", "client_id")
 _OTHER_BOUNDS = ("start", "end", "start_time", "end_time", "begin", "begin_time", "stop")
 """Columns that also cut a recording, elsewhere: to leave them unread would use all of it."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -56,9 +57,12 @@ _NEMO = _Columns(audio="audio_filepath", text="text")
 _COMMON_VOICE = _Columns(audio="path", text="sentence", suffix=".mp3")
 
 
-def read_rows(file: Path) -> Iterator[tuple[str, Row]]:
+def read_rows(
+    file: Path, names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Row]]:
     """The utterances of the table `file`, each with ``file:line`` to name it by; `Row.split` is
-    what its column says, in lower case, "" where there is none.
+    what its column says, in lower case, "" where there is none. `names` gives the table's names of
+    columns by ours.
 
     Raises:
         UserError: the file cannot be read, or a row is not what it should be; names the line.
@@ -66,11 +70,27 @@ def read_rows(file: Path) -> Iterator[tuple[str, Row]]:
     clips = file.parent / _CLIPS
     if not clips.is_dir():
         clips = file.parent
-    for where, fields in read_table(file, "manifest"):
+    for where, given in read_table(file, "manifest"):
+        fields = _renamed(given, names, where)
         if _NEMO.audio not in fields and {"path", "sentence"} <= fields.keys():
             yield where, _row(where, fields, _COMMON_VOICE, clips)
         else:
             yield where, _row(where, fields, _NEMO, file.parent)
+
+
+def _renamed(fields: Fields, names: Mapping[str, str], where: str) -> Fields:
+    """`fields` with NeMo's names for the columns that ``--columns`` names; these replace columns
+    that have such a name already."""
+    for theirs in names.values():
+        if theirs not in fields:
+            have = ", ".join(fields)
+            raise UserError(
+                f"{where}: --columns names {theirs!r}, but the fields are {have}; correct the name"
+            )
+    others = {name: value for name, value in fields.items() if name not in names.values()}
+    ours = {_NEMO.audio if name == "audio" else name: fields[theirs]
+            for name, theirs in names.items()}  # fmt: skip
+    return others | ours
 
 
 def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
@@ -90,7 +110,7 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
     if seconds == 0:
         raise UserError(f"{where}: duration must be above 0, got 0; correct or remove the row")
     id = _name(fields, "id", where) or utterance_id(audio, start)
-    used = {columns.audio, columns.text, *_SPEAKERS, "offset", "duration", "id", "split"}
+    used = {columns.audio, columns.text, *SPEAKERS, "offset", "duration", "id", "split"}
     return Row(
         id=id,
         audio=recording(audio, folder, f"{where}: {columns.audio}"),
@@ -108,7 +128,7 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
 
 
 def nameless_speakers(rows: Sequence[Row]) -> tuple[str, ...]:
-    """What a reader of results should know of utterances without a speaker; () if there are
+    """Notes for readers of results on utterances without a speaker; () if there are
     none."""
     count = sum(row.speaker == unnamed_speaker(row.id) for row in rows)
     note = f"{count} utterances name no speaker: each counts as a speaker of its own"
@@ -190,7 +210,7 @@ def _name(fields: Fields, key: str, where: str) -> str:
 
 
 def _speaker(fields: Fields, where: str) -> str:
-    return next((name for key in _SPEAKERS if (name := _name(fields, key, where))), "")
+    return next((name for key in SPEAKERS if (name := _name(fields, key, where))), "")
 
 
 def optional_seconds(fields: Fields, key: str, where: str) -> float | None:

@@ -14,6 +14,8 @@ from bench.data.utterance import Snippet
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 """One slash: a path has lost the second."""
+COLUMNS = ("audio", "text", "speaker", "id", "split")
+"""The columns to which ``--columns`` can give other names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class CorpusConfig:
     """An utterance whose recording is missing or cannot be decoded to its end stops the command or
     is left out.
     """
+    columns: str | None = None
+    """Other names of columns, as in ``text=sentence,audio=file``; None: the usual ones."""
     max_seconds: float = 30.0
     """Longer utterances are left out."""
 
@@ -44,14 +48,21 @@ class CorpusConfig:
         for key, value in (("text", self.text), ("audio", self.audio)):
             if value not in ("error", "drop"):
                 raise ValueError(f"{key} is error or drop, got {value!r}; choose one of the two")
+        parse_columns(self.columns)
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
 
     @classmethod
     def parse(
-        cls, given: str, *, text: str = "error", audio: str = "error", channel: int | None = None
+        cls,
+        given: str,
+        *,
+        text: str = "error",
+        audio: str = "error",
+        channel: int | None = None,
+        columns: str | None = None,
     ) -> Self:
-        """The config of ``--corpus NAME[:PATH]``, ``--text``, ``--audio`` and ``--channel``.
+        """The config of ``--corpus NAME[:PATH]`` and of the flags named as the arguments.
 
         Raises:
             UserError: no name, or a value out of range.
@@ -62,7 +73,7 @@ class CorpusConfig:
         _check_local(name, path)
         place = str(user_path(path, "--corpus")) if path else None
         plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
-        return from_dict(cls, plain)
+        return from_dict(cls, plain | {"columns": columns})
 
     def required_path(self) -> Path:
         """The file or folder to read, for a corpus without default paths.
@@ -79,6 +90,25 @@ class CorpusConfig:
                 f"{self.name}: {self.path} does not exist as a file or folder; correct the path"
             )
         return path
+
+
+def parse_columns(given: str | None) -> dict[str, str]:
+    """By our name of a column, the corpus's own, of ``--columns text=sentence,audio=file``.
+
+    Raises:
+        ValueError: no such pairs, a name of ours that is unknown, or one that is there twice.
+    """
+    names: dict[str, str] = {}
+    for pair in given.split(",") if given is not None else ():
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        if not theirs:
+            raise ValueError(f"columns are OURS=THEIRS,…, got {pair!r}; write text=sentence")
+        if ours not in COLUMNS:
+            raise ValueError(f"columns of ours are {', '.join(COLUMNS)}, got {ours!r}; choose one")
+        if ours in names:
+            raise ValueError(f"columns name each of ours once, got {ours} twice; remove one")
+        names[ours] = theirs
+    return names
 
 
 def _check_local(name: str, path: str) -> None:
@@ -102,6 +132,8 @@ class Row:
     """One of bench.data.utterance.SPLITS."""
     snippet: Snippet | None = None
     """The part of `audio` that is the utterance; None: all of it."""
+    channel: int | None = None
+    """The channel that is the utterance; None: the one that ``--channel`` names."""
     claimed_seconds: float | None = None
     """The duration that the corpus states; None: it states none."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -128,3 +160,18 @@ class CorpusSpec:
     """Where the recordings come from."""
     read: Callable[[CorpusConfig, ProgressCallback | None], Listing]
     """Lists the utterances; raises UserError where the corpus is not what it should be."""
+    has_columns: bool = False
+    """True if ``--columns`` can rename its columns."""
+
+    def listing(self, config: CorpusConfig, progress: ProgressCallback | None = None) -> Listing:
+        """The utterances of the corpus `config`, nothing checked.
+
+        Raises:
+            UserError: as `read`; ``--columns`` for a corpus without columns.
+        """
+        if config.columns is not None and not self.has_columns:
+            raise UserError(
+                f"--columns goes with corpora that are tables (manifest, hf), got {self.name}; "
+                "leave it out"
+            )
+        return self.read(config, progress)

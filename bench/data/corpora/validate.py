@@ -88,7 +88,10 @@ def survey(
         for row in listing.rows
     ]
     _check_ids(rows)
-    parts = [Part(row.audio, config.channel, row.snippet) for row in rows]
+    parts = [
+        Part(row.audio, config.channel if row.channel is None else row.channel, row.snippet)
+        for row in rows
+    ]
     place = digest([config.name, config.path])
     cache = ExaminationCache(cache_root() / "corpora" / f"{config.name}-audio-{place}.json")
     found = examine(parts, cache, _ticker(progress, len(parts)))

@@ -72,6 +72,8 @@ class Findings:
         pairs = self.pairs
         for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == system)].to_dict("records"):
             return _delta(row["delta_wer"], row["low"], row["high"], row["p_adjusted"])
+        # The other way round: the difference changes its sign, and the ends of its interval change
+        # places.
         for row in pairs[(pairs["a"] == system) & (pairs["b"] == self.baseline)].to_dict("records"):
             return _delta(-row["delta_wer"], -row["high"], -row["low"], row["p_adjusted"])
         return {}

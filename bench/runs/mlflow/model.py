@@ -80,7 +80,7 @@ def _requirement(name: str) -> str:
 
 
 def _write_silence(path: Path) -> None:
-    """Half a second: an example that can be heard, and tells nobody's words."""
+    """Half a second of silence: an example input without anyone's speech."""
     with wave.open(str(path), "wb") as audio:
         audio.setnchannels(1)
         audio.setsampwidth(2)

@@ -208,6 +208,7 @@ def _create(file: Path) -> None:
     with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
         made = Path(folder, file.name)
         MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        # A link fails if the file is there, where a rename would replace another process's store.
         try:
             os.link(made, file)
         except FileExistsError:

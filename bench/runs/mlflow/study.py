@@ -38,7 +38,8 @@ _logger = logging.getLogger(__name__)
 
 
 class StudyTracker:
-    """What the launcher of a study tells MLflow. A server that does not answer costs a warning."""
+    """A study's runs in MLflow, as its launcher reports them; a warning if the server does not
+    answer."""
 
     def __init__(self, study: str, uri: str, data_digest: str) -> None:
         self._study = study
@@ -90,7 +91,7 @@ class StudyTracker:
         """Refuse the experiment of another study that has the same name.
 
         Raises:
-            UserError: its runs heard other data.
+            UserError: its runs have other data.
         """
         theirs = tags.get("data_digest") or self._data_digest
         if self._data_digest and theirs != self._data_digest:

@@ -101,6 +101,7 @@ class Tracker:
         """The thread: copy now, then every few seconds, then once after the end."""
         store, pause = None, 0.0
         while True:
+            # Waits, or wakes up at once for the last copy when the run closes.
             is_last = self._closing.wait(pause)
             try:
                 # Here, not at the top: training goes on while mlflow is imported.

@@ -86,8 +86,7 @@ def first_line(error: Exception) -> str:
 
 
 def reason_of_outage(error: BaseException) -> str:
-    """Why a server does not answer, in a few words: of the causes the first one, of which the
-    others tell."""
+    """Why a server does not answer, in a few words: the first of the chained causes."""
     first: BaseException = error
     while (behind := first.__cause__ or first.__context__) is not None:
         first = behind

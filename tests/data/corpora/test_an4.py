@@ -121,7 +121,7 @@ def test_bad_archives_are_refused(tmp_path: Path) -> None:
         load(broken)
 
 
-def test_archives_of_strangers_unpack_to_files_and_no_more_than_that(
+def test_unknown_archives_unpack_to_regular_files_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = tmp_path / "an4.tar"

@@ -72,7 +72,7 @@ def test_one_table_alone(root: Path) -> None:
     assert [row.split for row in listed(root / "test.tsv").rows] == ["test"]
 
 
-def test_other_folders_are_told_apart(root: Path) -> None:
+def test_other_folders_are_distinguished(root: Path) -> None:
     (root.parent / "cy").mkdir()
     with pytest.raises(
         UserError, match=r"no train\.tsv, dev\.tsv or .* holds cy/, en/; give the fol"

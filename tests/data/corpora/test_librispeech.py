@@ -48,7 +48,9 @@ def test_official_folders_are_read(inside: str, root: Path) -> None:
     ("missing", "split"),
     [("dev-clean", "valid"), ("test-clean", "test"), ("train-clean-100", "train")],
 )
-def test_a_missing_set_says_how_to_get_it(missing: str, split: str, root: Path) -> None:
+def test_a_missing_corpus_is_an_error_with_the_way_to_get_it(
+    missing: str, split: str, root: Path
+) -> None:
     for name in SETS:
         if name == missing or (missing.startswith("train") and name.startswith("train")):
             (root / "LibriSpeech" / name).rename(root / name)
@@ -84,7 +86,7 @@ def test_two_sets_for_one_split_are_refused(root: Path) -> None:
         listed(root)
 
 
-def test_where_no_set_is_the_error_says_what_was_looked_for_and_what_is_there(
+def test_a_folder_without_the_corpus_is_an_error_that_lists_its_content(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "train.tsv").touch()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import CORPORA, CorpusConfig, load_corpus
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.spec import Listing, Row
 
@@ -103,7 +103,7 @@ def test_faulty_manifests_are_named(folder: Path) -> None:
         load(folder / "bare.csv")
 
 
-def test_where_no_table_fits_the_error_says_what_was_looked_for_and_what_is_there(
+def test_where_no_table_fits_the_error_lists_what_is_there(
     folder: Path,
 ) -> None:
     (folder / "vad.csv").touch()
@@ -311,3 +311,31 @@ def test_one_recording_in_two_rows_needs_ids(folder: Path) -> None:
     (folder / "all.jsonl").write_text(as_json_lines([*ROWS, ROWS[0]]))
     with pytest.raises(UserError, match="'wavs/train' names two"):
         load(folder / "all.jsonl")
+
+
+def test_columns_of_other_names(tmp_path: Path) -> None:
+    table = tmp_path / "train.jsonl"
+    table.write_text(
+        '{"file": "a.wav", "sentence": "red", "reader": "ann", "text": "RED", "age": 3}\n'
+    )
+    config = CorpusConfig.parse(
+        f"manifest:{table}", columns="audio=file, text=sentence,speaker=reader"
+    )
+    (row,) = CORPORA["manifest"].listing(config).rows
+    assert (row.audio.name, row.text, row.speaker) == ("a.wav", "red", "ann")
+    assert row.attributes == {"age": "3"}
+    wrong = CorpusConfig.parse(f"manifest:{table}", columns="audio=path")
+    with pytest.raises(
+        UserError, match=r"jsonl:1: --columns names 'path', but the fields are file"
+    ):
+        CORPORA["manifest"].listing(wrong)
+
+
+@pytest.mark.parametrize(
+    ("columns", "pattern"),
+    [("sentence", "OURS=THEIRS,…, got 'sentence'"), ("txt=a", "are audio, text, .*, got 'txt'"),
+     ("text=a,text=b", "got text twice"), ("text=", "got 'text='")],
+)  # fmt: skip
+def test_columns_are_pairs(columns: str, pattern: str) -> None:
+    with pytest.raises(UserError, match=pattern):
+        CorpusConfig.parse("manifest:x", columns=columns)

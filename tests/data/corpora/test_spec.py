@@ -16,6 +16,8 @@ def test_table_lists_the_corpora_once() -> None:
         "manifest",
         "commonvoice",
         "kaldi",
+        "hf",
+        "lhotse",
     ]
     for spec in CORPORA.values():
         assert spec.summary

@@ -52,7 +52,7 @@ def test_every_word_that_is_tested_is_trained_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_story_s_last_sentence_is_watched_and_never_trained(name: str) -> None:
+def test_the_watch_utterance_is_never_trained_on(name: str) -> None:
     splits = by_split(name)
     (watched,) = (x for x in splits["watch"] if x.id == "watch-human-things")
     assert watched.text == HUMAN_THINGS
@@ -69,7 +69,7 @@ def test_sentences_are_spelled_as_they_are_scored(name: str) -> None:
         assert 3 <= len(line.text.split()) <= 12
 
 
-def test_spoken_is_as_large_as_it_says() -> None:
+def test_spoken_has_the_documented_size() -> None:
     splits = by_split("spoken")
     assert {split: len(lines) for split, lines in splits.items()} == {
         "train": 1040, "valid": 160, "test": 288, "watch": 3,
@@ -122,7 +122,7 @@ def test_decks_use_every_phrase_before_any_twice() -> None:
     assert draw_sentences(grammar, 11, random.Random(1)) != sentences
 
 
-def test_without_the_wheel_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 

@@ -1,6 +1,5 @@
-"""The best value of a search as a function of its number of trials."""
-
-from typing import Literal
+"""The search of a study: its best value as a function of trials spent, and ranges that were too
+narrow."""
 
 import numpy as np
 import pandas as pd
@@ -8,31 +7,24 @@ from scipy.stats import kendalltau
 
 from bench.runs.state import TRAINED
 from bench.stats.clusters import Floats
+from bench.study.definition import StudyDefinition
+from bench.study.edges import edges
 
 
-def expected_best(
-    values_N: Floats, num_trials: int, estimator: Literal["biased", "unbiased"] = "unbiased"
-) -> float:
-    """The expected lowest value of `num_trials` independent trials, given N that were run.
+def expected_best(values_N: Floats, num_trials: int) -> float:
+    """The expected lowest value of `num_trials` independent trials, at most the N that were run.
 
-    Valid for independent trials only, as in random search. `biased` draws with replacement from the
-    values (Dodge et al., EMNLP 2019) and overestimates the minimum. `unbiased` draws without
-    replacement (Dodge et al., Findings of EMNLP 2021), so it needs ``num_trials <= N``. A trial
-    without a value (NaN) counts as worse than all others; if all trials drawn can be such, the
-    expectation is infinite.
+    Valid for independent trials only, as in random search. The unbiased estimator, which draws
+    without replacement (Dodge et al., Findings of EMNLP 2021). A trial without a value (NaN) counts
+    as worse than all others; if all trials drawn can be such, the expectation is infinite.
     """
     values_N = np.sort(np.where(np.isnan(values_N), np.inf, values_N))
     size = values_N.size
-    assert num_trials >= 1, f"the best of {num_trials} trials does not exist"
+    assert 1 <= num_trials <= size, f"{num_trials} of {size} trials cannot be drawn"
     # The probability that all draws have rank i or higher (0 the lowest value), i = 0 … N. The
     # differences of successive ones are the probabilities that rank i is the minimum.
-    above = (size - np.arange(size + 1)) / size
-    if estimator == "biased":
-        reached = above**num_trials
-    else:
-        assert num_trials <= size, f"{num_trials} of {size} trials cannot be drawn"
-        left = size - np.arange(size + 1)[:, None] - np.arange(num_trials)
-        reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
+    left = size - np.arange(size + 1)[:, None] - np.arange(num_trials)
+    reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
     weights = reached[:-1] - reached[1:]
     return float((values_N[weights > 0] * weights[weights > 0]).sum())
 
@@ -85,3 +77,19 @@ def _ended(runs: pd.DataFrame) -> pd.DataFrame:
         [*TRAINED, "pruned", "diverged", "failed"]
     )
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")
+
+
+def search_edges(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> tuple[str, ...]:
+    """Where the search of the system `label` was too narrow, as `Edge.sentence` says it.
+
+    `runs` are those of the study (bench.runs.reader.COLUMNS). The best trial is the one of lowest
+    valid WER among those that trained as far as the budget goes, the earlier of equals.
+    """
+    own = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
+    trained = own[own["state"].isin(TRAINED) & own["valid_wer"].notna()]
+    if trained.empty:
+        return ()
+    best = trained.sort_values(["valid_wer", "slot"], kind="stable").iloc[0]
+    searched, files = definition.searched(label), definition.spaces[label].files
+    found = edges(searched, files, best["params"], int(best["slot"]))
+    return tuple(edge.sentence(label) for edge in found)

@@ -1,4 +1,4 @@
-"""Comparisons that were kept stand side by side, incompatible ones apart."""
+"""Saved comparisons in the index: comparable ones in one group."""
 
 import json
 import os
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.index import write_index
-from bench.results.kept import FOLDER, kept_groups
+from bench.results.index import COMPARISONS, saved_groups, write_index
 
 SAVED = (Path(__file__).resolve().parents[2] / "sweeps/results/sanity.an4.jsonl").read_text()
 SATURDAY = 1_795_860_000
@@ -16,15 +15,15 @@ SATURDAY = 1_795_860_000
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    FOLDER.mkdir(parents=True)
+    COMPARISONS.mkdir(parents=True)
 
 
-def keep(name: str, **facts: str) -> None:
+def save(name: str, **facts: str) -> None:
     head, *rows = SAVED.splitlines()
     changed = json.loads(head)
     for system in changed["systems"]:
         system["facts"] |= facts
-    path = FOLDER / f"{name}.jsonl"
+    path = COMPARISONS / f"{name}.jsonl"
     path.write_text("\n".join([json.dumps(changed), *rows]) + "\n")
     os.utime(path, (SATURDAY, SATURDAY))
 
@@ -36,8 +35,8 @@ def test_only_what_may_be_compared_shares_a_group() -> None:
         ("c", {}),
         ("d", {"hardware": "H200"}),
     ):
-        keep(name, **facts)
-    groups = kept_groups()
+        save(name, **facts)
+    groups = saved_groups()
     assert [[row.file for row in group.rows] for group in groups] == [["a.jsonl", "c.jsonl"], ["b.jsonl"], ["d.jsonl"]]  # fmt: skip
     assert "Data digest: other" in groups[1].conditions
     assert "Hardware: H200" in groups[2].conditions
@@ -50,23 +49,23 @@ def test_only_what_may_be_compared_shares_a_group() -> None:
 
 
 def test_systems_that_were_forced_together_are_stamped() -> None:
-    keep("forced")
-    head, *rows = (FOLDER / "forced.jsonl").read_text().splitlines()
+    save("forced")
+    head, *rows = (COMPARISONS / "forced.jsonl").read_text().splitlines()
     changed = json.loads(head)
     changed["systems"][0]["facts"]["decoder"] = "beam"
-    (FOLDER / "forced.jsonl").write_text("\n".join([json.dumps(changed), *rows]) + "\n")
-    (group,) = kept_groups()
+    (COMPARISONS / "forced.jsonl").write_text("\n".join([json.dumps(changed), *rows]) + "\n")
+    (group,) = saved_groups()
     assert group.conditions.startswith("NOT COMPARABLE: systems differ in decoder; Data digest: ")
 
 
-def test_the_index_lists_them_and_says_which_cannot_be_read() -> None:
-    keep("<b>mine")
-    (FOLDER / "torn.jsonl").write_text('{"format": "deepspeech-bench comp')
+def test_the_index_lists_them_and_marks_unreadable_ones() -> None:
+    save("<b>mine")
+    (COMPARISONS / "torn.jsonl").write_text('{"format": "deepspeech-bench comp')
     page = write_index().read_text("utf-8")
-    assert "Kept comparisons" in page
+    assert "Saved comparisons" in page
     assert "&lt;b&gt;mine.jsonl" in page
     assert "Files that cannot be read" in page
     assert "torn.jsonl is a damaged comparison" in page
-    for path in FOLDER.iterdir():
+    for path in COMPARISONS.iterdir():
         path.unlink()
-    assert "Kept comparisons" not in write_index().read_text("utf-8")
+    assert "Saved comparisons" not in write_index().read_text("utf-8")

@@ -1,5 +1,5 @@
-"""The story's last sentence: what the networks heard of a watch utterance on the way, and at the
-end with and without a language model."""
+"""The transcripts of a watch utterance during training, and at the end with and without a language
+model."""
 
 import math
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ import torch
 
 from bench.data.text import NUM_SYMBOLS
 from bench.decoding import greedy
-from bench.decoding.incremental import IncrementalGreedy
+from bench.decoding.greedy import IncrementalGreedy
 
 
 @pytest.mark.parametrize("size", [1, 3, 1_000])
