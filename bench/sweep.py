@@ -233,6 +233,11 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
     """
     gpus = tuple(filter(None, (options.gpus or "").split(",")))
     if options.engine == "ray":
+        if options.num_ranks > 1:
+            raise UserError(
+                f"--gpus-per-run divides a run among GPUs of this machine, got {options.num_ranks} "
+                "with --engine ray; leave it out: Ray runs several at once"
+            )
         return join_cluster(
             options.address,
             options.workers,
@@ -246,7 +251,9 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
             f"--address is of a Ray cluster, got {options.address!r} without --engine ray; name "
             "both or neither"
         )
-    return share_host(options.workers, device, gpus=gpus, per_gpu=options.per_gpu)
+    return share_host(
+        options.workers, device, gpus=gpus, per_gpu=options.per_gpu, num_ranks=options.num_ranks
+    )
 
 
 def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
