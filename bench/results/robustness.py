@@ -177,7 +177,7 @@ def _contrasts(plan: RobustnessPlan) -> Iterator[tuple[str, dict[str, float]]]:
                 yield condition.title, {condition.title: 1.0, CLEAN: -1.0}
 
 
-def _family(errors: Sequence[list[Floats]], words_C: Floats, seed: int) -> list[_Tested]:
+def _family(errors: Sequence[Sequence[Floats]], words_C: Floats, seed: int) -> list[_Tested]:
     """Every pair in each test of a family, of sums of errors [S, C] of each system."""
     estimates = []
     for own in errors:
