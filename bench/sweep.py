@@ -305,7 +305,7 @@ def _as_json(
         "tracking_uri": uri,
         "verdict": comparison.verdict,
         "second": None if report_input.second is None else asdict(report_input.second),
-        "conditions": report_input.robustness and asdict(report_input.robustness),
+        "conditions": None if (found := report_input.robustness) is None else asdict(found),
         "systems": systems,
         "cautions": list(cautions(report_input)),
     }

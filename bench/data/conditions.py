@@ -78,7 +78,7 @@ class TestCondition:
 CONDITION_SETS: Mapping[str, tuple[TestCondition, ...]] = {
     "noise": (
         *(
-            TestCondition(kind=kind, snr_db=snr_db)  # type: ignore[arg-type]
+            TestCondition(kind=kind, snr_db=snr_db)
             for kind in ("white", "babble")
             for snr_db in (20.0, 10.0, 5.0, 0.0)
         ),
@@ -183,7 +183,7 @@ def degrade(
         return _in_room(clean_N, impulse_response(condition.rt60_seconds, sample_rate_hz, rng))
     assert condition.snr_db is not None
     if condition.kind == "white":
-        noise_N = rng.standard_normal(len(clean_N))
+        noise_N = rng.standard_normal(len(clean_N), dtype=np.float32)
     else:
         noise_N = _babble(len(clean_N), sample_rate_hz, voices, rng)
     gain = math.sqrt(_power(clean_N) / max(_power(noise_N), 1e-12) / 10 ** (condition.snr_db / 10))
@@ -198,7 +198,7 @@ def _babble(
 ) -> FloatArray:
     """A sum of speakers at equal power, each saying utterances one after the other."""
     names = sorted(voices)
-    total_N = np.zeros(num_samples)
+    total_N = np.zeros(num_samples, np.float32)
     for name in rng.choice(len(names), min(NUM_VOICES, len(names)), replace=False):
         own, pieces, length = voices[names[name]], [], 0
         skipped = int(rng.integers(0, sample_rate_hz))  # they do not all begin at once
@@ -208,7 +208,7 @@ def _babble(
             length += len(pieces[-1])
         voice_N = np.concatenate(pieces)[skipped : skipped + num_samples]
         total_N += voice_N / math.sqrt(max(_power(voice_N), 1e-12))
-    return total_N.astype(np.float32)
+    return total_N
 
 
 def impulse_response(
@@ -224,9 +224,8 @@ def impulse_response(
 
 def _in_room(clean_N: FloatArray, response_N: FloatArray) -> FloatArray:
     """`clean_N` convolved, at its own power; what rings after its last sample is cut off."""
-    wet_N = fftconvolve(clean_N, response_N)[: len(clean_N)]
-    gain = math.sqrt(_power(clean_N) / max(_power(wet_N), 1e-12))
-    return (gain * wet_N).astype(np.float32)
+    wet_N: FloatArray = fftconvolve(clean_N, response_N)[: len(clean_N)].astype(np.float32)
+    return wet_N * np.float32(math.sqrt(_power(clean_N) / max(_power(wet_N), 1e-12)))
 
 
 def _power(samples_N: FloatArray) -> float:
