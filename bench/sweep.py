@@ -233,6 +233,11 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
     """
     gpus = tuple(filter(None, (options.gpus or "").split(",")))
     if options.engine == "ray":
+        if options.num_ranks > 1:
+            raise UserError(
+                f"--gpus-per-run divides a run among GPUs of this machine, got {options.num_ranks} "
+                "with --engine ray; leave it out: Ray runs several at once"
+            )
         return join_cluster(
             options.address,
             options.workers,
@@ -246,7 +251,9 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
             f"--address is of a Ray cluster, got {options.address!r} without --engine ray; name "
             "both or neither"
         )
-    return share_host(options.workers, device, gpus=gpus, per_gpu=options.per_gpu)
+    return share_host(
+        options.workers, device, gpus=gpus, per_gpu=options.per_gpu, num_ranks=options.num_ranks
+    )
 
 
 def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
@@ -305,7 +312,7 @@ def _as_json(
         "tracking_uri": uri,
         "verdict": comparison.verdict,
         "second": None if report_input.second is None else asdict(report_input.second),
-        "conditions": None if (found := report_input.robustness) is None else asdict(found),
+        "conditions": None if report_input.robustness is None else asdict(report_input.robustness),
         "systems": systems,
         "cautions": list(cautions(report_input)),
     }

@@ -176,6 +176,8 @@ class Condition:
     found: str
     details: tuple[str, ...] = ()
     """What differs, or breaks the condition: a sentence each."""
+    of_costs: bool = False
+    """Broken, it makes costs not comparable, and error rates stay comparable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,8 +432,20 @@ class ReportInput:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Titles of the conditions of a fair comparison that do not hold."""
-        return tuple(each.title for each in self.conditions if each.outcome == "bad")
+        """Titles of the conditions of a fair comparison of error rates that do not hold."""
+        return tuple(
+            each.title for each in self.conditions if each.outcome == "bad" and not each.of_costs
+        )
+
+    @property
+    def costs_differ(self) -> tuple[str, ...]:
+        """What makes the systems' costs not comparable: a sentence each."""
+        return tuple(
+            detail
+            for each in self.conditions
+            if each.outcome == "bad" and each.of_costs
+            for detail in each.details
+        )
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

@@ -308,6 +308,7 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         make = partial(_cell, cell, num_inputs, width, bias=bias)
+        self.cell, self.bias = cell, bias
         self.forward_cell = make()
         self.backward_cell = None if directions == "forward" else make()
         self.directions = directions

@@ -183,7 +183,7 @@ def degrade(
         return _in_room(clean_N, impulse_response(condition.rt60_seconds, sample_rate_hz, rng))
     assert condition.snr_db is not None
     if condition.kind == "white":
-        noise_N = rng.standard_normal(len(clean_N), dtype=np.float32)
+        noise_N: FloatArray = rng.standard_normal(len(clean_N)).astype(np.float32)
     else:
         noise_N = _babble(len(clean_N), sample_rate_hz, voices, rng)
     gain = math.sqrt(_power(clean_N) / max(_power(noise_N), 1e-12) / 10 ** (condition.snr_db / 10))
@@ -224,8 +224,9 @@ def impulse_response(
 
 def _in_room(clean_N: FloatArray, response_N: FloatArray) -> FloatArray:
     """`clean_N` convolved, at its own power; what rings after its last sample is cut off."""
-    wet_N: FloatArray = fftconvolve(clean_N, response_N)[: len(clean_N)].astype(np.float32)
-    return wet_N * np.float32(math.sqrt(_power(clean_N) / max(_power(wet_N), 1e-12)))
+    wet_N = fftconvolve(clean_N, response_N)[: len(clean_N)]
+    gain = math.sqrt(_power(clean_N) / max(_power(wet_N), 1e-12))
+    return np.asarray(gain * wet_N, dtype=np.float32)
 
 
 def _power(samples_N: FloatArray) -> float:

@@ -103,6 +103,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="workers on each GPU, under MPS if above 1 (default: 1)",
     )
+    cli.add_gpus_per_run(parser)
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

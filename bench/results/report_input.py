@@ -28,7 +28,7 @@ from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
 from bench.results.watch import heard_sentences
 from bench.runs import display_uri, read_study
-from bench.runs.layout import DIFF, ENVIRONMENT, read_json
+from bench.runs.layout import DIFF, ENVIRONMENT, PATHS, read_json
 from bench.runs.state import TRAINED
 from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
@@ -356,8 +356,10 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     """The environment that the runs recorded (the first of each value that differs is marked), and
     digests."""
     gathered: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("runs/*/*/environment.json")):
-        for key, value in flatten(read_json(path)).items():
+    for path in sorted(folder.glob(f"runs/*/*/{ENVIRONMENT}")):
+        paths = (read_json(path.parent / PATHS) or {}).items()
+        facts = flatten(read_json(path)) | {f"path.{name}": by for name, by in paths}
+        for key, value in facts.items():
             values = gathered.setdefault(key, [])
             if str(value) not in values:
                 values.append(str(value))
