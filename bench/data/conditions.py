@@ -198,7 +198,7 @@ def _babble(
 ) -> FloatArray:
     """A sum of speakers at equal power, each saying utterances one after the other."""
     names = sorted(voices)
-    total_N = np.zeros(num_samples)
+    total_N = np.zeros(num_samples, np.float32)
     for name in rng.choice(len(names), min(NUM_VOICES, len(names)), replace=False):
         own, pieces, length = voices[names[name]], [], 0
         skipped = int(rng.integers(0, sample_rate_hz))  # they do not all begin at once
@@ -208,7 +208,7 @@ def _babble(
             length += len(pieces[-1])
         voice_N = np.concatenate(pieces)[skipped : skipped + num_samples]
         total_N += voice_N / math.sqrt(max(_power(voice_N), 1e-12))
-    return total_N.astype(np.float32)
+    return total_N
 
 
 def impulse_response(

@@ -42,6 +42,10 @@ CLEAN = "as recorded"
 STEP_DB = 10.0
 """Changes with the level are those for this many dB less."""
 MAX_NAMED = 4
+UNPLANNED = (
+    "Looks were planned for the recordings as they are alone; how many seeds these tests have "
+    "depends on what they found, so their error rate is not known."
+)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,16 @@ def robustness(
             return None
         runs, _ = confirm_runs(definition, replace(tables, utterances=scored))
         by_condition[condition.title] = runs
-    gaps = tuple(_gaps(by_condition, plan, definition.seed))
-    changes = tuple(_changes(by_condition, plan, definition.seed))
+    is_compared = len(by_condition[CLEAN]) > 1
+    gaps = tuple(_gaps(by_condition, plan, definition.seed)) if is_compared else ()
+    changes = tuple(_changes(by_condition, plan, definition.seed)) if is_compared else ()
+    sentences = _sentences(pairs, gaps, changes)
     return Robustness(
         name=plan.name,
         rates=tuple(_rates(by_condition, plan)),
         gaps=gaps,
         changes=changes,
-        sentences=tuple(_sentences(pairs, gaps, changes)),
+        sentences=(*sentences, *([] if definition.plan is None else [UNPLANNED])),
     )
 
 
@@ -181,8 +187,6 @@ def _family(errors: Sequence[Sequence[Floats]], words_C: Floats, seed: int) -> l
     """Every pair in each test of a family, of sums of errors [S, C] of each system."""
     estimates = []
     for own in errors:
-        if len(own) < 2:
-            return []
         rng = numpy_generator(seed, "paired bootstrap")
         delta, splits = differences(estimate_systems(own, words_C, rng))
         estimates.append(Estimate(delta, [split.total for split in splits]))
