@@ -15,6 +15,7 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.seeding import numpy_generator
 from bench.results.comparability import (
     check_comparable,
+    differing_costs,
     leaks,
     left_out_of_corpora,
     unknown_facts,
@@ -99,6 +100,7 @@ def main(options: argparse.Namespace) -> None:
             *notes,
             *assumptions(system_runs),
             *unknown_facts(systems),
+            *differing_costs(systems),
             *_ranks(system_runs),
         ),
     )

@@ -262,12 +262,14 @@ def _speed_cells(row: SpeedRow) -> dict[str, str]:
         "× family": shown(_ratio(row.family), ".1f"),
         "× torch": shown(_ratio(row.torch_baseline), ".2f"),
         "% of peak": shown(row.fraction_of_matmul_peak, ".0f", 100),
+        "of floor": shown(row.latency_floor_share, ".0f", 100),
         "recurrent": shown(row.recurrent_fraction_of_matmul_peak, ".0f", 100),
         "padding %": shown(row.padding_share, ".1f", 100),
         "memory MB": shown(row.peak_memory_bytes, ".0f", 1e-6),
         "latency ms": shown(row.latency_seconds, ".0f", 1e3),
         "real time": shown(row.real_time_factor, ".3f"),
-        "× workers": shown(row.workers_ratio, ".2f"),
+        "× workers": shown(row.workers_ratio, ".2f") + (" MPS" if row.workers_share_by_mps else ""),
+        "kJ/h": shown(row.joules_per_audio_hour, ".1f", 1e-3),
         "features s/s": shown(row.features_audio_seconds_per_second, ".0f"),
     }
 

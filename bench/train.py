@@ -15,13 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+import torch
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from bench.core.config import Resolved, digest
 from bench.core.console import STDOUT, counting, progress_bars
+from bench.core.cores import num_cores
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
 from bench.core.files import exclusive_lock
+from bench.core.gpus import choose, groups_of
 from bench.core.paths import SINGLE_RUNS
 from bench.data.corpora import load_corpus, require_splits
 from bench.queue.lease import GRACE_SECONDS, Lease, LeaseWatch
@@ -82,6 +85,10 @@ def main(options: argparse.Namespace) -> None:
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     check_training_memory(config, device)
+    if options.num_ranks > 1:
+        if device == "cuda":
+            groups_of(choose([]), options.num_ranks)  # refused here, as above
+        torch.set_num_threads(max(1, num_cores() // options.num_ranks))
     with counting(f"corpus {config.corpus.name}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
     require_splits(corpus, ("train",), "training")
@@ -93,7 +100,7 @@ def main(options: argparse.Namespace) -> None:
         tracker = StudyTracker.open(SINGLE_RUNS.name, data_digest=corpus.digest)
         if tracker.reaches_store():
             flush_unsent(SINGLE_RUNS)
-        plan = _plan(folder, resolved, corpus.digest, device, tracker.target)
+        plan = _plan(folder, resolved, corpus.digest, device, tracker.target, options.num_ranks)
         with progress_bars() as bars:
             watcher = _Watcher(bars, bars.add_task(name, total=None))
             end = execute_run(plan, watcher, check_lease=lease.check)
@@ -141,6 +148,7 @@ def _plan(
     data_digest: str,
     device: str,
     target: TrackingTarget,
+    num_ranks: int,
 ) -> RunPlan:
     return RunPlan(
         identity=RunIdentity(
@@ -152,6 +160,7 @@ def _plan(
             seed=resolved.config.seed,
             params={},
             data_digest=data_digest,
+            num_ranks=num_ranks,
         ),
         resolved=resolved,
         folder=folder,

@@ -176,6 +176,8 @@ class Condition:
     found: str
     details: tuple[str, ...] = ()
     """What differs, or breaks the condition: a sentence each."""
+    of_costs: bool = False
+    """Broken, it makes costs not comparable, and error rates stay comparable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +299,61 @@ class SecondVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConditionRate:
+    """A system's test WER under one condition."""
+
+    condition: str
+    kind: str
+    """What its level is of: "white", "babble", "room", or "as recorded"."""
+    snr_db: float | None
+    system: str
+    wer: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionGap:
+    """How far two systems are apart under one condition, WER of b minus WER of a."""
+
+    condition: str
+    a: str
+    b: str
+    gap: Interval
+    coverage: float
+    """Of the interval, adjusted over all pairs and conditions."""
+    p_adjusted: float
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionChange:
+    """How much the gap of two systems changes with the level of a noise, or in a room."""
+
+    what: str
+    a: str
+    b: str
+    change: Interval
+    coverage: float
+    """Of the interval, adjusted over all pairs and changes."""
+    p_adjusted: float
+    differs: bool
+    """Whether the interval leaves out zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """The confirm runs on test utterances in noise, babble and a room."""
+
+    name: str
+    """Of the set of conditions."""
+    rates: tuple[ConditionRate, ...]
+    """Condition by condition, the recordings as they are first."""
+    gaps: tuple[ConditionGap, ...]
+    changes: tuple[ConditionChange, ...]
+    sentences: tuple[str, ...]
+    """Where each lead of the verdict is found again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeardSentence:
     """The corpus's first watch utterance as one confirm run read it; texts with single spaces."""
 
@@ -363,6 +420,8 @@ class ReportInput:
     tradeoffs: pd.DataFrame = field(default_factory=_without_rows("tradeoffs"))
     groups: pd.DataFrame = field(default_factory=_without_rows("groups"))
     gains: pd.DataFrame = field(default_factory=_without_rows("gains"))
+    robustness: Robustness | None = None
+    """Where the study was tested under conditions."""
     second: SecondVerdict | None = None
     """None where nothing was decoded with a language model."""
     heard: tuple[HeardSentence, ...] = ()
@@ -373,8 +432,20 @@ class ReportInput:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Titles of the conditions of a fair comparison that do not hold."""
-        return tuple(each.title for each in self.conditions if each.outcome == "bad")
+        """Titles of the conditions of a fair comparison of error rates that do not hold."""
+        return tuple(
+            each.title for each in self.conditions if each.outcome == "bad" and not each.of_costs
+        )
+
+    @property
+    def costs_differ(self) -> tuple[str, ...]:
+        """What makes the systems' costs not comparable: a sentence each."""
+        return tuple(
+            detail
+            for each in self.conditions
+            if each.outcome == "bad" and each.of_costs
+            for detail in each.details
+        )
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():

@@ -117,6 +117,20 @@ def add_device(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_gpus_per_run(command: argparse.ArgumentParser) -> None:
+    """Add ``--gpus-per-run``, as `num_ranks`."""
+    command.add_argument(
+        "--gpus-per-run",
+        type=whole_number("--gpus-per-run", least=1, most=MAX_RANKS),
+        default=1,
+        dest="num_ranks",
+        metavar="N",
+        help="GPUs that divide each batch of a run among them, by torch's DistributedDataParallel; "
+        "several runs at once use them better, where the network fits (default: 1; on a CPU as "
+        "many processes)",
+    )
+
+
 def add_audio(command: argparse.ArgumentParser) -> None:
     """Add ``--no-audio``."""
     command.add_argument(
@@ -282,6 +296,7 @@ def real_number(
 
 
 _WAY_OUT = "leave it out for the default"
+MAX_RANKS = 1024
 MAX_SEED = 2**53
 """JSON represents whole numbers up to this exactly."""
 

@@ -41,9 +41,25 @@ def choose(gpus: Sequence[str]) -> list[str]:
     return names
 
 
+def groups_of(gpus: Sequence[str], size: int) -> list[str]:
+    """`gpus` in groups of `size` for one run each, as CUDA_VISIBLE_DEVICES names several; the rest
+    that makes no group is left out.
+
+    Raises:
+        UserError: there is not one group.
+    """
+    if len(gpus) < size:
+        raise UserError(
+            f"--gpus-per-run {size} needs {size} GPUs on this machine, got {len(gpus)}; lower it, "
+            "or show more of them by --gpus and CUDA_VISIBLE_DEVICES"
+        )
+    starts = range(0, len(gpus) - size + 1, size)
+    return [",".join(gpus[start : start + size]) for start in starts]
+
+
 def environment_of(gpu: str) -> dict[str, str]:
-    """What makes a process see `gpu` alone. Numbers are counted as nvidia-smi counts them, by PCI
-    bus; CUDA's default is the fastest first."""
+    """What makes a process see `gpu` alone, or a group. Numbers are counted as nvidia-smi counts
+    them, by PCI bus; CUDA's default is the fastest first."""
     return {VISIBLE: gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 

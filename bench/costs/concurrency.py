@@ -1,8 +1,9 @@
 """Child processes: how they are started, and how fast several of them train at once."""
 
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,13 +93,17 @@ class ConcurrentTraining:
     """Maximum over the workers."""
 
 
-def train_concurrently(job: TrainingJob, count: int) -> ConcurrentTraining:
-    """Train `job` in each of `count` processes at the same time.
+def train_concurrently(
+    job: TrainingJob, count: int, variables: Mapping[str, str] | None = None
+) -> ConcurrentTraining:
+    """Train `job` in each of `count` processes at the same time, with `variables` added to their
+    environment, such as those of MPS.
 
     Raises:
         UserError: as `bench.training.loop.train`.
     """
-    with child_processes(count, _set_barrier, CONTEXT.Barrier(count)) as submit:
+    prepared = (CONTEXT.Barrier(count), dict(variables or {}))
+    with child_processes(count, _prepare_worker, *prepared) as submit:
         futures = [submit(_train, job) for _ in range(count)]
         results = [future.result() for future in futures]
     return ConcurrentTraining(
@@ -140,9 +145,10 @@ _barrier: Barrier | None = None
 """In a worker: shared with the other workers of its pool."""
 
 
-def _set_barrier(barrier: Barrier) -> None:
+def _prepare_worker(barrier: Barrier, variables: dict[str, str]) -> None:
     global _barrier
     _barrier = barrier
+    os.environ.update(variables)
 
 
 def _train(job: TrainingJob) -> _WorkerResult:

@@ -91,6 +91,34 @@ class Meter:
         return Slice(audio_seconds=audio, seconds=audio / speed)
 
 
+class EnergyMeter:
+    """The energy of the training loop's device while the loop trains, without that of the
+    baselines, which train within its reports."""
+
+    def __init__(self, read: Callable[[], float | None]) -> None:
+        """`read` gives the joules so far, of all that the device does; None is unknown."""
+        self._read = read
+        self._since: float | None = None
+        self._joules = self._audio_seconds = 0.0
+
+    def pause(self, audio_seconds: float) -> None:
+        """The loop reports that it has trained so much audio since the last report."""
+        now = self._read()
+        if self._since is not None and now is not None:
+            self._joules += now - self._since
+            self._audio_seconds += audio_seconds
+
+    def resume(self) -> None:
+        """The loop goes on."""
+        self._since = self._read()
+
+    @property
+    def joules_per_audio_hour(self) -> float | None:
+        """From the loop's second report on, evaluations and checkpoints included; None if it is
+        unknown."""
+        return self._joules / self._audio_seconds * 3600 if self._audio_seconds else None
+
+
 class InterleavedBenchmark:
     """A report for `bench.training.loop.train` that runs the baselines between its steps.
 
@@ -109,9 +137,11 @@ class InterleavedBenchmark:
         slice_seconds: float,
         num_rounds: int,
         on_round: Callable[[int], None] = lambda num_done: None,
+        energy: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`log` records the loop's progress; `on_round` gets the number of rounds done."""
+        """`log` records the loop's progress, `energy` is as EnergyMeter reads it, and `on_round`
+        gets the number of rounds done."""
         self._meter, self._baselines, self._log = meter, baselines, log
         self._slice_seconds, self._num_rounds = slice_seconds, num_rounds
         self._on_round, self._clock = on_round, clock
@@ -119,6 +149,7 @@ class InterleavedBenchmark:
         self._all_rounds: list[dict[str, Slice]] = []
         self.logging_seconds = 0.0
         """Spent in `log`."""
+        self.energy = EnergyMeter(energy)
 
     def __call__(self, progress: Progress) -> bool:
         """Log, and run the baselines if their slices are due; True to end the run."""
@@ -127,7 +158,9 @@ class InterleavedBenchmark:
         logged = self._clock() - begun
         self.logging_seconds += logged
         # The family baseline logs within its slice, so logging counts for the loop too.
-        self._current += self._meter(progress) + Slice(audio_seconds=0.0, seconds=logged)
+        trained = self._meter(progress)
+        self.energy.pause(trained.audio_seconds)
+        self._current += trained + Slice(audio_seconds=0.0, seconds=logged)
         if self._current.seconds >= self._slice_seconds and not self.is_over:
             slices = {OWN_LOOP: self._current}
             for name, baseline in self._baselines.items():
@@ -135,6 +168,7 @@ class InterleavedBenchmark:
             self._current = EMPTY_SLICE
             self._all_rounds.append(slices)
             self._on_round(len(self._all_rounds))
+        self.energy.resume()
         return self.is_over and progress.evaluated
 
     @property

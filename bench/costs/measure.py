@@ -1,15 +1,18 @@
 """The measurement of one variant: every field of a SpeedRow, in one run."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from bench.core import mps
 from bench.core.config import to_dict, updated
 from bench.core.console import ProgressCallback
 from bench.core.cores import num_cores
 from bench.core.errors import UserError
+from bench.core.gpus import choose
 from bench.costs.baselines import FAMILY, TORCH_BASELINE, BaselineSetting, baselines
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob, train_concurrently
 from bench.costs.data import audio_seconds, network_and_excerpt
@@ -17,6 +20,7 @@ from bench.costs.interleaved import OWN_LOOP, Baseline, InterleavedBenchmark, Me
 from bench.costs.timings import (
     Recognition,
     feature_rate,
+    latency_floor_seconds,
     matmul_peak,
     recurrent_flops_per_second,
     threads,
@@ -25,6 +29,7 @@ from bench.costs.timings import (
 from bench.data.batches import batches_from, epoch_order, padding_share
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, Tracker, TrackingTarget
+from bench.runs.device_use import gpus_of_run
 from bench.runs.state import State
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData, train
@@ -151,6 +156,9 @@ def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
         latency_seconds=parts.recognition.latency_seconds,
         real_time_factor=parts.recognition.real_time_factor,
         num_workers=workers.count,
+        workers_share_by_mps=workers.is_by_mps,
+        latency_floor_share=arithmetic.latency_share(training.rate),
+        joules_per_audio_hour=training.joules_per_audio_hour,
         workers_audio_seconds_per_second=workers.rate,
         one_worker_audio_seconds_per_second=workers.one_rate,
         workers_ratio=workers.ratio,
@@ -167,6 +175,7 @@ class _Training:
     baselines: Mapping[str, BaselineSpeed]
     shares: Mapping[str, float]
     """Of the loop's time, by phase."""
+    joules_per_audio_hour: float | None
 
 
 def _train_interleaved(
@@ -193,6 +202,7 @@ def _train_interleaved(
         rate=benchmark.rate(OWN_LOOP),
         baselines={name: benchmark.compare(name) for name in others},
         shares={phase: spent / total for phase, spent in seconds.items()},
+        joules_per_audio_hour=benchmark.energy.joules_per_audio_hour,
     )
 
 
@@ -218,6 +228,7 @@ def _run_benchmark(
         slice_seconds=effort.slice_seconds,
         num_rounds=effort.num_rounds,
         on_round=on_round,
+        energy=energy_counter(subject.device),
     )
     try:
         result = train(
@@ -242,6 +253,13 @@ def _run_benchmark(
     return benchmark, seconds | {"logging": benchmark.logging_seconds}
 
 
+def energy_counter(device: torch.device) -> Callable[[], float | None]:
+    """Reads the joules that the GPU of this process has used so far; None on a CPU, and where NVML
+    does not know."""
+    gpus = gpus_of_run(device.type, 1)
+    return (lambda: gpus[0].reading().energy_joules) if gpus else (lambda: None)
+
+
 def _identity(config: RunConfig) -> RunIdentity:
     return RunIdentity(
         study="speed",
@@ -263,6 +281,17 @@ class _Arithmetic:
     recurrent_flops_per_second: float | None
     """Achieved by the recurrent layers alone."""
     padding_share: float
+    latency_floor_seconds: float | None
+    """Of a step on a batch of median shape."""
+    batch_audio_seconds: float
+    """Of that batch."""
+
+    def latency_share(self, rate: float) -> float | None:
+        """The floor divided by the time of such a step at `rate` audio seconds per second: 1 is as
+        fast as the order of frames allows."""
+        if self.latency_floor_seconds is None:
+            return None
+        return self.latency_floor_seconds * rate / self.batch_audio_seconds
 
 
 def _arithmetic(subject: _Subject) -> _Arithmetic:
@@ -271,8 +300,8 @@ def _arithmetic(subject: _Subject) -> _Arithmetic:
     with torch.device("meta"):
         meta_model = build_model(config)
     order = epoch_order(train_set, config.batches, seed=config.seed, epoch=0)
-    num_rows, num_frames = sorted(
-        (len(batch), int(train_set.num_frames[batch].max())) for batch in order
+    num_rows, num_frames, median = sorted(
+        (len(batch), int(train_set.num_frames[batch].max()), batch) for batch in order
     )[len(order) // 2]
     out_frames = int(subject.model.output_lengths(torch.tensor(num_frames)))
     return _Arithmetic(
@@ -284,6 +313,8 @@ def _arithmetic(subject: _Subject) -> _Arithmetic:
             subject.model, num_rows, out_frames, subject.device
         ),
         padding_share=padding_share(order, train_set.num_frames),
+        latency_floor_seconds=latency_floor_seconds(subject.model, out_frames, subject.device),
+        batch_audio_seconds=audio_seconds(train_set, median),
     )
 
 
@@ -295,6 +326,8 @@ class _Workers:
     together: ConcurrentTraining
     alone: ConcurrentTraining | None
     """None if `count` is 1."""
+    is_by_mps: bool
+    """On a GPU: whether MPS lets them compute at the same time; else they take turns."""
 
     @property
     def rate(self) -> float | None:
@@ -313,7 +346,7 @@ class _Workers:
 
 
 def _workers(config: RunConfig, corpus: Corpus, effort: Effort, device: torch.device) -> _Workers:
-    """One worker per core; on a GPU several, since one does not keep it busy."""
+    """One worker per core; on a GPU several under MPS, since one does not keep it busy."""
 
     def job(num_threads: int) -> TrainingJob:
         return TrainingJob(
@@ -327,6 +360,10 @@ def _workers(config: RunConfig, corpus: Corpus, effort: Effort, device: torch.de
 
     on_cpu = device.type == "cpu"
     count = num_cores() if on_cpu else min(num_cores(), WORKERS_PER_GPU)
-    together = train_concurrently(job(num_threads=1), count)
+    sharing: AbstractContextManager[dict[str, str]] = nullcontext({})
+    if not on_cpu and count > 1:
+        sharing = mps.sharing(choose([])[:1])
+    with sharing as variables:
+        together = train_concurrently(job(num_threads=1), count, variables)
     alone = train_concurrently(job(num_threads=count if on_cpu else 1), 1) if count > 1 else None
-    return _Workers(count=count, together=together, alone=alone)
+    return _Workers(count=count, together=together, alone=alone, is_by_mps=bool(variables))

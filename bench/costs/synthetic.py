@@ -22,6 +22,7 @@ from bench.training.device import default_precision
 from bench.training.inputs import StepInputs
 from bench.training.model_ema import ModelEma
 from bench.training.optim import build_optimizer
+from bench.training.replica import Replica
 from bench.training.shapes import Shape
 from bench.training.step import Buffers, Step, Trained
 from variants import VARIANTS
@@ -82,6 +83,7 @@ class Steps:
         trained = Trained(
             config=config,
             model=model,
+            replica=Replica(model),
             optimizer=build_optimizer(model, config.optim),
             average=ModelEma(model, config.training.average_decay),
             buffers=Buffers(model),

@@ -33,6 +33,9 @@ PEAK_SIZES = {"cpu": (1024, 1536, 2048), "cuda": (4096, 8192)}
 NUM_REPETITIONS = 4
 """The fastest repetition counts."""
 
+FLOOR_UNITS = 16
+"""So narrow that the arithmetic of a frame takes no time beside its latency."""
+
 MAX_RECOGNIZED = 12
 """Utterances recognised to measure the latency, at most."""
 
@@ -94,6 +97,25 @@ def recurrent_flops_per_second(
         )
     model.zero_grad()
     return flops / seconds if layers else None
+
+
+def latency_floor_seconds(
+    model: AcousticModel, num_frames: int, device: torch.device
+) -> float | None:
+    """What the recurrent layers of a step would take if only the order of frames kept them: the
+    time, forward and backward, of layers of FLOOR_UNITS units for one utterance of `num_frames`.
+
+    None if the network has no RecurrentLayer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, RecurrentLayer)]
+    seconds = 0.0
+    for layer in layers:
+        narrow = RecurrentLayer(
+            layer.cell, FLOOR_UNITS, FLOOR_UNITS, layer.directions, bias=layer.bias
+        )
+        work = _forward_and_backward(narrow.to(device), 1, num_frames, device)
+        seconds += _least_seconds(work, device)
+    return seconds if layers else None
 
 
 def _forward_and_backward(

@@ -63,6 +63,7 @@ class FeatureStore:
         """
         if not (folder / ".completed").exists():
             raise ValueError("the marker .completed is missing")
+        self._folder = folder
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.digest = folder.name
         self.config = from_dict(FeatureConfig, meta["config"])
@@ -78,6 +79,10 @@ class FeatureStore:
         size, expected = os.fstat(self._file).st_size, int(self._offsets[-1]) * self._frame_bytes
         if size != expected or len(self.lengths) != len(self.ids):
             raise ValueError(f"feats.f16 has {size} bytes where its index says {expected}")
+
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
+        """Another process opens the folder again."""
+        return FeatureStore, (self._folder,)
 
     def row(self, id: str) -> int:
         """The place of an utterance in `ids`, `lengths` and `read`."""

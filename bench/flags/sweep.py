@@ -40,6 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_seeds(parser)
     cli.add_settings(parser)
     cli.add_decoder(parser, weights=False)
+    parser.add_argument(
+        "--conditions",
+        metavar="NAME",
+        help="also score the confirm runs on degraded test utterances: noise is white noise and "
+        "babble at 20, 10, 5 and 0 dB, and a room (default: as the study says)",
+    )
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)
@@ -97,6 +103,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="workers on each GPU, under MPS if above 1 (default: 1)",
     )
+    cli.add_gpus_per_run(parser)
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

@@ -27,4 +27,5 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_settings(parser)
     cli.add_device(parser)
+    cli.add_gpus_per_run(parser)
     return parser

@@ -11,6 +11,13 @@ from bench.data.corpora import load_corpus
 from bench.results.scored import ScoredSystem
 
 STAMP = "NOT COMPARABLE"
+COSTS_STAMP = "COSTS NOT COMPARABLE"
+COST_NAMES = {
+    "recurrence": "what computed recurrences",
+    "ctc": "what computed CTC",
+    "ranks": "devices of a run",
+}
+"""By the part of a fact's key after ``costs.``."""
 SEPARATOR = " | "
 """Joins the values of a fact in which the runs of one system differ."""
 
@@ -25,6 +32,8 @@ class Rule:
     """On the page."""
     only_ours: bool = False
     """External systems have no such fact, so its absence is not reported."""
+    only_costs: bool = False
+    """Systems that differ in it have error rates that are comparable, and costs that are not."""
 
     def governs(self, key: str) -> bool:
         """Whether a fact of this key falls under the rule."""
@@ -39,23 +48,46 @@ RULES = (
     Rule("budget", "Budget"),
     Rule("precision", "Precision"),
     Rule("hardware", "Hardware"),
+    Rule("costs", "What costs depend on", only_ours=True, only_costs=True),
     Rule("metric", "Metric version"),
     Rule("code", "Code commit", only_ours=True),
 )
 """In the order of the page."""
 
 
-def differing_facts(facts: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
-    """The keys in which systems are known to differ: by key the value of each system that has one.
+def differing_facts(
+    facts: Mapping[str, Mapping[str, str]], *, of_costs: bool = False
+) -> dict[str, Mapping[str, str]]:
+    """The keys in which systems are known to differ, so that their error rates are not comparable,
+    or `of_costs`, so that only their costs are not: by key the value of each system that has one.
 
     A fact that is unknown, as for external systems, is not a difference.
 
     Args:
         facts: by system.
+        of_costs: whether the keys are those of rules on costs alone, or the others.
     """
-    keys = sorted({key for own in facts.values() for key in own})
+    keys = sorted({key for own in facts.values() for key in own if _is_of_costs(key) == of_costs})
     known = {key: {name: own[key] for name, own in facts.items() if key in own} for key in keys}
     return {key: values for key, values in known.items() if len(set(values.values())) > 1}
+
+
+def _is_of_costs(key: str) -> bool:
+    return any(rule.only_costs and rule.governs(key) for rule in RULES)
+
+
+def differing_costs(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
+    """A sentence if the costs of `systems` are not comparable."""
+    differing = differing_facts({s.name: s.facts for s in systems}, of_costs=True)
+    if not differing:
+        return ()
+    shown = "; ".join(f"{cost_name(k)} ({_examples(values)})" for k, values in differing.items())
+    return (f"{COSTS_STAMP}: the systems differ in {shown}; error rates are compared",)
+
+
+def cost_name(key: str) -> str:
+    """A fact of costs in words."""
+    return COST_NAMES.get(key.partition(".")[2], key)
 
 
 def unknown_facts(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:

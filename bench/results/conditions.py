@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from bench.results.comparability import RULES, SEPARATOR, Rule, differing_facts
+from bench.results.comparability import RULES, SEPARATOR, Rule, cost_name, differing_facts
 from reports.format import plural
 from reports.input import BudgetSummary, Condition
 
@@ -57,12 +57,16 @@ def _alike(rule: Rule, facts: Mapping[str, Mapping[str, str]]) -> Condition:
     keys = list(dict.fromkeys(key for known in own.values() for key in known))
     if not keys:
         return Condition(rule.title, "plain", "not recorded" if facts else "no scored run")
-    differing = differing_facts(own)
+    differing = differing_facts(own, of_costs=rule.only_costs)
     details = []
     for key in keys:
         values = {name: known[key] for name, known in own.items() if key in known}
         if key in differing or any(SEPARATOR in value for value in values.values()):
-            details.append(f"{key}: {_grouped(values)}")
+            name = cost_name(key) if rule.only_costs else key
+            details.append(f"{name}: {_grouped(values)}")
+    if details and rule.only_costs:
+        found = "differs: costs are not comparable, error rates are"
+        return Condition(rule.title, "bad", found, tuple(details), of_costs=True)
     if details:
         return Condition(rule.title, "bad", "differs", tuple(details))
     silent = [name for name, known in own.items() if not known]

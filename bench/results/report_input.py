@@ -19,6 +19,7 @@ from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
 from bench.results.looks import margin_of, outcome_of
 from bench.results.planned import openings_sentence
+from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
 from bench.results.search import budget_curves, expected_best_curves, search_edges
 from bench.results.second_verdict import second_verdict
@@ -27,7 +28,7 @@ from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
 from bench.results.watch import heard_sentences
 from bench.runs import display_uri, read_study
-from bench.runs.layout import DIFF, ENVIRONMENT, read_json
+from bench.runs.layout import DIFF, ENVIRONMENT, PATHS, read_json
 from bench.runs.state import TRAINED
 from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
@@ -133,6 +134,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         looks=tuple(describe_look(definition, look, narrow) for look in looks),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        robustness=robustness(folder, definition, tables, comparison.pairs),
         second=second_verdict(folder, definition, tables, corpus),
         heard=heard_sentences(folder, tables),
         design=replace(
@@ -354,8 +356,10 @@ def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
     """The environment that the runs recorded (the first of each value that differs is marked), and
     digests."""
     gathered: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("runs/*/*/environment.json")):
-        for key, value in flatten(read_json(path)).items():
+    for path in sorted(folder.glob(f"runs/*/*/{ENVIRONMENT}")):
+        paths = (read_json(path.parent / PATHS) or {}).items()
+        facts = flatten(read_json(path)) | {f"path.{name}": by for name, by in paths}
+        for key, value in facts.items():
             values = gathered.setdefault(key, [])
             if str(value) not in values:
                 values.append(str(value))

@@ -1,7 +1,7 @@
 """Reading the systems to compare: studies, runs, JSON lines or trn files of other recognisers."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -241,31 +241,20 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
-        gpu = None if device == "cpu" else _gpu(folder, environment)
+        gpu = None if device == "cpu" else environment.get("gpu")
         jiwer = environment.get("version.jiwer")
+        run, paths = read_run(folder), read_json(folder / PATHS) or {}
         found = {
-            "data": read_run(folder)["data_digest"],
-            "hardware": gpu or _cpu(environment),
+            "data": run["data_digest"],
+            "hardware": gpu or environment.get("cpu"),
             "metric": jiwer and f"jiwer {jiwer}",
+            **{f"costs.{operation}": path for operation, path in paths.items()},
+            "costs.ranks": run.get("num_ranks", 1),
         }
         for key, value in found.items():
             if value:
                 facts.setdefault(key, set()).add(str(value))
     return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
-
-
-def _gpu(folder: Path, environment: Mapping[str, object]) -> str | None:
-    """The model of the GPU, and the implementation of recurrences that the run took there."""
-    if "gpu" not in environment:
-        return None
-    path = (read_json(folder / PATHS) or {}).get("recurrence")
-    return ", recurrences ".join(map(str, filter(None, (environment["gpu"], path))))
-
-
-def _cpu(environment: Mapping[str, object]) -> str | None:
-    """The model of the CPU, and the implementation of recurrences."""
-    names = [str(environment[key]) for key in ("cpu", "recurrence") if key in environment]
-    return ", recurrences ".join(names) or None
 
 
 def _scored(path: Path, read: Transcripts) -> ScoredSystem:

@@ -24,7 +24,7 @@ DEPENDENCIES = (
     "torch", "torchaudio", "soundfile", "numpy", "jiwer", "mlflow", "matplotlib", "optuna",
     "pandas", "scipy", "plotly", "jinja2", "rich",
     "rapidfuzz", "pillow", "psutil", "sqlalchemy",
-    "espeakng-loader",
+    "espeakng-loader", "nvidia-ml-py",
 )  # fmt: skip
 
 MAX_DIFF_BYTES = 1_000_000

@@ -65,6 +65,8 @@ class RunIdentity:
     data_digest: str = ""
     round: int = 0
     """Of a confirm run in a study with planned looks, from 1; else 0."""
+    num_ranks: int = 1
+    """Processes that divide each batch, on a GPU each: its seconds are those of so many."""
 
     @property
     def name(self) -> str:

@@ -5,8 +5,8 @@ Trials and confirm runs of a study and single runs of `bench.train` all pass thr
 
 import logging
 import traceback
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,11 +16,13 @@ from bench.core.console import ProgressCallback
 from bench.core.errors import ExhaustedError, LeaseLostError, UserError
 from bench.core.files import append_text, write_json
 from bench.core.memory import as_exhausted
+from bench.core.nvml import Gpu
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
+from bench.runs.device_use import DeviceUse, gpu_facts, gpus_of_run
 from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
@@ -70,7 +72,13 @@ class RunPlan:
         write_json(self.folder / ORIGINS, {k: vars(o) for k, o in self.resolved.origins.items()})
         if source := OUTSIDE.get(self.config.variant):
             record(source, self.folder, VARIANT_RECORD)
-        return Tracker.open(self.folder, self.identity, to_dict(self.config), self.target)
+        config, facts = to_dict(self.config), gpu_facts(self.gpus)
+        return Tracker.open(self.folder, self.identity, config, self.target, facts)
+
+    @property
+    def gpus(self) -> Sequence[Gpu]:
+        """Those that it is trained on, as far as NVML knows them."""
+        return gpus_of_run(self.device, self.identity.num_ranks)
 
 
 def execute_run(
@@ -103,13 +111,13 @@ def execute_run(
     def log_and_report(progress: Progress) -> bool:
         nonlocal stopped
         check_lease()
-        tracker.log(progress)
+        tracker.log(replace(progress, metrics=progress.metrics | use.due()))
         stopped = report(progress)
         return stopped is not None
 
     # From here on every end is recorded: a run without a record would be begun again and again.
     try:
-        device = resolve_device(plan.device)
+        device, use = resolve_device(plan.device), DeviceUse(plan.gpus)
         sets = datasets(_unchanged_corpus(plan), plan.config, plan.excluded)
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
@@ -123,10 +131,12 @@ def execute_run(
             directory=plan.folder,
             report=log_and_report,
             before_save=tracker.sync,
+            num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
+        metrics |= use.summary(sum(result.seconds.values()))
         if state in TRAINED:
             metrics |= _score(plan, sets, device, tracker, BEST)
         elif state == State.DIVERGED:

@@ -102,6 +102,9 @@ class InputPlan:
     device: torch.device
     shapes: Shapes | None
     """What batches are padded to; None: each to its longest utterance."""
+    rank: int = 0
+    num_ranks: int = 1
+    """Processes that divide the rows of each batch."""
 
     def from_step(self, step: int, *, epoch: int, batch: int) -> Iterator[StepInputs]:
         """The inputs of `step`, which is batch `batch` of epoch `epoch`, and of those after it, on
@@ -145,16 +148,21 @@ class InputPlan:
             shape=None,
         )
         shape = self.shapes.smallest(inputs.extent) if self.shapes else None
-        return self._divided(inputs if shape is None else padded(inputs, shape, num_views))
+        inputs = inputs if shape is None else padded(inputs, shape, num_views)
+        if self.num_ranks > 1:
+            inputs = rows_of_rank(inputs, self.rank, self.num_ranks, num_views)
+        return self._divided(inputs)
 
     def _divided(self, inputs: StepInputs) -> StepInputs:
         """With the rows of each micro-batch, whose frames are cut to its longest row unless the
-        shape is prescribed."""
+        shape is prescribed, or a rank may have rows of padding alone."""
         num_rows, num_views = len(inputs.new_lens_B), self.config.training.num_views
         slices = micro_batches(num_rows, self.num_micro_batches, num_views)
 
+        is_cut = inputs.shape is None and self.num_ranks == 1
+
         def frames(rows: slice) -> int:
-            return _longest(inputs.new_lens_B[rows]) if inputs.shape is None else inputs.longest
+            return _longest(inputs.new_lens_B[rows]) if is_cut else inputs.longest
 
         return replace(inputs, parts=tuple((rows, frames(rows)) for rows in slices))
 
@@ -186,6 +194,34 @@ def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
         draws=inputs.draws.mapped(lambda tensor: F.pad(tensor, (0, 0, 0, rows))),
         longest=shape.num_frames,
         shape=shape,
+    )
+
+
+def rows_of_rank(inputs: StepInputs, rank: int, num_ranks: int, num_views: int) -> StepInputs:
+    """The rows of `inputs`, on the CPU, that `rank` computes; with padding all ranks have equally
+    many, since they wait for each other.
+
+    `indices`, `num_rows` and `longest` stay those of the whole batch. Each rank has dropout of its
+    own, so with dropout the numbers depend on the number of ranks, as on that of micro-batches.
+    """
+    #     utterances       0  1  2 | 3  4  .      . is padding: five utterances for two ranks
+    #     ranks            [- 0 -]   [- 1 -]
+    extent = inputs.extent
+    num_own = -(-extent.num_utterances // num_ranks)
+    even = padded(inputs, replace(extent, num_utterances=num_own * num_ranks), num_views)
+    utterances = slice(rank * num_own, (rank + 1) * num_own)
+    rows = slice(utterances.start * num_views, utterances.stop * num_views)
+    return replace(
+        even,
+        feats_NTF=even.feats_NTF[utterances],
+        old_lens_B=even.old_lens_B[rows],
+        new_lens_B=even.new_lens_B[rows],
+        out_lens_B=even.out_lens_B[rows],
+        targets_BS=even.targets_BS[rows],
+        target_lens_B=even.target_lens_B[rows],
+        draws=even.draws.mapped(lambda tensor: tensor[..., rows, :].contiguous()),
+        dropout_seed=derive(inputs.dropout_seed, "rank", rank) if rank else inputs.dropout_seed,
+        shape=inputs.shape,
     )
 
 

@@ -30,15 +30,17 @@ from bench.training.device import (
     peak_memory_bytes,
 )
 from bench.training.evaluate import evaluate
+from bench.training.follower import Job
 from bench.training.inputs import InputPlan
 from bench.training.memory import is_out_of_memory, release
 from bench.training.model_ema import ModelEma
 from bench.training.optim import build_optimizer, learning_rate_at, restore_optimizer
 from bench.training.progress import Progress, TrainResult, WatchTranscript
+from bench.training.ranks import Ranks
 from bench.training.retry import prepare_retry
 from bench.training.shapes import plan_shapes
 from bench.training.state import LoopState, read_window
-from bench.training.step import Buffers, Step, Trained, train_step
+from bench.training.step import Buffers, Trained, train_step
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ def train(
     report: Callable[[Progress], bool],
     before_save: Callable[[], None] = lambda: None,
     precision: torch.dtype | None = None,
+    num_ranks: int = 1,
 ) -> TrainResult:
     """Train `model`, or resume from ``directory/checkpoints/last.pt``, or from the checkpoint
     before that one if it is damaged.
@@ -87,22 +90,27 @@ def train(
         before_save: called before each write of "last.pt". Progress reported before is not reported
             again after a resume, so it should be durable when this returns.
         precision: of the network's arithmetic; None: the device's default.
+        num_ranks: processes that divide each batch, see bench.training.ranks; on CUDA each has one
+            of the GPUs that this process sees, and this one the first.
 
     Raises:
         UserError: an empty split, an utterance too short for its text, a checkpoint in `directory`
             of another config or other data.
         UnwritableError: the disk is full; the last checkpoint stays.
         torch.OutOfMemoryError: memory ran out with twice the micro-batches, too.
+        RankFailedError: another rank's process ended.
     """
     if device.type == "cpu":
         keep_freed_memory()
     retried_at: int | None = None
+    attempt = partial(
+        _train, config, model, data, device, directory, report, before_save, precision
+    )
     with deterministic(config.training.deterministic), exact_float32():
         while True:
             try:
-                return _train(
-                    config, model, data, device, directory, report, before_save, precision
-                )
+                with Ranks(num_ranks, device) as ranks:
+                    return attempt(ranks)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -122,6 +130,7 @@ def _train(
     report: Callable[[Progress], bool],
     before_save: Callable[[], None],
     precision: torch.dtype | None,
+    ranks: Ranks,
 ) -> TrainResult:
     # 1. Set up, or resume from the last checkpoint.
     _check_data(data, model)
@@ -132,22 +141,32 @@ def _train(
     optimizer = build_optimizer(model, config.optim)
     average = ModelEma(model, settings.average_decay)
     state = _resume(last, best, config, data, model, average, optimizer, device)
+    order_of = partial(epoch_order, data.train, config.batches, seed=seed)
+    sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
+    num_steps = sum(sizes)
+    job = Job(
+        dataset=data.train,
+        last=last,
+        num_steps=num_steps,
+        num_ranks=ranks.num_ranks,
+        num_threads=torch.get_num_threads(),
+        device=device,
+        precision=precision,
+    )
     trained = Trained(
         config=config,
         model=model,
+        replica=ranks.gather(model, job),
         optimizer=optimizer,
         average=average,
         buffers=Buffers(model),
         device=device,
         precision=precision,
     )
-    captures = capture.is_wanted(device)
-    step: Step = capture.captured_steps() if captures else train_step
+    captures = capture.is_wanted(device) and ranks.num_ranks == 1
+    step = ranks.stepping(capture.captured_steps() if captures else train_step)
     clocks = Clocks(state.seconds, device)
     saved_at = clocks.total
-    order_of = partial(epoch_order, data.train, config.batches, seed=seed)
-    sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
-    num_steps = sum(sizes)
     plan = InputPlan(
         config=config,
         dataset=data.train,
@@ -156,6 +175,7 @@ def _train(
         num_micro_batches=state.num_micro_batches,
         device=device,
         shapes=plan_shapes(data.train, config, model.output_lengths) if captures else None,
+        num_ranks=ranks.num_ranks,
     )
     batches = plan.from_step(state.step, epoch=state.epoch, batch=state.batch)
     stop = False
@@ -181,6 +201,7 @@ def _train(
             learning_rate = learning_rate_at(state.step - 1, num_steps, config.optim)
             metrics = {"epoch": epoch, "train/learning_rate": learning_rate}
             metrics |= read_window(state, clocks, data.train, order_of)
+            ranks.check()
 
         # 5. At the end of an epoch, evaluate, and save the weights if they are the best so far.
         if epoch_ends:
@@ -221,6 +242,7 @@ def _train(
         if waited or evaluated or stop or state.outcome:
             state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
             with clocks("checkpoint"):
+                ranks.check()
                 before_save()
                 _save_last(last, config, data, model, average, optimizer, state)
             saved_at = clocks.total

@@ -24,6 +24,7 @@ from bench.training.device import autocast
 from bench.training.inputs import StepInputs
 from bench.training.model_ema import ModelEma
 from bench.training.optim import set_learning_rate, step_unless
+from bench.training.replica import Replica
 from variants.spec import AcousticModel
 
 
@@ -66,6 +67,8 @@ class Trained:
 
     config: RunConfig
     model: AcousticModel
+    replica: Replica
+    """Calls `model`."""
     optimizer: torch.optim.Optimizer
     average: ModelEma
     buffers: Buffers
@@ -91,7 +94,6 @@ def train_step(trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
         with a consistency loss, that loss. If one is not finite, nothing was changed.
     """
     config, model, optimizer = trained.config, trained.model, trained.optimizer
-    settings = config.training
     with clocks("augment"):
         feats_BTF = _augmented(inputs, config)
     # The gradients of the micro-batches add up to that of the batch.
@@ -99,33 +101,48 @@ def train_step(trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
     model.train()
     trained.buffers.save()
     loss, consistency = torch.zeros(2, device=trained.device)
-    for rows, num_frames in inputs.parts:
-        with clocks("forward"), autocast(trained.device, trained.precision):
-            log_probs_BUV, _ = model(feats_BTF[rows, :num_frames], inputs.new_lens_B[rows])
-        with clocks("loss"):
-            out_lens_B, target_lens_B = inputs.out_lens_B[rows], inputs.target_lens_B[rows]
-            targets_BS = inputs.targets_BS[rows]
-            losses_B = ctc_losses(log_probs_BUV, out_lens_B, targets_BS, target_lens_B)
-            part_loss = objective = losses_B.sum() / inputs.num_rows
-            if settings.consistency_weight:
-                apart_B = consistency_losses(log_probs_BUV, out_lens_B, target_lens_B)
-                apart = apart_B.sum() / inputs.num_rows
-                objective = part_loss + settings.consistency_weight * apart
-                consistency += apart.detach()
-        with clocks("backward"):
-            torch.autograd.backward(objective)
-            loss += part_loss.detach()
+    for number, (rows, num_frames) in enumerate(inputs.parts, start=1):
+        with trained.replica.micro_batch(is_last=number == len(inputs.parts)):
+            losses = _backward(trained, inputs, feats_BTF[rows, :num_frames], rows, clocks)
+        loss += losses[0]
+        consistency += losses[1]
     # The device skips the step if a value is not finite; the host learns of it in read_window.
     with clocks("optimizer"):
         set_learning_rate(optimizer, inputs.learning_rate)
         grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-        measured = [trained.buffers.largest(), loss, grad_norm, consistency]
-        row = torch.stack(measured[: settings.num_views + 2])
+        # The norm is of all ranks already. Of the buffers only whether they are finite matters.
+        largest, loss, consistency = trained.replica.summed(
+            trained.buffers.largest(), loss, consistency
+        )
+        measured = [largest, loss, grad_norm, consistency]
+        row = torch.stack(measured[: config.training.num_views + 2])
         skip = ~row.isfinite().all()
         step_unless(optimizer, skip)
         trained.buffers.restore_if(skip)
         trained.average.update(inputs.average_share, skip)
     return row
+
+
+def _backward(
+    trained: Trained, inputs: StepInputs, feats_BTF: Tensor, rows: slice, clocks: Clocks
+) -> tuple[Tensor, Tensor]:
+    """Add the gradients of the micro-batch `rows`, whose features are `feats_BTF`; its shares of
+    the loss and of the consistency loss."""
+    settings = trained.config.training
+    with clocks("forward"), autocast(trained.device, trained.precision):
+        log_probs_BUV, _ = trained.replica(feats_BTF, inputs.new_lens_B[rows])
+    with clocks("loss"):
+        out_lens_B, target_lens_B = inputs.out_lens_B[rows], inputs.target_lens_B[rows]
+        losses_B = ctc_losses(log_probs_BUV, out_lens_B, inputs.targets_BS[rows], target_lens_B)
+        loss = objective = losses_B.sum() / inputs.num_rows
+        apart = torch.zeros_like(loss)
+        if settings.consistency_weight:
+            apart_B = consistency_losses(log_probs_BUV, out_lens_B, target_lens_B)
+            apart = apart_B.sum() / inputs.num_rows
+            objective = loss + settings.consistency_weight * apart
+    with clocks("backward"):
+        torch.autograd.backward(objective)
+    return loss.detach(), apart.detach()
 
 
 def _augmented(inputs: StepInputs, config: RunConfig) -> Tensor:

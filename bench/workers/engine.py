@@ -21,7 +21,7 @@ from bench.core import mps
 from bench.core.cores import num_cores
 from bench.core.errors import TemporaryError, UserError
 from bench.core.files import exclusive_lock
-from bench.core.gpus import choose
+from bench.core.gpus import choose, groups_of
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_folder, writing_cache
 from bench.runs import set_mlflow_defaults
@@ -75,7 +75,9 @@ class Engine(Protocol):
     num_workers: int
     """At once."""
     num_threads: int
-    """Of each."""
+    """Of each process."""
+    num_ranks: int
+    """Processes of each worker that divide its batches, see bench.training.ranks."""
 
     def start(self, assignment: Assignment) -> Worker | None:
         """A new worker, or None if no place is free at present."""
@@ -90,15 +92,22 @@ class Engine(Protocol):
 class LocalEngine:
     """Worker processes on this machine, which divide its cores among them.
 
-    With `gpus`, each worker sees one of them, and `per_gpu` workers share each: of all launchers of
-    this machine together, by a lock for each place.
+    With `gpus`, each worker sees one of them, or one group such as "0,1", and `per_gpu` workers
+    share each: of all launchers of this machine together, by a lock for each GPU and place.
     """
 
     def __init__(
-        self, num_workers: int, num_threads: int, *, gpus: Sequence[str] = (), per_gpu: int = 1
+        self,
+        num_workers: int,
+        num_threads: int,
+        *,
+        gpus: Sequence[str] = (),
+        per_gpu: int = 1,
+        num_ranks: int = 1,
     ) -> None:
         self.num_workers = num_workers
         self.num_threads = num_threads
+        self.num_ranks = num_ranks
         self._places = [(gpu, place) for place in range(per_gpu) for gpu in gpus]
         self._held = ExitStack()
         self._variables: dict[str, str] = {}
@@ -119,11 +128,8 @@ class LocalEngine:
         if not self._places:
             return _Process(self._context, assignment, ExitStack())
         for gpu, place in self._places:
-            held, path = ExitStack(), _gpu_lock(gpu, place)
-            try:
-                with writing_cache(path):
-                    held.enter_context(exclusive_lock(path, patience_seconds=0))
-            except TemporaryError:
+            held = _taken(gpu, place)
+            if held is None:
                 continue
             placed = assignment.on_gpu(gpu, self._variables)
             return _Process(self._context, placed, held)
@@ -182,16 +188,46 @@ class _Process:
 
 
 def share_host(
-    num_workers: int | None, device: str, *, gpus: Sequence[str] = (), per_gpu: int = 1
+    num_workers: int | None,
+    device: str,
+    *,
+    gpus: Sequence[str] = (),
+    per_gpu: int = 1,
+    num_ranks: int = 1,
 ) -> LocalEngine:
     """One worker per core with one thread each on a CPU (1.3 to 1.5 times one worker with all);
     `per_gpu` workers on each of `gpus`, by default one on each GPU that we may see.
+
+    With `num_ranks` a worker takes as many cores, or GPUs.
 
     Raises:
         UserError: less than one worker; GPUs that are not there, or together with a number of
             workers.
     """
     cores = num_cores()
+    _check_shares(num_workers, device, gpus, per_gpu, num_ranks)
+    if device == "cpu":
+        count = num_workers or max(1, cores // num_ranks)
+        return LocalEngine(count, max(1, cores // (count * num_ranks)), num_ranks=num_ranks)
+    names = choose(gpus)
+    if num_ranks > 1:
+        names = groups_of(names, num_ranks)
+        if num_workers is not None and num_workers > len(names):
+            raise UserError(
+                f"--workers {num_workers} of --gpus-per-run {num_ranks} need "
+                f"{num_workers * num_ranks} GPUs, got {len(names)} times {num_ranks}; lower one"
+            )
+    if num_workers is not None:  # divided among all GPUs
+        names = names[:num_workers]
+        per_gpu = -(-num_workers // max(1, len(names)))
+    count = num_workers or max(1, len(names) * per_gpu)
+    num_threads = max(1, cores // (count * num_ranks))
+    return LocalEngine(count, num_threads, gpus=names, per_gpu=per_gpu, num_ranks=num_ranks)
+
+
+def _check_shares(
+    num_workers: int | None, device: str, gpus: Sequence[str], per_gpu: int, num_ranks: int
+) -> None:
     if gpus and device == "cpu":
         raise UserError(
             f"--gpus {','.join(gpus)} needs --device cuda, got cpu; leave --gpus out, or see why "
@@ -207,19 +243,15 @@ def share_host(
             f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
             f"--device {device}; leave it or --workers out"
         )
+    if per_gpu > 1 and num_ranks > 1:
+        raise UserError(
+            f"runs share a GPU or take several, got --per-gpu {per_gpu} and --gpus-per-run "
+            f"{num_ranks}; leave one out"
+        )
     if num_workers is not None and num_workers < 1:
         raise UserError(
             f"--workers must be at least 1, got {num_workers}; leave it out for one per core"
         )
-    if device == "cpu":
-        count = num_workers or cores
-        return LocalEngine(count, max(1, cores // count))
-    names = choose(gpus)
-    if num_workers is not None:  # divided among all GPUs
-        names = names[:num_workers]
-        per_gpu = -(-num_workers // max(1, len(names)))
-    count = num_workers or max(1, len(names) * per_gpu)
-    return LocalEngine(count, max(1, cores // count), gpus=names, per_gpu=per_gpu)
 
 
 def _choose_socket_folder() -> None:
@@ -242,6 +274,20 @@ def _choose_socket_folder() -> None:
         ) from error
     finally:
         tempfile.tempdir = given
+
+
+def _taken(group: str, place: int) -> ExitStack | None:
+    """The locks of all GPUs of a group, or none of them if one is taken. In one order everywhere
+    and without waiting, so that no two launchers wait for each other."""
+    with ExitStack() as held:
+        for gpu in sorted(group.split(",")):
+            path = _gpu_lock(gpu, place)
+            try:
+                with writing_cache(path):
+                    held.enter_context(exclusive_lock(path, patience_seconds=0))
+            except TemporaryError:
+                return None
+        return held.pop_all()
 
 
 def _gpu_lock(gpu: str, place: int) -> Path:

@@ -242,6 +242,7 @@ class Launcher:
             storage_url=self._storage_url,
             num_workers=self._engine.num_workers,
             num_threads=self._engine.num_threads,
+            num_ranks=self._engine.num_ranks,
             grace_seconds=self._grace_seconds,
             target=self._parents[system],
         )

@@ -83,6 +83,7 @@ class RayEngine:
         share = self._share(self._nodes())
         self.num_workers = share.num_workers
         self.num_threads = share.num_threads
+        self.num_ranks = 1
         # The queue retries a worker that died: Ray must not start it a second time.
         self._work = ray.remote(
             num_returns="streaming",

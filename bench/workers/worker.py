@@ -63,7 +63,9 @@ class Assignment:
     """Time without a heartbeat after which its lease expires."""
     target: TrackingTarget
     gpu: str | None = None
-    """The GPU that it may use, as CUDA_VISIBLE_DEVICES names it; None: all."""
+    """The GPU that it may use, or several, as CUDA_VISIBLE_DEVICES names them; None: all."""
+    num_ranks: int = 1
+    """Processes that divide each batch of the run."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of its environment, unless the user has set them."""
@@ -301,6 +303,7 @@ def _plan(
             params=flatten(dict(params)),
             data_digest=definition.data_digest,
             round=round_of_run(definition, assignment.kind, slot),
+            num_ranks=assignment.num_ranks,
         ),
         resolved=resolved,
         folder=folder,

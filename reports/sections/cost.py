@@ -23,6 +23,8 @@ class Numbers:
 
     systems: list[SystemRow]
     measurements: tuple[SpeedRow, ...]
+    differ: tuple[str, ...] = ()
+    """What makes the seconds of the first table not comparable."""
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     """The rows in the study's order."""
     systems = report_input.systems
     toned = systems.assign(tone=systems["system"].map(tones_of(report_input)))
-    return Numbers(rows_of(toned, SystemRow), report_input.speed)
+    return Numbers(rows_of(toned, SystemRow), report_input.speed, report_input.costs_differ)
 
 
 def html(numbers: Numbers) -> str:

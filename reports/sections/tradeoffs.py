@@ -20,6 +20,8 @@ COSTS = {
     "real_time_factor": "real-time factor of greedy recognition",
 }
 """Column of the input: name on the page."""
+IN_SECONDS = ("train_seconds", "real_time_factor")
+"""Costs that depend on what computed, and on how many devices."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,12 @@ class Numbers:
     """What the section shows."""
 
     tradeoffs: tuple[Tradeoff, ...]
+    differ: tuple[str, ...] = ()
+    """Why costs in seconds are not compared."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
-    """Each cost that at least two systems have."""
+    """Each cost that at least two systems have, and that is comparable."""
     tones = tones_of(report_input)
     table = report_input.tradeoffs.merge(
         report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
@@ -70,16 +74,18 @@ def numbers(report_input: ReportInput) -> Numbers:
     made = []
     for cost, words in COSTS.items():
         own = table[table["cost"] == cost]
-        if len(own) > 1:
+        if len(own) > 1 and not (report_input.costs_differ and cost in IN_SECONDS):
             made.append(tradeoff(cost, words, own, tones))
-    return Numbers(tuple(made))
+    return Numbers(tuple(made), report_input.costs_differ)
 
 
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     charts = [draw(tradeoff) for tradeoff in numbers.tradeoffs]
     return render(
-        "sections/tradeoffs.html", pairs=list(zip(numbers.tradeoffs, charts, strict=True))
+        "sections/tradeoffs.html",
+        pairs=list(zip(numbers.tradeoffs, charts, strict=True)),
+        differ=numbers.differ,
     )
 
 

@@ -134,6 +134,8 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         found.append(without_end)
     if left_out := _left_out(report_input):
         found.append(left_out)
+    if differ := report_input.costs_differ:
+        found.append(f"Costs in seconds are not comparable, error rates are: {'; '.join(differ)}.")
     scored = runs[(runs["kind"] == "confirm") & runs["test_wer"].notna()]
     if scored.empty:
         found.append("No confirm run has been scored on the test split.")

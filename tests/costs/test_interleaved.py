@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bench.costs.interleaved import OWN_LOOP, InterleavedBenchmark, Meter, Slice, run_slice
+from bench.costs.interleaved import (
+    OWN_LOOP,
+    EnergyMeter,
+    InterleavedBenchmark,
+    Meter,
+    Slice,
+    run_slice,
+)
 from bench.training.progress import Progress
 
 
@@ -141,3 +148,40 @@ def test_a_slice_waits_for_the_device() -> None:
 
     result = run_slice(lambda: 10.0, 3.0, synchronize=synchronize, clock=clock)
     assert result == Slice(audio_seconds=30.0, seconds=3.0)
+
+
+def test_energy_is_that_of_the_loop_without_its_baselines() -> None:
+    """A counter that goes on while a baseline trains within a report."""
+    joules = iter([0.0, 100.0, 900.0, 1000.0])  # after report 1, at 2, after its baselines, at 3
+    meter = EnergyMeter(lambda: next(joules))
+    assert meter.joules_per_audio_hour is None
+    joules_before_the_first = EnergyMeter(lambda: 5.0)
+    joules_before_the_first.pause(60.0)
+    assert joules_before_the_first.joules_per_audio_hour is None, "it began at an unknown moment"
+    meter.resume()
+    meter.pause(20.0)
+    meter.resume()
+    meter.pause(30.0)
+    assert meter.joules_per_audio_hour == pytest.approx((100 + 100) / 50 * 3600)
+    unknown = EnergyMeter(lambda: None)
+    unknown.resume()
+    unknown.pause(20.0)
+    assert unknown.joules_per_audio_hour is None
+
+
+def test_a_benchmark_meters_between_its_reports() -> None:
+    clock, read = FakeClock(), []
+
+    def energy() -> float:
+        read.append(clock.now)
+        return 50 * clock.now  # 50 W, whoever computes
+
+    benchmark = InterleavedBenchmark(
+        meter=Meter(iter([6.0] * 4)), baselines={"torch_baseline": FakeBaseline(clock, [7.0])},
+        log=lambda _: None, slice_seconds=1.0, num_rounds=1, energy=energy, clock=clock,
+    )  # fmt: skip
+    for step in range(1, 4):
+        clock.now += 2.0  # 6 s of audio in 2 s
+        benchmark(progress(step, speed=3.0))
+    assert clock.now > 3 * 2.0, "baselines took their time"
+    assert benchmark.energy.joules_per_audio_hour == pytest.approx(50 * 2 / 6 * 3600)

@@ -62,7 +62,8 @@ SPACE = {
 FACTS = {
     "data": "9d0c6a2f31b84e57", "text": "42518e431cead40a", "decoder": "greedy",
     "budget.num_trials": "8", "budget.num_seeds": "3", "precision": "float32",
-    "hardware": "AMD EPYC 7B13", "metric": "jiwer 4.0.0", "features": "1", "code": "ddeef36b2f0a",
+    "hardware": "AMD EPYC 7B13", "costs.recurrence": "kernel.c, AVX2", "costs.ranks": "1",
+    "metric": "jiwer 4.0.0", "features": "1", "code": "ddeef36b2f0a",
 }  # fmt: skip
 METHOD = MethodConstants(
     level=0.95, alpha=0.05, power=0.8, margin=0.02, num_replicates=10_000, fewest_linearised=10

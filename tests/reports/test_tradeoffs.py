@@ -1,7 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 from reports import ReportInput
-from reports.sections import tradeoffs
+from reports.input import Condition
+from reports.sections import cost, tradeoffs
+from reports.sections.verdict import cautions
 
 MakeInput = Callable[..., ReportInput]
 
@@ -26,3 +29,15 @@ def test_the_page_names_the_pareto_optimal_and_marks_them_by_shape(study: Report
 def test_one_system_has_nothing_to_trade(make_input: MakeInput) -> None:
     page = tradeoffs.html(tradeoffs.numbers(make_input(systems=("ds-gru",))))
     assert "there is no trade-off to show" in page
+
+
+def test_costs_in_seconds_that_do_not_compare_are_not_drawn(study: ReportInput) -> None:
+    reason = "what computed recurrences: Triton (ds-gru); cuDNN (ds-lstm)"
+    condition = Condition("costs", "bad", "differs", (reason,), of_costs=True)
+    differing = replace(study, conditions=(condition,))
+    assert differing.broken == ()
+    assert [one.cost for one in tradeoffs.numbers(differing).tradeoffs] == ["num_parameters"]
+    assert reason in tradeoffs.html(tradeoffs.numbers(differing))
+    assert reason in cost.html(cost.numbers(differing))
+    assert any(reason in told for told in cautions(differing))
+    assert "not comparable" not in cost.html(cost.numbers(study))

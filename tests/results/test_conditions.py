@@ -46,10 +46,12 @@ def test_a_study_as_it_should_be_is_green(study: ReportInput) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.key)
 def test_what_differs_is_red_and_named(study: ReportInput, rule: Rule) -> None:
-    key = "budget.num_trials" if rule.key == "budget" else rule.key
+    key = {"budget": "budget.num_trials", "costs": "costs.recurrence"}.get(rule.key, rule.key)
     condition = found(study, {"ds-gru": FACTS, "ds-lstm": {**FACTS, key: "other"}})[rule.title]
     assert condition.outcome == "bad"
-    assert condition.details == (f"{key}: {FACTS[key]} (ds-gru); other (ds-lstm)",)
+    shown = "what computed recurrences" if rule.only_costs else key
+    assert condition.details == (f"{shown}: {FACTS[key]} (ds-gru); other (ds-lstm)",)
+    assert condition.of_costs == rule.only_costs
 
 
 def test_runs_of_one_system_that_differ_are_red(study: ReportInput) -> None:

@@ -14,7 +14,7 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
-from bench.results import systems
+from bench.results.comparability import check_comparable, differing_costs
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
@@ -102,7 +102,7 @@ def test_what_a_run_has_recorded(study: Callable[..., Path]) -> None:
     assert mixed.facts["hardware"] == "cpu-1 | cpu-2"
     (folder / FILE).unlink()
     (alone,) = read_systems([str(folder / "runs" / "ds-gru" / "confirm-0")])
-    assert set(alone.facts) == {"data", "hardware", "metric"}
+    assert set(alone.facts) == {"data", "hardware", "metric", "costs.ranks"}
 
 
 def test_missing_runs_are_reported(study: Callable[..., Path]) -> None:
@@ -469,10 +469,27 @@ def test_what_is_no_system_is_refused(study: Callable[..., Path], tmp_path: Path
         read_systems([path, path])
 
 
-def test_recurrences_on_a_gpu_are_part_of_its_hardware(tmp_path: Path) -> None:
-    """Costs are compared only within one path of the kernels."""
-    environment = {"gpu": "1 x H100"}
-    assert systems._gpu(tmp_path, environment) == "1 x H100"
-    (tmp_path / "paths.json").write_text(json.dumps({"recurrence": "cuDNN", "ctc": "torch"}))
-    assert systems._gpu(tmp_path, environment) == "1 x H100, recurrences cuDNN"
-    assert systems._gpu(tmp_path, {}) is None
+def test_what_costs_depend_on_makes_no_study_incomparable(
+    study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """On a GPU recurrences of 256 units take another path than those of 512, on a CPU cells that
+    torch does not have; error rates stay comparable."""
+
+    def computed(name: str, recurrence: str, **run: int) -> Path:
+        folder = study(name)
+        for path in folder.glob("runs/*/*/run.json"):
+            told = {"recurrence": recurrence, "ctc": "kernel.c"}
+            (path.parent / "paths.json").write_text(json.dumps(told))
+            path.write_text(json.dumps({**json.loads(path.read_text()), **run}))
+        return folder
+
+    computed("narrow", "Triton 3.8.0")
+    computed("wide", "cuDNN", num_ranks=2)
+    systems = read_systems(["narrow", "wide"])
+    costs = {key: value for key, value in systems[-1].facts.items() if key.startswith("costs.")}
+    assert costs == {"costs.recurrence": "cuDNN", "costs.ctc": "kernel.c", "costs.ranks": "2"}
+    assert check_comparable(systems, force=False) == ()
+    (sentence,) = differing_costs(systems)
+    assert sentence.startswith("COSTS NOT COMPARABLE: the systems differ in devices of a run (")
+    assert "what computed recurrences (" in sentence
+    assert differing_costs(systems[:1]) == ()

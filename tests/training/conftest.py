@@ -90,6 +90,7 @@ class Run:
     data: TrainingData
     directory: Path
     device: torch.device = CPU
+    num_ranks: int = 1
     reports: list[Progress] = field(default_factory=list)
 
     def __call__(
@@ -112,6 +113,7 @@ class Run:
             report=report,
             before_save=before_save,
             precision=precision,
+            num_ranks=self.num_ranks,
         )
 
     def dying_after(self, num_steps: int, die: Callable[[], None] = _die) -> None:

@@ -19,6 +19,7 @@ from bench.training.inputs import InputPlan, StepInputs
 from bench.training.loop import TrainingData
 from bench.training.model_ema import ModelEma
 from bench.training.optim import build_optimizer
+from bench.training.replica import Replica
 from bench.training.shapes import plan_shapes
 from bench.training.step import Buffers, Trained, train_step
 from tests.training.conftest import EXTRAS, Configure
@@ -52,7 +53,7 @@ class PoisonedGraph:
 def setting(config: Any, data: TrainingData) -> tuple[Trained, InputPlan]:
     model = build_model(config)
     trained = Trained(
-        config=config, model=model, optimizer=build_optimizer(model, config.optim),
+        config=config, model=model, replica=Replica(model), optimizer=build_optimizer(model, config.optim),
         average=ModelEma(model, config.training.average_decay), buffers=Buffers(model), device=CPU,
         precision=torch.float32,
     )  # fmt: skip

@@ -255,3 +255,51 @@ def test_what_makes_no_sense_is_refused(arguments: tuple[Any, ...], message: str
     count, device, gpus, per_gpu = arguments
     with pytest.raises(UserError, match=message):
         share_host(count, device, gpus=gpus, per_gpu=per_gpu)
+
+
+def test_runs_on_several_gpus_take_groups_of_them(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+    see(monkeypatch, "9,8,7,6,5")
+    engine = share_host(None, "cuda", num_ranks=2)
+    assert (engine.num_workers, engine.num_threads, engine.num_ranks) == (2, 2, 2)
+    assert engine._places == [("9,8", 0), ("7,6", 0)], "5 makes no group"
+    workers = [engine.start(assignment) for _ in range(2)]
+    assert [m["gpu"] for w in workers for m in heard(engine, w)] == ["9,8", "7,6"]
+    for worker in workers:
+        assert worker is not None
+        worker.close()
+    assert share_host(None, "cpu", num_ranks=2).num_workers == 4
+    assert share_host(1, "cpu", num_ranks=2).num_threads == 4
+
+
+def test_a_group_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of two launchers overlap: neither holds a GPU while it lacks another."""
+    first = engines._taken("7,6", 0)
+    assert first is not None
+    assert engines._taken("6,5", 0) is None
+    assert engines._taken("7", 0) is None
+    other = engines._taken("5", 0)
+    assert other is not None, "it was let go"
+    for held in (first, other):
+        held.close()
+    both = engines._taken("6,5", 0)
+    assert both is not None
+    both.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_ranks": 3}, "--gpus-per-run 3 needs 3 GPUs on this machine, got 2; lower it"),
+        ({"num_ranks": 2, "per_gpu": 2}, "got --per-gpu 2 and --gpus-per-run 2; leave one out"),
+        ({"num_ranks": 2, "num_workers": 2}, "--workers 2 of --gpus-per-run 2 need 4 GPUs, got 1"),
+    ],
+)
+def test_more_gpus_than_there_are_are_refused(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, int], message: str
+) -> None:
+    see(monkeypatch, None)
+    with pytest.raises(UserError, match=message):
+        share_host(**{"num_workers": None, "device": "cuda", **arguments})  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from variants.ops import kernel
+from variants.ops import kernel, ranks
 from variants.ops.padding import frame_mask
 
 Norm = Literal["batch", "layer", "none"]
@@ -22,7 +22,8 @@ class MaskedBatchNorm(nn.Module):
     """Batch normalisation of the channels of [B, T, …, C], with statistics of valid frames only.
 
     Otherwise as torch's: the biased variance normalises, the unbiased one enters the running
-    statistics with momentum 0.1. Statistics are float32, under autocast too.
+    statistics with momentum 0.1. Statistics are float32, under autocast too. Of a batch that is
+    divided among ranks they are those of the whole batch, as torch's SyncBatchNorm has them.
     """
 
     running_mean: Tensor
@@ -87,13 +88,21 @@ class _TorchBatchNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_NC = x_BRC.flatten(0, 1)
         mask_N = frame_mask(counts_B, x_BRC.shape[1]).to(x_BRC.dtype).flatten()
-        count = mask_N.sum().clamp(min=1)
-        mean_C = mask_N @ x_NC / count
+        is_divided = ranks.is_batch_divided()
+        count, total_C = mask_N.sum(), mask_N @ x_NC
+        if is_divided:
+            count, total_C = ranks.summed(count, total_C)
+        count = count.clamp(min=1)
+        mean_C = total_C / count
         centred_NC = x_NC - mean_C
-        var_C = mask_N @ centred_NC.square() / count
+        squares_C = mask_N @ centred_NC.square()
+        if is_divided:
+            (squares_C,) = ranks.summed(squares_C)
+        var_C = squares_C / count
         inverse_C = torch.rsqrt(var_C + eps)
         y_NC = torch.addcmul(bias_C, centred_NC, weight_C * inverse_C)
         ctx.save_for_backward(centred_NC, mask_N, weight_C, inverse_C, count)
+        ctx.is_divided = is_divided  # type: ignore[attr-defined]
         ctx.mark_non_differentiable(mean_C, var_C, count)
         return y_NC.view(x_BRC.shape), mean_C, var_C, count
 
@@ -104,13 +113,15 @@ class _TorchBatchNorm(torch.autograd.Function):
     ) -> tuple[Tensor, None, Tensor, Tensor, None]:
         centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
         grad_NC = grad_BRC.flatten(0, 1)
-        sum_C, product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
+        own_sum_C, own_product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
+        sum_C, product_C = _of_all_ranks(ctx, own_sum_C, own_product_C)
         # With x̂ = (x - mean) / σ, dy/dx through mean and variance reaches valid positions only:
         # x_grad = weight / σ · (grad - mask · (Σ grad + x̂ Σ grad x̂) / count)
         slope_C = inverse_C.square() * product_C / count
         shared_NC = torch.addcmul(sum_C / count, centred_NC, slope_C).mul_(mask_N[:, None])
         x_grad_NC = torch.sub(grad_NC, shared_NC, out=shared_NC).mul_(weight_C * inverse_C)
-        return x_grad_NC.view(grad_BRC.shape), None, product_C * inverse_C, sum_C, None
+        own_weight_grad_C = own_product_C * inverse_C
+        return x_grad_NC.view(grad_BRC.shape), None, own_weight_grad_C, own_sum_C, None
 
 
 class _KernelBatchNorm(torch.autograd.Function):
@@ -138,12 +149,16 @@ class _KernelBatchNorm(torch.autograd.Function):
             mean=mean_C,
             squares=squares_C,
         )
-        count = counts_B.sum().clamp(min=1)
+        is_divided, count = ranks.is_batch_divided(), counts_B.sum()
+        if is_divided:
+            mean_C, squares_C, count = _joined(mean_C, squares_C, count)
+        count = count.clamp(min=1)
         var_C = squares_C / count
         inverse_C = torch.rsqrt(var_C + eps)
         gain_C = weight_C * inverse_C
         y_BRC = _normalized(x_BRC, mean_C, gain_C, bias_C)
         ctx.save_for_backward(x_BRC, counts_B, mean_C, inverse_C, gain_C, count)
+        ctx.is_divided = is_divided  # type: ignore[attr-defined]
         ctx.mark_non_differentiable(mean_C, var_C, count)
         return y_BRC, mean_C, var_C, count
 
@@ -155,7 +170,7 @@ class _KernelBatchNorm(torch.autograd.Function):
         x_BRC, counts_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
         grad_BRC = grad_BRC.contiguous()
         num_rows, num_positions, num_channels = x_BRC.shape
-        sum_C, product_C = x_BRC.new_empty(2, num_channels)
+        own_sum_C, own_product_C = x_BRC.new_empty(2, num_channels)
         kernel.call(
             "normalize_sums",
             N=num_rows * num_positions,
@@ -163,9 +178,10 @@ class _KernelBatchNorm(torch.autograd.Function):
             grads=grad_BRC,
             x=x_BRC,
             mean=mean_C,
-            sums=sum_C,
-            products=product_C,
+            sums=own_sum_C,
+            products=own_product_C,
         )
+        sum_C, product_C = _of_all_ranks(ctx, own_sum_C, own_product_C)
         shared_C, slope_C = sum_C / count, inverse_C.square() * product_C / count
         x_grad_BRC = torch.empty_like(x_BRC)
         kernel.call(
@@ -182,7 +198,23 @@ class _KernelBatchNorm(torch.autograd.Function):
             gain=gain_C,
             x_grads=x_grad_BRC,
         )
-        return x_grad_BRC, None, product_C * inverse_C, sum_C, None
+        return x_grad_BRC, None, own_product_C * inverse_C, own_sum_C, None
+
+
+def _joined(mean_C: Tensor, squares_C: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, sum of squared distances from it, and number of positions over all ranks, from those of
+    this rank's rows (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+    own_count = count.to(mean_C.dtype)
+    total_C, all_count = ranks.summed(own_count * mean_C, own_count)
+    all_mean_C = total_C / all_count.clamp(min=1)
+    (all_squares_C,) = ranks.summed(squares_C + own_count * (mean_C - all_mean_C).square())
+    return all_mean_C, all_squares_C, all_count
+
+
+def _of_all_ranks(ctx: Any, sum_C: Tensor, product_C: Tensor) -> tuple[Tensor, ...]:
+    """The sums of a backward pass over the whole batch, through which the gradient of its
+    statistics goes. Gradients of weights stay those of this rank's rows: the ranks add them up."""
+    return ranks.summed(sum_C, product_C) if ctx.is_divided else (sum_C, product_C)
 
 
 def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:

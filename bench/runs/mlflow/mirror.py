@@ -23,6 +23,7 @@ from bench.runs.layout import (
     ENVIRONMENT,
     METRICS,
     ORIGINS,
+    PATHS,
     RUN,
     SUMMARY,
     VARIANT_FILES,
@@ -202,13 +203,15 @@ def _send_end(
     ended = to_milliseconds(summary["ended_at"])
     state, error = summary["state"], summary["error"] or {}
     tags = {"state": state, NOTE_TAG: describe_run(run, summary)}
+    paths = read_json(folder / PATHS) or {}
+    tags |= {f"path.{operation}": str(path) for operation, path in paths.items()}
     store.set_tags(run_id, tags | {f"error.{k}": v for k, v in error.items()})
     if state not in STOPPED:  # it may go on: its final values are not known yet
         finals = summary["metrics"].items()
         store.log_metrics(run_id, [Point(metric_name(k), v, ended) for k, v in finals])
     store.client.set_terminated(run_id, STATUS[state], end_time=ended)
     scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
-    _send_files(folder, (SUMMARY, WATCH, "run.log", *scored), run_id, store)
+    _send_files(folder, (SUMMARY, PATHS, WATCH, "run.log", *scored), run_id, store)
     store.log_tables(run_id, tables(folder))
     best = folder / "checkpoints" / "best.pt"
     # Those of trials stay where they are: a study has many, and only winners are used again.
@@ -253,7 +256,10 @@ def _send_files(folder: Path, names: tuple[str, ...], run_id: str, store: "Mlflo
 def _tags(folder: Path, run: RunFile) -> dict[str, object]:
     environment = read_json(folder / ENVIRONMENT) or {}
     declared = read_json(folder / VARIANT_FILES[1]) or {}
-    named = {"study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid"}
+    named = {
+        "study", "system", "kind", "slot", "attempt", "seed", "data_digest", "host", "uid",
+        "num_ranks",
+    }  # fmt: skip
     return {
         **{key: value for key, value in run.items() if key in named},
         **({"round": run["round"]} if run["round"] else {}),

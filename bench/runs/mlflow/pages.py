@@ -43,6 +43,7 @@ COSTS = frozenset(
         "peak_memory_bytes",
         "train_seconds",
         "search_seconds",
+        "gpu_energy_joules",
     }
 )
 

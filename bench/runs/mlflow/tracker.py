@@ -56,14 +56,17 @@ class Tracker:
         identity: RunIdentity,
         config: Mapping[str, object],
         target: TrackingTarget,
+        facts: Mapping[str, str] | None = None,
     ) -> "Tracker":
-        """Begin the run in `folder`, or go on with it; `config` is nested plain values.
+        """Begin the run in `folder`, or go on with it; `config` is nested plain values, `facts` are
+        of its devices and join those of its environment.
 
         Raises:
             UserError: the folder was written by a newer version.
         """
         set_mlflow_defaults()
-        record = RunRecord.open(folder, identity, config, environment(), git_diff())
+        found = environment() | dict(facts or {})
+        record = RunRecord.open(folder, identity, config, found, git_diff())
         return cls(record, target)
 
     def log(self, progress: Progress) -> None:
