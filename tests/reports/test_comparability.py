@@ -15,9 +15,13 @@ def test_numbers(study: ReportInput) -> None:
     assert shown.corpus.splits[0].num_speakers == 32
     assert shown.corpus.excluded == {"shorter than its text allows": 2}
     trials, confirms = shown.states[:2]
-    # finished, cut, pruned, diverged, failed, killed, running
-    assert (trials.kind, trials.counts, trials.total) == ("trial", (4, 0, 2, 1, 1, 0, 0), 8)
-    assert (confirms.kind, confirms.counts, confirms.total) == ("confirm", (3, 0, 0, 0, 0, 0, 0), 3)
+    # finished, cut, pruned, diverged, failed, paused, killed, running
+    assert (trials.kind, trials.counts, trials.total) == ("trial", (4, 0, 2, 1, 1, 0, 0, 0), 8)
+    assert (confirms.kind, confirms.counts, confirms.total) == (
+        "confirm",
+        (3, 0, 0, 0, 0, 0, 0, 0),
+        3,
+    )
 
 
 def test_the_checklist_is_counted_and_names_what_differs(
