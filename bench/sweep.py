@@ -47,12 +47,14 @@ from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
+from bench.results.search import narrow_systems
 from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from bench.runs.run import datasets
 from bench.study.decoding import FOLDER, WATCH_FILE, decode_study, hear_watch, plan_decoding
 from bench.study.definition import StudyDefinition, begin_or_return
-from bench.study.request import beam_search_of, decoders_of, definition_of
+from bench.study.request import beam_search_of, conditions_of, decoders_of, definition_of
+from bench.study.robustness import plan_conditions, score_under_conditions
 from bench.study.rounds import budget_sentence, read_looks, study_tags
 from bench.training.config import build_model, check_training_memory
 from bench.training.device import resolve_device
@@ -79,6 +81,8 @@ class SweepResult(TypedDict):
     verdict: str
     second: dict[str, object] | None
     """What the decoding with a language model says, where there was one."""
+    conditions: dict[str, object] | None
+    """What the test conditions say, where there were some."""
     systems: list[dict[str, object]]
     cautions: list[str]
 
@@ -91,7 +95,7 @@ def main(options: argparse.Namespace) -> None:
     tracking_uri()  # refused here, before hours of work, if it is no address
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
-    with_beam = "beam" in decoders_of(options)
+    with_beam, conditions = "beam" in decoders_of(options), conditions_of(options)
     if with_beam:
         require_installed()
     if options.dry_run:
@@ -110,7 +114,7 @@ def main(options: argparse.Namespace) -> None:
         _logger.info("%s", budget_sentence(definition))
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:
             comparison, report_input, result = _sweep(
-                options, definition, corpus, search, storage, engine, stop
+                options, definition, corpus, search, conditions, storage, engine, stop
             )
     if options.json:
         cli.print_json(result)
@@ -118,6 +122,8 @@ def main(options: argparse.Namespace) -> None:
         _print_verdict(comparison, result, corpus, dashboard_address(options.storage, folder))
         if report_input.second is not None:
             _print_second(report_input.second)
+        if (found := report_input.robustness) is not None:
+            STDOUT.print(f"\nUnder {found.name}: {' '.join(found.sentences)}", markup=False)
         _print_heard(report_input)
     if sentence := without_verdict(definition.systems, report_input.runs):
         raise NoVerdictError(sentence)
@@ -128,18 +134,20 @@ def _sweep(
     definition: StudyDefinition,
     corpus: Corpus,
     search: BeamSearch | None,
+    conditions: str,
     storage: QueueStorage,
     engine: Engine,
     stop: "_StopSignal",
 ) -> tuple[StudyComparison, ReportInput, SweepResult]:
-    """Prepare the study, run its waiting slots, write the report; returns the comparison, the
-    report's input and the object that ``--json`` prints."""
+    """Prepare the study, run its slots, write the report; returns what ``--json`` prints too."""
     folder = OUT / definition.name
     with storage.exclusive_lease(grace_seconds=options.grace):
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
         if search is not None:
             plan_decoding(folder, definition, search.model, search.config)
+        if conditions:
+            plan_conditions(folder, definition, conditions)
         tracker = StudyTracker.open(definition.name, data_digest=definition.data_digest)
         if tracker.reaches_store():
             flush_unsent(folder)
@@ -164,6 +172,8 @@ def _sweep(
 
     with storage.exclusive_lease(grace_seconds=options.grace):
         _decode_again(folder, definition, corpus, search)
+        if conditions:
+            score_under_conditions(folder, definition, corpus, conditions)
         report_input, comparison = gather(folder, audio=options.recordings)
         report = build(report_input, folder / REPORT_FILE)
         write_index()
@@ -210,7 +220,7 @@ def _round_is_last(
     if definition.plan is None:
         return True
     if look is not None and look.number > num_before:
-        _logger.info("%s", look_sentence(look))
+        _logger.info("%s", look_sentence(look, narrow_systems(definition, folder)))
         tracker.tell_round(study_tags(definition, read_looks(folder)))
     return look is not None and look.is_last
 
@@ -302,6 +312,7 @@ def _as_json(
         "tracking_uri": uri,
         "verdict": comparison.verdict,
         "second": None if report_input.second is None else asdict(report_input.second),
+        "conditions": None if report_input.robustness is None else asdict(report_input.robustness),
         "systems": systems,
         "cautions": list(cautions(report_input)),
     }

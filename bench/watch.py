@@ -28,7 +28,7 @@ CURVE_WIDTH = 16
 MAX_MARKS = 40
 SYMBOLS = {
     "finished": "●", "cut": "◐", "pruned": "✂", "diverged": "↯", "failed": "✗", "running": "▶",
-    "killed": "‖", "waiting": "·",
+    "paused": "◇", "killed": "‖", "waiting": "·",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from reports.sections import (
     method,
     pairwise,
     reproduce,
+    robustness,
     runs,
     search,
     second_verdict,
@@ -37,9 +38,9 @@ from reports.sections import (
 )
 
 SECTIONS: tuple[ModuleType, ...] = (
-    verdict, second_verdict, comparability, differences, accuracy, pairwise, looks, curves, budget,
-    search, tradeoffs, latency, errors, decodes, audio_samples, transcript_progress, speakers,
-    groups, cost, runs, reproduce, method,
+    verdict, second_verdict, robustness, comparability, differences, accuracy, pairwise, looks,
+    curves, budget, search, tradeoffs, latency, errors, decodes, audio_samples,
+    transcript_progress, speakers, groups, cost, runs, reproduce, method,
 )  # fmt: skip
 """Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
 

@@ -96,6 +96,8 @@ class BudgetSummary:
     """Every field of the budget, these four included."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Confirm runs planned by now, of systems that have another number than `num_seeds`."""
+    rungs: str = ""
+    """How halving goes on with fewer trials, a clause; "" without it."""
 
     def seeds_of(self, name: str) -> int:
         """Confirm runs of the system `name` planned by now."""
@@ -197,7 +199,7 @@ class PairAtLook:
     b: str
     claim: bool
     outcome: str
-    """"<name> better", "equivalent" or "open"."""
+    """"<name> better", "withheld", "equivalent" or "open"."""
     decided_at: int
     """The number of the look; of an open pair the last."""
     num_seeds: int
@@ -297,6 +299,61 @@ class SecondVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConditionRate:
+    """A system's test WER under one condition."""
+
+    condition: str
+    kind: str
+    """What its level is of: "white", "babble", "room", or "as recorded"."""
+    snr_db: float | None
+    system: str
+    wer: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionGap:
+    """How far two systems are apart under one condition, WER of b minus WER of a."""
+
+    condition: str
+    a: str
+    b: str
+    gap: Interval
+    coverage: float
+    """Of the interval, adjusted over all pairs and conditions."""
+    p_adjusted: float
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionChange:
+    """How much the gap of two systems changes with the level of a noise, or in a room."""
+
+    what: str
+    a: str
+    b: str
+    change: Interval
+    coverage: float
+    """Of the interval, adjusted over all pairs and changes."""
+    p_adjusted: float
+    differs: bool
+    """Whether the interval leaves out zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """The confirm runs on test utterances in noise, babble and a room."""
+
+    name: str
+    """Of the set of conditions."""
+    rates: tuple[ConditionRate, ...]
+    """Condition by condition, the recordings as they are first."""
+    gaps: tuple[ConditionGap, ...]
+    changes: tuple[ConditionChange, ...]
+    sentences: tuple[str, ...]
+    """Where each lead of the verdict is found again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeardSentence:
     """The corpus's first watch utterance as one confirm run read it; texts with single spaces."""
 
@@ -363,6 +420,8 @@ class ReportInput:
     tradeoffs: pd.DataFrame = field(default_factory=_without_rows("tradeoffs"))
     groups: pd.DataFrame = field(default_factory=_without_rows("groups"))
     gains: pd.DataFrame = field(default_factory=_without_rows("gains"))
+    robustness: Robustness | None = None
+    """Where the study was tested under conditions."""
     second: SecondVerdict | None = None
     """None where nothing was decoded with a language model."""
     heard: tuple[HeardSentence, ...] = ()

@@ -31,7 +31,14 @@ _ENVIRONMENT.filters |= {
     "setting": formats.setting,
     "plural": formats.plural,
 }
-_ENVIRONMENT.globals |= {"STATES": STATES, "NUM_COLOURS": len(COLOURS)}
+MAX_OPEN = 15
+"""Tables of pairs with more rows than these fold away."""
+
+_ENVIRONMENT.globals |= {
+    "STATES": STATES,
+    "NUM_COLOURS": len(COLOURS),
+    "MAX_OPEN": MAX_OPEN,
+}
 
 
 def render(template: str, **values: object) -> str:

@@ -17,10 +17,14 @@ STATES: Mapping[str, tuple[str, str]] = {
     "pruned": ("triangle-down", "▼"),
     "diverged": ("x", "✖"),
     "failed": ("square", "■"),
+    "paused": ("diamond-open", "◇"),
     "killed": ("diamond", "◆"),
     "running": ("circle-open", "○"),
 }
 """By state of a run: its plotly marker, and the character that looks like it."""
+
+GOING_ON = ("running", "paused", "killed")
+"""States of runs that have not ended for good."""
 
 TRAINED = ("finished", "cut")
 """States of runs that were trained as far as the budget goes and scored: to their last epoch, or

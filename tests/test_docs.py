@@ -54,3 +54,23 @@ def test_commands_are_understood(page: str, verb: str, arguments: str) -> None:
     given = re.split(r"\s[#>]\s", f" {arguments} ")[0].strip()
     parser = import_module(f"bench.{verb}").build_parser()
     parser.parse_args(shlex.split(given.replace("…", "x")))
+
+
+def test_the_journeys_name_functions_that_exist_and_count_their_modules() -> None:
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    journeys = re.findall(r"^\*\*.*?\*\*: (\d+) modules, (\d+) returns.*?```\n(.*?)```", design, re.DOTALL | re.MULTILINE)  # fmt: skip
+    assert len(journeys) == 3
+    for num_modules, num_returns, lines in journeys:
+        entered: list[str] = []
+        for line in lines.splitlines():
+            module, names = re.split(r"\s{2,}", line)[:2]
+            path = ROOT / Path(*module.split("."))
+            file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"  # fmt: skip
+            for name in names.split(", "):
+                defined = rf"^\s*(def|class) {name.rpartition('.')[2]}\b"
+                assert re.search(defined, file.read_text("utf-8"), re.MULTILINE), (
+                    f"{module}: {name}"
+                )
+            entered += [module] if entered[-1:] != [module] else []
+        returns = len(entered) - len(set(entered))
+        assert (len(set(entered)), returns) == (int(num_modules), int(num_returns)), lines

@@ -46,7 +46,7 @@ class DeepSpeechConfig:
     convs: tuple[tuple[int, ...], ...] = ((256, 21, 3),)
     """The front end, one row per convolution: (channels, kernel frames, stride frames) if 1-D over
     all bins, or (channels, kernel bins, kernel frames, stride bins, stride frames) if 2-D."""
-    cell: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "qrnn", "sru"] = "gru"
+    cell: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "qrnn", "sru", "ligru"] = "gru"
     """`rnn` is the tanh RNN; variants.ops.cells has the equations of those after `lstm`."""
     num_layers: int = 3
     width: int = 256
@@ -87,6 +87,12 @@ class DeepSpeechConfig:
         if self.backward_chunk_frames and self.directions == "forward":
             raise ValueError(
                 "backward_chunk_frames must be 0 without a backward direction, "
+                f"got {self.backward_chunk_frames}"
+            )
+        if self.backward_chunk_frames and self.cell == "ligru":
+            # Its normalisation needs statistics of whole utterances, not of chunks.
+            raise ValueError(
+                "backward_chunk_frames must be 0 for the cell ligru, "
                 f"got {self.backward_chunk_frames}"
             )
         if self.backward_context_frames and not self.backward_chunk_frames:
@@ -209,7 +215,7 @@ BIGRU = replace(GRU, directions="sum", width=192)
 BIRNN = replace(BIGRU, cell="rnn")
 BILSTM = replace(BIGRU, cell="lstm")
 FENG, LEI = "https://arxiv.org/abs/2410.01201", "https://arxiv.org/abs/1709.02755"
-BRADBURY = "https://arxiv.org/abs/1611.01576"
+BRADBURY, RAVANELLI = "https://arxiv.org/abs/1611.01576", "https://arxiv.org/abs/1803.10225"
 
 SPECS = (
     _spec("ds-rnn", "3 tanh RNN layers of 256, forward only", RNN),
@@ -244,4 +250,6 @@ SPECS = (
     _spec("ds-bisru", "ds-bigru with simple recurrent units", BIGRU, LEI, cell="sru"),
     _spec("ds-qrnn", "ds-gru with quasi-recurrent cells", GRU, BRADBURY, cell="qrnn"),
     _spec("ds-biqrnn", "ds-bigru with quasi-recurrent cells", BIGRU, BRADBURY, cell="qrnn"),
+    _spec("ds-ligru", "ds-gru with light GRU cells", GRU, RAVANELLI, cell="ligru"),
+    _spec("ds-biligru", "ds-bigru with light GRU cells", BIGRU, RAVANELLI, cell="ligru"),
 )

@@ -27,7 +27,7 @@ from variants.ops.recurrence import recur, recur_directions, recur_from
 from variants.streaming import Frames, Stage, Windows
 
 TorchCell = Literal["rnn", "gru", "lstm", "relu_rnn"]
-Cell = TorchCell | Literal["mingru", "minlstm", "qrnn", "sru"]
+Cell = TorchCell | Literal["mingru", "minlstm", "qrnn", "sru", "ligru"]
 Directions = Literal["forward", "sum", "concat"]
 """Forward only, or two directions whose outputs are summed or concatenated."""
 
@@ -321,10 +321,10 @@ class RecurrentLayer(nn.Module):
             states_BTDH = recur_directions(cells, x_BTC, lens_B)
             is_sum = self.directions == "sum"
             return states_BTDH.sum(dim=2) if is_sum else states_BTDH.flatten(2)
-        forward_BTH = recur(self.forward_cell, x_BTC)
+        forward_BTH = recur(self.forward_cell, x_BTC, lens_B)
         if self.backward_cell is None:
             return forward_BTH
-        backward_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B))
+        backward_BTH = recur(self.backward_cell, reverse_by_length(x_BTC, lens_B), lens_B)
         return self._combined(forward_BTH, reverse_by_length(backward_BTH, lens_B))
 
     def torch_cells(self) -> list[nn.RNNBase]:

@@ -30,20 +30,27 @@ def _quota() -> float:
     """CPU seconds per second that the control group and its parents allow (cgroup v2); inf without
     a limit."""
     least = float("inf")
-    try:
-        (own,) = (line for line in OWN_CGROUP.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, ValueError):
-        return least
-    folder = CGROUPS / own.removeprefix("0::").strip("/")
-    while folder.is_relative_to(CGROUPS):
+    for folder in own_cgroups():
         try:
             quota, period = (folder / "cpu.max").read_text().split()
         except (OSError, ValueError):  # the outermost group has no such file
             quota, period = "max", "1"
         if quota != "max":
             least = min(least, int(quota) / int(period))
-        folder = folder.parent
     return least
+
+
+def own_cgroups() -> Iterator[Path]:
+    """The folders of this process's control group and its parents (cgroup v2), from the inside
+    out; none without such groups."""
+    try:
+        (own,) = (line for line in OWN_CGROUP.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, ValueError):
+        return
+    folder = CGROUPS / own.removeprefix("0::").strip("/")
+    while folder.is_relative_to(CGROUPS):
+        yield folder
+        folder = folder.parent
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.core.cores import own_cgroups
 from bench.core.errors import ExhaustedError, OutOfHostMemoryError, UserError
 
 MIN_ADDRESS_SPACE = 4 << 30
@@ -21,7 +22,6 @@ _SAYINGS = (
     "can't start new thread",  # Python: no room for its stack
 )
 _VMSTAT = Path("/proc/vmstat")
-_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -98,15 +98,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _left_in_cgroups() -> Iterator[int]:
     """Bytes that this process's control group and each of its parents (cgroup v2) can still
     allocate."""
-    try:
-        (own,) = (x for x in _OWN_CGROUP.read_text().splitlines() if x.startswith("0::"))
-    except (OSError, ValueError):
-        return
-    folder = _CGROUPS / own.removeprefix("0::").strip("/")
-    while folder.is_relative_to(_CGROUPS):
+    for folder in own_cgroups():
         try:
             allowed, used = ((folder / f"memory.{x}").read_text() for x in ("max", "current"))
             yield max(0, int(allowed) - int(used))
         except (OSError, ValueError):  # "max", or the outermost group, which has no such file
             pass
-        folder = folder.parent

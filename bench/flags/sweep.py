@@ -40,6 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_seeds(parser)
     cli.add_settings(parser)
     cli.add_decoder(parser, weights=False)
+    parser.add_argument(
+        "--conditions",
+        metavar="NAME",
+        help="also score the confirm runs on degraded test utterances: noise is white noise and "
+        "babble at 20, 10, 5 and 0 dB, and a room (default: as the study says)",
+    )
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)

@@ -5,20 +5,27 @@ whose worker stopped or died goes back to waiting under its own number, so that 
 holds more trials than the budget has.
 
     Optuna's trial      run folder                  lease       what it means
-    WAITING             waiting, running, killed    no          free; `take` gives it out
+    WAITING             waiting, running, killed,   no          free; `take` gives it out
+                        paused
     WAITING             an end                      no          the next worker copies the end
     RUNNING             any                         held        a worker has it
-    RUNNING             any                         gone        `reclaim` makes it WAITING
+    RUNNING             any                         gone        `reclaim` makes it WAITING, unless
+                                                                it rests at a rung
     COMPLETE, PRUNED,   an end                      any         over; TRIAL_STATES says which
     FAIL
 
 So Optuna's state decides who may run a slot, and never how a run ended: that is read off the folder
 (`bench.runs.state`) and copied by `end`, as often as needed.
+
+With halving, a trial that reaches a rung tells the queue its WER there. Whether it waits, goes on
+or is given up follows from these WERs alone (`bench.study.rungs`), also for a trial whose worker
+died between telling its WER and pausing. While it waits it is RUNNING without a lease; once all
+others are there, `reclaim` makes it WAITING, or ends it.
 """
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -32,8 +39,10 @@ from bench.core.seeding import derive
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import Lease, LeaseWatch
 from bench.queue.storage import QueueStorage, retried
-from bench.runs.state import RunEnd, State
+from bench.runs.record import end_paused
+from bench.runs.state import RunEnd, State, read_state
 from bench.study.definition import StudyDefinition, run_folder
+from bench.study.rungs import Climber, Standing, standings
 from bench.study.search import distribution, make_pruner, make_sampler, rank_last
 from bench.study.space import Value
 
@@ -44,6 +53,8 @@ METRIC_NAME = "valid WER (1 is 100 %)"
 """As optuna-dashboard labels the objective."""
 SLOT = "slot"
 STATE = "state"
+RUNG = "rung "
+"""Before the epoch of a rung: the key of the trial's WER there."""
 
 TRIAL_STATES: Mapping[State, TrialState] = {
     State.FINISHED: TrialState.COMPLETE,
@@ -67,11 +78,18 @@ class Slot:
     params: Settings
     outcome: str | None
     """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
+    wers_at_rungs: Mapping[int, float] = field(default_factory=dict)
+    """Valid WER by epoch, of halving."""
 
     @property
     def is_running(self) -> bool:
         """Whether a worker has taken it and not ended it."""
         return self.state == TrialState.RUNNING
+
+    @property
+    def rung(self) -> int:
+        """The last that it has reached, an epoch; 0 if none."""
+        return max(self.wers_at_rungs, default=0)
 
 
 class SlotQueue:
@@ -90,6 +108,7 @@ class SlotQueue:
         self._storage = storage.optuna
         self._name = f"{definition.name}/{system}"
         self._loaded: Study | None = None
+        self._rungs = definition.budget.rungs
 
     @retried
     def prepare(self) -> None:
@@ -124,10 +143,24 @@ class SlotQueue:
         """Where trial ("trial") or confirm run ("confirm") `slot` keeps its record."""
         return run_folder(self._folder, self._system, kind, slot)
 
+    def resting(self, slots: list[Slot]) -> list[Slot]:
+        """Those of `slots`, which are all of the system, that wait at a rung for others."""
+        standing = self._standings(slots)
+        return [s for s in slots if s.is_running and standing[s.number] == Standing.WAITS]
+
+    def _standings(self, slots: list[Slot]) -> dict[int, Standing]:
+        climbers = [
+            Climber(slot=s.number, wers=s.wers_at_rungs, has_ended=s.state.is_finished())
+            for s in slots
+        ]
+        return standings(climbers, self._rungs)
+
     @retried
-    def reclaim(self, watch: LeaseWatch) -> None:
+    def reclaim(self, watch: LeaseWatch) -> list[Path]:
         """Break the leases of workers that are gone, by what `watch` has seen; their trials wait
-        again."""
+        again, and so do those that may pass their rung. Trials that may not, and which no worker
+        has, are ended; returns their folders."""
+        ended = []
         with self._queue.exclusive_lock():
             held = set()
             for lease in self.folder_of("trial", 0).parent.glob(f"*/{LEASE}"):
@@ -137,11 +170,22 @@ class SlotQueue:
                     watch.break_(lease.parent)
             # Read after the leases: a worker tells the queue the end before it releases its lease,
             # so a trial without one that still runs has not been ended.
-            for trial in self._load().get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            trials = self._load().get_trials(deepcopy=False)
+            standing = self._standings([_slot(t) for t in trials if SLOT in t.user_attrs])
+            for trial in trials:
                 slot = trial.user_attrs.get(SLOT)
+                if slot is None or trial.state != TrialState.RUNNING:
+                    continue
+                folder = self.folder_of("trial", slot)
                 # Taken under the same lock as the lease: without a lease nobody works on it.
-                if slot is not None and self.folder_of("trial", slot) not in held:
+                if folder in held or standing[slot] == Standing.WAITS:
+                    continue
+                if standing[slot] == Standing.OUT and read_state(folder) == State.PAUSED:
+                    self._end(trial.number, end_paused(folder))
+                    ended.append(folder)
+                else:
                     self._give_back(trial.number)
+        return ended
 
     @retried
     def take(self, take_lease: TakeLease) -> tuple[Trial, Lease] | None:
@@ -168,21 +212,50 @@ class SlotQueue:
         self._give_back(number)
 
     def _give_back(self, number: int) -> None:
+        self._storage.set_trial_state_values(self._id_of(number), TrialState.WAITING)
+
+    def _id_of(self, number: int) -> int:
         study_id = self._storage.get_study_id_from_name(self._name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def judge(self, trial: Trial, epoch: int, wer: float) -> State | None:
+        """Tell the queue the valid WER of `trial` after `epoch`, once even if its run is resumed.
+
+        Returns:
+            PAUSED if it waits at a rung, PRUNED if it is given up, None if it goes on.
+        """
+        known = self._load().get_trials(deepcopy=False)[trial.number]
+        if epoch not in known.intermediate_values:
+            trial.report(wer, epoch)
+        for rung in self._rungs:
+            # A rung between two evaluations is reached at the later one.
+            if rung <= epoch and f"{RUNG}{rung}" not in known.user_attrs:
+                trial.set_user_attr(f"{RUNG}{rung}", wer)
+        return State.PRUNED if trial.should_prune() else self.standing(trial)
+
+    def standing(self, trial: Trial) -> State | None:
+        """What the rungs say of `trial`, as `judge`."""
+        slots = self._slots()
+        standing = self._standings(slots)[trial.user_attrs[SLOT]]
+        return {Standing.WAITS: State.PAUSED, Standing.OUT: State.PRUNED}.get(standing)
 
     @retried
     def end(self, trial: Trial, end: RunEnd) -> None:
         """Copy to the queue how the run of `trial` ended."""
-        state = TRIAL_STATES[end.state]
-        study = self._load()
-        if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-            return  # told before, and the answer was lost
-        trial.set_user_attr(STATE, end.state.value)
-        if end.state == State.DIVERGED:
+        if end.state == State.DIVERGED and not self._has_ended(trial.number):
             rank_last(trial)
-        study.tell(trial, end.valid_wer if state == TrialState.COMPLETE else None, state=state)
+        self._end(trial.number, end)
+
+    def _has_ended(self, number: int) -> bool:
+        return self._load().get_trials(deepcopy=False)[number].state.is_finished()
+
+    def _end(self, number: int, end: RunEnd) -> None:
+        if self._has_ended(number):
+            return  # told before, and the answer was lost
+        self._storage.set_trial_user_attr(self._id_of(number), STATE, end.state.value)
+        state = TRIAL_STATES[end.state]
+        value = end.valid_wer if state == TrialState.COMPLETE else None
+        self._load().tell(number, value, state=state)
 
     def _load(self, *, sampled: bool = False) -> Study:
         if not sampled:
@@ -210,8 +283,13 @@ class SlotQueue:
 
 def best_slot(slots: list[Slot]) -> Slot | None:
     """The slot with the lowest valid WER among those that trained as far as the budget goes; the
-    earlier of equals."""
+    earlier of equals. Where all of those diverged or failed, the best of the pruned ones that came
+    furthest: a search that has seen a setting work does not end with none."""
     ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
+    if not ended:
+        pruned = [s for s in slots if s.outcome == State.PRUNED and s.value is not None]
+        furthest = max((slot.rung for slot in pruned), default=0)
+        ended = [slot for slot in pruned if slot.rung == furthest]
     return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
 
 
@@ -230,6 +308,11 @@ def _slot(trial: FrozenTrial) -> Slot:
         value=value,
         params=trial.params,
         outcome=trial.user_attrs.get(STATE),
+        wers_at_rungs={
+            int(key.removeprefix(RUNG)): wer
+            for key, wer in trial.user_attrs.items()
+            if key.startswith(RUNG)
+        },
     )
 
 

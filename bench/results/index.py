@@ -25,6 +25,7 @@ from bench.results.saved_comparison import read_saved_comparison
 from bench.results.scored import ScoredSystem, aligned, claims_among
 from bench.runs import read_study
 from bench.runs.layout import METRICS, RUN, SCORES, SUMMARY, read_json
+from bench.runs.state import ENDS
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
 from bench.study.rounds import FOLDER as LOOKS
 from bench.study.rounds import confirm_seeds, read_looks
@@ -119,7 +120,7 @@ def _read(folder: Path) -> StudyRow:
 
 def _state(definition: StudyDefinition, runs: pd.DataFrame, num_confirms: int) -> str:
     budget, num_systems = definition.budget, len(definition.systems)
-    trials = (runs["kind"] == "trial") & ~runs["state"].isin(["running", "killed"])
+    trials = (runs["kind"] == "trial") & runs["state"].isin(ENDS)
     scored = (runs["kind"] == "confirm") & runs["test_wer"].notna()
     return (
         f"{trials.sum()} of {budget.num_trials * num_systems} trials ended, "

@@ -4,7 +4,7 @@ Legend: P pairs of systems.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
 from bench.results.counts import counts_of
 from bench.results.pairs import SystemRuns, claimed_pairs
+from bench.results.sentences import who_is_better
 from bench.runs import read_study
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, has_ended, read_state
@@ -185,18 +186,20 @@ def before_any_look(definition: StudyDefinition, system_runs: Sequence[SystemRun
     )  # fmt: skip
 
 
-def outcome_of(pair: PairAtLook) -> str:
-    """In words: "<name> better", "equivalent" or "open"."""
+def outcome_of(pair: PairAtLook, narrow: Collection[str]) -> str:
+    """In words: "<name> better", "withheld", "equivalent" or "open"; `narrow` are the systems whose
+    searched ranges were too narrow."""
     if pair.outcome == DIFFERENT:
-        return f"{pair.a if pair.delta > 0 else pair.b} better"
+        return who_is_better(pair.a, pair.b, pair.delta, narrow)
     return "equivalent" if pair.outcome == EQUIVALENT else "open"
 
 
-def look_sentence(look: Look) -> str:
-    """The decisions of a look, and what follows it."""
+def look_sentence(look: Look, narrow: Collection[str]) -> str:
+    """What a look has decided, and how the study goes on; `narrow` as for `outcome_of`."""
     new = [pair for pair in look.pairs if pair.outcome != OPEN and pair.decided_at == look.number]
     still = sum(pair.outcome == OPEN for pair in look.pairs)
-    told = "; ".join(f"{pair.a} : {pair.b} {outcome_of(pair)}" for pair in new) or "nothing new"
+    words = (f"{pair.a} : {pair.b} {outcome_of(pair, narrow)}" for pair in new)
+    told = "; ".join(words) or "nothing new"
     more = {name: num for name, num in look.next_seeds.items() if num > look.seeds[name]}
     on = ", ".join(f"{name} gets {num}" for name, num in more.items())
     after = f"{on} seeds for the next look" if more else "the last look"

@@ -26,6 +26,7 @@ from bench.results.sentences import (
     Undecided,
     p_value,
     remedy_of,
+    who_is_better,
 )
 from bench.stats.clusters import Bools, Floats
 from bench.stats.intervals import log_interval, plain_intervals, standard_errors, wilson_interval
@@ -313,9 +314,8 @@ def _verdict(
         return UNDECIDED
     if not is_of_seeds:
         return CHECKPOINTS_DIFFER
-    if a.edges or b.edges:
-        return WITHHELD
-    return f"{a.name if found.estimate.value[place] > 0 else b.name} better"
+    narrow = {system.name for system in (a, b) if system.edges}
+    return who_is_better(a.name, b.name, float(found.estimate.value[place]), narrow)
 
 
 def claimed_pairs(names: Sequence[str], claims: Claims) -> Bools:

@@ -1,12 +1,13 @@
 """The progress of a study, read from its records only: nothing is written or locked, so that any
 process may read it at any time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from bench.results.looks import look_sentence
+from bench.results.search import narrow_systems
 from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
@@ -123,6 +124,7 @@ class ProgressReader:
         self._folder = folder
         self._definition: StudyDefinition = load(folder)
         self._ended: dict[Path, RunProgress] = {}
+        self._narrow_systems: frozenset[str] | None = None
 
     def read(self, now: datetime | None = None) -> StudyProgress:
         """The study at this moment; `silent_seconds` count up to `now` (default: the current time).
@@ -139,8 +141,15 @@ class ProgressReader:
             num_planned=len(runs),
             runs=runs,
             seconds_left=estimate_seconds_left(runs),
-            round=_round(self._definition, looks, seeds),
+            round=_round(self._definition, looks, seeds, self._narrow(looks)),
         )
+
+    def _narrow(self, looks: Sequence[Look]) -> frozenset[str]:
+        if not looks:
+            return frozenset()
+        if self._narrow_systems is None:  # read once: every trial has ended before the first look
+            self._narrow_systems = narrow_systems(self._definition, self._folder)
+        return self._narrow_systems
 
     def _runs(self, seeds: Mapping[str, int], now: datetime) -> Iterator[RunProgress]:
         budget = self._definition.budget
@@ -176,7 +185,10 @@ class ProgressReader:
 
 
 def _round(
-    definition: StudyDefinition, looks: Sequence[Look], seeds: Mapping[str, int]
+    definition: StudyDefinition,
+    looks: Sequence[Look],
+    seeds: Mapping[str, int],
+    narrow: Collection[str],
 ) -> RoundProgress | None:
     if definition.plan is None:
         return None
@@ -188,7 +200,7 @@ def _round(
         most_seeds=definition.plan.looks[-1],
         num_decided=sum(pair.outcome != OPEN for pair in pairs),
         num_pairs=len(pairs),
-        last_look=look_sentence(looks[-1]) if looks else "",
+        last_look=look_sentence(looks[-1], narrow) if looks else "",
         is_last=is_last,
     )
 

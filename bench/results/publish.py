@@ -30,11 +30,18 @@ def publish(
         baseline=definition.baseline,
         systems=_with_second(folder, comparison.systems, report_input.second),
         pairs=comparison.pairs,
-        notes=(*filter(None, [raised_sentence(definition)]), *map(look_sentence, looks)),
+        notes=(
+            *filter(None, [raised_sentence(definition)]),
+            *(look_sentence(look, _narrow(report_input)) for look in looks),
+        ),
         tags=study_tags(definition, looks),
         colors={name: colour(tone) for tone, name in enumerate(system_names(report_input))},
     )
     tracker.summarise(findings, report_input.configs)
+
+
+def _narrow(report_input: ReportInput) -> frozenset[str]:
+    return frozenset(label for label, edges in report_input.edges.items() if edges)
 
 
 def _with_second(folder: Path, systems: pd.DataFrame, second: SecondVerdict | None) -> pd.DataFrame:

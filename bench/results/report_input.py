@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +19,7 @@ from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
 from bench.results.looks import margin_of, outcome_of
 from bench.results.planned import openings_sentence
+from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
 from bench.results.search import budget_curves, expected_best_curves, search_edges
 from bench.results.second_verdict import second_verdict
@@ -39,6 +40,7 @@ from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.request import command_of
 from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
+from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
 from reports import ConfigValue, ReportInput
@@ -82,6 +84,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     seeds = confirm_seeds(definition, looks)
     budget = replace(describe_budget(definition.budget), seeds=seeds)
     design = describe_design(definition)
+    edges = {label: search_edges(definition, label, tables.runs) for label in definition.systems}
+    narrow = [label for label, sentences in edges.items() if sentences]
     facts = {
         label: describe_facts(folder, definition, label, tables.runs)
         for label in definition.systems
@@ -116,7 +120,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
-        edges={label: search_edges(definition, label, tables.runs) for label in definition.systems},
+        edges=edges,
         configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
         values={
             label: describe_values(found, definition.searched(label))
@@ -127,9 +131,10 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             tuning_condition(definition),
             seeds_condition(design.plan, design.stamp),
         ),
-        looks=tuple(describe_look(definition, look) for look in looks),
+        looks=tuple(describe_look(definition, look, narrow) for look in looks),
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
+        robustness=robustness(folder, definition, tables, comparison.pairs),
         second=second_verdict(folder, definition, tables, corpus),
         heard=heard_sentences(folder, tables),
         design=replace(
@@ -176,8 +181,11 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
     )
 
 
-def describe_look(definition: StudyDefinition, look: Look) -> LookSummary:
-    """A look as the report shows it."""
+def describe_look(
+    definition: StudyDefinition, look: Look, narrow: Collection[str] = ()
+) -> LookSummary:
+    """A look as the report shows it; `narrow` are the systems whose searched ranges were too
+    narrow."""
     assert definition.plan is not None
     looks = definition.plan.looks
     return LookSummary(
@@ -190,7 +198,7 @@ def describe_look(definition: StudyDefinition, look: Look) -> LookSummary:
                 a=pair.a,
                 b=pair.b,
                 claim=pair.claim,
-                outcome=outcome_of(pair),
+                outcome=outcome_of(pair, narrow),
                 decided_at=pair.decided_at,
                 num_seeds=looks[pair.stage],
                 delta=pair.delta,
@@ -212,6 +220,7 @@ def describe_budget(budget: Budget) -> BudgetSummary:
         num_seeds=budget.num_seeds,
         max_train_seconds=budget.max_train_seconds,
         settings=to_dict(budget),
+        rungs=rungs_clause(budget.num_trials, budget.rungs, budget.search_epochs),
     )
 
 

@@ -1,13 +1,16 @@
 """The search of a study: its best value as a function of trials spent, and ranges that were too
 narrow."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from bench.runs.state import TRAINED
+from bench.runs.layout import read_run
+from bench.runs.state import TRAINED, read_end
 from bench.stats.clusters import Floats
-from bench.study.definition import StudyDefinition
+from bench.study.definition import StudyDefinition, run_folder
 from bench.study.edges import edges
 
 
@@ -93,3 +96,19 @@ def search_edges(definition: StudyDefinition, label: str, runs: pd.DataFrame) ->
     searched, files = definition.searched(label), definition.spaces[label].files
     found = edges(searched, files, best["params"], int(best["slot"]))
     return tuple(edge.sentence(label) for edge in found)
+
+
+def narrow_systems(definition: StudyDefinition, folder: Path) -> frozenset[str]:
+    """The systems of the study in `folder` whose searched ranges were too narrow, by label; reads
+    the records of its trials alone."""
+    rows = []
+    for label in definition.systems:
+        for slot in range(definition.budget.num_trials):
+            trial = run_folder(folder, label, "trial", slot)
+            if (end := read_end(trial)) is None:
+                continue
+            params = read_run(trial)["params"]
+            rows.append((label, "trial", slot, end.state.value, end.valid_wer, params))
+    columns = ["system", "kind", "slot", "state", "valid_wer", "params"]
+    runs = pd.DataFrame(rows, columns=columns).astype({"valid_wer": float})
+    return frozenset(label for label in definition.systems if search_edges(definition, label, runs))

@@ -1,7 +1,7 @@
 """Sentences on a pair of systems, and the format of its numbers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from reports.columns import PairColumns
@@ -70,6 +70,20 @@ def sentence_of(pair: PairColumns) -> str:
     if verdict == CHECKPOINTS_EQUIVALENT:
         return f"{a}, {b}: these checkpoints are {within}: {found}; {unknown}."
     return f"{verdict}: {found}."
+
+
+def who_is_better(a: str, b: str, delta_wer: float, narrow: Collection[str]) -> str:
+    """The word for a pair that differs, on every page: "<name> better", or withheld.
+
+    Args:
+        a: a system.
+        b: another.
+        delta_wer: WER of `b` minus WER of `a`.
+        narrow: systems whose searched ranges were too narrow.
+    """
+    if a in narrow or b in narrow:
+        return WITHHELD
+    return f"{a if delta_wer > 0 else b} better"
 
 
 def differ(verdict: str) -> bool:

@@ -33,7 +33,14 @@ from bench.runs.layout import (
     read_lines,
     read_run,
 )
-from bench.runs.state import State, check_transition, read_state
+from bench.runs.state import (
+    RunEnd,
+    State,
+    check_transition,
+    read_end,
+    read_state,
+    read_summary,
+)
 from bench.scoring.score import UtteranceScore
 from bench.training.progress import Progress
 
@@ -185,6 +192,22 @@ class RunRecord:
             "ended_at": timestamp(),
         }
         write_json(self.folder / SUMMARY, summary)
+
+
+def end_paused(folder: Path) -> RunEnd:
+    """Give up the paused run in `folder`: it ends with what it had measured when it paused. No
+    process has the run, and the caller sees to it that none begins with it.
+
+    Raises:
+        UserError: the record is damaged.
+        IllegalTransitionError: the run is not paused.
+    """
+    summary = read_summary(folder)
+    metrics = {} if summary is None else summary["metrics"]
+    RunRecord(folder).close(State.PRUNED, metrics)
+    end = read_end(folder)
+    assert end is not None, "just written"
+    return end
 
 
 def write_scores(path: Path, scores: Iterable[UtteranceScore]) -> None:

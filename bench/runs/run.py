@@ -24,7 +24,7 @@ from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.device_use import DeviceUse, gpu_facts, gpus_of_run
 from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
-from bench.runs.state import TRAINED, RunEnd, State, read_state
+from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
@@ -92,12 +92,12 @@ def execute_run(
 
     Args:
         plan: the run.
-        report: called with the progress after each step; returns KILLED or PRUNED to end the run so
-            at its next checkpoint, None to continue.
+        report: called with the progress after each step; returns KILLED, PAUSED or PRUNED to end
+            the run so at its next checkpoint, None to continue.
         check_lease: called before each log point, and before the end is written.
 
     Returns:
-        Its end: finished, cut, pruned, diverged or killed.
+        Its end: finished, cut, pruned, diverged, killed or paused.
 
     Raises:
         ExhaustedError: the disk is full, or there is no memory left; the run is resumed by the next
@@ -260,7 +260,7 @@ def attempts_so_far(folder: Path) -> int:
         attempts = read_run(folder)["attempt"] if (folder / RUN).exists() else 0
     except UserError:  # damaged: the run is done again
         return 0
-    return attempts - 1 if read_state(folder) == State.KILLED else attempts
+    return attempts - 1 if read_state(folder) in STOPPED else attempts
 
 
 def _unchanged_corpus(plan: RunPlan) -> Corpus:

@@ -3,10 +3,13 @@
                      ┌──────┐ its process died without a word
                      ▼      │
     waiting ──────► running ┘ ──────► finished  cut  pruned  diverged  failed     (ends)
-                     ▲    │                                │
-          tried again│    │stopped, or no memory or disk   │ bench.train, on a single run
-                     │    ▼                                ▼
-                     killed                              running
+                     ▲ ▲ │ │                          ▲                  │
+                     │ │ │ │ at a rung                │ others were      │ bench.train,
+         tried again │ │ │ └──────────► paused ───────┘ better           ▼ on a single run
+                     │ │ │                │                           running
+                     │ └─┼─ passes it ────┘
+                     │   ▼
+                     killed   stopped, or no memory or disk
 
     waiting    no run.json
     running    run.json, no summary.json; whether its process lives, the lease says
@@ -44,17 +47,22 @@ class State(StrEnum):
     """An error, or its process died too often."""
     KILLED = "killed"
     """Stopped from outside; it will be resumed."""
+    PAUSED = "paused"
+    """A trial at a rung of halving: whether it goes on is not known yet."""
 
 
 TRAINED = (State.FINISHED, State.CUT)
 """Trained as far as the budget goes, and scored."""
 ENDS = frozenset({*TRAINED, State.PRUNED, State.DIVERGED, State.FAILED})
 """Final: a study never runs such a run again."""
+STOPPED = (State.KILLED, State.PAUSED)
+"""Left by its process on request, with a checkpoint from which it can be resumed."""
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING}),
-    State.RUNNING: frozenset({State.RUNNING, State.KILLED}) | ENDS,
+    State.RUNNING: frozenset({State.RUNNING, State.KILLED, State.PAUSED}) | ENDS,
     State.KILLED: frozenset({State.RUNNING}),
+    State.PAUSED: frozenset({State.RUNNING, State.PRUNED}),
     **dict.fromkeys(ENDS, frozenset()),
 }
 """To what a run of a study may go from each state."""
@@ -123,7 +131,7 @@ def read_summary(folder: Path) -> Summary | None:
     for key, metric in summary["metrics"].items():
         if not isinstance(metric, int | float):
             raise damaged(path, f"{key} is {metric!r}")
-    if summary["state"] not in ENDS | {State.KILLED}:
+    if summary["state"] not in ENDS.union(STOPPED):
         raise damaged(path, f"state is {summary['state']!r}")
     return summary
 

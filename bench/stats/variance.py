@@ -40,6 +40,8 @@ EQUAL_VARIANCE_LEVEL = 0.1
 """Below this p the systems' variances between seeds are not assumed to be equal."""
 _ROUNDING = 1e-24
 """A variance of rates no larger than this is zero: sums taken in another order."""
+_CANCELLED = 1e-12
+"""A difference of variances smaller than this share of them is zero too."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,9 @@ def differences(systems: SystemEstimates) -> tuple[Floats, tuple[Split, Split]]:
     pool = pooled_variance(systems)
     own_counts, pool_counts = _which_count(systems, pool)
     cov = systems.by_clusters
-    by_clusters = cov[..., a_P, a_P] + cov[..., b_P, b_P] - 2 * cov[..., a_P, b_P]
+    apart = cov[..., a_P, a_P] + cov[..., b_P, b_P]
+    by_clusters = apart - 2 * cov[..., a_P, b_P]
+    by_clusters = np.where(by_clusters <= _CANCELLED * apart, 0.0, by_clusters)
     # The variance of a difference of means is that of one run over so many.
     runs_P = 1 / (1 / num_V[a_P] + 1 / num_V[b_P])
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)

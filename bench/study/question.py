@@ -9,6 +9,7 @@ from bench.core.config import Layer, Origin, Settings, dotted, from_dict
 from bench.core.errors import UserError
 from bench.core.lookup import check_name, look_up
 from bench.core.paths import user_path
+from bench.data.conditions import CONDITION_SETS
 from bench.decoding import DECODERS
 from bench.stats.looks import LOOKS, Plan
 from bench.study.match import Match
@@ -105,6 +106,8 @@ class StudyFile:
     """Unless the command line names another."""
     decoders: tuple[str, ...] = (GREEDY,)
     """What reads the confirm runs; greedy decoding always does."""
+    conditions: str = ""
+    """The set of conditions under which the confirm runs are tested too; "" for none."""
 
 
 def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
@@ -125,6 +128,9 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
         held[key] = value
+    conditions = content.pop("conditions", "")
+    if conditions:
+        look_up(CONDITION_SETS, str(conditions), f"set of conditions in {path.name}")
     decoders = _decoders(content.pop("decoders", [GREEDY]), path)
     where = f"{path.name} "
     question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
@@ -141,6 +147,7 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         corpus=held["corpus"],
         budget=held["budget"],
         decoders=decoders,
+        conditions=str(conditions),
     )
 
 

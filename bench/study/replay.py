@@ -113,6 +113,7 @@ def simulate(recording: Recording, budget: Budget, max_epochs: int, seed: int) -
     """A study with the sampler and pruner of `budget`, its trials one after another, until
     `max_epochs` are spent. Unlike a real one it does not begin with the defaults, which would hand
     every method the same first result."""
+    assert not budget.rungs, "bench.study.schedules replays halving"
     study = optuna.create_study(sampler=make_sampler(budget, seed), pruner=make_pruner(budget))
     distributions = {key: distribution(dimension) for key, dimension in recording.space.items()}
     units_NK = recording.places()
@@ -157,7 +158,7 @@ class Method:
     share_reached: float
 
 
-def contest(
+def compare_methods(
     recording: Recording,
     budget: Budget,
     methods: Sequence[tuple[str, str]],

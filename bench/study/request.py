@@ -11,6 +11,7 @@ from bench.core.config import Resolved, parse_settings
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.paths import OUT
+from bench.data.conditions import CONDITION_SETS
 from bench.data.corpora import CORPORA, CorpusConfig
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
@@ -123,6 +124,19 @@ def decoders_of(options: argparse.Namespace) -> tuple[str, ...]:
     if "beam" not in decoders:
         _refuse_flags_of_beam(options)
     return decoders
+
+
+def conditions_of(options: argparse.Namespace) -> str:
+    """The set of conditions under which the confirm runs of the sweep of `options` shall be tested,
+    of a flag or the study's file; "" for none.
+
+    Raises:
+        UserError: no such set.
+    """
+    if options.conditions is not None:
+        look_up(CONDITION_SETS, options.conditions, "set of conditions")
+        return str(options.conditions)
+    return "" if options.study is None else load_study_file(options.study).conditions
 
 
 def beam_search_of(

@@ -19,6 +19,7 @@ from bench.core.files import write_json
 from bench.core.parsing import parse_json
 from bench.stats.looks import OPEN, Plan
 from bench.study.definition import StudyDefinition
+from bench.study.rungs import rungs_clause
 
 FOLDER = "looks"
 UNPLANNED_ERROR = "14 %"
@@ -157,6 +158,8 @@ def budget_sentence(definition: StudyDefinition) -> str:
     """How many runs the study has, at most."""
     budget, plan, num = definition.budget, definition.plan, len(definition.systems)
     trials = f"{budget.num_trials * num} trials of {budget.search_epochs} epochs"
+    if rungs := rungs_clause(budget.num_trials, budget.rungs, budget.search_epochs):
+        trials += f" ({rungs})"
     each = f"of {budget.confirm_epochs} epochs"
     if plan is None:
         return f"{trials}, then {budget.num_seeds * num} confirm runs {each}"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.study.replay import Recording
+from bench.study.rungs import FACTOR, num_epochs, sizes
 
 Criterion = Literal["WER", "loss"]
 
@@ -30,7 +31,7 @@ class Schedule:
     num_trials: int
     rungs: tuple[int, ...] = ()
     """Epochs, ascending, at which only the best go on."""
-    factor: int = 2
+    factor: int = FACTOR
     """One in so many goes on at a rung, rounded up."""
     criterion: Criterion = "WER"
     """On valid, by which trials are ranked at a rung. The winner is chosen by WER."""
@@ -39,19 +40,14 @@ class Schedule:
 
     def sizes(self) -> tuple[int, ...]:
         """The number of trials that train towards each rung, and to the end."""
-        sizes = [self.num_trials]
-        for _ in self.rungs:
-            sizes.append(math.ceil(sizes[-1] / self.factor))
-        return tuple(sizes)
+        return sizes(self.num_trials, len(self.rungs), self.factor)
 
     def num_epochs(self, of_trial: int) -> int:
         """Epochs of training of the whole search, `of_trial` those of a whole trial."""
+        if self.continues:
+            return num_epochs(self.sizes(), self.rungs, of_trial)
         ends = (*self.rungs, of_trial)
-        begins = (0, *self.rungs) if self.continues else (0,) * len(ends)
-        return sum(
-            size * (end - begin)
-            for size, begin, end in zip(self.sizes(), begins, ends, strict=True)
-        )
+        return sum(size * end for size, end in zip(self.sizes(), ends, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +109,8 @@ def best_wers(
 
 def candidates(num_trials: int, num_epochs: int) -> Iterator[Schedule]:
     """What is worth a try where random search has `num_trials` trials of `num_epochs` epochs: that
-    random search with less compute, then halving with rungs at powers of two and three."""
+    random search with less compute, then halving with rungs at powers of two and three, and with
+    one at half of a trial."""
     for share in (1, 2 / 3, 1 / 3):
         yield Schedule(num_trials=max(1, round(share * num_trials)))
     doubling = tuple(2**k for k in range(num_epochs.bit_length()) if 2**k < num_epochs)
@@ -124,8 +121,9 @@ def candidates(num_trials: int, num_epochs: int) -> Iterator[Schedule]:
         (3, tripling),
         (3, doubling[:2]),
         (4, doubling[1:2]),
+        (2, (num_epochs // 2,)),
     ]
-    for factor, rungs in dict.fromkeys((factor, rungs) for factor, rungs in ladders if rungs):
+    for factor, rungs in dict.fromkeys((factor, rungs) for factor, rungs in ladders if any(rungs)):
         for number in (2 * num_trials // 3, num_trials, 4 * num_trials // 3):
             for criterion in ("WER", "loss"):
                 yield Schedule(num_trials=number, rungs=rungs, factor=factor, criterion=criterion)

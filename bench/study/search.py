@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
 from bench.core.lookup import look_up
-from bench.study.space import Budget, Dimension
+from bench.study.space import HALVING, Budget, Dimension
 
 SAMPLERS: Mapping[str, Callable[[Budget, int], BaseSampler]] = {
     "random": lambda _budget, seed: optuna.samplers.RandomSampler(seed=seed),
@@ -27,8 +27,10 @@ PRUNERS: Mapping[str, Callable[[Budget], BasePruner]] = {
     "median": lambda budget: optuna.pruners.MedianPruner(
         n_startup_trials=budget.startup_trials, n_warmup_steps=budget.warmup_epochs
     ),
-    # Li et al., MLSys 2020: only the best third goes on at each rung.
-    "halving": lambda budget: optuna.pruners.SuccessiveHalvingPruner(
+    # The queue holds trials at the budget's rungs (bench.study.rungs); Optuna prunes nothing.
+    HALVING: lambda _budget: optuna.pruners.NopPruner(),
+    # Li et al., MLSys 2020: at each rung a trial goes on if it is in the best third so far.
+    "asha": lambda budget: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=max(1, budget.warmup_epochs), reduction_factor=3
     ),
 }
@@ -66,14 +68,14 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 _RUNG = "completed_rung_"
-"""Prefix of the attributes in which Optuna's halving pruner stores a trial's value at a rung."""
+"""Prefix of the attributes in which Optuna's ASHA pruner stores a trial's value at a rung."""
 
 
 def rank_last(trial: Trial) -> None:
     """Let `trial`, which has diverged and still runs for Optuna, be worse than every finite one.
 
     To the sampler it is infeasible, and so comes after all others. Whatever it reported before it
-    diverged becomes infinite, also on the rungs where the halving pruner compares trials; the run's
+    diverged becomes infinite, also on the rungs where ASHA compares trials; the run's
     record keeps what it measured. May be called again.
     """
     storage, trial_id = trial.storage, trial._trial_id

@@ -18,6 +18,8 @@ SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 BASE = "base"
 BUDGETS = "budgets.toml"
 TUNED_ON = "tuned_on"
+HALVING = "halving"
+"""The pruner whose trials wait at rungs for one another."""
 
 Value = bool | int | float | str
 
@@ -40,10 +42,10 @@ class Budget:
     startup_trials: int
     """Trials that must have finished before the median pruner prunes one."""
     warmup_epochs: int
-    """Epochs that every trial may train before it can be pruned."""
+    """Epochs that every trial may train before it can be pruned; of halving, the first rung."""
     sampler: str = "random"
     """How the next setting is chosen; a name of SAMPLERS in bench/study/search.py."""
-    pruner: str = "halving"
+    pruner: str = HALVING
     """When a trial is given up; a name of PRUNERS there."""
 
     def __post_init__(self) -> None:
@@ -52,6 +54,22 @@ class Budget:
             least = 0 if name in ("startup_trials", "warmup_epochs") else 1
             if not isinstance(value, str) and not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.pruner == HALVING and self.sampler != "random":
+            raise ValueError(
+                f"pruner {HALVING} begins every trial before any has ended, so there is nothing "
+                f"that sampler {self.sampler} could learn from; take sampler random, or pruner "
+                "median"
+            )
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which halving lets only the better half of its trials go on: the warm-up, and
+        its doubles; () for other pruners."""
+        if self.pruner != HALVING:
+            return ()
+        first = max(1, self.warmup_epochs)
+        doubles = (first * 2**k for k in range(self.search_epochs.bit_length()))
+        return tuple(rung for rung in doubles if rung < self.search_epochs)
 
     @property
     def num_random_trials(self) -> int:

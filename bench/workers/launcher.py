@@ -5,13 +5,13 @@ waits, and each ends when all has ended.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from optuna.trial import TrialState
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
@@ -21,13 +21,14 @@ from bench.core.errors import OutOfHostMemoryError, UserError
 from bench.core.memory import address_space_limit, num_killed
 from bench.queue.lease import FILE as LEASE
 from bench.queue.lease import LeaseWatch
-from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
+from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
-from bench.runs import RunRecord, TrackingTarget
+from bench.runs import RunRecord, TrackingTarget, flush_unsent
 from bench.runs.state import State, has_ended, read_state
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import confirm_seeds, read_looks
 from bench.workers.engine import Engine, Worker
+from bench.workers.snapshot import StudySnapshot, SystemSnapshot
 from bench.workers.worker import Assignment
 
 POLL_SECONDS = 1.0
@@ -52,52 +53,6 @@ class _Running:
     def label(self) -> str:
         slot = "" if self.slot is None else f" {self.slot}"
         return f"{self.assignment.system} {self.assignment.kind}{slot}"
-
-
-@dataclass(frozen=True)
-class _System:
-    """A snapshot of one system."""
-
-    slots: list[Slot]
-    confirmed: frozenset[int]
-    unclaimed_confirms: tuple[int, ...]
-    """Confirm runs that have not ended and that no worker holds."""
-    num_confirms: int
-
-    @property
-    def waiting(self) -> set[int]:
-        return {slot.number for slot in self.slots if slot.state == TrialState.WAITING}
-
-    @property
-    def is_confirming(self) -> bool:
-        """Whether the search is over and has found a setting."""
-        return is_over(self.slots) and best_slot(self.slots) is not None
-
-    @property
-    def num_planned(self) -> int:
-        hopeless = is_over(self.slots) and best_slot(self.slots) is None
-        return len(self.slots) + (0 if hopeless else self.num_confirms)
-
-    @property
-    def num_ended(self) -> int:
-        return sum(slot.state.is_finished() for slot in self.slots) + len(self.confirmed)
-
-
-@dataclass(frozen=True)
-class _Study:
-    """A snapshot of all systems."""
-
-    systems: Mapping[str, _System]
-    seen_at: float
-    """By the monotonic clock."""
-
-    @property
-    def num_planned(self) -> int:
-        return sum(system.num_planned for system in self.systems.values())
-
-    @property
-    def num_ended(self) -> int:
-        return sum(system.num_ended for system in self.systems.values())
 
 
 class Launcher:
@@ -163,14 +118,15 @@ class Launcher:
                     if next(self._waiting(study), None) is None:
                         self._check_holders()
                 self._listen(bars)
-                done = study.num_ended + sum(r.fraction for r in self._running)
+                running = sum(r.fraction for r in self._running)
+                done = study.num_ended + study.paused_share + running
                 bars.update(overall, completed=done, total=study.num_planned)
 
     def has_company(self) -> bool:
         """True if workers of another launcher hold runs of the study."""
         return any(self._watch.is_held(folder) for folder in self._leased())
 
-    def _look(self) -> _Study:
+    def _look(self) -> StudySnapshot:
         """The study at this moment: one read of each system's queue, and a second one only where a
         worker is gone."""
         seen_at, leased = time.monotonic(), self._leased()
@@ -179,23 +135,37 @@ class Launcher:
         systems = {}
         for system, queue in self._queues.items():
             slots = queue.slots()
-            trials = {queue.folder_of("trial", s.number) for s in slots if s.is_running}
+            resting = queue.resting(slots)
+            trials = {queue.folder_of("trial", s.number) for s in slots if s.is_running} - {
+                queue.folder_of("trial", s.number) for s in resting
+            }
             if trials - held or queue.folder_of("trial", 0).parent in gone:
-                queue.reclaim(self._watch)
+                if queue.reclaim(self._watch):
+                    self._send_ends()
                 slots = queue.slots()
+                resting = queue.resting(slots)
             slots_of_round = range(self._num_confirms[system])
             confirms = {slot: queue.folder_of("confirm", slot) for slot in slots_of_round}
             self._confirmed |= {f for f in confirms.values() if self._is_confirmed(f)}
-            systems[system] = _System(
+            systems[system] = SystemSnapshot(
                 slots=slots,
                 confirmed=frozenset(s for s, f in confirms.items() if f in self._confirmed),
                 unclaimed_confirms=tuple(
                     s for s, f in confirms.items() if f not in self._confirmed | held
                 ),
                 num_confirms=len(confirms),
+                paused_share=sum(s.rung for s in resting) / self._definition.budget.search_epochs,
             )
         self._end_frozen_workers(held)
-        return _Study(systems=systems, seen_at=seen_at)
+        return StudySnapshot(systems=systems, seen_at=seen_at)
+
+    def _send_ends(self) -> None:
+        """Tell MLflow of trials that were ended without a process of their own, while others
+        train."""
+        # In a thread, as a server that does not answer must not keep workers from starting. What it
+        # misses is sent at the end of the sweep.
+        sending = threading.Thread(target=flush_unsent, args=(self._folder,), daemon=True)
+        sending.start()
 
     def _leased(self) -> set[Path]:
         """The runs with a lease, of a living worker or a dead one."""
@@ -232,13 +202,13 @@ class Launcher:
         if held and all(self._watch.is_standing_still(folder) for folder in held):
             self._watch.check_holder(held[0])
 
-    def _start_what_waits(self, study: _Study, bars: Bars) -> None:
+    def _start_what_waits(self, study: StudySnapshot, bars: Bars) -> None:
         while len(self._running) < self._engine.num_workers:
             waiting = next(self._waiting(study), None)
             if waiting is None or not self._start(*waiting, bars):
                 return
 
-    def _waiting(self, study: _Study) -> Iterator[tuple[str, str, int | None]]:
+    def _waiting(self, study: StudySnapshot) -> Iterator[tuple[str, str, int | None]]:
         """The work that could start now as (system, kind, slot), the system with the fewest workers
         first."""
         by_load = sorted(
@@ -298,7 +268,7 @@ class Launcher:
         slot, fraction, wer = message.get("slot"), message.get("fraction"), message.get("wer")
         if isinstance(slot, int):
             running.slot = slot
-            _logger.info("%s begins", running.label)
+            _logger.info("%s %s", running.label, "begins" if message["is_new"] else "goes on")
         if isinstance(fraction, float):
             running.fraction = min(fraction, 1.0)
         if isinstance(wer, float):
@@ -363,7 +333,8 @@ class Launcher:
         if "failed" in running.said:
             _logger.warning("%s failed: %s", running.label, running.said["failed"])
         elif running.worker.exit_code == 0:
-            _logger.info("%s ended, %s", running.label, shown)
+            what = f"waits at rung {running.said['rung']}" if "rung" in running.said else "ended"
+            _logger.info("%s %s, %s", running.label, what, shown)
         else:
             code = running.worker.exit_code
             _logger.warning(

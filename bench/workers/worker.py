@@ -32,7 +32,7 @@ from bench.queue.slots import SlotQueue, best_slot
 from bench.queue.storage import QueueStorage, retry_until_available
 from bench.runs import RunIdentity, TrackingTarget
 from bench.runs.run import RunPlan, attempts_so_far, execute_run, give_up
-from bench.runs.state import RunEnd, State, has_ended, read_end
+from bench.runs.state import RunEnd, State, has_ended, read_end, read_state
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import round_of_run
@@ -159,15 +159,18 @@ def _work_on_trial(
         if end is None:
             resolved = definition.trial(assignment.system, slot, trial.params)
             plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
-            launcher.tell({"slot": slot})
-            report = _TrialReport(trial, launcher)
+            launcher.tell({"slot": slot, "is_new": read_state(folder) == State.WAITING})
+            report = _TrialReport(queue, trial, launcher)
             end = _execute(plan, launcher, report, lease)
             if report.database_is_gone:
                 return False  # whoever finds the trial without a lease gives it back
         if end.state == State.KILLED:
             queue.give_back(trial.number)
             return False
-        queue.end(trial, end)
+        if end.state == State.PAUSED:  # whoever finds all others at its rung goes on with it
+            launcher.tell({"rung": report.epoch})
+        else:
+            queue.end(trial, end)
     return True
 
 
@@ -218,25 +221,30 @@ class _Report:
 
 
 class _TrialReport(_Report):
-    """Also reports each evaluation to the pruner, once even if the run is resumed."""
+    """Also asks the queue after each evaluation whether the trial goes on."""
 
-    def __init__(self, trial: Trial, launcher: _LauncherLink) -> None:
+    def __init__(self, queue: SlotQueue, trial: Trial, launcher: _LauncherLink) -> None:
         super().__init__(launcher)
+        self._queue = queue
         self._trial = trial
         self.database_is_gone = False
-        frozen = retry_until_available(lambda: trial.study.get_trials(deepcopy=False))[trial.number]
-        self._reported = set(frozen.intermediate_values)
+        self.epoch = 0
+        """The last that was judged."""
+        self._is_out = retry_until_available(lambda: queue.standing(trial)) == State.PRUNED
+        """Given up while no worker had it, and not yet ended: its worker died at the rung."""
 
     def __call__(self, progress: Progress) -> State | None:
         stop = super().__call__(progress)
+        if self._is_out:
+            return State.PRUNED
         if not progress.evaluated:
             return stop
         if progress.epoch != round(progress.epoch):
             return stop  # cut within an epoch: nothing to compare with others at its end
-        step = round(progress.epoch)
+        self.epoch = epoch = round(progress.epoch)
         try:
-            should_prune = retry_until_available(
-                partial(self._tell, step, progress.metrics["valid/wer"]),
+            judged = retry_until_available(
+                lambda: self._queue.judge(self._trial, epoch, progress.metrics["valid/wer"]),
                 is_stopped=lambda: bool(self._launcher),
             )
         except TemporaryError:
@@ -244,16 +252,9 @@ class _TrialReport(_Report):
             self.database_is_gone = True
             self._launcher.ask()
             return State.KILLED
-        # A trial that ends here by itself is finished or cut, not pruned.
-        is_pruned = should_prune and not progress.is_last
-        return stop or (State.PRUNED if is_pruned else None)
-
-    def _tell(self, step: int, wer: float) -> bool:
-        """Report an evaluation; True if the pruner stops the trial."""
-        if step not in self._reported:
-            self._trial.report(wer, step)
-            self._reported.add(step)
-        return self._trial.should_prune()
+        # A trial that ends here by itself is finished or cut, not pruned. One that is asked to stop
+        # at its rung is paused: it must not go beyond when it is resumed.
+        return stop if judged is None or progress.is_last else judged
 
 
 def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lease) -> RunEnd:

@@ -23,9 +23,6 @@ SOURCES = {
 NAMES = ("Seeds", "Test speakers", "Seeds by speakers")
 """Of SOURCES, as table headers."""
 
-MAX_OPEN = 15
-"""More pairs than these fold away."""
-
 
 @dataclass(frozen=True)
 class SeedRow:
@@ -116,7 +113,6 @@ def html(numbers: Numbers) -> str:
         dominant=dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
         remedy=SOURCES.get(numbers.dominant, ""),
         num_seeds=most,
-        folded=len(numbers.variances) > MAX_OPEN,
     )
 
 

@@ -11,9 +11,6 @@ from reports.scale import Estimate
 
 TITLE = "By group"
 
-MAX_OPEN = 15
-"""More gains of an attribute than these fold away."""
-
 
 @dataclass(frozen=True)
 class GroupRow:
@@ -47,11 +44,6 @@ class Attribute:
     def num_differing(self) -> int:
         """Number of gains that differ between a group and the rest."""
         return sum(row["differs"] for row in self.gains)
-
-    @property
-    def folded(self) -> bool:
-        """Whether the table of gains is too long to be open."""
-        return len(self.gains) > MAX_OPEN
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,6 @@ from reports.palette import tones_of
 
 TITLE = "Looks"
 
-MAX_OPEN = 15
-"""More pairs than these fold away."""
-
 
 @dataclass(frozen=True)
 class SeedsRow:
@@ -54,11 +51,6 @@ class Numbers:
     """Confirm runs that the looks have asked for."""
     most_runs: int
     is_over: bool
-
-    @property
-    def folded(self) -> bool:
-        """Whether the table of pairs is too long to be open."""
-        return len(self.pairs) > MAX_OPEN
 
 
 def numbers(report_input: ReportInput) -> Numbers:

@@ -12,8 +12,6 @@ TITLE = "Pairwise comparisons"
 
 EQUAL = ("equivalent", "checkpoints equivalent")
 OPEN = ("undecided", "withheld")
-MAX_OPEN = 15
-"""More pairs than these fold away."""
 
 
 class PairRow(PairColumns):
@@ -44,11 +42,6 @@ class Numbers:
     matrix: tuple[tuple[Cell, ...], ...]
     pairs: tuple[PairRow, ...]
     scale: Scale | None
-
-    @property
-    def folded(self) -> bool:
-        """Whether the table of pairs is too long to be open."""
-        return len(self.pairs) > MAX_OPEN
 
 
 def numbers(report_input: ReportInput) -> Numbers:

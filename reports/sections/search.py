@@ -69,7 +69,21 @@ class SystemSearch:
         return ", ".join(f"{number} {state}" for state, number in counts if number)
 
 
-def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
+@dataclass(frozen=True)
+class Numbers:
+    """What the section shows."""
+
+    searches: tuple[SystemSearch, ...]
+    rungs: str
+    """How halving goes on with fewer trials, a clause; "" without it."""
+
+
+def numbers(report_input: ReportInput) -> Numbers:
+    """The searches of a study."""
+    return Numbers(_searches(report_input), report_input.budget.rungs)
+
+
+def _searches(report_input: ReportInput) -> tuple[SystemSearch, ...]:
     """The search of each system that has trials."""
     runs = report_input.runs[report_input.runs["kind"] == "trial"]
     found = []
@@ -102,15 +116,17 @@ def numbers(report_input: ReportInput) -> tuple[SystemSearch, ...]:
     return tuple(found)
 
 
-def html(numbers: tuple[SystemSearch, ...]) -> str:
+def html(numbers: Numbers) -> str:
     """The section as markup."""
+    searches = numbers.searches
     return render(
         "sections/search.html",
-        searches=numbers,
-        history=_history(numbers) if numbers else None,
-        parallels={s.system: _parallel(s) for s in numbers if len(s.placed) > 1 and s.axes},
-        slices={s.system: _slices(s) for s in numbers if len(s.placed) > 1 and s.axes},
-        num_unplaced=sum(len(s.trials) - len(s.placed) for s in numbers),
+        searches=searches,
+        rungs=numbers.rungs,
+        history=_history(searches) if searches else None,
+        parallels={s.system: _parallel(s) for s in searches if len(s.placed) > 1 and s.axes},
+        slices={s.system: _slices(s) for s in searches if len(s.placed) > 1 and s.axes},
+        num_unplaced=sum(len(s.trials) - len(s.placed) for s in searches),
     )
 
 

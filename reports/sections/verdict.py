@@ -8,7 +8,7 @@ from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
 from reports.markup import render
-from reports.palette import system_names, tones_of
+from reports.palette import GOING_ON, system_names, tones_of
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
@@ -121,7 +121,7 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
         found.append(f"Every run of the study {_ended(states.pop())}: nothing can be compared.")
     elif len(runs) == 1:
         found.append("The study holds a single run so far.")
-    if going := int((runs["state"] == "running").sum()):
+    if going := int(runs["state"].isin(["running", "paused"]).sum()):
         found.append(
             f"{plural(going, 'run has', 'runs have')} not ended: the figures may still change."
         )
@@ -151,7 +151,7 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
 def _is_over(report_input: ReportInput) -> bool:
     """Whether every trial, and every confirm run of a system with a finished trial, has ended."""
     runs, budget = report_input.runs, report_input.budget
-    ended = runs[~runs["state"].isin(["running", "killed"])]
+    ended = runs[~runs["state"].isin(GOING_ON)]
     for name in system_names(report_input):
         own = ended[ended["system"] == name]
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core import memory
+from bench.core import cores, memory
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.core.memory import (
     address_space_limit,
@@ -107,8 +107,8 @@ def test_what_is_left_is_the_least_of_machine_and_groups(
     inner.mkdir(parents=True)
     own = tmp_path / "own"
     own.write_text("0::/pod/container\n")
-    monkeypatch.setattr(memory, "_CGROUPS", outer)
-    monkeypatch.setattr(memory, "_OWN_CGROUP", own)
+    monkeypatch.setattr(cores, "CGROUPS", outer)
+    monkeypatch.setattr(cores, "OWN_CGROUP", own)
     assert available_bytes() > 1 << 20
     for folder, allowed in ((inner, "max"), (inner.parent, "3000000")):
         (folder / "memory.max").write_text(f"{allowed}\n")

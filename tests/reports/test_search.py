@@ -26,7 +26,8 @@ def searched(
         params=[{"lr": value} for _, _, value in trials],
     )
     spaces = {"ds-gru": {"lr": space}} if space else {}
-    (found,) = search.numbers(make_input(systems=("ds-gru",), runs=runs, spaces=spaces))
+    made = make_input(systems=("ds-gru",), runs=runs, spaces=spaces)
+    (found,) = search.numbers(made).searches
     return found
 
 
@@ -49,7 +50,10 @@ def test_best_so_far_counts_finished_trials(make_input: MakeInput) -> None:
 def test_a_range_that_was_too_narrow_is_an_alarm(make_input: MakeInput) -> None:
     given = replace(make_input(), edges={"ds-lstm": ("the best trial lies at <the> edge",)})
     shown = search.numbers(given)
-    assert [found.alarms for found in shown] == [(), ("The best trial lies at <the> edge.",)]
+    assert [found.alarms for found in shown.searches] == [
+        (),
+        ("The best trial lies at <the> edge.",),
+    ]
     assert "The best trial lies at &lt;the&gt; edge." in search.html(shown)
 
 
@@ -116,6 +120,14 @@ def test_params_may_be_missing(make_input: MakeInput, study: ReportInput) -> Non
     runs = study.runs.assign(params=None, valid_wer=math.nan)
     page = search.html(search.numbers(make_input(runs=runs, spaces={})))
     assert "Nothing was searched" in page
+
+
+def test_rungs_are_told_where_there_are_some(make_input: MakeInput) -> None:
+    made = make_input()
+    budget = replace(made.budget, rungs="the better half goes on after epoch 2")
+    told = "Halving: the better half goes on after epoch 2; a trial that goes on does so from its"
+    assert told in search.html(search.numbers(replace(made, budget=budget)))
+    assert "Halving" not in search.html(search.numbers(made))
 
 
 def test_no_trials_give_a_sentence(make_input: MakeInput) -> None:

@@ -19,9 +19,12 @@ from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.queue.storage import QueueStorage
 from bench.results.comparison import compare
-from bench.results.looks import decisions_at, next_look
+from bench.results.looks import decisions_at, look_sentence, next_look
 from bench.results.planned import study_cautions
 from bench.results.progress import ProgressReader
+from bench.results.publish import publish
+from bench.results.report_input import describe_look
+from bench.results.search import narrow_systems, search_edges
 from bench.runs import RunIdentity, RunRecord, read_study
 from bench.runs.state import State
 from bench.scoring import score
@@ -135,6 +138,49 @@ def test_the_study_ends_when_every_pair_is_decided_or_has_no_look_left(
         assert after.seeds == before.next_seeds
         for was, now in zip(before.pairs, after.pairs, strict=True):
             assert was == now if was.outcome != OPEN else now.stage >= was.stage
+
+
+def put_at_edge(folder: Path, label: str) -> None:
+    """Let the best trial of a system lie at the upper end of its searched learning rate."""
+    trial = run_folder(folder, label, "trial", 1)
+    for name, part, key, value in (
+        ("run.json", "params", "optim.learning_rate", 0.0059),
+        ("summary.json", "metrics", "best/valid/wer", 0.01),
+    ):
+        content = json.loads((trial / name).read_text())
+        content[part][key] = value
+        (trial / name).write_text(json.dumps(content))
+
+
+def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    """Tables of pairs and of looks, watch and the sweep's sentence, MLflow's notes."""
+    begin_or_return(tmp_path, definition)
+    run_round(tmp_path, definition)
+    put_at_edge(tmp_path, "d")
+    look = next_look(tmp_path, definition)
+    assert look is not None
+    narrow = narrow_systems(definition, tmp_path)
+    assert narrow == {"d"}
+    shown = [outcome.outcome for outcome in describe_look(definition, look, narrow).pairs]
+    assert sorted(shown) == ["open"] * 3 + ["withheld"] * 3
+    tables = read_study(tmp_path)
+    comparison = compare(definition, tables, [look])
+    assert sorted(comparison.pairs["verdict"]) == ["undecided"] * 3 + ["withheld"] * 3
+    progress = ProgressReader(tmp_path).read().round
+    assert progress is not None
+    notes: list[str] = []
+    tracker = SimpleNamespace(summarise=lambda findings, _: notes.extend(findings.notes))
+    edges = {label: search_edges(definition, label, tables.runs) for label in RATES}
+    made = SimpleNamespace(
+        edges=edges, second=None, configs={}, systems=comparison.systems, runs=tables.runs
+    )
+    publish(tracker, tmp_path, made, comparison)  # type: ignore[arg-type]
+    said = "look 1: a : d withheld; b : d withheld; c : d withheld; 3 of 6 pairs open; "
+    assert notes[0].startswith(said)
+    assert progress.last_look == look_sentence(look, narrow) == notes[0]
+    assert "better" not in notes[0]
 
 
 def test_verdicts_are_those_of_the_look_that_decided(

@@ -12,6 +12,7 @@ from bench.runs.layout import RUN, SUMMARY
 from bench.runs.mlflow.mirror import STATUS
 from bench.runs.state import (
     ENDS,
+    STOPPED,
     TRAINED,
     IllegalTransitionError,
     RunEnd,
@@ -21,12 +22,14 @@ from bench.runs.state import (
     read_state,
     read_summary,
 )
+from reports.palette import GOING_ON
 from reports.palette import STATES as SHOWN
 
 R = State.RUNNING
 LEGAL = {
     (State.WAITING, R), (R, R), (R, State.KILLED), (State.KILLED, R), (R, State.FINISHED),
     (R, State.CUT), (R, State.PRUNED), (R, State.DIVERGED), (R, State.FAILED),
+    (R, State.PAUSED), (State.PAUSED, R), (State.PAUSED, State.PRUNED),
 }  # fmt: skip
 """Written out a second time, not read off the module."""
 EDGES = list(product(State, State))
@@ -120,6 +123,7 @@ def test_a_kill_between_the_two_files_of_a_resume_leaves_a_state(
 
 def test_all_that_is_derived_of_a_state_knows_every_state() -> None:
     assert set(TRIAL_STATES) == ENDS
-    assert set(STATUS) == ENDS | {State.KILLED}
-    assert set(SHOWN) >= {*ENDS, State.KILLED, State.RUNNING}
+    assert set(STATUS) == ENDS.union(STOPPED)
+    assert set(SHOWN) >= {*ENDS, *STOPPED, State.RUNNING}
+    assert {*GOING_ON} == {*State} - ENDS - {State.WAITING}
     assert set(TRAINED) < ENDS

@@ -115,6 +115,16 @@ def test_a_copy_does_not_differ_but_a_worse_system_does() -> None:
     assert worse.p() < 0.001
 
 
+def test_a_constant_difference_has_no_variance_and_so_no_p() -> None:
+    """The mean difference is 0.5 errors for both speakers in every replicate; what is left of the
+    bootstrap's variances after their subtraction is rounding."""
+    a_SC, b_SC = np.array([[11.0, 10], [10, 10]]), np.array([[10.0, 9], [10, 10]])
+    words_C = np.array([27.0, 27])
+    systems = estimate_systems([a_SC, b_SC], words_C, np.random.default_rng(0))
+    _, (own, _) = differences(systems)
+    assert np.isnan(own.total.variance).all()
+
+
 def test_a_single_run_takes_the_variance_of_those_that_have_several() -> None:
     """A bare file against three seeds: without it such pairs err in 10 to 22 % of studies."""
     single, several = exactly([0.25]), exactly([0.18, 0.20, 0.22])

@@ -236,7 +236,9 @@ def test_seeds_may_be_raised_and_the_study_says_so(tmp_path: Path) -> None:
 
 
 def test_how_many_runs_a_study_has_is_said_beforehand() -> None:
-    assert "4 trials of 4 epochs, then 4 confirm runs of 4 epochs" in budget_sentence(study())
+    rungs = "the better half goes on after epoch 2: 2 → 1 trials, 75 % of all their epochs"
+    told = f"4 trials of 4 epochs ({rungs}), then 4 confirm runs of 4 epochs"
+    assert told in budget_sentence(study())
     sentence = budget_sentence(study(plan=PLAN))
     assert "then 6 confirm runs of 4 epochs" in sentence
     assert "16 at most (looks at 3, 5, 8 seeds, pocock spending of alpha)" in sentence

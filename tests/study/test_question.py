@@ -162,3 +162,18 @@ def test_a_system_at_the_defaults_is_the_first_trial_of_the_tuned_one(cell: str)
     assert replace(fixed, seed=0) == replace(tuned, seed=0)
     assert definition.searched(f"{cell}-default") == {}
     assert definition.searched(f"{cell}-tuned")
+
+
+def test_a_study_names_its_conditions(tmp_path: Path) -> None:
+    assert load_study_file("noise").conditions == "noise"
+    assert load_study_file("cells").conditions == ""
+    text = (
+        (SWEEPS / "studies/noise.toml")
+        .read_text()
+        .replace('conditions = "noise"', 'conditions = "nois"')
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(
+        UserError, match=r"set of conditions in mine\.toml 'nois'; did you mean noise"
+    ):
+        load_study_file(str(tmp_path / "mine.toml"))

@@ -15,7 +15,7 @@ from bench.study.search import (
     make_sampler,
     rank_last,
 )
-from bench.study.space import Dimension, load_budget, load_budgets
+from bench.study.space import HALVING, Dimension, load_budget, load_budgets
 
 SPACE = {
     "rate": Dimension(low=1e-3, high=1e-1, log=True, default=1e-2),
@@ -26,7 +26,7 @@ SPACE = {
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_sampler_stays_in_the_space_and_repeats_with_its_seed(sampler: str) -> None:
-    budget = replace(load_budget("smoke"), sampler=sampler, num_trials=8)
+    budget = replace(load_budget("smoke"), sampler=sampler, pruner="none", num_trials=8)
 
     def proposals(seed: int) -> list[dict[str, object]]:
         study = optuna.create_study(sampler=make_sampler(budget, seed))
@@ -44,7 +44,7 @@ def test_a_sampler_stays_in_the_space_and_repeats_with_its_seed(sampler: str) ->
         assert params["cell"] in ("gru", "lstm")
 
 
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("pruner", sorted({*PRUNERS} - {HALVING}))
 def test_a_hopeless_trial_is_given_up_unless_nothing_is_pruned(pruner: str) -> None:
     budget = replace(load_budget("smoke"), pruner=pruner, startup_trials=2, warmup_epochs=2)
     study = optuna.create_study(pruner=make_pruner(budget))
@@ -73,7 +73,7 @@ def test_every_budget_names_what_exists() -> None:
 
 def test_an_unknown_name_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match="unknown sampler 'tpa'"):
-        make_sampler(replace(load_budget("smoke"), sampler="tpa"), 0)
+        make_sampler(replace(load_budget("smoke"), sampler="tpa", pruner="none"), 0)
     with pytest.raises(UserError, match="unknown pruner 'medium'"):
         make_pruner(replace(load_budget("smoke"), pruner="medium"))
 
@@ -109,7 +109,7 @@ def test_to_the_sampler_a_diverged_trial_is_worse_than_any_other() -> None:
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_a_diverged_trial_prunes_no_other(pruner: str) -> None:
     """Three trials are as good as one another; had the diverged ones kept their good reports, the
-    halving pruner would give all three up."""
+    ASHA would give all three up."""
     budget = replace(load_budget("smoke"), pruner=pruner, startup_trials=2, warmup_epochs=1)
     study = optuna.create_study(pruner=make_pruner(budget))
     for _ in range(3):

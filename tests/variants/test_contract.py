@@ -50,6 +50,8 @@ PARAMETERS = {
     "ds-sru": 353_821 + 3 * (3 * 256 + 4) * 256,
     "ds-bisru": 351_581 + 2 * (4 * 256 + 3 * 192 + 3 * 192 + 3 * 4) * 192,
     "ds-qrnn": 353_821 + 3 * 3 * (2 * 256 + 1) * 256,
+    "ds-ligru": 353_821 + 3 * 2 * (2 * 256 + 2) * 256,
+    "ds-biligru": 351_581 + 2 * 2 * (256 + 192 + 192 + 3 * (192 + 2)) * 192,
     "ds-biqrnn": 351_581 + 2 * 3 * (513 + 385 + 385) * 192,
     # As published, where torch's second bias of each recurrent layer is counted apart.
     "kur-speech": 19_818_029 + 3 * 3 * 1000,
@@ -94,8 +96,8 @@ OTHER_VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 NEEDED: dict[str, dict[str, Any]] = {
-    "backward_chunk_frames": {"directions": "sum"},
-    "backward_context_frames": {"directions": "sum", "backward_chunk_frames": 4},
+    "backward_chunk_frames": {"directions": "sum", "cell": "gru"},  # a light GRU has no chunks
+    "backward_context_frames": {"directions": "sum", "cell": "gru", "backward_chunk_frames": 4},
 }
 """Values of other fields without which a field may not be set."""
 

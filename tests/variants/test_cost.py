@@ -29,6 +29,7 @@ def test_kur_s_by_hand() -> None:
         ("minlstm", 3 * (9 + 8 + 8) * 8),
         ("qrnn", 3 * 2 * (9 + 8 + 8) * 8),
         ("sru", (4 * 9 + 3 * 8 + 3 * 8) * 8),  # the first layer projects its 9 inputs
+        ("ligru", 2 * (9 + 8 + 8) * 8 + 3 * 2 * 8 * 8),
     ],
 )
 def test_cells_by_hand(cell: str, recurrent: int) -> None:
@@ -99,6 +100,7 @@ TRAINING_CONFIGS = {
     "lstm, sum": DeepSpeechConfig(cell="lstm", convs=((4, 5, 5),), directions="sum", width=8),
     "sru, sum": DeepSpeechConfig(cell="sru", convs=((4, 5, 5),), directions="sum", width=8),
     "qrnn": DeepSpeechConfig(cell="qrnn", width=8),
+    "ligru, sum": DeepSpeechConfig(cell="ligru", directions="sum", width=8),
     "gru, concat, dense": DeepSpeechConfig(directions="concat", width=8, dense_widths=(9, 7)),
 }
 

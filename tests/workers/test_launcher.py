@@ -29,7 +29,7 @@ from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker, TrackingTarget
 from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, begin_or_return, define
-from bench.study.space import load_budget
+from bench.study.space import Budget, load_budget
 from bench.workers import launcher as launchers
 from bench.workers.engine import LocalEngine
 from bench.workers.launcher import POLL_SECONDS, Launcher
@@ -39,21 +39,26 @@ NUM_SLOTS = 40
 SETTINGS = {"model.width": 16, "model.convs": [[16, 11, 3]]}
 
 
+def tone_study(folder: Path, tones: Corpus, budget: Budget, name: str) -> StudyDefinition:
+    """A study of one small network on `tones`, whose table is written into `folder`."""
+    rows = [
+        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
+        for u in tones.utterances
+    ]  # fmt: skip
+    path = folder / "tones.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = CorpusConfig.parse(f"manifest:{path}")
+    made = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=SETTINGS, name=name)
+    return replace(made, data_digest=load_corpus(corpus).digest)
+
+
 @pytest.fixture
 def definition(tmp_path: Path, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> StudyDefinition:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    path = tmp_path / "tones.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    corpus = CorpusConfig.parse(f"manifest:{path}")
     budget = replace(
         load_budget("smoke"), num_trials=NUM_SLOTS, search_epochs=4, num_seeds=1, pruner="none"
     )
-    made = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=SETTINGS, name="forty")
-    return replace(made, data_digest=load_corpus(corpus).digest)
+    return tone_study(tmp_path, tone_corpus, budget, "forty")
 
 
 @pytest.fixture(params=["journal", "postgresql"])
@@ -307,7 +312,9 @@ def test_a_worker_of_ours_that_stands_still_is_ended_and_one_of_others_is_named(
             trial, lease = take()
             worker = _Sleeper()
             begun.append(worker)
-            monkeypatch.setattr(worker, "messages", lambda: [{"slot": trial.user_attrs["slot"]}])
+            monkeypatch.setattr(
+                worker, "messages", lambda: [{"slot": trial.user_attrs["slot"], "is_new": True}]
+            )
             if len(begun) == 1:
 
                 def die() -> None:

@@ -158,12 +158,25 @@ def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
     assert taken is not None
     trial, lease = taken
     monkeypatch.setattr(trial, "should_prune", lambda: True)
-    report = _TrialReport(trial, NotAsked())
+    report = _TrialReport(queue, trial, NotAsked())
     assert report(evaluated(1, 0.9)) == State.PRUNED, "the pruner is heard"
     assert report(evaluated(epoch, 0.9, is_last=True)) is None
     lease.release()
     frozen = trial.study.get_trials()[trial.number]
     assert set(frozen.intermediate_values) == ({1, 2} if epoch == 2 else {1})
+
+
+def test_who_is_out_without_an_end_stops_at_the_next_report(queue: SlotQueue) -> None:
+    """Its worker died when it had told its WER at the rung; the others have decided since."""
+    taken = [queue.take(take_lease) for _ in range(2)]
+    (out, _), (best, _) = (found for found in taken if found is not None)
+    assert queue.judge(out, 2, 0.9) == State.PAUSED
+    assert queue.judge(best, 2, 0.1) is None
+    begun = replace(evaluated(2.5, 0.9), evaluated=False)
+    assert _TrialReport(queue, out, NotAsked())(begun) == State.PRUNED
+    assert _TrialReport(queue, best, NotAsked())(begun) is None
+    for found in filter(None, taken):
+        found[1].release()
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(12, "Cannot allocate memory")])

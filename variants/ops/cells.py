@@ -1,8 +1,10 @@
-"""Recurrent cells that torch does not have, composed of torch's operations.
+"""Recurrent cells that torch does not have.
 
-Gates read the input alone, or the state unit by unit, so that all matrix products are over all
-frames at once. minGRU, minLSTM and QRNN are linear in their state and computed by a scan
-(`linear_recurrence`); SRU is not, because its gates read the state, and runs frame by frame.
+minGRU, minLSTM and QRNN have gates that read the input alone, so they are linear in their state and
+computed by a scan (`linear_recurrence`). Gates of SRU read the state unit by unit, so that its
+matrix products are over all frames at once, and the rest runs frame by frame. The light GRU is a
+GRU without reset gate, with a matrix product in each frame (`light_recurrence`). All are composed
+of torch's operations; on a CPU the compiled kernel computes the light GRU's recurrence.
 
 Legend: B batch, T frames, C inputs, H width. sigma is the sigmoid, * the product of units.
 """
@@ -16,13 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.ops import paths
+from variants.ops.light_recurrence import light_recurrence
 from variants.ops.linear_recurrence import linear_recurrence
+from variants.ops.normalization import MaskedBatchNorm
+from variants.ops.padding import zero_padding
 
 State = tuple[Tensor, ...]
 """The state of a cell, such as (h [B, H],), of an LSTM (h, c)."""
 
 SCAN, BY_FRAME = "torch, scan", "torch, frame by frame"
-"""What `paths` records of a composed cell, on every device."""
+"""What `paths` records of a composed cell."""
 
 
 class ComposedCell(nn.Module):
@@ -30,25 +35,31 @@ class ComposedCell(nn.Module):
 
     The initial state is zero where None is given. Outputs have the type of matrix products,
     bfloat16 under autocast; recurrence and states are float32 (float64 if the weights are).
+    ``lens_B`` are the valid frames of each row, for statistics over the batch; None: all T.
     """
 
     computed_by: str
-    """SCAN or BY_FRAME."""
+    """SCAN or BY_FRAME, of torch; the light GRU is computed by the compiled kernel on a CPU."""
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__()
         self.input_size, self.hidden_size = num_inputs, width
 
-    def forward(self, x_BTC: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x_BTC: Tensor, state: State | None = None, lens_B: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run over the frames; T is at least 1."""
+        self._note_path()
+        return self._run(x_BTC, self._zeros(x_BTC) if state is None else state, lens_B)
+
+    def _note_path(self) -> None:
         paths.note(paths.RECURRENCE, self.computed_by)
-        return self._run(x_BTC, self._zeros(x_BTC) if state is None else state)
 
     def _zeros(self, x_BTC: Tensor) -> State:
         return (_wide(x_BTC.new_zeros(len(x_BTC), self.hidden_size)),)
 
     @abstractmethod
-    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]: ...
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]: ...
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -62,13 +73,13 @@ def _positive(x: Tensor) -> Tensor:
 
 
 class MinGRU(ComposedCell):
-    """minGRU, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.1.
+    """minGRU, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.
 
         z_t = sigma(W_z x_t + b_z)
         n_t = g(W_n x_t + b_n)                      h with a tilde in the paper
         h_t = (1 - z_t) * h_{t-1} + z_t * n_t
 
-    g keeps states positive, as in the paper's code (appendix B); h_0 is 0, there g(0).
+    g keeps states positive, as in the paper's code in logarithms; h_0 is 0, there g(0).
     """
 
     computed_by = SCAN
@@ -77,7 +88,7 @@ class MinGRU(ComposedCell):
         super().__init__(num_inputs, width)
         self.inputs = nn.Linear(num_inputs, 2 * width)
 
-    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         gates_BTG = self.inputs(x_BTC)
         z_BTH, n_BTH = _wide(gates_BTG).chunk(2, dim=-1)
         # 1 - sigma(z) would round to 0 too early.
@@ -86,14 +97,14 @@ class MinGRU(ComposedCell):
 
 
 class MinLSTM(ComposedCell):
-    """minLSTM, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.2.
+    """minLSTM, Feng et al. 2024, https://arxiv.org/abs/2410.01201, section 3.
 
         f_t = sigma(W_f x_t + b_f)
         i_t = sigma(W_i x_t + b_i)
         n_t = g(W_n x_t + b_n)                      h with a tilde in the paper
         h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * n_t
 
-    g keeps states positive, as in the paper's code (appendix B); h_0 is 0, there g(0).
+    g keeps states positive, as in the paper's code in logarithms; h_0 is 0, there g(0).
     """
 
     computed_by = SCAN
@@ -102,7 +113,7 @@ class MinLSTM(ComposedCell):
         super().__init__(num_inputs, width)
         self.inputs = nn.Linear(num_inputs, 3 * width)
 
-    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         gates_BTG = self.inputs(x_BTC)
         f_BTH, i_BTH, n_BTH = _wide(gates_BTG).chunk(3, dim=-1)
         # f / (f + i) = sigma(log f - log i), which is right where both gates are closed, 0 / 0.
@@ -113,9 +124,9 @@ class MinLSTM(ComposedCell):
 
 
 class QRNN(ComposedCell):
-    """Quasi-recurrent network, Bradbury et al. 2017, https://arxiv.org/abs/1611.01576, section 2.
+    """Quasi-recurrent network, Bradbury et al. 2017, https://arxiv.org/abs/1611.01576.
 
-    A convolution over this frame and the one before, and fo-pooling, equation 4:
+    A convolution over this frame and the one before, and the paper's fo-pooling:
 
         z_t = tanh(W_z [x_{t-1}, x_t] + b_z)
         f_t = sigma(W_f [x_{t-1}, x_t] + b_f)
@@ -135,7 +146,7 @@ class QRNN(ComposedCell):
     def _zeros(self, x_BTC: Tensor) -> State:
         return (*super()._zeros(x_BTC), torch.zeros_like(x_BTC[:, 0]))
 
-    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         c_BH, last_BC = state
         before_BTC = torch.cat((last_BC[:, None], x_BTC[:, :-1]), dim=1)
         gates_BTG = self.inputs(torch.cat((before_BTC, x_BTC), dim=-1))
@@ -146,14 +157,14 @@ class QRNN(ComposedCell):
 
 
 class SRU(ComposedCell):
-    """Simple recurrent unit, Lei et al. 2018, https://arxiv.org/abs/1709.02755, equations 1 to 4.
+    """Simple recurrent unit, Lei et al. 2018, https://arxiv.org/abs/1709.02755.
 
         f_t = sigma(W_f x_t + v_f * c_{t-1} + b_f)
         c_t = f_t * c_{t-1} + (1 - f_t) * (W x_t)
         r_t = sigma(W_r x_t + v_r * c_{t-1} + b_r)
         h_t = r_t * c_t + (1 - r_t) * alpha * x_t
 
-    alpha = sqrt(3) (section 3.2, for b_r = 0). Where C and H differ, x_t in the last line is
+    alpha = sqrt(3), the paper's for b_r = 0. Where C and H differ, x_t in the last line is
     W_x x_t, as in the authors' code. Weights are drawn as there. The state is (c,).
     """
 
@@ -177,7 +188,7 @@ class SRU(ComposedCell):
         for peephole_H in (self.peephole_forget_H, self.peephole_reset_H):
             nn.init.uniform_(peephole_H, -math.sqrt(1.5), math.sqrt(1.5))
 
-    def _run(self, x_BTC: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         gates_BTG, new_BTH = self.gates(x_BTC), self.new(x_BTC)
         f_BTH, r_BTH = _wide(gates_BTG).chunk(2, dim=-1)
         (c_BH,) = state
@@ -193,10 +204,47 @@ class SRU(ComposedCell):
         return h_BTH.to(gates_BTG.dtype), (c_BH,)
 
 
+class LightGRU(ComposedCell):
+    """Light GRU, Ravanelli et al. 2018, https://arxiv.org/abs/1803.10225: no reset gate, ReLU, and
+    batch normalisation BN of the products of the input.
+
+        z_t = sigma(BN(W_z x_t) + U_z h_{t-1})
+        n_t = relu(BN(W_n x_t) + U_n h_{t-1})       h with a tilde in the paper
+        h_t = z_t * h_{t-1} + (1 - z_t) * n_t
+
+    BN has a scale and a bias for each unit and statistics over all valid frames of the batch.
+    Recurrent weights begin orthogonal, the others by Glorot's rule. Without the paper's dropout of
+    the recurrence. States have no upper limit, so training relies on clipped gradients.
+    """
+
+    computed_by = BY_FRAME
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__(num_inputs, width)
+        self.inputs = nn.Linear(num_inputs, 2 * width, bias=False)
+        self.norm = MaskedBatchNorm(2 * width)
+        self.weight_hh_GH = nn.Parameter(torch.empty(2 * width, width))
+        for gate_GC in self.inputs.weight.detach().chunk(2):
+            nn.init.xavier_uniform_(gate_GC)
+        for gate_HH in self.weight_hh_GH.detach().chunk(2):
+            nn.init.orthogonal_(gate_HH)
+
+    def _note_path(self) -> None:
+        """`light_recurrence` does, which knows."""
+
+    def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
+        if lens_B is None:
+            lens_B = torch.full((len(x_BTC),), x_BTC.shape[1], device=x_BTC.device)
+        gates_BTG = self.norm(self.inputs(zero_padding(x_BTC, lens_B)), lens_B)
+        h_BTH = light_recurrence(gates_BTG, self.weight_hh_GH, state[0], self.computed_by)
+        return h_BTH.to(gates_BTG.dtype), (h_BTH[:, -1],)
+
+
 COMPOSED: Mapping[str, type[ComposedCell]] = {
     "mingru": MinGRU,
     "minlstm": MinLSTM,
     "qrnn": QRNN,
     "sru": SRU,
+    "ligru": LightGRU,
 }
 """By the name of the cell."""

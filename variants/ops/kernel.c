@@ -649,6 +649,83 @@ void gru_backward(int64_t first, int64_t last, const struct gru_backward *args) 
     }
 }
 
+/* ---- light GRU (Ravanelli et al. 2018), x normalised before:
+ * z = sigmoid(x + U h); n = relu(x + U h); h' = n + z (h - n) ---- */
+
+static void light_gru_gates(int64_t H, const float *restrict sum, const float *restrict before,
+                            float *restrict gate, float *restrict h) {
+    for (int64_t i = 0; i < H; i++) {
+        float z = sigmoid(gate[i] + sum[i]), a = gate[H + i] + sum[H + i];
+        float n = a < 0.0f ? 0.0f : a; /* NaN stays */
+        h[i] = n + z * (before[i] - n);
+        gate[i] = z, gate[H + i] = n;
+    }
+}
+
+struct light_gru_forward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [H, 2 H], transposed and packed */
+    const float *initial;   /* [B, H] */
+    float *scratch;         /* [B, 2 H] */
+    float *gates;           /* [B, T, 2 H]: x before the call; z and n after it */
+    float *states;          /* [B, T, H] */
+};
+
+void light_gru_forward(int64_t first, int64_t last, const struct light_gru_forward *args) {
+    int64_t T = args->T, H = args->H;
+    float *states = args->states, *scratch = args->scratch;
+    for (int64_t t = 0; t < T; t++) {
+        if (t)
+            multiply(last - first, states + (first * T + t - 1) * H, T * H, args->weight_hh, H,
+                     2 * H, NULL, scratch + first * 2 * H, 2 * H);
+        for (int64_t b = first; b < last; b++) {
+            int64_t at = b * T + t;
+            light_gru_gates(H, scratch + b * 2 * H,
+                            t ? states + (at - 1) * H : args->initial + b * H,
+                            args->gates + at * 2 * H, states + at * H);
+        }
+    }
+}
+
+static void light_gru_slopes(int64_t H, const float *restrict out, const float *restrict sum,
+                             const float *restrict before, const float *restrict gate,
+                             float *restrict later, float *restrict grad) {
+    for (int64_t i = 0; i < H; i++) {
+        float z = gate[i], n = gate[H + i], d = out[i] + later[i] + sum[i];
+        grad[i] = d * (before[i] - n) * z * (1.0f - z);
+        grad[H + i] = n > 0.0f ? d * (1.0f - z) : 0.0f;
+        later[i] = d * z;
+    }
+}
+
+struct light_gru_backward {
+    int64_t B, T, H;
+    const float *weight_hh; /* [2 H, H], packed */
+    const float *initial;   /* [B, H] */
+    const float *out_grads; /* [B, T, H] */
+    const float *states;    /* [B, T, H] */
+    const float *gates;     /* [B, T, 2 H] */
+    float *scratch;         /* [B, H] */
+    float *carry;           /* [B, H]: what z lets through to the frame before; zeros before */
+    float *grads;           /* [B, T, 2 H]: of the arguments of z and n */
+};
+
+void light_gru_backward(int64_t first, int64_t last, const struct light_gru_backward *args) {
+    int64_t T = args->T, H = args->H;
+    float *grads = args->grads, *scratch = args->scratch, *carry = args->carry;
+    for (int64_t t = T - 1; t >= 0; t--) {
+        if (t < T - 1)
+            multiply(last - first, grads + (first * T + t + 1) * 2 * H, T * 2 * H, args->weight_hh,
+                     2 * H, H, NULL, scratch + first * H, H);
+        for (int64_t b = first; b < last; b++) {
+            int64_t at = b * T + t;
+            light_gru_slopes(H, args->out_grads + at * H, scratch + b * H,
+                             t ? args->states + (at - 1) * H : args->initial + b * H,
+                             args->gates + at * 2 * H, carry + b * H, grads + at * 2 * H);
+        }
+    }
+}
+
 /* ---- LSTM (Hochreiter and Schmidhuber 1997, with forget gates; torch's order of gates):
  * i, f, o = sigmoid(x + U h); g = tanh(x + U h); c' = f c + i g; h' = o tanh(c') ---- */
 

@@ -29,25 +29,29 @@ from variants.ops.kernel_signatures import Argument
 _Pair = tuple[Tensor, Tensor]
 
 
-def recur(cell: nn.RNNBase | ComposedCell, x_BTC: Tensor) -> Tensor:
+def recur(cell: nn.RNNBase | ComposedCell, x_BTC: Tensor, lens_B: Tensor | None = None) -> Tensor:
     """Outputs [B, T, H] of a cell with one layer and direction, from an initial state of zero.
 
     Equal to ``cell(x_BTC)[0]`` up to rounding; under autocast in its precision. torch computes what
     the compiled kernel does not support: other devices and precisions, empty batches, and
     everything if there is no C compiler. Cells that torch does not have compute themselves.
     """
-    return recur_from(cell, x_BTC, None)[0]
+    return recur_from(cell, x_BTC, None, lens_B)[0]
 
 
 def recur_from(
-    cell: nn.RNNBase | ComposedCell, x_BTC: Tensor, state: State | None
+    cell: nn.RNNBase | ComposedCell,
+    x_BTC: Tensor,
+    state: State | None,
+    lens_B: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """As `recur`, from `state` (None: zeros): the outputs and the state after the last frame.
 
-    Gradients flow through both states. T must be at least 1.
+    Gradients flow through both states. T must be at least 1. ``lens_B`` are the valid frames, which
+    a cell with statistics over the batch counts; None: all.
     """
     if isinstance(cell, ComposedCell):
-        return cast(tuple[Tensor, State], cell(x_BTC, state))
+        return cast(tuple[Tensor, State], cell(x_BTC, state, lens_B))
     # By name, since cell._flat_weights may be stale within torch.func.functional_call.
     names = ("weight_ih_l0", "weight_hh_l0", *(("bias_ih_l0", "bias_hh_l0") if cell.bias else ()))
     weights = [cast(Tensor, getattr(cell, name)) for name in names]

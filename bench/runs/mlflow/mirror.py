@@ -41,7 +41,7 @@ from bench.runs.mlflow.descriptions import NOTE_TAG, describe_run
 from bench.runs.mlflow.pages import PARENT_TAG, Point, metric_name
 from bench.runs.mlflow.uri import display_uri
 from bench.runs.record import to_milliseconds
-from bench.runs.state import TRAINED, read_summary
+from bench.runs.state import STOPPED, TRAINED, read_summary
 
 if TYPE_CHECKING:
     from bench.runs.mlflow.store import MlflowStore
@@ -53,6 +53,7 @@ STATUS = {
     "diverged": "FINISHED",
     "failed": "FAILED",
     "killed": "KILLED",
+    "paused": "SCHEDULED",
 }
 """MLflow has no status for a run that was cut or pruned or diverged: the tag `state` tells."""
 
@@ -205,7 +206,7 @@ def _send_end(
     paths = read_json(folder / PATHS) or {}
     tags |= {f"path.{operation}": str(path) for operation, path in paths.items()}
     store.set_tags(run_id, tags | {f"error.{k}": v for k, v in error.items()})
-    if state != "killed":  # a killed run goes on later: its final values are not known yet
+    if state not in STOPPED:  # it may go on: its final values are not known yet
         finals = summary["metrics"].items()
         store.log_metrics(run_id, [Point(metric_name(k), v, ended) for k, v in finals])
     store.client.set_terminated(run_id, STATUS[state], end_time=ended)

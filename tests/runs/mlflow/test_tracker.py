@@ -98,6 +98,7 @@ def test_curves_arrive_while_the_run_lasts(lab: Any) -> None:
         ("diverged", "FINISHED"),
         ("failed", "FAILED"),
         ("killed", "KILLED"),
+        ("paused", "SCHEDULED"),
     ],
 )
 def test_statuses_tell_the_truth(lab: Any, state: str, status: str) -> None:
@@ -109,11 +110,12 @@ def test_statuses_tell_the_truth(lab: Any, state: str, status: str) -> None:
     assert run.data.tags.get("error.message", "")[:9] == (message or "")[:9]
 
 
-def test_a_resumed_run_goes_on_where_it_was(lab: Any) -> None:
-    killed = lab.tracker()
+@pytest.mark.parametrize("state", ["killed", "paused"])
+def test_a_resumed_run_goes_on_where_it_was(lab: Any, state: str) -> None:
+    stopped = lab.tracker()
     for step in (1, 2):
-        killed.log(lab.progress(step))
-    killed.close("killed", {"best/valid/wer": 0.5})
+        stopped.log(lab.progress(step))
+    stopped.close(state, {"best/valid/wer": 0.5})
     first = lab.run()
     resumed = lab.tracker(attempt=2)
     wait_for(lambda: lab.run().info.status == "RUNNING")

@@ -1,0 +1,192 @@
+"""Leads under test conditions: gaps and slopes against sums by hand, families, and sentences."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.core.config import to_dict
+from bench.core.errors import UserError
+from bench.core.files import write_json
+from bench.data.conditions import CONDITION_SETS, TestCondition
+from bench.data.corpora import CorpusConfig
+from bench.results.comparison import compare
+from bench.results.robustness import CLEAN, robustness
+from bench.runs.reader import read_study
+from bench.scoring import score
+from bench.study.definition import FILE, StudyDefinition, define
+from bench.study.robustness import load_plan, plan_conditions, scores_file
+from bench.study.space import load_budget
+from reports.input import Robustness
+
+NUM_SPEAKERS, WORDS = 12, "one two three four five six seven eight nine ten"
+SYSTEMS = ("ds-gru", "ds-rnn")
+# Errors of a speaker's ten words under a condition: the leader's, and the other's.
+CLEAN_ERRORS = (1, 3)
+Study = tuple[Path, StudyDefinition]
+
+
+def errors_under(condition: TestCondition) -> tuple[int, int]:
+    """In white noise the lead grows as the level of the speech falls; in babble it stays."""
+    if condition.kind == "white":
+        assert condition.snr_db is not None
+        return 1, {20.0: 3, 10.0: 5, 5.0: 7, 0.0: 9}[condition.snr_db]
+    return (2, 4) if condition.kind == "babble" else (5, 5)
+
+
+def errors(label: str, slot: int, num_errors: int, title: str) -> list[int]:
+    """Of each speaker: `num_errors`, or one more or fewer by chance."""
+    rng = np.random.default_rng(list(f"{label}/{slot}/{title}".encode()))
+    return [num_errors + int(change) for change in rng.integers(-1, 2, NUM_SPEAKERS)]
+
+
+def hyps(counts: Sequence[int]) -> list[str]:
+    words = WORDS.split()
+    return [" ".join(["wrong"] * wrong + words[wrong:]) for wrong in counts]
+
+
+def mean_wer(label: str, num_errors: int, title: str) -> float:
+    runs = [sum(errors(label, slot, num_errors, title)) for slot in range(3)]
+    return sum(runs) / (3 * 10 * NUM_SPEAKERS)
+
+
+def mean_gap(condition: TestCondition) -> float:
+    wers = [mean_wer(label, num, condition.title)
+            for label, num in zip(SYSTEMS, errors_under(condition), strict=True)]  # fmt: skip
+    return wers[1] - wers[0]
+
+
+def write_scores(path: Path, texts: Sequence[str]) -> None:
+    ids = [f"s{i}-1" for i in range(NUM_SPEAKERS)]
+    rows = score(ids, [WORDS] * NUM_SPEAKERS, texts, [i[:-2] for i in ids], [1.0] * NUM_SPEAKERS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(to_dict(row)) + "\n" for row in rows))
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]) -> Study:
+    monkeypatch.chdir(tmp_path)
+    made = define(
+        list(SYSTEMS), CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
+    )
+    definition = replace(made, name="first", data_digest="d1")
+    folder = tmp_path / "out" / "first"
+    write_json(folder / FILE, to_dict(definition))
+    plan = plan_conditions(folder, definition, "noise")
+    for place, label in enumerate(SYSTEMS):
+        for slot in range(3):
+            own = folder / "runs" / label / f"confirm-{slot}"
+            identity = {"kind": "confirm", "slot": slot, "seed": 5000 + slot, "system": label}
+            opened = {"mlflow_run_id": f"{label}{slot}", "data_digest": "d1", "opened_at": "t"}
+            write_json(own / "run.json", run_json | identity | opened)
+            write_json(own / "environment.json", {"cpu": "cpu-1", "version.jiwer": "4.0.0"})
+            end = {"state": "finished", "metrics": {}, "error": None, "ended_at": "t"}
+            write_json(own / "summary.json", end)
+            counts = errors(label, slot, CLEAN_ERRORS[place], CLEAN)
+            write_scores(own / "utterances-test.jsonl", hyps(counts))
+            for condition in plan.conditions:
+                under = hyps(errors(label, slot, errors_under(condition)[place], condition.title))
+                write_scores(scores_file(folder, f"{label}/{own.name}", condition), under)
+    return folder, definition
+
+
+def read(study: Study) -> Robustness | None:
+    folder, definition = study
+    tables = read_study(folder)
+    return robustness(folder, definition, tables, compare(definition, tables).pairs)
+
+
+def found(study: Study) -> Robustness:
+    result = read(study)
+    assert result is not None
+    return result
+
+
+def test_rates_are_those_of_each_condition(study: Study) -> None:
+    rates = {(rate.condition, rate.system): rate.wer for rate in found(study).rates}
+    assert len(rates) == 10 * 2
+    for condition in CONDITION_SETS["noise"]:
+        for label, num_errors in zip(SYSTEMS, errors_under(condition), strict=True):
+            wer, low, high = rates[condition.title, label]
+            assert wer == pytest.approx(mean_wer(label, num_errors, condition.title))
+            assert low < wer < high
+    assert rates[CLEAN, "ds-rnn"][0] == pytest.approx(mean_wer("ds-rnn", 3, CLEAN))
+
+
+def test_gaps_have_verdicts_of_a_family_of_their_own(study: Study) -> None:
+    gaps = {gap.condition: gap for gap in found(study).gaps}
+    assert len(gaps) == 9
+    for condition in CONDITION_SETS["noise"]:
+        first, second = errors_under(condition)
+        gap = gaps[condition.title]
+        assert gap.gap[0] == pytest.approx(mean_gap(condition))
+        assert gap.verdict == ("ds-gru better" if second > first else "undecided")
+    # Holm: the test with the smallest p of nine has a ninth of 5 %, the last all of it.
+    assert max(gap.coverage for gap in gaps.values()) == pytest.approx(1 - 0.05 / 9)
+
+
+def test_changes_are_slopes_for_10_db_less_and_the_step_into_a_room(study: Study) -> None:
+    changes = {change.what: change for change in found(study).changes}
+    assert list(changes) == ["white, 10 dB less", "babble, 10 dB less", "room, RT60 0.5 s"]
+    # Least squares of the gaps over 20, 10, 5, 0 dB, for 10 dB less.
+    levels = [20, 10, 5, 0]
+    for kind, what in (("white", "white, 10 dB less"), ("babble", "babble, 10 dB less")):
+        gaps = [mean_gap(TestCondition(kind=kind, snr_db=db)) for db in levels]  # type: ignore[arg-type]
+        slope = np.polyfit(levels, gaps, 1)[0]
+        assert changes[what].change[0] == pytest.approx(-10 * slope)
+    assert changes["white, 10 dB less"].differs
+    assert not changes["babble, 10 dB less"].differs
+    room = CONDITION_SETS["noise"][-1]
+    clean_gap = mean_wer("ds-rnn", 3, CLEAN) - mean_wer("ds-gru", 1, CLEAN)
+    assert changes[room.title].change[0] == pytest.approx(mean_gap(room) - clean_gap)
+    assert changes[room.title].differs
+
+
+def test_sentences_say_where_a_lead_is_found_again(study: Study) -> None:
+    assert found(study).sentences == (
+        "ds-gru leads ds-rnn in 8 of 9 conditions; undecided in room, RT60 0.5 s. The gap changes "
+        "with white, 10 dB less; room, RT60 0.5 s.",
+    )
+
+
+def test_a_lead_that_turns_is_called_so(study: Study) -> None:
+    folder, _ = study
+    room = CONDITION_SETS["noise"][-1]
+    for slot in range(3):
+        write_scores(scores_file(folder, f"ds-gru/confirm-{slot}", room), hyps([9] * NUM_SPEAKERS))
+    (sentence,) = found(study).sentences
+    assert "in 8 of 9 conditions, and is behind in room, RT60 0.5 s." in sentence
+
+
+def test_nothing_is_said_before_every_run_was_tested(study: Study) -> None:
+    folder, _ = study
+    scores_file(folder, "ds-rnn/confirm-1", CONDITION_SETS["noise"][3]).unlink()
+    assert read(study) is None
+    (folder / "conditions" / "conditions.json").unlink()
+    assert load_plan(folder) is None
+    assert read(study) is None
+
+
+def test_other_conditions_are_not_mixed_in(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, definition = study
+    assert plan_conditions(folder, definition, "noise") == load_plan(folder)
+    with pytest.raises(
+        UserError, match="first was tested under other conditions: seed was 0, is 7"
+    ):
+        plan_conditions(folder, replace(definition, seed=7), "noise")
+    with pytest.raises(UserError, match="nois"):
+        plan_conditions(folder, definition, "nois")
+
+
+def test_withheld_where_a_search_was_too_narrow(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.results import confirmed
+
+    edges: Callable[..., tuple[str, ...]] = lambda *_: ("widen it",)  # noqa: E731
+    monkeypatch.setattr(confirmed, "search_edges", edges)
+    verdicts = {gap.verdict for gap in found(study).gaps}
+    assert verdicts == {"withheld", "undecided"}
