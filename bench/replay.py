@@ -21,7 +21,7 @@ from bench.results.search import rank_agreement
 from bench.runs import read_study
 from bench.stats.clusters import Floats
 from bench.study.definition import find_study, load
-from bench.study.replay import Method, Recording, contest
+from bench.study.replay import Method, Recording, compare_methods
 from bench.study.schedules import Replayed, Schedule, candidates, replay
 from bench.study.search import PRUNERS, SAMPLERS
 from bench.study.space import HALVING, load_budget
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> None:
     # Halving decides on all trials of a search together: --schedules replays it.
     pruners = [pruner for pruner in PRUNERS if pruner != HALVING]
     methods = [(sampler, pruner) for sampler in SAMPLERS for pruner in pruners]
-    rows = contest(recording, budget, methods, options.studies, options.seed)
+    rows = compare_methods(recording, budget, methods, options.studies, options.seed)
     agreement = agreement_of(recording)
     if options.json:
         cli.print_json(

@@ -283,8 +283,13 @@ class SlotQueue:
 
 def best_slot(slots: list[Slot]) -> Slot | None:
     """The slot with the lowest valid WER among those that trained as far as the budget goes; the
-    earlier of equals."""
+    earlier of equals. Where all of those diverged or failed, the best of the pruned ones that came
+    furthest: a search that has seen a setting work does not end with none."""
     ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
+    if not ended:
+        pruned = [s for s in slots if s.outcome == State.PRUNED and s.value is not None]
+        furthest = max((slot.rung for slot in pruned), default=0)
+        ended = [slot for slot in pruned if slot.rung == furthest]
     return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
 
 

@@ -1,5 +1,5 @@
-"""The rules of a fair comparison (docs/method.md): the refusal and the notes of
-bench.compare, and conditions.py for the report."""
+"""The rules of a fair comparison (docs/method.md): errors and notes of bench.compare, and
+conditions.py for the report."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

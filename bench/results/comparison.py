@@ -180,9 +180,9 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
     claimed = _claimed(pairs, claims)
     if len(scored) == 1:
         return f"{shown}.{absent}"
-    rivals = [row for row in rows_of(pairs, PairColumns) if name in (row["a"], row["b"])]
-    still_open = [row for row in rivals if row["verdict"] == UNDECIDED]
-    alike = [row for row in rivals if row not in still_open and not differ(row["verdict"])]
+    with_best = [row for row in rows_of(pairs, PairColumns) if name in (row["a"], row["b"])]
+    still_open = [row for row in with_best if row["verdict"] == UNDECIDED]
+    alike = [row for row in with_best if row not in still_open and not differ(row["verdict"])]
     if still_open:
         nearest = min(still_open, key=lambda row: abs(row["delta_wer"]))
         others = _others(still_open, name)
@@ -190,20 +190,20 @@ def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
             f"Undecided: {shown}, no significant difference from {others}. "
             f"{sentence_of(nearest)}{claimed}{absent}"
         )
-    if withheld := [row for row in rivals if row["verdict"] == WITHHELD]:
+    if withheld := [row for row in with_best if row["verdict"] == WITHHELD]:
         return (
             f"Withheld: {shown}, below {_others(withheld, name)}, but "
             f"{'; '.join(dict.fromkeys(row['remedy'] for row in withheld))}.{claimed}{absent}"
         )
     if alike:
         within = f"±{100 * alike[0]['margin']:.1f} points"
-        rest = [row for row in rivals if row not in alike]
+        rest = [row for row in with_best if row not in alike]
         beaten = f", and better than {_others(rest, name)}" if rest else ""
         return (
             f"{name} and {_others(alike, name)} are equivalent within {within}: "
             f"{shown}{beaten}.{claimed}{absent}"
         )
-    closest = min(rivals, key=lambda row: abs(row["delta_wer"]))
+    closest = min(with_best, key=lambda row: abs(row["delta_wer"]))
     low, high = sorted((abs(closest["low"]), abs(closest["high"])))
     return (
         f"{name} is better: {shown}, "

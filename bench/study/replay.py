@@ -158,7 +158,7 @@ class Method:
     share_reached: float
 
 
-def contest(
+def compare_methods(
     recording: Recording,
     budget: Budget,
     methods: Sequence[tuple[str, str]],

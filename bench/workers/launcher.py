@@ -268,7 +268,7 @@ class Launcher:
         slot, fraction, wer = message.get("slot"), message.get("fraction"), message.get("wer")
         if isinstance(slot, int):
             running.slot = slot
-            _logger.info("%s begins", running.label)
+            _logger.info("%s %s", running.label, "begins" if message["is_new"] else "goes on")
         if isinstance(fraction, float):
             running.fraction = min(fraction, 1.0)
         if isinstance(wer, float):

@@ -32,7 +32,7 @@ from bench.queue.slots import SlotQueue, best_slot
 from bench.queue.storage import QueueStorage, retry_until_available
 from bench.runs import RunIdentity, TrackingTarget
 from bench.runs.run import RunPlan, attempts_so_far, execute_run, give_up
-from bench.runs.state import RunEnd, State, has_ended, read_end
+from bench.runs.state import RunEnd, State, has_ended, read_end, read_state
 from bench.study import definition as definitions
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import round_of_run
@@ -159,7 +159,7 @@ def _work_on_trial(
         if end is None:
             resolved = definition.trial(assignment.system, slot, trial.params)
             plan = _plan(assignment, definition, slot, trial.params, resolved, folder)
-            launcher.tell({"slot": slot})
+            launcher.tell({"slot": slot, "is_new": read_state(folder) == State.WAITING})
             report = _TrialReport(queue, trial, launcher)
             end = _execute(plan, launcher, report, lease)
             if report.database_is_gone:

@@ -1,5 +1,6 @@
 """Slots are run exactly once, whatever happens to the workers."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.data.corpora import CorpusConfig
 from bench.queue.lease import Lease, LeaseWatch
-from bench.queue.slots import SlotQueue, best_slot, is_over
+from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
 from bench.runs.state import RunEnd, State
 from bench.study.definition import StudyDefinition, define
@@ -77,6 +78,20 @@ def test_each_end_is_copied_to_the_storage(tmp_path: Path, definition: StudyDefi
     best = best_slot(slots)
     assert best is not None
     assert best.number == 1, "a pruned trial never wins"
+
+
+def test_a_pruned_trial_wins_where_those_that_went_on_are_lost() -> None:
+    def slot(number: int, state: TrialState, outcome: str, value: float, **rungs: float) -> Slot:
+        wers = {int(rung[1:]): wer for rung, wer in rungs.items()}
+        return Slot(number, state, value, {}, outcome, wers)
+
+    lost = slot(0, TrialState.PRUNED, "diverged", math.inf, e2=0.3, e4=0.2)
+    near = slot(1, TrialState.PRUNED, "pruned", 0.5, e2=0.4, e4=0.5)
+    early = slot(2, TrialState.PRUNED, "pruned", 0.45, e2=0.45)
+    assert best_slot([lost, early, near]) == near
+    assert best_slot([lost]) is None
+    whole = slot(3, TrialState.COMPLETE, "finished", 0.9, e2=0.35, e4=0.3)
+    assert best_slot([lost, early, near, whole]) == whole
 
 
 def test_a_given_back_trial_keeps_its_number_settings_and_reports(

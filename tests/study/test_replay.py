@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import UserError
-from bench.study.replay import Recording, Search, contest, simulate
+from bench.study.replay import Recording, Search, compare_methods, simulate
 from bench.study.space import Budget, Dimension, load_budget
 
 SPACE = {"optim.learning_rate": Dimension(low=1e-4, high=1e-2, log=True, default=1e-3)}
@@ -84,7 +84,9 @@ def test_what_a_search_had_after_so_many_epochs() -> None:
 def test_tpe_needs_less_compute_than_random_search_on_a_smooth_curve(
     recording: Recording, budget: Budget
 ) -> None:
-    random, tpe = contest(recording, budget, [("random", "none"), ("tpe", "median")], 30, seed=0)
+    random, tpe = compare_methods(
+        recording, budget, [("random", "none"), ("tpe", "median")], 30, seed=0
+    )
     assert random.share_better == 0.5
     assert 0.1 < random.compute <= 1.5
     assert tpe.compute < random.compute

@@ -312,7 +312,9 @@ def test_a_worker_of_ours_that_stands_still_is_ended_and_one_of_others_is_named(
             trial, lease = take()
             worker = _Sleeper()
             begun.append(worker)
-            monkeypatch.setattr(worker, "messages", lambda: [{"slot": trial.user_attrs["slot"]}])
+            monkeypatch.setattr(
+                worker, "messages", lambda: [{"slot": trial.user_attrs["slot"], "is_new": True}]
+            )
             if len(begun) == 1:
 
                 def die() -> None:

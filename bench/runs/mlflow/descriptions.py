@@ -92,7 +92,7 @@ def describe_run(run: RunFile, summary: Summary | None) -> str:
 
 
 def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) -> str:
-    """The verdict, links, a row a system, how to redo it, where the report is.
+    """The verdict, links, a row a system, the command that repeats it, the path of the report.
 
     Args:
         system: whose sweep the run holds; its row is bold.
@@ -110,9 +110,9 @@ def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) 
         seeds = f"{row['num_seeds']:.0f}"
         rows.append((shown, _percent(row["wer_mean"]), interval if known else "–", to_base, seeds))
     verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
-    redo = f"Redo: `{findings.command}` · Report: `{findings.report}`"
+    reproduce = f"Reproduce: `{findings.command}` · Report: `{findings.report}`"
     notes = "\n".join(f"- {in_markdown(note)}" for note in findings.notes)
-    return "\n\n".join(filter(None, (verdict, notes, " · ".join(links), table, redo)))
+    return "\n\n".join(filter(None, (verdict, notes, " · ".join(links), table, reproduce)))
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -79,7 +79,7 @@ def test_a_parent_shows_every_system_and_marks_its_own() -> None:
     assert lines[7] == "| **b** | 50.0 % | 37.5 % to 62.5 % | +25.0 (+12.5 to +37.5) | 3 |"
     assert lines[8] == "| c | – | – | – | 0 |"
     assert lines[2] == "[Open](#/x)"
-    assert lines[-1] == "Redo: `python -m x` · Report: `out/s/report.html`"
+    assert lines[-1] == "Reproduce: `python -m x` · Report: `out/s/report.html`"
 
 
 def test_a_difference_turns_with_its_baseline() -> None:

@@ -161,7 +161,7 @@ def test_what_people_see(lab: Any, server: str, browser: Any) -> None:
     # 1. A parent: verdict, a row a system, links; its report and pictures open.
     pages.open(f"{here}/{runs['gru']}", "gru is better: 25.0 % against 37.5 %.")
     pages.click("//*[text()='Show more']")
-    pages.shows("37.5 %", "Redo: python -m bench.sweep --variant gru", "Open the report")
+    pages.shows("37.5 %", "Reproduce: python -m bench.sweep --variant gru", "Open the report")
     rows = browser.find_elements(By.XPATH, "//table//tr[td]")
     assert [row.text.split()[0] for row in rows[:2]] == ["gru", "lstm"]
     pages.keep("parent")
