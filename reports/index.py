@@ -25,6 +25,8 @@ class StudyRow:
     verdict: str
     report: str
     """Relative to the list; empty if it is not written."""
+    compared: tuple[str, ...] = ()
+    """Variants, by which the page can be filtered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class SavedRow:
     """With their WERs, in words."""
     verdicts: str
     """In words, or why the file cannot be read."""
+    compared: tuple[str, ...] = ()
+    """Systems, by which the page can be filtered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,4 +58,13 @@ def build_index(rows: Sequence[StudyRow], path: Path, saved: Sequence[SavedGroup
     """Write the list of studies and saved comparisons to `path`; the same rows give the same
     bytes."""
     css = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
-    return write_page(render("index.html", rows=rows, saved=saved, css=css), path)
+    listed: list[StudyRow | SavedRow] = [*rows, *(row for group in saved for row in group.rows)]
+    names = sorted({name for row in listed for name in row.compared})
+    places = {name: f"s{place}" for place, name in enumerate(names)}
+
+    def classes(found: Sequence[StudyRow | SavedRow]) -> str:
+        """The names that any of the rows compares, as the classes by which rows are hidden."""
+        return " ".join(dict.fromkeys(places[name] for row in found for name in row.compared))
+
+    page = render("index.html", rows=rows, saved=saved, css=css, places=places, classes=classes)
+    return write_page(page, path)

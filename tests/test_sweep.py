@@ -75,6 +75,17 @@ def test_two_systems_from_recordings_to_report_and_again(tmp_path: Path, corpus:
     assert len(tracked(tmp_path, result["study"])) == len(runs)
     assert report.read_bytes() == before
 
+    # Under test conditions: still nothing is trained, and every confirm run is scored under each.
+    noisy, err = (process := sweep(tmp_path, *arguments, "--conditions", "noise")).communicate(
+        timeout=300
+    )
+    assert process.returncode == 0, err
+    assert len(tracked(tmp_path, result["study"])) == len(runs)
+    conditions = json.loads(noisy)["conditions"]
+    assert len(conditions["rates"]) == 10 * 2
+    assert len(list((tmp_path / "out" / result["study"]).glob("conditions/*/*/*.jsonl"))) == 9 * 4
+    assert "white, 20 dB" in report.read_text()
+
     # A second queue, where each slot would wait once more.
     elsewhere = ["--storage", f"sqlite:///{tmp_path / 'q.db'}", "--workers", "1"]
     out, err = (process := sweep(tmp_path, *arguments, *elsewhere)).communicate(timeout=300)

@@ -115,6 +115,7 @@ def _read(folder: Path) -> StudyRow:
         changed=_last_change(tables.runs),
         verdict=compare(definition, tables, looks).verdict,
         report="",
+        compared=tuple(dict.fromkeys(system.variant for system in definition.systems.values())),
     )
 
 
@@ -168,7 +169,9 @@ def _read_saved(path: Path) -> _Saved:
     key = sha256(path.read_bytes()).hexdigest()[:16]
     described = remembered(f"comparison-{key}", lambda: _described(systems))
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(" ", "minutes")
-    row = SavedRow(file=path.name, saved=written.partition("+")[0], **described)
+    names = tuple(system.name for system in systems)
+    written = written.partition("+")[0]
+    row = SavedRow(file=path.name, saved=written, compared=names, **described)
     return _Saved(row, {system.name: system.facts for system in systems})
 
 

@@ -32,6 +32,7 @@ from bench.training.evaluate import Evaluation, evaluate
 from bench.training.loop import TrainingData, train
 from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
+from bench.training.ranks import RankDiedError
 from variants.cost import macs_per_second, num_parameters
 from variants.ops import paths
 from variants.spec import AcousticModel
@@ -102,6 +103,7 @@ def execute_run(
         ExhaustedError: the disk is full, or there is no memory left; the run is resumed by the next
             call.
         LeaseLostError: another worker has the run; nothing more is written.
+        RankDiedError: a process of a run on several devices is gone; the next call is an attempt.
         UserError: the data are not those the study began with, or an utterance cannot be trained
         on.
     """
@@ -142,7 +144,7 @@ def execute_run(
         elif state == State.DIVERGED:
             metrics |= _score_last(plan, tracker)
         check_lease()
-    except LeaseLostError:
+    except (LeaseLostError, RankDiedError):  # the attempt ends as by a crash, the run does not
         raise
     except Exception as error:
         if (exhausted := as_exhausted(error)) is not None:

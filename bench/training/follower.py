@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -55,10 +56,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """A follower's last message: why it ends."""
+    """A follower's last message, or what its end tells: why it ends."""
 
+    kind: Literal["memory", "error", "death"]
+    """"death": it said nothing."""
     reason: str
-    is_out_of_memory: bool
 
 
 def join(rank: int, num_ranks: int, place: str, device: torch.device) -> None:
@@ -88,7 +90,7 @@ def follow(job: Job, rank: int, gpu: str | None, place: str, leader: Connection)
     except BaseException as error:
         words = (str(error).splitlines() or [""])[0]
         reason = f"rank {rank}: {type(error).__name__}: {words}"
-        leader.send(Failure(reason, is_out_of_memory(error)))
+        leader.send(Failure("memory" if is_out_of_memory(error) else "error", reason))
     # Not by returning: the process group may wait for the other ranks.
     os._exit(1)
 

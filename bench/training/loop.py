@@ -98,7 +98,7 @@ def train(
             of another config or other data.
         UnwritableError: the disk is full; the last checkpoint stays.
         torch.OutOfMemoryError: memory ran out with twice the micro-batches, too.
-        RankFailedError: another rank's process ended.
+        RankFailedError, RankDiedError: another rank met an error, or its process ended.
     """
     if device.type == "cpu":
         keep_freed_memory()

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
+from bench.core.errors import TemporaryError, UserError
 from bench.core.gpus import choose
 from bench.core.interrupt import kept_from_children
 from bench.training.clocks import Clocks
@@ -46,15 +46,20 @@ class _Follower:
 
 
 class RankFailedError(RuntimeError):
-    """A follower ended, for another reason than memory."""
+    """A follower met an error, of another kind than too little memory."""
+
+
+class RankDiedError(TemporaryError):
+    """A follower's process ended without a word, as by the kernel's out-of-memory killer: like the
+    leader's own death this costs an attempt, not the run."""
 
 
 class Ranks:
     """The ranks of a run as its leader sees them; a block that ends the followers with it.
 
     Raises:
-        torch.OutOfMemoryError, RankFailedError: within the block or at its end, a follower failed;
-            in place of what the leader then met.
+        torch.OutOfMemoryError, RankFailedError, RankDiedError: within the block or at its end, a
+            follower ended; in place of what the leader then met.
     """
 
     def __init__(self, num_ranks: int, device: torch.device) -> None:
@@ -142,7 +147,7 @@ class Ranks:
         except (EOFError, OSError):
             follower.process.join(END_SECONDS)
             code = follower.process.exitcode
-            said = Failure(f"rank {follower.rank} ended with exit code {code}", False)
+            said = Failure("death", f"rank {follower.rank} ended with exit code {code}")
         if isinstance(said, Failure) and not self._is_over:
             self._failure = self._failure or said
 
@@ -176,9 +181,11 @@ def _by_nccl() -> bool:
     return bool(dist.get_backend() == dist.Backend.NCCL)
 
 
-def _error_of(failure: Failure) -> RuntimeError:
-    if failure.is_out_of_memory:
+def _error_of(failure: Failure) -> Exception:
+    if failure.kind == "memory":
         return torch.OutOfMemoryError(failure.reason)
+    if failure.kind == "death":
+        return RankDiedError(f"{failure.reason}; the same command goes on from the last checkpoint")
     return RankFailedError(failure.reason)
 
 

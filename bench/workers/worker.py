@@ -23,7 +23,7 @@ from optuna.trial import Trial
 
 from bench.core.cli import EXIT_START_AGAIN
 from bench.core.config import Resolved, Settings, flatten
-from bench.core.errors import ExhaustedError, LeaseLostError, TemporaryError, UserError
+from bench.core.errors import ExhaustedError, TemporaryError, UserError
 from bench.core.gpus import environment_of
 from bench.core.masking import MaskingFormatter
 from bench.core.memory import as_exhausted
@@ -132,7 +132,7 @@ def work(assignment: Assignment, connection: Connection) -> None:
         ) as storage:
             queue = SlotQueue(definition, assignment.system, assignment.folder, storage)
             over = do(assignment, definition, queue, launcher)
-    except (LeaseLostError, TemporaryError) as error:
+    except TemporaryError as error:
         _logger.warning("%s", error)
     except Exception as error:
         if (exhausted := as_exhausted(error)) is None:
@@ -273,7 +273,7 @@ def _execute(plan: RunPlan, launcher: _LauncherLink, report: _Report, lease: Lea
     logging.root.setLevel(logging.INFO)
     try:
         return execute_run(plan, report, check_lease=lease.check)
-    except (ExhaustedError, LeaseLostError):
+    except (ExhaustedError, TemporaryError):
         raise
     except UserError as error:
         _logger.error("%s", error)

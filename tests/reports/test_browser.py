@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,11 +222,19 @@ def test_the_list_of_studies_leads_to_its_reports(browser: Any, tmp_path: Path) 
         changed="2026-11-23 09:38", verdict="Nothing can be said yet. " * 9,
         report="cells/report.html",
     )  # fmt: skip
-    browser.get(build_index([row], tmp_path / "index.html").as_uri())
+    rows = [
+        replace(row, compared=("ds-gru", "ds-lstm")),
+        replace(row, name="other", report="", compared=("ds-gru",)),
+    ]
+    browser.get(build_index(rows, tmp_path / "index.html").as_uri())
     for theme, width in THEMES:
         assert serious(browser, theme, width) == []
         wide = browser.execute_script("return document.documentElement.scrollWidth")
         assert wide <= width
+    shown = "return [...document.querySelectorAll('tbody tr')].map(row => row.checkVisibility())"
+    assert browser.execute_script(shown) == [True, True]
+    browser.find_element(By.ID, "s1").click()  # ds-lstm
+    assert browser.execute_script(shown) == [True, False]
     browser.find_element(By.LINK_TEXT, "cells").click()
     assert browser.title == "cells"
 

@@ -35,6 +35,7 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
         tracker.log(lab.progress(step))
     tracker.log_scores("valid", lab.scores())
     tracker.log_scores("test", lab.scores())
+    (lab.folder("confirm-0") / "paths.json").write_text('{"recurrence": "cuDNN"}')
     tracker.close("finished", {"best/valid/wer": 0.25, "test/wer": 0.5})
 
     run = lab.run("confirm")
@@ -43,7 +44,8 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
     expected = {
         "system": "tiny", "study": "s", "kind": "confirm", "slot": "0", "attempt": "1",
         "seed": "5000", "state": "finished", "data_digest": "d1",
-        "mlflow.parentRunId": lab.run("parent").info.run_id,
+        "mlflow.parentRunId": lab.run("parent").info.run_id, "num_ranks": "1",
+        "path.recurrence": "cuDNN",
     }  # fmt: skip
     assert expected.items() <= run.data.tags.items()
     assert {"git_commit", "host", "mlflow.user"} <= set(run.data.tags)
@@ -51,7 +53,7 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
     assert lab.history(run, "test/wer") == [(0, 0.5)]
     assert "Confirm run 0 of **tiny**" in run.data.tags["mlflow.note.content"]
     assert lab.artifacts(run) >= {
-        "config.json", "environment.json", "summary.json", "watch.jsonl", "checkpoints",
+        "config.json", "environment.json", "summary.json", "watch.jsonl", "checkpoints", "paths.json",
         "utterances-test.jsonl", "utterances-valid.jsonl", "decodes.json", "watch.json",
     }  # fmt: skip
     saved = json.loads((lab.folder("confirm-0") / RUN).read_text())
