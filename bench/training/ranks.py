@@ -35,7 +35,8 @@ from bench.training.replica import Replica
 from bench.training.step import Step, Trained
 from variants.spec import AcousticModel
 
-JOIN_SECONDS, END_SECONDS = 300.0, 5.0
+END_SECONDS = 60.0
+"""For what a follower that ends has said to arrive."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,7 @@ class Ranks:
             theirs.close()
             self._followers.append(_Follower(rank, process, ours))
         for follower in self._followers:
-            if not follower.connection.poll(JOIN_SECONDS):
-                raise RankFailedError(f"rank {follower.rank} did not begin in {JOIN_SECONDS:g} s")
-            self._hear(follower)
+            self._hear(follower)  # on a busy machine it may load for minutes; a dead one is heard
             self.check()
 
     def _hear(self, follower: _Follower) -> None:

@@ -205,7 +205,8 @@ def _joined(mean_C: Tensor, squares_C: Tensor, count: Tensor) -> tuple[Tensor, T
     """Mean, sum of squared distances from it, and number of positions over all ranks, from those of
     this rank's rows (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
     own_count = count.to(mean_C.dtype)
-    total_C, all_count = ranks.summed(own_count * mean_C, own_count)
+    # The messages are those of _TorchBatchNorm: a rank may lack the kernel.
+    all_count, total_C = ranks.summed(own_count, own_count * mean_C)
     all_mean_C = total_C / all_count.clamp(min=1)
     (all_squares_C,) = ranks.summed(squares_C + own_count * (mean_C - all_mean_C).square())
     return all_mean_C, all_squares_C, all_count
