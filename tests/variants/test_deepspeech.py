@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from variants.deepspeech import DeepSpeech, DeepSpeechConfig
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_new_network_hears_mostly_blanks_whatever_its_seed(seed: int) -> None:
+    """The alignment is then found by training, not drawn with the output weights."""
+    feats_BTF, lens_B = torch.randn(2, 90, 20), torch.tensor([90, 60])
+
+    def symbol_probabilities(blank_bias: float) -> torch.Tensor:
+        torch.manual_seed(seed)
+        model = DeepSpeech(DeepSpeechConfig(width=32, blank_bias=blank_bias), 20, 29).eval()
+        log_probs_BUV, _ = model(feats_BTF, lens_B)
+        return log_probs_BUV.exp().mean(dim=(0, 1))
+
+    prior_V = symbol_probabilities(3.0)
+    # Of a softmax over 28 zeros and a 3: e³ / (e³ + 28) = 0.42.
+    assert prior_V[0] == pytest.approx(0.42, abs=0.03)
+    assert prior_V[1:].max() < 1.3 * prior_V[1:].min(), "no symbol is preferred"
+    drawn_V = symbol_probabilities(0.0)
+    assert drawn_V[0] < 0.1, "0 leaves torch's initialisation alone"
+    assert drawn_V[1:].max() > 1.3 * drawn_V[1:].min()
+
+
+def test_a_blank_bias_is_a_number_from_0_to_20() -> None:
+    with pytest.raises(ValueError, match="blank_bias"):
+        DeepSpeechConfig(blank_bias=-1.0)
+    with pytest.raises(ValueError, match="blank_bias"):
+        DeepSpeechConfig(blank_bias=21.0)
