@@ -40,7 +40,7 @@ from variants.spec import (
 )
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
-MAX_BLANK_BIAS = 20.0
+MAX_BLANK_BIAS = 20
 OUTPUT_WEIGHT_SCALE = 0.1
 
 
