@@ -1,7 +1,8 @@
 """The tables of results in README.md and docs/results: `python -m tests.pages` writes them anew.
 
 A block begins with ``<!-- FILE -->`` or ``<!-- FILE, systems -->`` and ends with ``<!-- end -->``; it
-holds what ``python -m bench.compare FILE --markdown`` prints, or the first table of that.
+holds what ``python -m bench.compare FILE --markdown`` prints, or of its first table the columns that
+a phone has room for.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from bench import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs/results").glob("*.md")))
+BRIEF = ("system", "WER %", "95 %", "seeds")
 BLOCK = re.compile(r"<!-- (sweeps/results/[^\s,]+)(, systems)? -->\n(.*?)\n<!-- end -->", re.DOTALL)
 
 
@@ -22,7 +24,14 @@ def printed(path: str, *, only_systems: bool) -> str:
     with contextlib.redirect_stdout(out):
         compare.main(compare.build_parser().parse_args([str(ROOT / path), "--markdown"]))
     text = out.getvalue().strip()
-    return text.split("\n\n")[0] if only_systems else text
+    return _narrow(text.split("\n\n")[0]) if only_systems else text
+
+
+def _narrow(table: str) -> str:
+    """`table` with the columns BRIEF."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    kept = [rows[0].index(name) for name in BRIEF]
+    return "\n".join("| " + " | ".join(row[place] for place in kept) + " |" for row in rows)
 
 
 def rewritten(text: str) -> str:
