@@ -112,8 +112,8 @@ class DeepSpeechConfig:
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
         check_dropout(self)
         check_relu_clip(self)
-        check_at_least(self, 0, "blank_bias")
-        check_at_most(self, MAX_BLANK_BIAS, "blank_bias")
+        if not 0 <= self.blank_bias <= MAX_BLANK_BIAS:
+            raise ValueError(f"blank_bias must be 0 to {MAX_BLANK_BIAS}, got {self.blank_bias}")
 
 
 def _expect_blanks(output: nn.Linear, bias: float) -> None:

@@ -77,6 +77,7 @@ LENGTHS: dict[str, Callable[[int], int]] = {
 OTHER_VALUES: dict[str, tuple[Any, ...]] = {
     "backward_chunk_frames": (4,),
     "backward_context_frames": (3,),
+    "blank_bias": (0.0,),
     "bias": (False, True),
     "cell": ("gru", "lstm", "relu_rnn"),
     "channels": (12,),
@@ -104,6 +105,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 REFUSED: dict[str, tuple[Any, ...]] = {
     "backward_chunk_frames": (-1, 4),
     "backward_context_frames": (-1, 4),
+    "blank_bias": (-1.0, 21.0, math.nan),
     "cell": ("transformer",),
     "channels": (0,),
     "context_frames": (-1,),

@@ -23,10 +23,3 @@ def test_a_new_network_hears_mostly_blanks_whatever_its_seed(seed: int) -> None:
     drawn_V = symbol_probabilities(0.0)
     assert drawn_V[0] < 0.1, "0 leaves torch's initialisation alone"
     assert drawn_V[1:].max() > 1.3 * drawn_V[1:].min()
-
-
-def test_a_blank_bias_is_a_number_from_0_to_20() -> None:
-    with pytest.raises(ValueError, match="blank_bias"):
-        DeepSpeechConfig(blank_bias=-1.0)
-    with pytest.raises(ValueError, match="blank_bias"):
-        DeepSpeechConfig(blank_bias=21.0)
