@@ -383,7 +383,7 @@ def test_ls_shows_names_whole_and_long_texts_below(
     assert code == 0
     lines = out.splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("standard "))
-    assert lines[place].split()[:4] == ["standard", "24", "15", "30"]
+    assert lines[place].split()[:4] == ["standard", "32", "15", "30"]
     assert (
         lines[place + 1]
         == "    Five seeds, for a comparison among colleagues: about a night for five variants."

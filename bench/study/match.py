@@ -20,6 +20,7 @@ TOLERANCE = 0.01
 
 WIDTH = "model.width"
 MAX_WIDTH = 2**16
+_NUM_GUESSES = 6
 _SUFFIXES = {"G": 1_000_000_000, "M": 1_000_000, "k": 1_000, "": 1}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
 
@@ -113,10 +114,7 @@ def solve_width(config: RunConfig, match: Match, label: str) -> int:
     def size_at(width: int) -> float:
         return size(match.quantity, updated(config, {WIDTH: width}))
 
-    high = 1
-    while size_at(high) < match.target and high < MAX_WIDTH:
-        high *= 2
-    low = high // 2
+    low, high = _bracket(size_at, match.target, config.model.width)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if size_at(middle) >= match.target else (middle, high)
@@ -129,6 +127,28 @@ def solve_width(config: RunConfig, match: Match, label: str) -> int:
         f"--match {match}: {label} cannot have {match.title} within {100 * TOLERANCE:g} %, but has "
         f"{reached}; ask for a number near that, or leave {label} out"
     )
+
+
+def _bracket(size_at: Callable[[int], float], target: float, width: int) -> tuple[int, int]:
+    """Widths around the target: sizes below it up to the first, from 0 on, and at least it from the
+    second on, unless that is MAX_WIDTH.
+
+    Weights grow about with the square of the width, so a square through the size at one width says
+    where the next is to be tried. A size takes up to a quarter of a second to count.
+    """
+    for _ in range(_NUM_GUESSES):
+        before, width = width, round(width * math.sqrt(target / size_at(width)))
+        width = min(max(1, width), MAX_WIDTH)
+        if abs(width - before) <= 1:
+            break
+    low = high = width
+    step = 1
+    while low > 0 and size_at(low) >= target:
+        low, high, step = max(0, low - step), low, 2 * step
+    step = 1
+    while size_at(high) < target and high < MAX_WIDTH:
+        low, high, step = high, min(high + step, MAX_WIDTH), 2 * step
+    return low, high
 
 
 def check_size_is_fixed(

@@ -226,7 +226,7 @@ class _Sleeper:
 class _Engine:
     """Sleepers, and a clock that goes on by a tick each time the launcher waits for them."""
 
-    num_workers, num_threads = 2, 1
+    num_workers, num_threads, num_ranks = 2, 1, 1
 
     def __init__(self, seconds_a_wait: float) -> None:
         self.now = 0.0
