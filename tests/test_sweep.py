@@ -58,7 +58,9 @@ def test_two_systems_from_recordings_to_report_and_again(tmp_path: Path, corpus:
     assert set(result) >= {"study", "report", "tracking_uri", "systems"}
     for system in result["systems"]:
         assert (system["num_trials"], system["num_seeds"]) == (2, 2)
-        assert system["test_wer_low"] <= system["test_wer_mean"] <= system["test_wer_high"]
+        low, high = system["test_wer_low"], system["test_wer_high"]
+        # Unknown where networks of four epochs hear nothing at all: no seed or speaker varies.
+        assert low is None or low <= system["test_wer_mean"] <= high
     report = tmp_path / result["report"]
     assert result["verdict"].split(":")[0] in report.read_text()
     runs = tracked(tmp_path, result["study"])
