@@ -75,12 +75,12 @@ class SpeedRow:
     """All workers together divided by one worker."""
     features_audio_seconds_per_second: float
     """Reading, transforming and storing the features, on all cores."""
-    workers_share_by_mps: bool = False
+    workers_share_by_mps: bool
     """Whether workers on a GPU compute at the same time; else they take turns."""
-    latency_floor_share: float | None = None
+    latency_floor_share: float | None
     """Time of a step if only the order of frames kept the recurrent layers, divided by its time;
     see bench.costs.timings.latency_floor_seconds. 1 is as fast as latency allows."""
-    joules_per_audio_hour: float | None = None
+    joules_per_audio_hour: float | None
     """Of the GPU while the loop trains, by NVML."""
 
     @property

@@ -23,6 +23,7 @@ from bench.core import cli
 from bench.data.utterance import Corpus, Utterance
 from bench.results.pairs import SystemRuns
 from bench.runs import set_mlflow_defaults
+from bench.runs.layout import SCHEMA_VERSION
 from bench.scoring import score
 
 torch.set_num_threads(1)
@@ -32,7 +33,7 @@ os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "false"
 RATE = 16_000
 ANOTHER_USER = 54_321
 RUN_JSON = {
-    "schema_version": 3, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
+    "schema_version": SCHEMA_VERSION, "num_ranks": 1, "name": "n", "study": "s", "system": "v", "kind": "confirm", "slot": 0,
     "attempt": 1, "seed": 0, "params": {}, "round": 0, "uid": "u", "started_at": "t", "opened_at": "t",
     "host": "h",
 }  # fmt: skip

@@ -33,6 +33,9 @@ _ROW = SpeedRow(
     one_worker_audio_seconds_per_second=125.14,
     workers_ratio=1.38,
     features_audio_seconds_per_second=5_000.0,
+    workers_share_by_mps=False,
+    latency_floor_share=None,
+    joules_per_audio_hour=None,
 )
 
 

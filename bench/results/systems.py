@@ -249,7 +249,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
             "hardware": gpu or environment.get("cpu"),
             "metric": jiwer and f"jiwer {jiwer}",
             **{f"costs.{operation}": path for operation, path in paths.items()},
-            "costs.ranks": run.get("num_ranks", 1),
+            "costs.ranks": run["num_ranks"],
         }
         for key, value in found.items():
             if value:

@@ -13,13 +13,13 @@ import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import NotRequired, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.parsing import parse_json
 from bench.training.outside import VARIANT_RECORD
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of run.json."""
 RUN, CONFIG, ENVIRONMENT, DIFF = "run.json", "config.json", "environment.json", "git.diff"
 VARIANT_FILES = (f"{VARIANT_RECORD}.py", f"{VARIANT_RECORD}.json")
@@ -52,8 +52,8 @@ class RunFile(TypedDict):
     params: dict[str, object]
     data_digest: str
     round: int
-    num_ranks: NotRequired[int]
-    """Processes that divided each batch; a record without it is of one."""
+    num_ranks: int
+    """Processes that divided each batch."""
     uid: str
     started_at: str
     opened_at: str
@@ -151,10 +151,7 @@ def checked(path: Path, value: Mapping[str, object], row_type: type[Row]) -> Row
     Raises:
         UserError: a key is missing, or its value is of another type.
     """
-    optional = _optional(row_type)
     for key, kinds in _schema(row_type).items():
-        if key not in value and key in optional:
-            continue
         if key not in value or not isinstance(value[key], kinds):
             raise damaged(path, f"{key} is {value.get(key)!r}")
     return typing.cast(Row, value)
@@ -195,11 +192,6 @@ def read_lines(path: Path, row_type: type[Row]) -> Iterator[Row]:
 def _schema(row_type: type) -> Mapping[str, tuple[type, ...]]:
     """The keys of a TypedDict, each with the types that its value may have in JSON."""
     return {key: _json_types(hint) for key, hint in typing.get_type_hints(row_type).items()}
-
-
-def _optional(row_type: type) -> frozenset[str]:
-    """The keys of a TypedDict that are NotRequired; none of those of lines are."""
-    return getattr(row_type, "__optional_keys__", frozenset())
 
 
 def _json_types(hint: object) -> tuple[type, ...]:

@@ -78,7 +78,7 @@ class Ranks:
             return Replica(model)
         _refuse_own_statistics(model)
         folder = self._held.enter_context(TemporaryDirectory(prefix="bench-ranks-"))
-        place = f"file://{folder}/ranks"
+        place = f"{folder}/ranks"
         self._start(job, place)
         self._watch = threading.Thread(target=self._await_failure, name="ranks", daemon=True)
         self._watch.start()

@@ -11,6 +11,7 @@ from bench.core.errors import UserError
 from bench.runs.layout import (
     METRICS,
     RUN,
+    SCHEMA_VERSION,
     SUMMARY,
     WATCH,
     MetricPoint,
@@ -101,13 +102,13 @@ def test_names_say_what_a_run_is(lab: Any) -> None:
     assert lab.identity(kind="confirm", slot=2, seed=5002).name == "tiny confirm seed 5002"
 
 
-@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
 def test_records_of_another_version_are_refused(lab: Any, version: int) -> None:
     folder = lab.record().folder
     run = json.loads((folder / RUN).read_text())
     (folder / RUN).write_text(json.dumps({**run, "schema_version": version}))
     with pytest.raises(
-        UserError, match=rf"of version 3 .*run\.json has version {version}; use the"
+        UserError, match=rf"of version {SCHEMA_VERSION} .*run\.json has version {version}; use the"
     ):
         lab.record()
 
