@@ -210,6 +210,17 @@ def flatten(config: object) -> dict[str, Scalar]:
     return flat
 
 
+MAX_SHOWN = 5
+
+
+def changes(was: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """Where two flat configs differ, as "seed was 0, is 1; …"; "" where they do not. The first
+    MAX_SHOWN keys by name, and the number of the others."""
+    keys = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    shown = "; ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in keys[:MAX_SHOWN])
+    return shown + (f" (and {len(keys) - MAX_SHOWN} more)" if len(keys) > MAX_SHOWN else "")
+
+
 def identity(value: object) -> object:
     """`value` as `to_dict` has it, without the fields that take no part in equality: those say
     where a value came from, and two configs of equal values are the same config."""

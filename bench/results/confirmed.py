@@ -1,10 +1,14 @@
 """The confirm runs of a study that count in its comparison: every planned one that has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
 
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.search import search_edges
 from bench.runs import Tables
+from bench.runs.layout import ScoreLine, read_lines
 from bench.study.definition import StudyDefinition
 
 
@@ -48,3 +52,15 @@ def confirm_runs(
         if len(early):
             sentences.append(f"{len(early)} {of} failed and count with their last checkpoint")
     return system_runs, tuple(sentences)
+
+
+def scored_again(tables: Tables, file_of: Callable[[str], Path]) -> pd.DataFrame:
+    """A table like `Tables.utterances`, of other scores of the confirm runs: by another decoder, or
+    under a test condition. `file_of` gives the file with those of a run."""
+    confirms = tables.runs[tables.runs["kind"] == "confirm"]
+    rows = [
+        {**line, "run": run, "system": system, "seed": seed}
+        for run, system, seed in confirms[["run", "system", "seed"]].itertuples(index=False)
+        for line in read_lines(file_of(str(run)), ScoreLine)
+    ]
+    return pd.DataFrame(rows, columns=list(tables.utterances.columns))

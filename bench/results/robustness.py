@@ -16,27 +16,25 @@ Legend: S runs, C clusters (speakers), P pairs, M tests of a family.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.core.seeding import numpy_generator
-from bench.data.conditions import TestCondition
-from bench.results.confirmed import confirm_runs
+from bench.results.confirmed import confirm_runs, scored_again
 from bench.results.pairs import SystemRuns, counts_by_speaker, summarise
 from bench.results.sentences import UNDECIDED, who_is_better
 from bench.runs import Tables
-from bench.runs.layout import ScoreLine, read_lines
 from bench.stats.clusters import Floats
 from bench.stats.estimate import Estimate
 from bench.stats.multiplicity import holm
 from bench.stats.variance import differences, estimate_systems
 from bench.study.definition import StudyDefinition
 from bench.study.robustness import RobustnessPlan, load_plan, scores_file
-from reports.input import ConditionChange, ConditionGap, ConditionRate, Robustness
+from reports.input import ConditionChange, ConditionGap, ConditionRate, Interval, Robustness
 
 CLEAN = "as recorded"
 STEP_DB = 10.0
@@ -48,14 +46,26 @@ UNPLANNED = (
 )
 
 
+_Errors = Mapping[str, Sequence[Floats]]
+"""By condition, errors [S, C] of each system."""
+
+
 @dataclass(frozen=True)
 class _Tested:
-    """One test of a family: the pairs' values, adjusted."""
+    """A pair in one test of a family."""
 
-    value_P: Floats
-    half_P: Floats
-    level_P: Floats
-    adjusted_P: Floats
+    a: str
+    b: str
+    value: Interval
+    coverage: float
+    """Of the interval, adjusted."""
+    p_adjusted: float
+
+    @property
+    def leaves_out_zero(self) -> bool:
+        """True if the interval does; unknown ends do not."""
+        _, low, high = self.value
+        return low > 0 or high < 0
 
 
 def robustness(
@@ -68,42 +78,37 @@ def robustness(
         return None
     by_condition: dict[str, list[SystemRuns]] = {CLEAN: confirm_runs(definition, tables)[0]}
     for condition in plan.conditions:
-        scored = _scored(folder, tables, condition)
+        scored = scored_again(tables, partial(scores_file, folder, condition=condition))
         if scored.empty or set(scored["run"]) != set(tables.utterances["run"]):
             return None
         runs, _ = confirm_runs(definition, replace(tables, utterances=scored))
         by_condition[condition.title] = runs
-    is_compared = len(by_condition[CLEAN]) > 1
-    gaps = tuple(_gaps(by_condition, plan, definition.seed)) if is_compared else ()
-    changes = tuple(_changes(by_condition, plan, definition.seed)) if is_compared else ()
+    systems = by_condition[CLEAN]
+    words_C = counts_by_speaker(systems)[1]
+    errors = {title: counts_by_speaker(runs)[0] for title, runs in by_condition.items()}
+    gaps: tuple[ConditionGap, ...] = ()
+    changes: tuple[ConditionChange, ...] = ()
+    if len(systems) > 1:
+        gaps = tuple(_gaps(errors, words_C, plan, systems, definition.seed))
+        changes = tuple(_changes(errors, words_C, plan, systems, definition.seed))
     sentences = _sentences(pairs, gaps, changes)
     return Robustness(
         name=plan.name,
-        rates=tuple(_rates(by_condition, plan)),
+        rates=tuple(_rates(by_condition, plan, definition.seed)),
         gaps=gaps,
         changes=changes,
         sentences=(*sentences, *([] if definition.plan is None else [UNPLANNED])),
     )
 
 
-def _scored(folder: Path, tables: Tables, condition: TestCondition) -> pd.DataFrame:
-    """The table of test utterances as they were read under `condition`."""
-    rows: list[dict[str, Any]] = []
-    confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    for run in confirms.to_dict("records"):
-        of_run = {key: run[key] for key in ("run", "system", "seed")}
-        path = scores_file(folder, str(run["run"]), condition)
-        rows += [{**dict(line), **of_run} for line in read_lines(path, ScoreLine)]
-    return pd.DataFrame(rows, columns=list(tables.utterances.columns))
-
-
 def _rates(
-    by_condition: Mapping[str, Sequence[SystemRuns]], plan: RobustnessPlan
+    by_condition: Mapping[str, Sequence[SystemRuns]], plan: RobustnessPlan, seed: int
 ) -> Iterator[ConditionRate]:
     known = {condition.title: condition for condition in plan.conditions}
     for title, system_runs in by_condition.items():
         condition = known.get(title)
-        for row in summarise(system_runs, np.random.default_rng(0)).to_dict("records"):
+        rng = numpy_generator(seed, "bootstrap")  # as of the verdict, so that its rates stand here
+        for row in summarise(system_runs, rng).to_dict("records"):
             yield ConditionRate(
                 condition=title,
                 kind=CLEAN if condition is None else condition.kind,
@@ -114,56 +119,48 @@ def _rates(
 
 
 def _gaps(
-    by_condition: Mapping[str, Sequence[SystemRuns]], plan: RobustnessPlan, seed: int
+    errors: _Errors, words_C: Floats, plan: RobustnessPlan, systems: Sequence[SystemRuns], seed: int
 ) -> Iterator[ConditionGap]:
-    system_runs = by_condition[CLEAN]
-    errors = {title: counts_by_speaker(runs)[0] for title, runs in by_condition.items()}
-    words_C = counts_by_speaker(system_runs)[1]
+    narrow = {system.name for system in systems if system.edges}
     titles = [condition.title for condition in plan.conditions]
-    tested = _family([errors[title] for title in titles], words_C, seed)
-    for title, test in zip(titles, tested, strict=True):
-        for place, (a, b) in enumerate(combinations(system_runs, 2)):
-            gap, half = float(test.value_P[place]), float(test.half_P[place])
+    tested = _family([errors[title] for title in titles], words_C, systems, seed)
+    for title, tests in zip(titles, tested, strict=True):
+        for test in tests:
             verdict = UNDECIDED
-            if abs(gap) > half:
-                narrow = {system.name for system in (a, b) if system.edges}
-                verdict = who_is_better(a.name, b.name, gap, narrow)
+            if test.leaves_out_zero:
+                verdict = who_is_better(test.a, test.b, test.value[0], narrow)
             yield ConditionGap(
                 condition=title,
-                a=a.name,
-                b=b.name,
-                gap=(gap, gap - half, gap + half),
-                coverage=1 - float(test.level_P[place]),
-                p_adjusted=float(test.adjusted_P[place]),
+                a=test.a,
+                b=test.b,
+                gap=test.value,
+                coverage=test.coverage,
+                p_adjusted=test.p_adjusted,
                 verdict=verdict,
             )
 
 
 def _changes(
-    by_condition: Mapping[str, Sequence[SystemRuns]], plan: RobustnessPlan, seed: int
+    errors: _Errors, words_C: Floats, plan: RobustnessPlan, systems: Sequence[SystemRuns], seed: int
 ) -> Iterator[ConditionChange]:
-    system_runs = by_condition[CLEAN]
-    errors = {title: counts_by_speaker(runs)[0] for title, runs in by_condition.items()}
-    words_C = counts_by_speaker(system_runs)[1]
     weights = dict(_contrasts(plan))
     sums = [
         [
             sum((w * errors[title][place] for title, w in own.items()), np.zeros(()))
-            for place in range(len(system_runs))
+            for place in range(len(systems))
         ]
         for own in weights.values()
     ]
-    for what, test in zip(weights, _family(sums, words_C, seed), strict=True):
-        for place, (a, b) in enumerate(combinations(system_runs, 2)):
-            change, half = float(test.value_P[place]), float(test.half_P[place])
+    for what, tests in zip(weights, _family(sums, words_C, systems, seed), strict=True):
+        for test in tests:
             yield ConditionChange(
                 what=what,
-                a=a.name,
-                b=b.name,
-                change=(change, change - half, change + half),
-                coverage=1 - float(test.level_P[place]),
-                p_adjusted=float(test.adjusted_P[place]),
-                differs=abs(change) > half,
+                a=test.a,
+                b=test.b,
+                change=test.value,
+                coverage=test.coverage,
+                p_adjusted=test.p_adjusted,
+                differs=test.leaves_out_zero,
             )
 
 
@@ -183,8 +180,10 @@ def _contrasts(plan: RobustnessPlan) -> Iterator[tuple[str, dict[str, float]]]:
                 yield condition.title, {condition.title: 1.0, CLEAN: -1.0}
 
 
-def _family(errors: Sequence[Sequence[Floats]], words_C: Floats, seed: int) -> list[_Tested]:
-    """Every pair in each test of a family, of sums of errors [S, C] of each system."""
+def _family(
+    errors: Sequence[Sequence[Floats]], words_C: Floats, systems: Sequence[SystemRuns], seed: int
+) -> list[list[_Tested]]:
+    """Of each test of a family its pairs, from sums of errors [S, C] of each system."""
     estimates = []
     for own in errors:
         rng = numpy_generator(seed, "paired bootstrap")
@@ -193,8 +192,19 @@ def _family(errors: Sequence[Sequence[Floats]], words_C: Floats, seed: int) -> l
     p_MP = np.array([estimate.p() for estimate in estimates])
     levels = holm(p_MP.ravel())
     adjusted_MP, level_MP = (part.reshape(p_MP.shape) for part in (levels.p_adjusted, levels.level))
+    pairs = list(combinations([system.name for system in systems], 2))
     return [
-        _Tested(estimate.value, estimate.half_width(level_P), level_P, adjusted_P)
+        [
+            _Tested(a, b, (value, value - half, value + half), 1 - level, adjusted)
+            for (a, b), value, half, level, adjusted in zip(
+                pairs,
+                estimate.value.tolist(),
+                estimate.half_width(level_P).tolist(),
+                level_P.tolist(),
+                adjusted_P.tolist(),
+                strict=True,
+            )
+        ]
         for estimate, level_P, adjusted_P in zip(estimates, level_MP, adjusted_MP, strict=True)
     ]
 

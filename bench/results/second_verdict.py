@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +20,11 @@ import pandas as pd
 from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
 from bench.results.comparison import compare
-from bench.results.confirmed import confirm_runs
+from bench.results.confirmed import confirm_runs, scored_again
 from bench.results.counts import error_slots
 from bench.results.looks import margin_of
 from bench.results.pairs import SystemRuns, counts_by_speaker
 from bench.runs import Tables
-from bench.runs.layout import ScoreLine, read_lines
 from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import Estimate
 from bench.stats.intervals import LEVEL
@@ -53,7 +51,8 @@ def second_verdict(
     every scored run was."""
     if not (folder / BEAM / PLAN).exists():
         return None
-    decoded = replace(tables, utterances=_decoded(folder, tables))
+    again = scored_again(tables, lambda run: folder / BEAM / run / SCORES)
+    decoded = replace(tables, utterances=again)
     runs = set(decoded.utterances["run"])
     if decoded.utterances.empty or runs != set(tables.utterances["run"]):
         return None
@@ -77,17 +76,6 @@ def second_verdict(
         groups=tuple(_groups(corpus, greedy_runs, beam_runs)),
         words=tuple(map(_words, greedy_runs, beam_runs)),
     )
-
-
-def _decoded(folder: Path, tables: Tables) -> pd.DataFrame:
-    """The table of test utterances with the transcripts of the beam search."""
-    rows: list[dict[str, Any]] = []
-    confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    for run in confirms.to_dict("records"):
-        of_run = {key: run[key] for key in ("run", "system", "seed")}
-        path = folder / BEAM / str(run["run"]) / SCORES
-        rows += [{**dict(line), **of_run} for line in read_lines(path, ScoreLine)]
-    return pd.DataFrame(rows, columns=list(tables.utterances.columns))
 
 
 def _changes(

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from bench.core.config import flatten, from_dict, to_dict
+from bench.core.config import changes, flatten, from_dict, to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.files import write_json
@@ -96,9 +96,7 @@ def plan_decoding(
     if not path.exists():
         write_json(path, to_dict(plan))
         return plan
-    begun, now = flatten(to_dict(load_plan(folder))), flatten(to_dict(plan))
-    if changed := [key for key in now if begun.get(key) != now[key]]:
-        shown = "; ".join(f"{key} was {begun.get(key)!r}, is {now[key]!r}" for key in changed[:3])
+    if shown := changes(flatten(load_plan(folder)), flatten(plan)):
         raise UserError(
             f"study {definition.name} was decoded with something else: {shown}; results are never "
             f"mixed, and each look at test counts: put it back, or begin another study with --name"

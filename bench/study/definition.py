@@ -9,6 +9,7 @@ from bench.core.config import (
     Origin,
     Resolved,
     Settings,
+    changes,
     digest,
     flatten,
     from_dict,
@@ -348,13 +349,9 @@ def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
             f"study {definition.name} was begun {how} a plan of looks, which is made before the "
             f"first run; {way_out} --until-decided, or begin another study with --name"
         )
-    was, now = flatten(identity(begun)), flatten(identity(definition))
-    changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    if changed:
-        shown = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
-        more = f" (and {len(changed) - 5} more)" if len(changed) > 5 else ""
+    if shown := changes(flatten(identity(begun)), flatten(identity(definition))):
         raise UserError(
-            f"study {definition.name} was begun with another definition: {shown}{more}; restore "
+            f"study {definition.name} was begun with another definition: {shown}; restore "
             "those values, or begin another study with --name"
         )
 

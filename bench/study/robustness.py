@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from bench.core.config import flatten, from_dict, to_dict
+from bench.core.config import changes, flatten, from_dict, to_dict
 from bench.core.console import counting
 from bench.core.errors import UserError
 from bench.core.files import write_json
@@ -68,9 +68,7 @@ def plan_conditions(folder: Path, definition: StudyDefinition, name: str) -> Rob
     if begun is None:
         write_json(folder / FOLDER / PLAN, to_dict(plan))
         return plan
-    was, now = flatten(to_dict(begun)), flatten(to_dict(plan))
-    if changed := [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]:
-        shown = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:3])
+    if shown := changes(flatten(begun), flatten(plan)):
         raise UserError(
             f"study {definition.name} was tested under other conditions: {shown}; results are "
             "never mixed, and each look at test counts: leave --conditions as it was, or begin "

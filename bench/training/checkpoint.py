@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.core.config import flatten, from_dict, to_dict
+from bench.core.config import changes, flatten, from_dict, to_dict
 from bench.core.errors import UnwritableError, UserError
 from bench.core.files import atomic_write
 from bench.data.features import CorpusStats
@@ -271,9 +271,7 @@ def check_same_run(
         raise UserError(f"{path} is not the last checkpoint of a run; move it out of the folder")
     was = flatten(content["config"]) | {"data": content["data"]}
     now = flatten(config) | {"data": data_digest}
-    changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    if changed:
-        shown = ", ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed)
+    if shown := changes(was, now):
         raise UserError(
             f"the run in {path.parents[1]} was begun with another config: {shown}; put it back, or "
             "train in another folder"

@@ -127,7 +127,7 @@ def test_never_resumes_with_another_config_or_other_data(run: MakeRun, data: Tra
     first(stop=lambda _: True)
     begun = first.config
     first.config = replace(begun, seed=4, optim=replace(begun.optim, learning_rate=0.5))
-    expected = r"optim.learning_rate was 0.02, is 0.5, seed was 0, is 4; put it back, or train in"
+    expected = r"optim.learning_rate was 0.02, is 0.5; seed was 0, is 4; put it back, or train in"
     with pytest.raises(UserError, match=expected):
         first()
     first.config = begun
