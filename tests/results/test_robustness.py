@@ -116,6 +116,19 @@ def test_rates_are_those_of_each_condition(study: Study) -> None:
     assert rates[CLEAN, "ds-rnn"][0] == pytest.approx(mean_wer("ds-rnn", 3, CLEAN))
 
 
+def test_rates_as_recorded_are_those_of_the_verdict(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where intervals are bootstrapped: the same number twice on a page is one number."""
+    monkeypatch.setattr("bench.stats.clusters.FEWEST_LINEARISED", NUM_SPEAKERS + 1)
+    folder, definition = study
+    systems = compare(definition, read_study(folder)).systems
+    shown = {row["system"]: (row["wer_mean"], row["wer_low"], row["wer_high"])
+             for row in systems.to_dict("records")}  # fmt: skip
+    clean = {rate.system: rate.wer for rate in found(study).rates if rate.condition == CLEAN}
+    assert clean == shown
+
+
 def test_gaps_have_verdicts_of_a_family_of_their_own(study: Study) -> None:
     gaps = {gap.condition: gap for gap in found(study).gaps}
     assert len(gaps) == 9
