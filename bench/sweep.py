@@ -8,12 +8,7 @@ if __name__ == "__main__":
 
 import argparse
 import logging
-import os
-import shlex
-import shutil
 import signal
-import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,7 +25,6 @@ from bench.data.utterance import Corpus
 from bench.decoding.beam import (
     BeamConfig,
     BeamSearch,
-    install_command,
     is_installed,
     require_installed,
 )
@@ -45,11 +39,11 @@ from bench.results.comparison import StudyComparison
 from bench.results.index import write_index
 from bench.results.looks import look_sentence, next_look
 from bench.results.planned import without_verdict
+from bench.results.printing import print_result
 from bench.results.publish import publish
 from bench.results.report_input import REPORT_FILE, gather
 from bench.results.search import narrow_systems
-from bench.runs import StudyTracker, display_uri, flush_unsent, tracking_uri
-from bench.runs.mlflow.uri import VARIABLE
+from bench.runs import StudyTracker, flush_unsent, tracking_uri
 from bench.runs.run import datasets
 from bench.study.decoding import FOLDER, WATCH_FILE, decode_study, hear_watch, plan_decoding
 from bench.study.definition import StudyDefinition, begin_or_return
@@ -62,12 +56,6 @@ from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
 from reports import ReportInput, build, cautions
-from reports.format import decimal, plural, points, points_range
-from reports.input import SecondVerdict
-from reports.sections.verdict import split_heard
-
-MAX_UNDECIDED = 5
-"""Pairs beside the one in the verdict that the console says more of."""
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -119,12 +107,8 @@ def main(options: argparse.Namespace) -> None:
     if options.json:
         cli.print_json(result)
     else:
-        _print_verdict(comparison, result, corpus, dashboard_address(options.storage, folder))
-        if report_input.second is not None:
-            _print_second(report_input.second)
-        if (found := report_input.robustness) is not None:
-            STDOUT.print(f"\nUnder {found.name}: {' '.join(found.sentences)}", markup=False)
-        _print_heard(report_input)
+        searches = dashboard_address(options.storage, folder)
+        print_result(comparison, report_input, corpus, result["report"], searches)
     if sentence := without_verdict(definition.systems, report_input.runs):
         raise NoVerdictError(sentence)
 
@@ -321,81 +305,6 @@ def _as_json(
 def _number(value: float) -> float | None:
     """`value`, or None for NaN, which JSON lacks."""
     return None if value != value else float(value)
-
-
-def _print_verdict(
-    comparison: StudyComparison, result: SweepResult, corpus: Corpus, searches: str
-) -> None:
-    STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    for sentence in (*_undecided(comparison), *result["cautions"], *comparison.assumptions):
-        STDOUT.print(sentence, markup=False)
-    STDOUT.print(f"\nreport:   {shlex.quote(result['report'])}", markup=False)
-    STDOUT.print(f"compare:  {_browse(tracking_uri())}", markup=False)
-    dashboard = shlex.join(["optuna-dashboard", "--host", "127.0.0.1", searches])
-    STDOUT.print(f"searches: {dashboard}", markup=False)
-    if comparison.systems["num_seeds"].any():
-        example = (corpus.split("watch") or corpus.split("valid"))[0]
-        channel = [] if example.channel is None else ["--channel", str(example.channel)]
-        listen = ["bench.transcribe", "--study", result["study"], *channel, str(example.audio)]
-        STDOUT.print(f"listen:   {_python_m(*listen)}", markup=False)
-
-
-def _undecided(comparison: StudyComparison) -> Iterator[str]:
-    """What would decide each undecided pair that the verdict does not mention, claims first."""
-    rows = [row for row in comparison.pairs.to_dict("records") if row["remedy"]]
-    rows = [row for row in rows if row["remedy"] not in comparison.verdict]
-    rows.sort(key=lambda row: not row["claim"])
-    for row in rows[:MAX_UNDECIDED]:
-        yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
-    if more := rows[MAX_UNDECIDED:]:
-        yield f"{len(more)} more pairs are undecided; the report has them all."
-
-
-def _print_second(second: SecondVerdict) -> None:
-    """Print the verdict with the language model."""
-    STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
-    for gain in second.gains:
-        change, low, high = gain.change
-        STDOUT.print(
-            f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
-            f"it: {points(change)} points ({points_range(low, high)}); "
-            f"alpha {decimal(gain.alpha, 2)}, beta {decimal(gain.beta, 2)}",
-            markup=False,
-        )
-    STDOUT.print(second.lm, markup=False)
-
-
-def _print_heard(report_input: ReportInput) -> None:
-    """Print the transcripts of the first watch utterance below its reference."""
-    if not report_input.heard:
-        return
-    STDOUT.print(f"\nsaid:     {report_input.heard[0].ref}", markup=False)
-    shown, more = split_heard(report_input.heard)
-    for heard in shown:
-        who = f"({heard.system}, seed {heard.seed})"
-        STDOUT.print(f"heard:    {heard.greedy} {who}", markup=False)
-        if heard.beam is not None:
-            STDOUT.print(f"with LM:  {heard.beam}", markup=False)
-    if more:
-        STDOUT.print(f"{plural(len(more), 'more network')} in the report", markup=False)
-    if any(heard.beam is None for heard in report_input.heard):
-        STDOUT.print(f"with a language model: {install_command()}", markup=False)
-
-
-def _browse(uri: str) -> str:
-    """The address of a tracking server, or the command that serves another kind of store."""
-    if uri.startswith(("http://", "https://", "databricks")):
-        return display_uri(uri)
-    command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
-    # The address of a database may include a password, which must not be printed.
-    shown = shlex.quote(uri) if uri == display_uri(uri) else f'"${VARIABLE}"'
-    return f"{command} {shown}"
-
-
-def _python_m(*words: str) -> str:
-    """A shell command that runs this interpreter: ``python`` if that is it, else its path."""
-    active = shutil.which("python") == sys.executable
-    return shlex.join(["python" if active else os.path.relpath(sys.executable), "-m", *words])
 
 
 def _warn_of_password(storage_url: str | None) -> None:
