@@ -121,10 +121,11 @@ class SlotQueue:
                 direction="minimize",
                 load_if_exists=True,
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names([METRIC_NAME])
             present = {slot.number for slot in self._slots()}
+            if not present:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    study.set_metric_names([METRIC_NAME])
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:
                     fixed = self._defaults() if slot == 0 else {}

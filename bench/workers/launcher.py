@@ -136,9 +136,8 @@ class Launcher:
         for system, queue in self._queues.items():
             slots = queue.slots()
             resting = queue.resting(slots)
-            trials = {queue.folder_of("trial", s.number) for s in slots if s.is_running} - {
-                queue.folder_of("trial", s.number) for s in resting
-            }
+            at_work = [s for s in slots if s.is_running and s not in resting]
+            trials = {queue.folder_of("trial", s.number) for s in at_work}
             if trials - held or queue.folder_of("trial", 0).parent in gone:
                 if queue.reclaim(self._watch):
                     self._send_ends()
