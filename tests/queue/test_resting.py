@@ -16,18 +16,8 @@ from bench.runs import RunIdentity, RunRecord
 from bench.runs.state import RunEnd, State, read_end, read_state
 from bench.study.definition import StudyDefinition, define
 from bench.study.space import load_budget
-from tests.postgresql import PostgreSQL
 
 WAITING, RUNNING, PRUNED = TrialState.WAITING, TrialState.RUNNING, TrialState.PRUNED
-
-
-@pytest.fixture(scope="module", params=["journal", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    if request.param == "journal":
-        yield None
-        return
-    with PostgreSQL() as server:
-        yield server.url
 
 
 @pytest.fixture

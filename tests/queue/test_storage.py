@@ -33,15 +33,6 @@ from tests.postgresql import PostgreSQL
 GONE = OperationalError("select", {}, Exception("connection refused at 127.0.0.1"))
 
 
-@pytest.fixture(scope="module", params=["journal", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    if request.param == "journal":
-        yield None
-        return
-    with PostgreSQL() as server:
-        yield server.url
-
-
 def _lock_and_hang(url: str | None, folder: Path, ready: Connection) -> None:
     with QueueStorage(url, folder, num_workers=2).exclusive_lock():
         ready.send(True)
