@@ -4,12 +4,9 @@ from dataclasses import dataclass
 
 from reports.input import ConditionChange, ConditionGap, Interval, ReportInput, Robustness
 from reports.markup import render
-from reports.palette import system_names
+from reports.palette import tones_of
 
 TITLE = "In noise and in a room"
-
-MAX_OPEN = 15
-"""More rows of a table of pairs than these fold away."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +23,10 @@ class Numbers:
     gaps: tuple[ConditionGap, ...]
     changes: tuple[ConditionChange, ...]
 
-    @property
-    def folds_gaps(self) -> bool:
-        """Whether the table of gaps is too long to be open."""
-        return len(self.gaps) > MAX_OPEN
-
-    @property
-    def folds_changes(self) -> bool:
-        """Whether the table of changes is too long to be open."""
-        return len(self.changes) > MAX_OPEN
-
 
 def numbers(report_input: ReportInput) -> Numbers:
     """One row a condition."""
-    tones = {name: tone for tone, name in enumerate(system_names(report_input))}
+    tones = tones_of(report_input)
     found = report_input.robustness
     if found is None:
         return Numbers(None, tones, (), (), (), ())
