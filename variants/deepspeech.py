@@ -121,9 +121,8 @@ def _expect_blanks(output: nn.Linear, bias: float) -> None:
     (arXiv:1708.02002) begin with the prior of a rare class.
 
     With torch's initialisation random weights decide in the first steps which frames emit what.
-    Some networks then keep a poor alignment (spaces early and long, vowels late) to the end of
-    training, whatever the order of the data and dropout: some ten points of WER that hang on the
-    initial weights alone (docs/experiments.md).
+    Some networks then keep a poor alignment, with early and long spaces, to the end of training:
+    some ten points of WER that hang on the initial weights (docs/experiments.md).
     """
     with torch.no_grad():
         output.weight.mul_(OUTPUT_WEIGHT_SCALE)
