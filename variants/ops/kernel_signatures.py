@@ -119,15 +119,23 @@ class Function:
     def fill(self, arguments: Mapping[str, Argument]) -> ctypes.Structure:
         """The struct for a call. It does not keep the tensors alive: the caller must.
 
+        An integer that an array has as a size need not be given. All arrays must agree on it.
+
         Raises:
             ValueError: an argument is missing, unknown, or has the wrong type, shape or device.
         """
-        if arguments.keys() != {*self.integers, *self.arrays}:
+        sizes: dict[str, Argument] = {}
+        for name, array in self.arrays.items():
+            shape = _shape(arguments.get(name))
+            if len(shape) == len(array.sizes):
+                sizes |= zip(array.sizes, shape, strict=True)
+        given = {name: sizes[name] for name in self.integers if name in sizes} | dict(arguments)
+        if given.keys() != {*self.integers, *self.arrays}:
             wanted = " ".join((*self.integers, *self.arrays))
-            raise ValueError(f"arguments must be {wanted}, got {' '.join(arguments)}")
+            raise ValueError(f"arguments must be {wanted}, got {' '.join(given)}")
         numbers: dict[str, int] = {}
         for name in self.integers:
-            value = arguments[name]
+            value = given[name]
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an integer of 0 or more, got {value!r}")
             numbers[name] = value
@@ -140,6 +148,12 @@ class Function:
             except ValueError as error:
                 raise ValueError(f"{name} must be {error}") from error
         return self.struct(**filled)
+
+
+def _shape(value: Argument) -> tuple[int, ...]:
+    if isinstance(value, Packed):
+        return value.num_inner, value.num_columns
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
 def _described(value: Argument) -> str:
