@@ -26,7 +26,7 @@ from bench.core.errors import OutOfHostMemoryError, UserError
 from bench.core.interrupt import kept_from_children
 from bench.core.paths import cache_root, made_once
 from bench.core.seeding import derive
-from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
+from bench.data.corpora.grammar import Grammar, draw_sentences, read_grammar
 from bench.data.corpora.manifest import read_manifest
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
 from bench.data.corpora.voices import Line, Voice, voices
@@ -63,14 +63,14 @@ class Size:
 
 SIZES = {
     "spoken": Size(
-        grammar=SPOKEN_GRAMMAR,
+        grammar=read_grammar("spoken"),
         num_sentences={"train": 1040, "valid": 160, "test": 288},
         unseen_share=0.2,
         num_voices={"train": 232, "valid": 16, "test": 48, "watch": 1},
         min_train_count=6,
     ),
     "spoken-tiny": Size(
-        grammar=TINY_GRAMMAR,
+        grammar=read_grammar("spoken-tiny"),
         num_sentences={"train": 48, "valid": 10, "test": 10},
         unseen_share=0.0,
         num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
