@@ -342,6 +342,9 @@ class RecurrentLayer(nn.Module):
         [B, K, W, num_outputs] and the forward state after the last chunk.
         """
         assert self.backward_cell is not None
+        #     window k     [ chunk k ......... | context ]
+        #     forward      state k-1 -> state k -> context     state k goes on to window k + 1
+        #     backward     <---------------------- from zero
         chunks, states = [], []
         for x_BTC in x_BKWC[:, :, :chunk].unbind(dim=1):
             y_BTH, state = recur_from(self.forward_cell, x_BTC, state)

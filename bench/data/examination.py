@@ -182,6 +182,11 @@ def _decoded(parts: Sequence[Part], channel: int | None) -> dict[Part, Found]:
     with open_recording(audio) as recording:
         rate = recording.sample_rate_hz
         column = chosen_channel(audio, recording.num_channels, channel)
+        # One pass over the samples serves all parts; each meter takes what lies in its range:
+        #
+        #     blocks    [ block 0 ][ block 1 ][ block 2 ]
+        #     part a        [--------]
+        #     part b                    [------------]
         meters = {part: _Meter(rate, *snippet_range(part.snippet, rate)) for part in parts}
         num_frames = 0
         for block_N in recording.blocks(channel):

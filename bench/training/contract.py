@@ -223,6 +223,11 @@ def _overfits(config: RunConfig) -> str:
 
 def _losses(config: RunConfig, learning_rate: float) -> Iterator[float]:
     """The loss of two utterances before each step of training on them; ends if it is not finite."""
+    # Each label is a sound: the same 20 frames of noise wherever it stands, so there is something
+    # to learn. Labels of the first utterance, of 120 frames:
+    #
+    #     frames    0  5       25  35      55  65      85  95     115
+    #               .. [ 3 ... ]   [ 1 ... ]   [ 4 ... ]   [ 5 ... ]
     targets_BL, target_lens_B = torch.tensor([[3, 1, 4, 5], [2, 7, 0, 0]]), torch.tensor([4, 2])
     feats_BTF, lens_B = _batch(config, 120, 60)
     for row, num_labels in enumerate(target_lens_B.tolist()):

@@ -184,6 +184,11 @@ def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[
     same = _same(first, later, lambda u: u.audio_digest)
     if all(u.snippet is None for u in (*first, *later)):
         return same
+    # Snippets of one channel of one recording share audio where their seconds overlap:
+    #
+    #     train    [---------]    [-----]
+    #     test              [-------]       the first overlap is within the slack of cutting, the
+    #                                       second is leakage
     spans: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
     for u in first:
         spans.setdefault((str(u.audio), u.channel), []).append(_span(u))
