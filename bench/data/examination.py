@@ -132,10 +132,8 @@ def examine(
 ) -> dict[Part, Found]:
     """The facts or the fault of each part; files are decoded in parallel, each once.
 
-    Args:
-        parts: in any order; several may be of one file.
-        cache: read first; new results are added and saved, also after an interrupt.
-        tick: called with the number of parts done since the last call.
+    New results are saved in the cache, also after an interrupt. `tick` is called with the number of
+    parts done since the last call.
     """
     found: dict[Part, Found] = {}
     todo: dict[Path, list[Part]] = {}

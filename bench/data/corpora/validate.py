@@ -270,6 +270,7 @@ def _listed(faults: Sequence[str]) -> str:
 
 def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
     row = finding.row
+    estimated = {} if audio.snr_db is None else {SNR: str(round(audio.snr_db))}
     return Utterance(
         id=row.id,
         audio=row.audio,
@@ -281,13 +282,8 @@ def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
         seconds=audio.seconds,
         audio_digest=audio.digest,
         snippet=row.snippet,
-        attributes=_estimated(audio) | dict(row.attributes),
+        attributes=estimated | dict(row.attributes),
     )
-
-
-def _estimated(audio: AudioFacts) -> dict[str, str]:
-    """Attributes that come from the audio."""
-    return {} if audio.snr_db is None else {SNR: str(round(audio.snr_db))}
 
 
 def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
