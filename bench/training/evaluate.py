@@ -72,10 +72,7 @@ def evaluate(
     feasible: list[Tensor] = []
     before = partial(_spell, hyps, [], [])  # there is none before the first
     # The host spells the texts of a batch while the device computes the next one, and waits for the
-    # device once a batch:
-    #
-    #     device    [ batch 0 ][ batch 1 ][ batch 2 ]
-    #     host                 [ spell 0 ][ spell 1 ][ spell 2 ]
+    # device once a batch.
     for indices, host in in_background(collate, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
         recognise = partial(_recognise, model, host, out_lens_B, decoder, device, precision)
