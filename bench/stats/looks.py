@@ -212,19 +212,17 @@ def decide(
         np.where(was == DIFFERENT, 0.0, np.where(was == EQUIVALENT, 1.0, p)), claims_P
     )
     nominal = plan.nominal(stage, levels.level)
-    half_width, inner = estimate.half_width(nominal), estimate.half_width(2 * nominal)
-    different = np.abs(estimate.value) > half_width
-    equivalent = ~different & (np.abs(estimate.value) + inner < margin)
+    ends = estimate.ends(nominal, margin)
     now = Decisions(
         look=look + 1,
-        outcome=np.where(different, DIFFERENT, np.where(equivalent, EQUIVALENT, OPEN)),
+        outcome=np.select([ends.different, ends.equivalent], [DIFFERENT, EQUIVALENT], OPEN),
         stage=stage,
         decided_at=np.full(stage.shape, look),
         estimate=estimate,
         p_adjusted=levels.p_adjusted,
         level=nominal,
-        half_width=np.where(equivalent, inner, half_width),
-        coverage=1 - nominal * np.where(equivalent, 2, 1),
+        half_width=ends.half_width,
+        coverage=ends.coverage,
     )
     return now if before is None else _final(before, now)
 
