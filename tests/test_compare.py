@@ -63,7 +63,7 @@ def test_trn_files_as_json(run: Run) -> None:
 def test_the_table_and_its_sentences(run: Run) -> None:
     code, out, err = run(*TRN)
     assert code == 0, err
-    assert "a, c: these checkpoints differ: c has +10.9 points of WER against a" in out
+    assert "Checkpoints differ: c has +10.9 points of WER against a" in out
     assert "whether their recipes differ is unknown (one run each)" in out
     assert "a, b, c: data, decoder, budget, precision, hardware unknown" in out
     assert "average ranks over 8 speakers: a 1.12, b 1.94, c 2.94" in out

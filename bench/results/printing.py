@@ -72,14 +72,14 @@ def _print_places(
 
 
 def _undecided(comparison: StudyComparison) -> Iterator[str]:
-    """What would decide each undecided pair that the verdict does not mention, claims first."""
+    """What would decide each open pair that the verdict does not mention, claims first."""
     rows = [row for row in comparison.pairs.to_dict("records") if row["remedy"]]
     rows = [row for row in rows if row["remedy"] not in comparison.verdict]
     rows.sort(key=lambda row: not row["claim"])
     for row in rows[:MAX_UNDECIDED]:
-        yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
+        yield f"{row['a']}, {row['b']} {row['verdict']}: {row['remedy']}."
     if more := rows[MAX_UNDECIDED:]:
-        yield f"{len(more)} more pairs are undecided; the report has them all."
+        yield f"{len(more)} more pairs are undecided or withheld; the report has them all."
 
 
 def _print_second(second: SecondVerdict) -> None:
