@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.columns import COLUMNS
+from reports.looks import Look
 from reports.measurements import LatencyRow, SpeedRow
 
 
@@ -160,8 +161,8 @@ class StudyDesign:
     """Of the verdicts, a sentence each."""
     plan: str = ""
     """When seeds are added until pairs are decided, in words."""
-    most_seeds: int = 0
-    """Of a system, at the last look of the plan."""
+    seeds_at_looks: tuple[int, ...] = ()
+    """Of a system, by the plan."""
     stamp: str = ""
     """That seeds were raised without a plan."""
 
@@ -189,47 +190,6 @@ class SearchRange:
     log: bool = False
     choices: tuple[object, ...] = ()
     """If not empty, `low`, `high` and `log` mean nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairAtLook:
-    """A pair at a look; unknown numbers are NaN."""
-
-    a: str
-    b: str
-    claim: bool
-    outcome: str
-    """"<name> better", "withheld", "equivalent" or "open"."""
-    decided_at: int
-    """The number of the look; of an open pair the last."""
-    num_seeds: int
-    """That both systems had reached when the numbers were taken."""
-    delta: float
-    """WER of b minus WER of a."""
-    half_width: float
-    """Of the interval that decided, at the level `coverage`."""
-    coverage: float
-    p: float
-    level: float
-    """What p was compared with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookSummary:
-    """A planned look that was taken."""
-
-    number: int
-    taken_at: str
-    seeds: Mapping[str, int]
-    """Confirm runs of each system."""
-    next_seeds: Mapping[str, int]
-    """For the next look; the same at the last."""
-    pairs: tuple[PairAtLook, ...]
-
-    @property
-    def is_last(self) -> bool:
-        """Whether every pair is decided or has no look left."""
-        return self.next_seeds == self.seeds
 
 
 Interval = tuple[float, float, float]
@@ -405,7 +365,7 @@ class ReportInput:
     """Of each system, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
-    looks: tuple[LookSummary, ...] = ()
+    looks: tuple[Look, ...] = ()
     """In order."""
     diffs: Mapping[str, str] = field(default_factory=dict)
     """Uncommitted changes of the runs' code, as patches by the digest that the condition of the

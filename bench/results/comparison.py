@@ -25,9 +25,9 @@ from bench.stats.looks import Decisions
 from bench.stats.power_law import fit_power_law
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
-from bench.study.rounds import Look
 from reports.columns import rows_of
 from reports.format import bare_percent
+from reports.looks import Look
 from variants import VARIANTS
 
 SHARE = "batches.train_share"

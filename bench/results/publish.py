@@ -11,8 +11,7 @@ from bench.runs import Findings, StudyTracker
 from bench.study.decoding import load_plan
 from bench.study.definition import load
 from bench.study.rounds import raised_sentence, read_looks, study_tags
-from reports import ReportInput
-from reports.input import SecondVerdict
+from reports.input import ReportInput, SecondVerdict
 from reports.palette import colour, system_names
 
 

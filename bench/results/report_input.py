@@ -1,8 +1,7 @@
 """A study's records, gathered into what the report draws."""
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +16,7 @@ from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
-from bench.results.looks import margin_of, outcome_of
+from bench.results.looks import margin_of
 from bench.results.planned import openings_sentence
 from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
@@ -41,18 +40,17 @@ from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.request import command_of
 from bench.study.robustness import load_plan
-from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
+from bench.study.rounds import confirm_seeds, plan_sentence, raised_sentence, read_looks
 from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
-from reports import ConfigValue, ReportInput
 from reports.input import (
     BudgetSummary,
+    ConfigValue,
     CorpusSummary,
-    LookSummary,
     MethodConstants,
-    PairAtLook,
     QuestionSummary,
+    ReportInput,
     SearchRange,
     SplitSummary,
     StudyDesign,
@@ -87,7 +85,6 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     budget = replace(describe_budget(definition.budget), seeds=seeds)
     design = describe_design(definition)
     edges = {label: search_edges(definition, label, tables.runs) for label in definition.systems}
-    narrow = [label for label, sentences in edges.items() if sentences]
     facts = {
         label: describe_facts(folder, definition, label, tables.runs)
         for label in definition.systems
@@ -133,7 +130,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             tuning_condition(definition),
             seeds_condition(design.plan, design.stamp),
         ),
-        looks=tuple(describe_look(definition, look, narrow) for look in looks),
+        looks=looks,
         diffs=recorded_diffs(folder),
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         robustness=robustness(folder, definition, tables, comparison.pairs),
@@ -162,7 +159,7 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
         ),
         held_equal="" if match is None else match.title,
         plan="" if definition.plan is None else plan_sentence(definition.plan),
-        most_seeds=0 if definition.plan is None else definition.plan.looks[-1],
+        seeds_at_looks=() if definition.plan is None else definition.plan.looks,
         stamp=raised_sentence(definition),
         question=None
         if question is None
@@ -180,37 +177,6 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
             )
             for label, system in definition.systems.items()
         },
-    )
-
-
-def describe_look(
-    definition: StudyDefinition, look: Look, narrow: Collection[str] = ()
-) -> LookSummary:
-    """A look as the report shows it; `narrow` are the systems whose searched ranges were too
-    narrow."""
-    assert definition.plan is not None
-    looks = definition.plan.looks
-    return LookSummary(
-        number=look.number,
-        taken_at=look.taken_at,
-        seeds=look.seeds,
-        next_seeds=look.next_seeds,
-        pairs=tuple(
-            PairAtLook(
-                a=pair.a,
-                b=pair.b,
-                claim=pair.claim,
-                outcome=outcome_of(pair, narrow),
-                decided_at=pair.decided_at,
-                num_seeds=looks[pair.stage],
-                delta=pair.delta,
-                half_width=math.nan if pair.half_width is None else pair.half_width,
-                coverage=pair.coverage,
-                p=math.nan if pair.p is None else pair.p,
-                level=pair.level,
-            )
-            for pair in look.pairs
-        ),
     )
 
 

@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from reports import ConfigValue, ReportInput
 from reports.columns import COLUMNS
 from reports.input import (
     BudgetSummary,
     Condition,
+    ConfigValue,
     CorpusSummary,
     Letter,
     MethodConstants,
+    ReportInput,
     Sample,
     SearchRange,
     SplitSummary,

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import transcript_progress
 from reports.sections.transcript_progress import Span
 

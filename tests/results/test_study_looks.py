@@ -19,11 +19,10 @@ from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
 from bench.queue.storage import QueueStorage
 from bench.results.comparison import compare
-from bench.results.looks import decisions_at, look_sentence, next_look
+from bench.results.looks import decisions_at, look_sentence, next_look, outcome_of
 from bench.results.planned import study_cautions
 from bench.results.progress import ProgressReader
 from bench.results.publish import publish
-from bench.results.report_input import describe_look
 from bench.results.search import narrow_systems, search_edges
 from bench.runs import RunIdentity, RunRecord, read_study
 from bench.runs.state import State
@@ -163,7 +162,7 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     assert look is not None
     narrow = narrow_systems(definition, tmp_path)
     assert narrow == {"d"}
-    shown = [outcome.outcome for outcome in describe_look(definition, look, narrow).pairs]
+    shown = [outcome_of(pair, narrow) for pair in look.pairs]
     assert sorted(shown) == ["open"] * 3 + ["withheld"] * 3
     tables = read_study(tmp_path)
     comparison = compare(definition, tables, [look])
@@ -174,7 +173,12 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     tracker = SimpleNamespace(summarise=lambda findings, _: notes.extend(findings.notes))
     edges = {label: search_edges(definition, label, tables.runs) for label in RATES}
     made = SimpleNamespace(
-        edges=edges, second=None, configs={}, systems=comparison.systems, runs=tables.runs
+        edges=edges,
+        second=None,
+        configs={},
+        command="",
+        systems=comparison.systems,
+        runs=tables.runs,
     )
     publish(tracker, tmp_path, made, comparison)  # type: ignore[arg-type]
     said = "look 1: a : d withheld; b : d withheld; c : d withheld; 3 of 6 pairs open; "
