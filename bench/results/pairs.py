@@ -24,7 +24,6 @@ from bench.results.sentences import (
     UNDECIDED,
     WITHHELD,
     Undecided,
-    p_value,
     remedy_of,
     who_is_better,
 )
@@ -41,6 +40,7 @@ from bench.stats.variance import (
     rates,
 )
 from bench.stats.verdict import MARGIN, Remedy, Verdicts, judge, remedy
+from reports.format import p_value
 
 
 class RateColumns(TypedDict):

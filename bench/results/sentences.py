@@ -1,13 +1,13 @@
-"""The verdicts on a study and on its pairs in words, and the format of their numbers."""
+"""The verdicts on a study and on its pairs, in words."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from reports.columns import PairColumns, rows_of
-from reports.format import MISSING, bare_percent, points
+from reports.format import bare_percent, interval, p_value, points
 
 UNDECIDED = "undecided"
 EQUIVALENT = "equivalent"
@@ -53,13 +53,8 @@ def verdict_sentence(
     systems: pd.DataFrame, pairs: pd.DataFrame, claims: Collection[tuple[str, str]]
 ) -> str:
     """A study in words, each fact once: its best system against every other one, what became of the
-    claims, and which systems have no run.
-
-    Args:
-        systems: as `bench.results.comparison.StudyComparison` has them.
-        pairs: one row a pair, with PairColumns.
-        claims: pairs of names, the first claimed to have the lower WER.
-    """
+    claims, and which systems have no run. Tables as in StudyComparison; of each claim the first
+    system was to have the lower WER."""
     compared = rows_of(pairs, PairColumns)
     scored = systems[systems["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
     if scored.empty:
@@ -201,14 +196,8 @@ def sentence_of(pair: PairColumns) -> str:
 
 
 def who_is_better(a: str, b: str, delta_wer: float, narrow: Collection[str]) -> str:
-    """The word for a pair that differs, on every page: "<name> better", or withheld.
-
-    Args:
-        a: a system.
-        b: another.
-        delta_wer: WER of `b` minus WER of `a`.
-        narrow: systems whose searched ranges were too narrow.
-    """
+    """The word for a pair that differs, on every page: "<name> better", or withheld if the searched
+    ranges of one were too `narrow`. `delta_wer` is WER of `b` minus WER of `a`."""
     if a in narrow or b in narrow:
         return WITHHELD
     return f"{a if delta_wer > 0 else b} better"
@@ -217,18 +206,3 @@ def who_is_better(a: str, b: str, delta_wer: float, narrow: Collection[str]) -> 
 def differ(verdict: str) -> bool:
     """True if the verdict is that two systems, or their checkpoints, differ."""
     return verdict not in (UNDECIDED, WITHHELD, EQUIVALENT, CHECKPOINTS_EQUIVALENT)
-
-
-def known(value: float, form: str) -> str:
-    """A dash for NaN."""
-    return MISSING if math.isnan(value) else form.format(value)
-
-
-def p_value(p: float) -> str:
-    """0.00012 as "<0.001"."""
-    return known(p, "{:.3f}") if not p < 0.001 else "<0.001"
-
-
-def interval(low: float, high: float, form: Callable[[float], str] = bare_percent) -> str:
-    """Both ends of an interval, or "unknown"."""
-    return "unknown" if math.isnan(low) else f"{form(low)} to {form(high)}"
