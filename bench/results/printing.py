@@ -12,10 +12,9 @@ from bench.decoding.beam import install_command
 from bench.results.comparison import StudyComparison
 from bench.runs import display_uri, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
-from reports import ReportInput, cautions
 from reports.format import decimal, plural, points, points_range
-from reports.input import SecondVerdict
-from reports.sections.verdict import split_heard
+from reports.input import ReportInput, SecondVerdict
+from reports.sections.verdict import cautions, split_heard
 
 MAX_UNDECIDED = 5
 """Pairs beside the one in the verdict that the console says more of."""
@@ -30,12 +29,7 @@ def print_result(
 ) -> None:
     """Print what a sweep found: the verdicts, where to look on, what was heard.
 
-    Args:
-        comparison: of the study.
-        report_input: what its report shows.
-        corpus: that it is on.
-        report: path of the report.
-        searches: the queue, as optuna-dashboard takes it.
+    `report` is a path; `searches` is the queue, as optuna-dashboard takes it.
     """
     _print_verdict(comparison, report_input)
     _print_places(comparison, report_input, corpus, report, searches)

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from bench.runs.layout import read_run
-from bench.runs.state import TRAINED, read_end
+from bench.runs.state import ENDS, TRAINED, read_end
 from bench.stats.clusters import Floats
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.edges import edges
@@ -76,9 +76,7 @@ def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
 
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:
     """The trials that have ended for good, in the order in which they ended."""
-    over = (runs["kind"] == "trial") & runs["state"].isin(
-        [*TRAINED, "pruned", "diverged", "failed"]
-    )
+    over = (runs["kind"] == "trial") & runs["state"].isin(ENDS)
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")
 
 
