@@ -11,6 +11,9 @@ import pandas as pd
 Row = TypeVar("Row")
 """One of the TypedDicts below, or one that adds columns to it."""
 
+Interval = tuple[float, float, float]
+"""A value and the ends of its interval; fractions, NaN where unknown."""
+
 
 class SystemColumns(TypedDict):
     """One row a system, in the order of the command line. The squared parts of the standard error

@@ -13,7 +13,8 @@ from bench.results.comparison import StudyComparison
 from bench.runs import display_uri, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
 from reports.format import decimal, plural, points, points_range
-from reports.input import ReportInput, SecondVerdict
+from reports.input import ReportInput
+from reports.second import SecondVerdict
 from reports.sections.verdict import cautions, split_heard
 
 MAX_UNDECIDED = 5

@@ -34,7 +34,8 @@ from bench.stats.multiplicity import holm
 from bench.stats.variance import differences, estimate_systems
 from bench.study.definition import StudyDefinition
 from bench.study.robustness import RobustnessPlan, load_plan, scores_file
-from reports.input import ConditionChange, ConditionGap, ConditionRate, Interval, Robustness
+from reports.columns import Interval
+from reports.input import ConditionChange, ConditionGap, ConditionRate, Robustness
 
 CLEAN = "as recorded"
 STEP_DB = 10.0
