@@ -15,13 +15,13 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from bench.data.corpora import CorpusConfig
 from bench.queue.lease import Lease, LeaseWatch
 from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
 from bench.runs.state import RunEnd, State
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
+from tests.studies import study_of
 
 VARIANT = "ds-gru"
 NUM_WORKERS = 100
@@ -34,9 +34,7 @@ def take_lease(folder: Path) -> Lease:
 @pytest.fixture
 def definition() -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=6)
-    return define(
-        [VARIANT], CorpusConfig(), budget, seed=3, device="cpu", settings={}, name="queue-test"
-    )
+    return study_of([VARIANT], budget, seed=3, name="queue-test")
 
 
 def queue_in(folder: Path, definition: StudyDefinition) -> SlotQueue:
