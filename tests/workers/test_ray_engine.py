@@ -32,6 +32,7 @@ from bench.study.definition import load as load_definition
 from bench.workers.ray_cluster import Node, Share, check_reach, nodes_of, share_cluster
 from bench.workers.ray_engine import RayEngine, _Task, passed_on, work_on_node
 from bench.workers.worker import Assignment
+from tests.tones import write_table
 
 ONE, TWO = "one 192.0.2.1", "two 192.0.2.2"
 VARIANTS = ("ds-rnn", "ds-gru", "ds-lstm")
@@ -262,13 +263,7 @@ def cluster(environment: dict[str, str]) -> Iterator[RayCluster]:
 
 @pytest.fixture
 def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
-    path = tmp_path / "tones.jsonl"
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"manifest:{path}"
+    return write_table(tone_corpus, tmp_path / "tones.jsonl")
 
 
 Begin = Callable[..., "subprocess.Popen[str]"]
