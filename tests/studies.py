@@ -6,9 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import Trial
+
 from bench.core.config import to_dict
 from bench.core.files import write_text
 from bench.data.corpora import CorpusConfig
+from bench.queue.lease import Lease
+from bench.queue.slots import SlotQueue
 from bench.runs import RunIdentity, RunRecord
 from bench.scoring.score import UtteranceScore
 from bench.study.definition import StudyDefinition, define
@@ -55,3 +59,15 @@ def record_of(folder: Path, **given: Any) -> RunRecord:
 def write_rows(path: Path, scores: Iterable[UtteranceScore]) -> None:
     """A file of scores."""
     write_text(path, "".join(json.dumps(to_dict(row)) + "\n" for row in scores))
+
+
+def take_lease(folder: Path) -> Lease:
+    """As a worker takes it."""
+    return Lease.take(folder, grace_seconds=60.0)
+
+
+def take(queue: SlotQueue) -> tuple[Trial, Lease]:
+    """The next waiting trial, which there is."""
+    taken = queue.take(take_lease)
+    assert taken is not None
+    return taken

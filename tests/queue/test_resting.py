@@ -15,7 +15,7 @@ from bench.runs import RunRecord
 from bench.runs.state import RunEnd, State, read_end, read_state
 from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
-from tests.studies import record_of, study_of
+from tests.studies import record_of, study_of, take
 
 WAITING, RUNNING, PRUNED = TrialState.WAITING, TrialState.RUNNING, TrialState.PRUNED
 
@@ -37,9 +37,7 @@ def queue(tmp_path: Path, definition: StudyDefinition, url: str | None) -> Itera
 
 def begin(queue: SlotQueue) -> tuple[Trial, Lease, RunRecord]:
     """What a worker does before it trains."""
-    taken = queue.take(lambda folder: Lease.take(folder, grace_seconds=60.0))
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     slot = trial.user_attrs["slot"]
     return trial, lease, record_of(queue.folder_of("trial", slot), slot=slot)
 

@@ -11,7 +11,6 @@ import pytest
 from optuna.trial import TrialState
 
 from bench.core.errors import OutOfHostMemoryError
-from bench.queue.lease import Lease
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
 from bench.runs import TrackingTarget
@@ -24,7 +23,7 @@ from bench.workers import launcher as launchers
 from bench.workers import worker
 from bench.workers.engine import LocalEngine
 from bench.workers.worker import Assignment, _LauncherLink, _TrialReport
-from tests.studies import record_of, study_of
+from tests.studies import record_of, study_of, take, take_lease
 
 STOP = SimpleNamespace(tell=lambda _: None)
 
@@ -50,10 +49,6 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "execute_run", refuse)
 
 
-def take_lease(folder: Path) -> Lease:
-    return Lease.take(folder, grace_seconds=60.0)
-
-
 def assignment(folder: Path, kind: str, slot: int | None) -> Assignment:
     return Assignment(
         folder=folder, system="ds-gru", kind=kind, slot=slot, storage_url=None, num_workers=2, num_threads=1,
@@ -75,9 +70,7 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, state: str, wer: float | None
 ) -> None:
     """At its third attempt, too: it had ended, so it is not given up."""
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     folder = queue.folder_of("trial", 0)
     before = record(folder, state=state, wer=wer)
     lease.release()  # the worker dies here
@@ -93,9 +86,7 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
 def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, kind: str
 ) -> None:
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     folder = queue.folder_of(kind, 0)
     record(folder, state="killed", wer=None)
     (folder / "summary.json").unlink()  # it died a third time
@@ -115,9 +106,7 @@ def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
 def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue
 ) -> None:
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     queue.end(trial, RunEnd(State.FINISHED, 0.4))
     lease.release()
     folder = queue.folder_of("confirm", 0)
@@ -147,9 +136,7 @@ def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
 ) -> None:
     """Not even where the pruner would give it up; and an epoch that was not trained to its end is
     not compared with whole ones."""
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     monkeypatch.setattr(trial, "should_prune", lambda: True)
     report = _TrialReport(queue, trial, NotAsked())
     assert report(evaluated(1, 0.9)) == State.PRUNED, "the pruner is heard"
