@@ -141,8 +141,8 @@ class StudyDefinition:
         return searched(self.spaces[label], self.base(label))
 
     def changes(self, label: str) -> tuple[str, ...]:
-        """The config keys in which `label` differs from the question's base, but for a solved width;
-        none where nothing is asked."""
+        """The config keys in which `label` differs from the question's base, without a solved
+        width; none where nothing is asked."""
         if self.question is None:
             return ()
         own = flatten(to_dict(self.base_config(label)))

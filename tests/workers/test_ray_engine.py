@@ -113,9 +113,13 @@ def test_gpus_are_shared_out(
 @pytest.mark.parametrize(
     "nodes, num_workers, device, per_gpu, message",
     [
-        ([Node(ONE, 4, 0)], 0, "cpu", 1, "--workers must be at least 1, got 0"),
-        ([Node(ONE, 4, 0)], None, "cpu", 2, "at least 1, got 2 with --device cpu"),
-        ([Node(ONE, 4, 1)], None, "cuda", 0, "at least 1, got 0 with --device cuda"),
+        (
+            [Node(ONE, 4, 0)],
+            None,
+            "cpu",
+            2,
+            "share each GPU, got 2 with --device cpu; leave it out",
+        ),
         ([Node(ONE, 0, 0)], None, "cpu", 1, "lends no CPU, got 1 nodes"),
         ([Node(ONE, 4, 0), Node(TWO, 0, 2)], None, "cuda", 1, "lends no node with CPUs and GPUs"),
     ],
