@@ -183,6 +183,7 @@ def _gains(
             contrasts(counts.errors, counts.words_U, counts.clusters, group_U == group)
         )
         estimates.append(Estimate(delta, [split.total for split in splits]))
+    # One family of all groups and pairs: Holm's step-down goes over the flat array.
     p_GP = np.array([estimate.p() for estimate in estimates])
     levels = holm(p_GP.ravel())
     adjusted_GP, level_GP = (part.reshape(p_GP.shape) for part in (levels.p_adjusted, levels.level))
