@@ -61,7 +61,9 @@ class PairColumns(TypedDict):
     high: float
     coverage: float
     p: float
+    """Of the hypothesis of no difference."""
     p_adjusted: float
+    """For multiplicity, over claims first and then over the other pairs."""
     margin: float
     verdict: str
     """"<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints

@@ -45,8 +45,7 @@ def by_group(
     system_runs: Sequence[SystemRuns], attributes: Attributes, name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rates of each group, with GROUP_COLUMNS, and the gains of each pair of systems by group,
-    with GAIN_COLUMNS: `delta_inside` and `delta_outside` are WER of `b` minus WER of `a` in the
-    group and elsewhere, `low, high` the interval of inside minus outside at the level `coverage`.
+    with GAIN_COLUMNS.
 
     Raises:
         UserError: the utterances have no attribute `name`, or it has one group only, or too many.

@@ -45,6 +45,7 @@ from bench.study.rounds import confirm_seeds, plan_sentence, raised_sentence, re
 from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
+from reports.columns import COLUMNS
 from reports.input import (
     BudgetSummary,
     ConfigValue,
@@ -337,7 +338,7 @@ def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFram
         trials = list(zip(own["params"], own["valid_wer"], strict=True))
         found = importances(definition.searched(label), trials)
         rows += [(label, key, share) for key, share in found.items()]
-    return pd.DataFrame(rows, columns=["system", "key", "importance"])
+    return pd.DataFrame(rows, columns=list(COLUMNS["importances"]))
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:
