@@ -3,7 +3,7 @@
 Rates (WER, CER) are fractions: 0.12 is 12 %. A number that is unknown is NaN.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypedDict, TypeVar, cast
 
 import pandas as pd
@@ -248,6 +248,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 """The columns of each table of a ReportInput; a table may have more."""
+
+
+def answer(pairs: Iterable[PairColumns], better: str, worse: str) -> str:
+    """What became of the claim that `better` has a lower WER than `worse`: "found", "contradicted",
+    "not compared yet", or the verdict on the pair."""
+    verdicts = {frozenset((row["a"], row["b"])): row["verdict"] for row in pairs}
+    verdict = verdicts.get(frozenset((better, worse)), "not compared yet")
+    return {f"{better} better": "found", f"{worse} better": "contradicted"}.get(verdict, verdict)
 
 
 def rows_of(table: pd.DataFrame, row_type: type[Row]) -> list[Row]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.columns import PairColumns, rows_of
+from reports.columns import PairColumns, answer, rows_of
 from reports.format import bare_percent, interval, p_value, points
 
 UNDECIDED = "undecided"
@@ -158,16 +158,10 @@ def _level(pair: PairColumns) -> str:
     return f"{100 * pair['coverage']:.3g} %"
 
 
-def _claimed(pairs: Iterable[PairColumns], claims: Collection[tuple[str, str]]) -> str:
+def _claimed(pairs: Sequence[PairColumns], claims: Collection[tuple[str, str]]) -> str:
     """How many of the claims were found, and the verdicts on the others."""
-    verdicts = {frozenset((row["a"], row["b"])): row["verdict"] for row in pairs}
-    others = []
-    for better, worse in claims:
-        verdict = verdicts.get(frozenset((better, worse)), "not compared")
-        # A claim is found if its first system is better; the opposite verdict contradicts it.
-        if verdict != f"{better} better":
-            said = "contradicted" if verdict == f"{worse} better" else verdict
-            others.append(f"{better} below {worse} ({said})")
+    answers = {f"{better} below {worse}": answer(pairs, better, worse) for better, worse in claims}
+    others = [f"{claim} ({said})" for claim, said in answers.items() if said != "found"]
     if not claims:
         return ""
     if others:

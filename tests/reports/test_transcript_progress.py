@@ -59,13 +59,6 @@ def test_trials_stand_in_and_gaps_stay_gaps(make_input: MakeInput) -> None:
     assert "never shown" not in transcript_progress.html(shown)
 
 
-def test_long_histories_are_thinned() -> None:
-    kept = transcript_progress.thinned(range(1, 1001))
-    assert len(kept) == transcript_progress.MAX_EVALUATIONS == len(set(kept))
-    assert (kept[0], kept[-1]) == (1, 1000)
-    assert transcript_progress.thinned([1, 2, 3]) == [1, 2, 3]
-
-
 def test_long_transcripts_are_cut(make_input: MakeInput) -> None:
     table = watch([("ds-gru", "confirm", 1.0, "b" * 10_000)], ref="a" * 10_000)
     (utterance,) = transcript_progress.numbers(make_input(watch=table)).utterances

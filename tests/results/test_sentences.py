@@ -84,7 +84,7 @@ def test_one_seed_and_an_unknown_interval() -> None:
         ((("a", "b"), ("a", "c")), "All 2 claims are found."),
         ((("b", "a"),), "0 of 1 claims found; not found: b below a (contradicted)."),
         ((("a", "b"), ("b", "c"), ("a", "d")),
-         "1 of 3 claims found; not found: b below c (undecided), a below d (not compared)."),
+         "1 of 3 claims found; not found: b below c (undecided), a below d (not compared yet)."),
     ],
 )  # fmt: skip
 def test_what_became_of_the_claims(claims: tuple[tuple[str, str], ...], said: str) -> None:
