@@ -55,7 +55,9 @@ from bench.training.device import resolve_device
 from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
-from reports import ReportInput, build, cautions
+from reports.build import build
+from reports.input import ReportInput
+from reports.sections.verdict import cautions
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 

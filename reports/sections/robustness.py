@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from reports.input import ConditionChange, ConditionGap, Interval, ReportInput, Robustness
+from reports.columns import Interval
+from reports.input import ConditionChange, ConditionGap, ReportInput, Robustness
 from reports.markup import render
 from reports.palette import tones_of
 
