@@ -57,6 +57,10 @@ def _macs_per_frame(model: AcousticModel, num_bins: int) -> _Macs:
     chunks, as many as a chunk has output frames): constant costs at the ends of an utterance
     (padding, context) cancel.
     """
+    #     frames    shorter: one output frame or more    + stride: one chunk of them more
+    #     macs      ends + n frames                      ends + n frames + stride frames
+    #
+    # Over very many frames the numbers of input and output frames have the ratio of the strides.
     many = 10**6
     stride = round(many / int(model.output_lengths(torch.tensor(many)))) * model.chunk_frames
     num_frames = stride

@@ -123,7 +123,7 @@ def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvSta
     shape = (num_bins, config.convs, config.norm, config.relu_clip)
     if len(config.convs[0]) == 3:
         return ConvStack1d(*shape, norm_first=False)
-    return ConvStack2d(*shape, bias=True, norm_first=False)
+    return ConvStack2d(*shape, norm_first=False)
 
 
 class DeepSpeech(AcousticModel):

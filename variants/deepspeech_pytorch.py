@@ -62,7 +62,7 @@ class DeepSpeechPytorch(AcousticModel):
     def __init__(self, config: DeepSpeechPytorchConfig, num_bins: int, num_symbols: int) -> None:
         super().__init__()
         self.front_end = ConvStack2d(
-            num_bins, config.convs, "batch", config.relu_clip, bias=True, paddings=config.paddings
+            num_bins, config.convs, "batch", config.relu_clip, paddings=config.paddings
         )
         inputs = [self.front_end.num_outputs] + [config.width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(

@@ -41,6 +41,11 @@ class LatencyControl:
 
     def __call__(self, x_BTC: Tensor, lens_B: Tensor) -> Tensor:
         """[B, T, C] to [B, T, num_outputs]."""
+        # Chunks of 4 frames with 2 of context; only the chunk's outputs are used:
+        #
+        #     frames      0  1  2  3  4  5  6  7  8  9
+        #     window 0    [ chunk  ] (ctx)
+        #     window 1                [ chunk  ] (ctx)
         num_frames = x_BTC.shape[1]
         num_chunks = -(-num_frames // self._chunk)
         lacking = num_chunks * self._chunk + self._context - num_frames

@@ -99,10 +99,9 @@ class MaskedConv2d(nn.Module):
         kernel: tuple[int, int],
         stride: tuple[int, int],
         padding: tuple[int, int],
-        bias: bool,
     ) -> None:
         super().__init__()
-        self.conv = _Conv2dFramesFirst(num_inputs, channels, kernel, stride, padding, bias=bias)
+        self.conv = _Conv2dFramesFirst(num_inputs, channels, kernel, stride, padding)
         self.channels, self.kernel = channels, kernel
         self.stride, self.padding = stride, padding
 
@@ -255,7 +254,6 @@ class ConvStack2d(ConvStack):
         norm: Norm,
         relu_clip: float,
         *,
-        bias: bool,
         paddings: tuple[tuple[int, ...], ...] | None = None,
         norm_first: bool = True,
     ) -> None:
@@ -264,9 +262,7 @@ class ConvStack2d(ConvStack):
         layers, num_maps, bins_left = [], 1, num_bins
         for (channels, *sizes), (pad_bins, pad_frames) in zip(convs, paddings, strict=True):
             kernel, stride = (sizes[0], sizes[1]), (sizes[2], sizes[3])
-            layers.append(
-                MaskedConv2d(num_maps, channels, kernel, stride, (pad_bins, pad_frames), bias)
-            )
+            layers.append(MaskedConv2d(num_maps, channels, kernel, stride, (pad_bins, pad_frames)))
             num_maps = channels
             bins_left = (bins_left + 2 * pad_bins - kernel[0]) // stride[0] + 1
             if bins_left < 1:
@@ -342,6 +338,9 @@ class RecurrentLayer(nn.Module):
         [B, K, W, num_outputs] and the forward state after the last chunk.
         """
         assert self.backward_cell is not None
+        #     window k     [ chunk k ......... | context ]
+        #     forward      state k-1 -> state k -> context     state k goes on to window k + 1
+        #     backward     <---------------------- from zero
         chunks, states = [], []
         for x_BTC in x_BKWC[:, :, :chunk].unbind(dim=1):
             y_BTH, state = recur_from(self.forward_cell, x_BTC, state)

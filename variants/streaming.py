@@ -175,6 +175,11 @@ class Stream:
         """The most input frames past frame ``u * stride`` that output frame u waits for."""
         self.mean_look_ahead_frames = 0.0
         """Their mean over output frames."""
+        # A stage counts in its own input frames, which are `stride` frames of the stream's each.
+        #
+        #     stage          stride    look-ahead      in input frames
+        #     convolution    3         10              10
+        #     look-ahead     1         10              10 * 3
         for stage in stages:
             self.look_ahead_frames += stage.look_ahead_frames * self.stride
             self.mean_look_ahead_frames += stage.mean_look_ahead_frames * self.stride

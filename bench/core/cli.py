@@ -181,16 +181,17 @@ def add_decoder(command: argparse.ArgumentParser, *, weights: bool) -> None:
         help="prefixes kept after each frame (default: 100)",
     )
     if weights:
-        for flag, least, what in (
-            ("--alpha", 0.0, "weight of the language model"),
-            ("--beta", -math.inf, "bonus of each word"),
-        ):
-            command.add_argument(
-                flag,
-                type=real_number(flag, least=least),
-                metavar="X",
-                help=f"{what} (default: what the study's search found, or else a usual value)",
-            )
+        _add_weight(command, "--alpha", 0.0, "weight of the language model")
+        _add_weight(command, "--beta", -math.inf, "bonus of each word")
+
+
+def _add_weight(command: argparse.ArgumentParser, flag: str, least: float, what: str) -> None:
+    command.add_argument(
+        flag,
+        type=real_number(flag, least=least),
+        metavar="X",
+        help=f"{what} (default: what the study's search found, or else a usual value)",
+    )
 
 
 def add_set(command: argparse.ArgumentParser) -> None:

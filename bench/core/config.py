@@ -195,19 +195,12 @@ def as_setting(value: object) -> str:
 
 def flatten(config: object) -> dict[str, Scalar]:
     """`config` as one level of dotted keys; tuples become text such as ``11,5``."""
-    flat: dict[str, Scalar] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        elif isinstance(value, list):
-            flat[prefix] = ",".join(map(str, value))
-        else:
-            flat[prefix] = typing.cast(Scalar, value)
-
-    walk("", to_dict(config) if dataclasses.is_dataclass(config) else config)
-    return flat
+    nested = to_dict(config) if dataclasses.is_dataclass(config) else config
+    flat = dotted(typing.cast(Mapping[str, object], nested))
+    return {
+        key: ",".join(map(str, value)) if isinstance(value, list) else typing.cast(Scalar, value)
+        for key, value in flat.items()
+    }
 
 
 MAX_SHOWN = 5

@@ -1,7 +1,7 @@
 """Files that several processes share, and that outlive a kill, a full disk and a power cut.
 
 exclusive_lock           one process at a time
-atomic_write, _folder    a reader sees the old content or the new one, never a part
+atomic_write             a reader sees the old content or the new one, never a part
 append_text              whole lines or nothing; the end of a file is on disk after `sync`
 """
 
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 
 from bench.core.errors import TemporaryError, UnwritableError
@@ -74,21 +73,6 @@ def atomic_write(
         with suppress(OSError):  # its folder may not be one
             temporary.unlink()
         raise
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `folder` when the block ends; nothing is left of it
-    after an error. The caller holds a lock: two processes must not make `folder` at once.
-
-    Raises:
-        OSError: it cannot be made, or `folder` is there.
-    """
-    with TemporaryDirectory(dir=folder.parent) as temporary:
-        complete = Path(temporary, "complete")
-        complete.mkdir()
-        yield complete
-        complete.rename(folder)
 
 
 def append_text(path: Path, text: str, *, durable: bool = True) -> None:

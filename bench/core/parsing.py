@@ -9,6 +9,7 @@ import sys
 import tomllib
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -90,7 +91,8 @@ def parse_json(text: str | bytes) -> object:
         ValueError: no JSON, no UTF-8, a duplicate key in an object, an integer beyond the largest
             float, a lone surrogate (which cannot be encoded), nesting too deep.
     """
-    return _checked(_load_json, text.decode() if isinstance(text, bytes) else text)
+    load = partial(json.loads, object_pairs_hook=_object)
+    return _checked(load, text.decode() if isinstance(text, bytes) else text)
 
 
 def parse_toml(text: str) -> dict[str, object]:
@@ -118,10 +120,6 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
         # A lone surrogate can only come from an escape; decoded UTF-8 has none. `encode` raises.
         json.dumps(value, ensure_ascii=False, default=str).encode()
     return value
-
-
-def _load_json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_object)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

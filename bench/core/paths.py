@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
 
 from bench.core.errors import UnwritableError, UserError
-from bench.core.files import atomic_folder, exclusive_lock, write_json
+from bench.core.files import exclusive_lock, write_json
 from bench.core.parsing import decode_text, parse_json
 
 OUT = Path("out")
@@ -111,8 +112,11 @@ def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     lock = folder.with_name(f"{folder.name}.lock")
     with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
         if not folder.is_dir():
-            with atomic_folder(folder) as complete:
+            with TemporaryDirectory(dir=folder.parent) as temporary:
+                complete = Path(temporary, "complete")
+                complete.mkdir()
                 fill(complete)
+                complete.rename(folder)
     return folder
 
 

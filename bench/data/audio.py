@@ -32,14 +32,8 @@ def read_utterance(utterance: Utterance, sample_rate_hz: int) -> Tensor:
 def read_audio(
     path: Path, *, channel: int | None, sample_rate_hz: int, snippet: Snippet | None = None
 ) -> Tensor:
-    """The samples of `path`, float32 [N] in -1 to 1, resampled to `sample_rate_hz`.
-
-    Args:
-        path: the recording.
-        channel: which channel of several to take, from 0; a recording with one channel has only
-            that.
-        sample_rate_hz: the rate of the result.
-        snippet: the part to read; None: all of it.
+    """The samples of `path`, or of a `snippet` of it: float32 [N] in -1 to 1, resampled to
+    `sample_rate_hz`. `channel` counts from 0; None: there is only one.
 
     Raises:
         AudioError: a recording that cannot be read to its end, several channels with none (or one

@@ -132,10 +132,8 @@ def examine(
 ) -> dict[Part, Found]:
     """The facts or the fault of each part; files are decoded in parallel, each once.
 
-    Args:
-        parts: in any order; several may be of one file.
-        cache: read first; new results are added and saved, also after an interrupt.
-        tick: called with the number of parts done since the last call.
+    New results are saved in the cache, also after an interrupt. `tick` is called with the number of
+    parts done since the last call.
     """
     found: dict[Part, Found] = {}
     todo: dict[Path, list[Part]] = {}
@@ -182,6 +180,11 @@ def _decoded(parts: Sequence[Part], channel: int | None) -> dict[Part, Found]:
     with open_recording(audio) as recording:
         rate = recording.sample_rate_hz
         column = chosen_channel(audio, recording.num_channels, channel)
+        # One pass over the samples serves all parts; each meter takes what lies in its range:
+        #
+        #     blocks    [ block 0 ][ block 1 ][ block 2 ]
+        #     part a        [--------]
+        #     part b                    [------------]
         meters = {part: _Meter(rate, *snippet_range(part.snippet, rate)) for part in parts}
         num_frames = 0
         for block_N in recording.blocks(channel):

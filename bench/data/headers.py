@@ -58,6 +58,9 @@ def id3_bytes(head: bytes) -> int:
     """The length of the ID3v2 tag that begins with `head` (10 bytes suffice), 0 if none does."""
     if len(head) < 10 or not head.startswith(b"ID3"):
         return 0
+    # Seven bits a byte, so that none is 0xFF, with which a frame of MP3 begins:
+    #
+    #     "ID3" version flags | 0aaaaaaa 0bbbbbbb 0ccccccc 0ddddddd
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F
@@ -68,6 +71,10 @@ def _flac(head: bytes, start: int) -> Claim:
     total = head[_FLAC_TOTAL_OFFSET : _FLAC_TOTAL_OFFSET + 5]
     if len(total) < 5:
         return Claim()
+    # The 36 bits share their first byte with the end of the bits per sample:
+    #
+    #     byte 21     22       23       24       25
+    #     bbbbnnnn nnnnnnnn nnnnnnnn nnnnnnnn nnnnnnnn
     frames = (total[0] & 0x0F) << 32 | int.from_bytes(total[1:], "big")
     unknown = bytes([total[0] & 0xF0, 0, 0, 0, 0])
     return Claim(frames=frames or None, patches=((start + _FLAC_TOTAL_OFFSET, unknown),))

@@ -153,6 +153,9 @@ def _resynchronised(data: Data, position: int) -> int:
 
 def _frame(data: Data, position: int) -> _Frame | None:
     """The frame whose header is at `position`, or None (ISO 11172-3, section 2.4.1.3)."""
+    #     byte 0     byte 1     byte 2     byte 3
+    #     11111111   111vv01c   kkkkrrp.   mm......     v version, c no checksum, k bit rate,
+    #                                                   r sample rate, p padding, m channel mode
     head = data[position : position + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # sync, layer III
         return None

@@ -192,6 +192,11 @@ def _best_paths(ref: _Network, hyp: _Network) -> tuple[str, str]:
                 row.append((0, _NO_STEP))
                 continue
             best, step = sys.maxsize, _NO_STEP
+            # The last step to the pair (i, j), where a ends in i and b in j:
+            #
+            #     (a.start, b.start)      (i, b.start)        a and b     match or substitution
+            #                     \           |               a alone     deletion
+            #     (a.start, j) ----------- (i, j)             b alone     insertion
             for a in ref_arcs:
                 for b in hyp_arcs:
                     if a.word is not None and b.word is not None:

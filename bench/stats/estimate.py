@@ -5,6 +5,7 @@ Legend: P pairs of systems; a leading "..." stands for studies that are computed
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -15,6 +16,17 @@ from bench.stats.component import Component
 POWER = 0.8
 _ROUNDING = 1e-12
 """Rates closer than this are the same: sums taken in another order."""
+
+
+class Ends(NamedTuple):
+    """How values [...] end at a level."""
+
+    different: Bools
+    equivalent: Bools
+    half_width: Floats
+    """Of the interval behind that."""
+    coverage: Floats
+    """Of that interval: 1 - level, of an equivalence 1 - 2 level."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,21 @@ class Estimate:
     def half_width(self, alpha: Floats | float) -> Floats:
         """Of the two-sided interval that misses the truth with probability `alpha`."""
         return self._widest(lambda se, df: _quantile(df, 1 - np.asarray(alpha) / 2) * se)
+
+    def ends(self, level: Floats, margin: float) -> Ends:
+        """Each value's interval either leaves out zero (different), or lies, at twice the level,
+        within `margin` of it (equivalent), or neither."""
+        size, half_width = np.abs(self.value), self.half_width(level)
+        # From the interval, so that rounding cannot part the two.
+        different = size > half_width
+        of_equivalence = self.half_width(2 * level)
+        equivalent = ~different & (size + of_equivalence < margin)
+        return Ends(
+            different,
+            equivalent,
+            half_width=np.where(equivalent, of_equivalence, half_width),
+            coverage=1 - level * np.where(equivalent, 2, 1),
+        )
 
     def p(self, null: float = 0.0) -> Floats:
         """Two-sided, of the value `null`."""

@@ -35,7 +35,7 @@ from scipy.optimize import brentq
 
 from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import Estimate
-from bench.stats.multiplicity import ALPHA, step_down
+from bench.stats.multiplicity import step_down
 from bench.stats.variance import SystemEstimates, differences
 from bench.stats.verdict import MARGIN, Verdicts
 
@@ -189,7 +189,6 @@ def decide(
     before: Decisions | None,
     claims_P: Bools,
     margin: float = MARGIN,
-    alpha: float = ALPHA,
 ) -> Decisions:
     """The decisions at the look after `before` (None: at the first).
 
@@ -200,7 +199,6 @@ def decide(
         before: the look before this one.
         claims_P: the pairs registered before the study.
         margin: of equivalence.
-        alpha: the probability of any false difference.
     """
     look, stage = 0, plan.stages(seeds)
     was = np.full(stage.shape, OPEN)
@@ -211,22 +209,20 @@ def decide(
     # Decisions are final. p = 0 puts a pair that was found different first, so it is rejected again
     # and frees its level; p = 1 puts one that was found equivalent last, so it keeps its level.
     levels = step_down(
-        np.where(was == DIFFERENT, 0.0, np.where(was == EQUIVALENT, 1.0, p)), claims_P, alpha
+        np.where(was == DIFFERENT, 0.0, np.where(was == EQUIVALENT, 1.0, p)), claims_P
     )
     nominal = plan.nominal(stage, levels.level)
-    half_width, inner = estimate.half_width(nominal), estimate.half_width(2 * nominal)
-    different = np.abs(estimate.value) > half_width
-    equivalent = ~different & (np.abs(estimate.value) + inner < margin)
+    ends = estimate.ends(nominal, margin)
     now = Decisions(
         look=look + 1,
-        outcome=np.where(different, DIFFERENT, np.where(equivalent, EQUIVALENT, OPEN)),
+        outcome=np.select([ends.different, ends.equivalent], [DIFFERENT, EQUIVALENT], OPEN),
         stage=stage,
         decided_at=np.full(stage.shape, look),
         estimate=estimate,
         p_adjusted=levels.p_adjusted,
         level=nominal,
-        half_width=np.where(equivalent, inner, half_width),
-        coverage=1 - nominal * np.where(equivalent, 2, 1),
+        half_width=ends.half_width,
+        coverage=ends.coverage,
     )
     return now if before is None else _final(before, now)
 

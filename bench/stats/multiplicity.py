@@ -45,7 +45,7 @@ class Levels:
     """[..., P]: what p was compared with, or would be next."""
 
 
-def step_down(p: Floats, claims_P: Bools, alpha: float = ALPHA) -> Levels:
+def step_down(p: Floats, claims_P: Bools) -> Levels:
     """Judge pairs by their p [..., P], an unknown p as one. `claims_P` marks the pairs that were
     registered before the study; without any, all pairs are one family."""
     num_pairs = p.shape[-1]
@@ -69,8 +69,8 @@ def step_down(p: Floats, claims_P: Bools, alpha: float = ALPHA) -> Levels:
         #     adjusted     0.03    0.06    0.06
         #
         # A pair whose level is fixed keeps it: nothing that is tested later was ever tested.
-        going = open_EP & (reached_E <= alpha)[:, None]
-        level_EP = np.where(going, alpha * weight_EP, level_EP)
+        going = open_EP & (reached_E <= ALPHA)[:, None]
+        level_EP = np.where(going, ALPHA * weight_EP, level_EP)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio_EP = np.where(open_EP, flat_EP / weight_EP, np.inf)
         first_E = ratio_EP.argmin(axis=1)
@@ -82,7 +82,7 @@ def step_down(p: Floats, claims_P: Bools, alpha: float = ALPHA) -> Levels:
     return Levels(adjusted, level_EP.reshape(p.shape))
 
 
-def holm(p_M: Floats, alpha: float = ALPHA) -> Levels:
+def holm(p_M: Floats) -> Levels:
     """Holm's procedure for hypotheses that are no pairs of systems; an unknown p counts as one."""
     if not p_M.size:
         return Levels(p_M, p_M)
@@ -91,11 +91,11 @@ def holm(p_M: Floats, alpha: float = ALPHA) -> Levels:
     left_M = np.arange(p_M.size, 0, -1)
     reached_M = np.maximum.accumulate(known_M[order] * left_M)
     # The first that is not found stops the procedure, and all that follow share its level.
-    stop = int((reached_M <= alpha).sum())
+    stop = int((reached_M <= ALPHA).sum())
     tested_M = left_M[np.minimum(np.arange(p_M.size), min(stop, p_M.size - 1))]
     adjusted_M, level_M = np.empty_like(known_M), np.empty_like(known_M)
     adjusted_M[order] = np.minimum(1.0, reached_M)
-    level_M[order] = alpha / tested_M
+    level_M[order] = ALPHA / tested_M
     return Levels(np.where(np.isnan(p_M), np.nan, adjusted_M), level_M)
 
 

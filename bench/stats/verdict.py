@@ -14,7 +14,7 @@ from scipy import special
 
 from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import POWER, Estimate
-from bench.stats.multiplicity import ALPHA, step_down
+from bench.stats.multiplicity import step_down
 from bench.stats.variance import Split, SystemEstimates, differences
 
 MARGIN = 0.02
@@ -44,29 +44,23 @@ class Verdicts:
     """With 80 % power at the pair's level."""
 
 
-def judge(
-    systems: SystemEstimates, claims_P: Bools, margin: float = MARGIN, alpha: float = ALPHA
-) -> Verdicts:
+def judge(systems: SystemEstimates, claims_P: Bools, margin: float = MARGIN) -> Verdicts:
     """Every pair of `systems`; `claims_P` marks those that were registered before the study."""
     delta, splits = differences(systems)
     estimate = Estimate(delta, [split.total for split in splits])
     p = estimate.p()
-    levels = step_down(p, claims_P, alpha)
-    half_width = estimate.half_width(levels.level)
-    # From the interval, so that rounding cannot part the two.
-    different = np.abs(delta) > half_width
-    of_equivalence = estimate.half_width(2 * levels.level)
-    equivalent = ~different & (np.abs(delta) + of_equivalence < margin)
+    levels = step_down(p, claims_P)
+    ends = estimate.ends(levels.level, margin)
     return Verdicts(
         estimate=estimate,
         splits=splits,
         p=p,
         p_adjusted=levels.p_adjusted,
         level=levels.level,
-        different=different,
-        equivalent=equivalent,
-        half_width=np.where(equivalent, of_equivalence, half_width),
-        coverage=1 - levels.level * np.where(equivalent, 2, 1),
+        different=ends.different,
+        equivalent=ends.equivalent,
+        half_width=ends.half_width,
+        coverage=ends.coverage,
         minimum_detectable_effect=estimate.minimum_detectable_effect(levels.level),
     )
 

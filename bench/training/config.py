@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.core.config import Layer, Origin, dotted, resolve, to_dict, updated
-from bench.core.errors import ExhaustedError, UserError
+from bench.core.errors import ExhaustedError, UserError, first_line
 from bench.core.lookup import look_up
 from bench.core.memory import as_exhausted, available_bytes
 from bench.core.seeding import derive
@@ -163,9 +163,9 @@ def model_shape(config: RunConfig) -> AcousticModel:
         with torch.device("meta"):
             return _built(config)
     except (RuntimeError, OverflowError, TypeError) as error:
-        said = str(error).splitlines()[0]
         raise UserError(
-            f"variant {config.variant} cannot be built in this size ({said}); take a smaller one"
+            f"variant {config.variant} cannot be built in this size ({first_line(error)}); take a "
+            "smaller one"
         ) from error
 
 

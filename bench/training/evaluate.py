@@ -70,7 +70,7 @@ def evaluate(
     precision = precision or default_precision(device)
     collate = partial(_collated, dataset, device)
     feasible: list[Tensor] = []
-    before = _nothing
+    before = partial(_spell, hyps, [], [])  # there is none before the first
     # The host spells the texts of a batch while the device computes the next one, and waits for the
     # device once a batch.
     for indices, host in in_background(collate, evaluation_order(dataset, batches)):
@@ -93,10 +93,6 @@ def evaluate(
         scores=scores,
         totals=totals(scores),
     )
-
-
-def _nothing() -> None:
-    """No batch before the first has texts to be spelled."""
 
 
 def _collated(
@@ -191,14 +187,8 @@ def transcribe(
     stats: CorpusStats | None = None,
     decoder: Decoder = greedy,
 ) -> str:
-    """The text of one utterance.
+    """The text of one utterance, whose samples have the rate of ``config.features``.
 
-    Args:
-        model: on `device`, in evaluation mode.
-        config: what the network was trained with.
-        waveform_N: at the rate of ``config.features``, as `bench.data.audio.read_audio` gives it.
-        device: where to compute.
-        stats: those of the checkpoint, where ``features.normalize`` is "corpus".
-        decoder: one of bench.decoding.
+    The network is on `device`, in evaluation mode; `stats` are those of its checkpoint.
     """
     return transcribe_feats(model, compute(waveform_N, config.features, stats), device, decoder)

@@ -75,6 +75,10 @@ class Parts:
         Raises:
             torch.OutOfMemoryError: a single row is too large.
         """
+        #     rows       0 1 2 3 4 5 6 7
+        #     try        [- out of memory ]
+        #     try        [ done ][- out -]
+        #     try        [ done ][d ][d  ]      the next batch begins with four parts
         done: list[T] = []
         size, first, is_retry = math.ceil(num_rows / self._num_parts), 0, False
         while first < num_rows:

@@ -75,10 +75,7 @@ OUTSIDE: dict[str, VariantSource] = {}
 def find_variant(given: str, folder: Path = Path()) -> str:
     """The key in VARIANTS of what ``--variant`` names: a registered variant, a family (its base),
     ``FILE.py:NAME``, or a variant of an installed package; what is not yet registered is loaded.
-
-    Args:
-        given: a name, or a file and a name.
-        folder: that a relative path begins at.
+    Relative paths begin at `folder`.
 
     Raises:
         UserError: unknown name; a file that cannot be read, raises, or declares no valid spec of

@@ -147,6 +147,10 @@ class Recogniser:
             return self._stream.push(feats_TF.to(self._device), is_last=is_last)
 
     def _add(self, frame: Frame) -> Iterator[Heard]:
+        # Best symbols of frames, "-" for the blank; with an endpoint after four blanks:
+        #
+        #     i - t - ' s - - - - | - - n o - w - - - -
+        #     partial texts ...   final                final
         self._num_blanks = self._num_blanks + 1 if frame.is_blank else 0
         if frame.symbol:
             self._symbols.append(frame)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import TemporaryError, UnwritableError
-from bench.core.files import atomic_folder, atomic_write, exclusive_lock, write_text
+from bench.core.files import atomic_write, exclusive_lock, write_text
 
 
 def _hold(path: Path, pipe: Connection) -> None:
@@ -96,18 +96,3 @@ def test_a_file_of_one_process_is_written_over_what_a_killed_one_left(tmp_path: 
     with atomic_write(tmp_path / "a", is_shared=False) as file:
         file.write(b"all")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"all"}
-
-
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    def fail() -> None:
-        with atomic_folder(tmp_path / "a") as made:
-            (made / "file").touch()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert list(tmp_path.iterdir()) == []
-    with atomic_folder(tmp_path / "a") as made:
-        (made / "file").touch()
-        assert not (tmp_path / "a").exists()
-    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["a", "a/file"]

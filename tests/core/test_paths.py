@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.errors import UnwritableError, UserError
 from bench.core.files import append_text, truncate_incomplete_line, write_json, write_text
-from bench.core.paths import cache_folder, cache_lock, cache_root, writing_cache
+from bench.core.paths import cache_folder, cache_lock, cache_root, made_once, writing_cache
 
 LittleRoom = Callable[[int], AbstractContextManager[None]]
 
@@ -66,6 +66,23 @@ def test_a_cache_that_cannot_be_written_is_named_by_its_variable(
         writing_cache(tmp_path),
     ):
         raise full
+
+
+def test_a_folder_is_made_once_and_an_error_leaves_none(tmp_path: Path) -> None:
+    folder, fills = tmp_path / "new" / "a.b", []
+
+    def fill(place: Path) -> None:
+        fills.append(place)
+        (place / "part").touch()
+        if len(fills) == 1:
+            raise KeyError("no such voice")
+
+    with pytest.raises(KeyError):
+        made_once(folder, fill)
+    assert [path.name for path in folder.parent.iterdir()] == ["a.b.lock"]
+    assert made_once(folder, fill) == made_once(folder, fill) == folder
+    assert [path.name for path in folder.iterdir()] == ["part"]
+    assert len(fills) == 2
 
 
 @pytest.mark.parametrize("place", [".", "..", "/", "folder"])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.costs import latency
 from bench.costs.latency import (
@@ -18,35 +17,19 @@ from bench.costs.latency import (
     matched,
     measure_latency,
 )
-from bench.data.corpora import CorpusConfig
-from bench.data.features import CorpusStats
 from bench.data.text import encode
 from bench.data.utterance import Corpus
-from bench.training.config import build_model, default_run_config
 from bench.training.streaming import EndpointRule
 from reports.measurements import LatencyRow
+from tests.babbler import STATS, STREAMING, babbler
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
-STATS = CorpusStats(mean=(-7.0,) * 24, std=(2.5,) * 24)
-TINY = {
-    "features.num_bins": 24,
-    "features.normalize": "corpus",
-    "model.convs": [[24, 5, 2]],
-    "model.num_layers": 1,
-    "model.width": 24,
-    "model.blank_bias": 0.0,  # an untrained network hears something
-}
 
 
 def network(run: str = "a/confirm-000", **settings: object) -> Network:
     """A network that hears nonsense."""
-    config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY | settings)
-    torch.manual_seed(0)
-    model = build_model(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    return Network(run, model.eval(), config, STATS)
+    return Network(run, *babbler(**STREAMING | settings), STATS)
 
 
 class Speller(AcousticModel):

@@ -1,5 +1,6 @@
 from itertools import groupby
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode
 from bench.decoding import greedy
+from bench.decoding.greedy import IncrementalGreedy
 
 
 def spelled_out(log_probs_UV: Tensor, length: int) -> str:
@@ -47,3 +49,18 @@ def test_the_last_frame_does_not_run_into_the_first() -> None:
     (a,) = encode("a")
     assert greedy(frames([a, BLANK, a])[None], torch.tensor([3])) == ["aa"]
     assert greedy(frames([a])[None], torch.tensor([1])) == ["a"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_the_text_in_chunks_is_that_of_the_whole(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Few symbols, so that many frames repeat the one before.
+    log_probs_UV = torch.full((300, NUM_SYMBOLS), -9.0)
+    log_probs_UV[:, :4] = torch.randn((300, 4), generator=generator)
+    decoder, frames = IncrementalGreedy(), []
+    for chunk_UV in torch.split(log_probs_UV, size):
+        frames += decoder.push(chunk_UV)
+    assert [frame.number for frame in frames] == list(range(300))
+    assert [frame.is_blank for frame in frames] == (log_probs_UV.argmax(-1) == 0).tolist()
+    (expected,) = greedy(log_probs_UV[None], torch.tensor([300]))
+    assert "".join(frame.symbol for frame in frames) == expected

@@ -1,40 +1,20 @@
 """A network that listens: its texts are those of the whole audio."""
 
 import tracemalloc
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.core.config import updated
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
-from bench.data.features import CorpusStats
 from bench.data.text import encode
-from bench.training.config import RunConfig, build_model, default_run_config
 from bench.training.evaluate import transcribe
 from bench.training.streaming import EndpointRule, Heard, Recogniser
-from variants.spec import AcousticModel
+from tests.babbler import STATS, STREAMING, babbler
 
 CPU = torch.device("cpu")
-STATS = CorpusStats(mean=(-7.0,) * 24, std=(2.5,) * 24)
-TINY = {
-    "features.num_bins": 24,
-    "features.normalize": "corpus",
-    "model.convs": [[24, 5, 2]],
-    "model.num_layers": 1,
-    "model.width": 24,
-    "model.blank_bias": 0.0,  # an untrained network hears something
-}
-
-
-def babbler(**settings: object) -> tuple[AcousticModel, RunConfig]:
-    """A network that hears nonsense, the same nonsense for the same audio."""
-    config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY | settings)
-    model = build_model(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    return model.eval(), config
+listener = partial(babbler, **STREAMING)
 
 
 def noise(seconds: float) -> Tensor:
@@ -48,7 +28,7 @@ def finals(heard: list[Heard]) -> list[str]:
 
 @pytest.mark.parametrize("size", [80, 1_600, 100_000])
 def test_the_final_text_is_the_offline_one(size: int) -> None:
-    model, config = babbler()
+    model, config = listener()
     audio_N = noise(3.0)
     expected = transcribe(model, config, audio_N, CPU, STATS)
     recogniser = Recogniser(model, config, STATS, CPU, EndpointRule(blank_seconds=99))
@@ -80,7 +60,7 @@ class Script:
 
 def told(frames: str, rule: EndpointRule) -> list[Heard]:
     """What is heard of output frames of 20 ms, one at a time."""
-    recogniser = Recogniser(*babbler(), STATS, CPU, rule)
+    recogniser = Recogniser(*listener(), STATS, CPU, rule)
     recogniser._stream = Script(frames)  # type: ignore[assignment]
     heard = recogniser.push(noise(0.025))
     for _ in frames[1:]:
@@ -105,15 +85,15 @@ def test_a_long_text_ends_at_a_space() -> None:
 
 
 def test_no_audio_is_no_text() -> None:
-    assert Recogniser(*babbler(), STATS, CPU).push(torch.zeros(0), is_last=True) == []
+    assert Recogniser(*listener(), STATS, CPU).push(torch.zeros(0), is_last=True) == []
 
 
 def test_networks_and_features_that_cannot_stream_say_why() -> None:
-    two_way = babbler(**{"model.directions": "sum"})
+    two_way = listener(**{"model.directions": "sum"})
     with pytest.raises(UserError, match="ds-gru cannot stream: its backward direction begins at"):
         Recogniser(*two_way, STATS, CPU)
     with pytest.raises(UserError, match=r"needs features\.normalize = corpus, got utterance"):
-        Recogniser(*babbler(**{"features.normalize": "utterance"}), None, CPU)
+        Recogniser(*listener(**{"features.normalize": "utterance"}), None, CPU)
 
 
 def test_an_endpoint_is_a_time_above_0() -> None:
@@ -124,7 +104,7 @@ def test_an_endpoint_is_a_time_above_0() -> None:
 
 def test_memory_does_not_grow_with_the_audio() -> None:
     """Python's own; the tensors of the stages are held to their need in tests/variants."""
-    recogniser = Recogniser(*babbler(), STATS, CPU, EndpointRule(max_seconds=2))
+    recogniser = Recogniser(*listener(), STATS, CPU, EndpointRule(max_seconds=2))
     audio_N = noise(1.0)
 
     def listen(seconds: int) -> int:

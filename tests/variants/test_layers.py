@@ -82,7 +82,7 @@ def test_conv_of_less_than_a_kernel_gives_no_frames_and_no_error(num_frames: int
 
 def test_conv_stack_2d_is_torch_s_own_map_after_map() -> None:
     stack = ConvStack2d(
-        20, ((3, 5, 3, 2, 2), (2, 3, 3, 2, 1)), "batch", 0.5, bias=True, paddings=((0, 2), (1, 0))
+        20, ((3, 5, 3, 2, 2), (2, 3, 3, 2, 1)), "batch", 0.5, paddings=((0, 2), (1, 0))
     )
     reference = nn.Sequential(
         nn.Conv2d(1, 3, (5, 3), (2, 2), (0, 2)),
@@ -109,7 +109,7 @@ def test_conv_stack_2d_refuses_too_few_bins() -> None:
     with pytest.raises(
         ValueError, match="num_bins must be large enough for the convolutions, got 4; raise it"
     ):
-        ConvStack2d(4, ((3, 5, 3, 2, 2),), "batch", 20.0, bias=True, paddings=((0, 2),))
+        ConvStack2d(4, ((3, 5, 3, 2, 2),), "batch", 20.0, paddings=((0, 2),))
 
 
 def test_convolutions_have_a_bias_only_where_no_norm_has_one() -> None:

@@ -234,23 +234,16 @@ def _run(
         "scratch": initial.product_BG,
         "states": states_BTH,
     }
-    if mode == "GRU":
-        kernel.call(
-            "gru_forward",
-            **common,
-            initial=initial.h_BH,
-            bias=new_gate_bias_H,
-            gates=gates_BTG,
-            new_gate=other_BTH,
-        )
-        return states_BTH, [gates_BTG, other_BTH]
+    if mode not in ("GRU", "LSTM"):
+        kernel.call("rnn_forward", **common, relu=int(mode == "RNN_RELU"), inputs=gates_BTG)
+        return states_BTH, []
+    common["gates"] = gates_BTG
     if mode == "LSTM":
-        kernel.call(
-            "lstm_forward", **common, initial=initial.c_BH, gates=gates_BTG, cells=other_BTH
-        )
-        return states_BTH, [gates_BTG, other_BTH]
-    kernel.call("rnn_forward", **common, relu=int(mode == "RNN_RELU"), inputs=gates_BTG)
-    return states_BTH, []
+        kernel.call("lstm_forward", **common, initial=initial.c_BH, cells=other_BTH)
+    else:
+        own: dict[str, Argument] = {"bias": new_gate_bias_H, "new_gate": other_BTH}
+        kernel.call("gru_forward", **common, initial=initial.h_BH, **own)
+    return states_BTH, [gates_BTG, other_BTH]
 
 
 def _run_back(
@@ -273,30 +266,15 @@ def _run_back(
         "scratch": torch.zeros_like(initial_BH),
         "grads": grads_BTG,
     }
-    if mode == "GRU":
-        gates_BTG, new_gate_BTH = others
-        new_gate_grads_BTH = torch.empty_like(new_gate_BTH)
-        kernel.call(
-            "gru_backward",
-            **common,
-            initial=initial_BH,
-            carry=carry_BH,
-            states=states_BTH,
-            gates=gates_BTG,
-            new_gate=new_gate_BTH,
-            new_gate_grads=new_gate_grads_BTH,
-        )
-        return grads_BTG, new_gate_grads_BTH
-    if mode == "LSTM":
-        gates_BTG, cells_BTH = others
-        kernel.call(
-            "lstm_backward",
-            **common,
-            initial=initial_BH,
-            carry=carry_BH,
-            cells=cells_BTH,
-            gates=gates_BTG,
-        )
+    if mode not in ("GRU", "LSTM"):
+        kernel.call("rnn_backward", **common, relu=int(mode == "RNN_RELU"), states=states_BTH)
         return grads_BTG, None
-    kernel.call("rnn_backward", **common, relu=int(mode == "RNN_RELU"), states=states_BTH)
-    return grads_BTG, None
+    gates_BTG, other_BTH = others
+    common |= {"initial": initial_BH, "carry": carry_BH, "gates": gates_BTG}
+    if mode == "LSTM":
+        kernel.call("lstm_backward", **common, cells=other_BTH)
+        return grads_BTG, None
+    new_grads_BTH = torch.empty_like(other_BTH)
+    own: dict[str, Argument] = {"new_gate": other_BTH, "new_gate_grads": new_grads_BTH}
+    kernel.call("gru_backward", **common, states=states_BTH, **own)
+    return grads_BTG, new_grads_BTH

@@ -34,13 +34,8 @@ def load_corpus(
     splits: Collection[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Corpus:
-    """The validated corpus that `config` names, synthesised or unpacked first if necessary.
-
-    Args:
-        config: which corpus, and how to treat utterances that cannot be used.
-        splits: those to load and check; None: all.
-        progress: called with (done, total) utterances while they are synthesised and while they
-            are checked.
+    """The validated corpus that `config` names, or its `splits`; synthesised or unpacked first if
+    necessary. `progress` is of either, in utterances.
 
     Raises:
         UserError: unknown corpus, or faults in it that the user must correct.

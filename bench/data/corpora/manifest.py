@@ -34,10 +34,6 @@ def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
 def read_manifest(path: Path, read: Reader = read_rows) -> Listing:
     """The rows of the manifest file, or of the folder with one manifest per split, at `path`.
 
-    Args:
-        path: a table, or a folder of tables.
-        read: gives the rows of one table.
-
     Raises:
         UserError: nothing there, a row that cannot be read or lacks a field, or an unknown split;
             names file and line.

@@ -191,14 +191,32 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
 
 
 def _speak(lines: Sequence[Line], progress: ProgressCallback | None, folder: Path) -> None:
-    """Fill `folder` with the WAVs of `lines` and their manifest.
+    """Fill `folder` with the WAVs of `lines` and their manifest; errors as in `_synthesise`."""
+    _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
+    _synthesise(folder, len(lines), progress)
+    rows = [
+        {
+            "audio_filepath": f"{line.id}.wav",
+            "duration": round(soundfile.info(folder / f"{line.id}.wav").duration, 3),
+            "text": line.text,
+            "speaker": line.voice.name,
+            "split": line.split,
+            "accent": line.voice.accent,
+            "templates": line.templates,
+        }
+        for line in lines
+    ]
+    _write_rows(folder / MANIFEST_FILE, rows)
+
+
+def _synthesise(folder: Path, num_lines: int, progress: ProgressCallback | None) -> None:
+    """Speak the plan in `folder`, in a process of its own.
 
     Raises:
         OSError: the folder cannot be written.
         OutOfHostMemoryError: there is too little memory.
         UserError: eSpeak NG does not work.
     """
-    _write_rows(folder / "plan.jsonl", [asdict(line) for line in lines])
     with kept_from_children():
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.data.corpora.synthesis", str(folder)],
@@ -213,7 +231,7 @@ def _speak(lines: Sequence[Line], progress: ProgressCallback | None, folder: Pat
         try:
             for said in map(str.strip, process.stdout):
                 if progress and said.isdigit():
-                    progress(int(said), len(lines))
+                    progress(int(said), num_lines)
         except BaseException:  # such as Ctrl-C: the process must not outlive its folder
             process.kill()
             raise
@@ -227,19 +245,6 @@ def _speak(lines: Sequence[Line], progress: ProgressCallback | None, folder: Pat
             f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "
             "run again, or reinstall: pip install --force-reinstall espeakng-loader"
         )
-    rows = [
-        {
-            "audio_filepath": f"{line.id}.wav",
-            "duration": round(soundfile.info(folder / f"{line.id}.wav").duration, 3),
-            "text": line.text,
-            "speaker": line.voice.name,
-            "split": line.split,
-            "accent": line.voice.accent,
-            "templates": line.templates,
-        }
-        for line in lines
-    ]
-    _write_rows(folder / MANIFEST_FILE, rows)
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -184,6 +184,11 @@ def _same_audio(first: Sequence[Utterance], later: Sequence[Utterance]) -> list[
     same = _same(first, later, lambda u: u.audio_digest)
     if all(u.snippet is None for u in (*first, *later)):
         return same
+    # Snippets of one channel of one recording share audio where their seconds overlap:
+    #
+    #     train    [---------]    [-----]
+    #     test              [-------]       the first overlap is within the slack of cutting, the
+    #                                       second is leakage
     spans: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
     for u in first:
         spans.setdefault((str(u.audio), u.channel), []).append(_span(u))
@@ -265,6 +270,7 @@ def _listed(faults: Sequence[str]) -> str:
 
 def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
     row = finding.row
+    estimated = {} if audio.snr_db is None else {SNR: str(round(audio.snr_db))}
     return Utterance(
         id=row.id,
         audio=row.audio,
@@ -276,13 +282,8 @@ def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
         seconds=audio.seconds,
         audio_digest=audio.digest,
         snippet=row.snippet,
-        attributes=_estimated(audio) | dict(row.attributes),
+        attributes=estimated | dict(row.attributes),
     )
-
-
-def _estimated(audio: AudioFacts) -> dict[str, str]:
-    """Attributes that come from the audio."""
-    return {} if audio.snr_db is None else {SNR: str(round(audio.snr_db))}
 
 
 def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
