@@ -103,7 +103,7 @@ def test_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ('check_at_least(self, 1, "width", "num_layers")', "pass", r"weight \S+ is empty.*width at least 1"),
+        ('check_range(self, "width", "num_layers", at_least=1)', "pass", r"weight \S+ is empty.*width at least 1"),
         ("nn.Linear(width, num_symbols)", "nn.Linear(width, num_symbol)", r"NameError at line \d+: name 'num_symbol'"),
         ("(AcousticModel)", "(nn.Module)", "must build a variants.spec.AcousticModel, got Residual"),
     ],
