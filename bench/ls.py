@@ -294,7 +294,9 @@ def main(options: argparse.Namespace) -> None:
         fits = "config or variants" if given == "--match" else "config"
         raise UserError(f"{given} goes with {fits}, got {options.what}; leave it out")
     if options.what == "fields":
-        rows = fields(_whose_fields(options.of))
+        if options.of is None:
+            raise UserError("fields are of a family or a variant; write for instance fields ds")
+        rows = fields(options.of)
     elif options.match is not None:
         rows = matched_variants(options.match)
     else:
@@ -306,12 +308,6 @@ def main(options: argparse.Namespace) -> None:
         STDOUT.print(f"no {options.what} in {OUT}/ yet")
         return
     (_print_fields if options.what == "fields" else _print)(rows)
-
-
-def _whose_fields(given: str | None) -> str:
-    if given is None:
-        raise UserError("fields are of a family or a variant; write for instance fields ds")
-    return given
 
 
 def _print_config(systems: "dict[str, tuple[Explained, ...]]", *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Templates with autoescape on (whatever comes from data is text, never markup), and pages."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,14 +18,12 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {
-    show.__name__: show
-    for show in (
-        formats.percent, formats.bare_percent, formats.percent_range, formats.points,
-        formats.points_range, formats.decimal, formats.count, formats.short, formats.duration,
-        formats.p_value, formats.setting, formats.plural,
-    )
-}  # fmt: skip
+_FILTERS: tuple[Callable[..., str], ...] = (
+    formats.percent, formats.bare_percent, formats.percent_range, formats.points,
+    formats.points_range, formats.decimal, formats.count, formats.short, formats.duration,
+    formats.p_value, formats.setting, formats.plural,
+)  # fmt: skip
+_ENVIRONMENT.filters |= {show.__name__: show for show in _FILTERS}
 MAX_OPEN = 15
 """Tables of pairs with more rows than these fold away."""
 

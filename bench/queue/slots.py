@@ -29,7 +29,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -44,7 +43,6 @@ from bench.runs.state import RunEnd, State, read_state
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.rungs import Climber, Standing, standings
 from bench.study.search import distribution, make_pruner, make_sampler, rank_last
-from bench.study.space import Value
 
 TakeLease = Callable[[Path], Lease]
 """Takes the lease on the run in a folder."""
@@ -128,7 +126,8 @@ class SlotQueue:
                     study.set_metric_names([METRIC_NAME])
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:
-                    fixed = self._defaults() if slot == 0 else {}
+                    searched = self._definition.searched(self._system) if slot == 0 else {}
+                    fixed = {key: dimension.default for key, dimension in searched.items()}
                     study.enqueue_trial(fixed, user_attrs={SLOT: slot})
 
     @retried
@@ -197,7 +196,8 @@ class SlotQueue:
             study = self._load(sampled=True)
             if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return None
-            trial = study.ask(self._distributions())
+            searched = self._definition.searched(self._system)
+            trial = study.ask({key: distribution(d) for key, d in searched.items()})
             return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
 
     @retried
@@ -266,20 +266,15 @@ class SlotQueue:
         budget = self._definition.budget
         # A sampler of the same seed in every worker would propose the same trial to all: derive it
         # from what is there.
-        study = self._load()
-        seed = derive(self._definition.seed, f"sampler/{self._system}", _num_begun(study))
+        trials = self._load().get_trials(deepcopy=False)
+        num_begun = sum(trial.state != TrialState.WAITING for trial in trials)
+        seed = derive(self._definition.seed, f"sampler/{self._system}", num_begun)
         return optuna.load_study(
             study_name=self._name,
             storage=self._storage,
             sampler=make_sampler(budget, seed),
             pruner=make_pruner(budget),
         )
-
-    def _defaults(self) -> dict[str, Value]:
-        return {k: d.default for k, d in self._definition.searched(self._system).items()}
-
-    def _distributions(self) -> dict[str, BaseDistribution]:
-        return {k: distribution(d) for k, d in self._definition.searched(self._system).items()}
 
 
 def best_slot(slots: list[Slot]) -> Slot | None:
@@ -315,7 +310,3 @@ def _slot(trial: FrozenTrial) -> Slot:
             if key.startswith(RUNG)
         },
     )
-
-
-def _num_begun(study: Study) -> int:
-    return sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))

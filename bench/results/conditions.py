@@ -1,7 +1,7 @@
 """The conditions of a fair comparison within a study, one by one: met, broken, or unknown
 (docs/method.md)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -143,7 +143,8 @@ def _leakage(leakage: Mapping[str, int]) -> Condition:
 def _openings(runs: pd.DataFrame) -> Condition:
     """Whether each scored confirm run opened the test split once, and no trial did."""
     title, scored = "Test openings", _scored(runs)
-    details = [f"{run}: a trial that was scored on test" for run in _trials_on_test(runs)]
+    tested = runs[(runs["kind"] == "trial") & runs["test_wer"].notna()]
+    details = [f"{run}: a trial that was scored on test" for run in tested["run"]]
     details += [
         f"{run}: opened {int(times)} times"
         for run, times in zip(scored["run"], scored["num_test_openings"], strict=True)
@@ -156,8 +157,3 @@ def _openings(runs: pd.DataFrame) -> Condition:
     if scored["num_test_openings"].isna().any():
         return Condition(title, "plain", "not recorded of every run")
     return Condition(title, "good", "once a seed, by confirm runs only")
-
-
-def _trials_on_test(runs: pd.DataFrame) -> Iterator[str]:
-    tested = runs[(runs["kind"] == "trial") & runs["test_wer"].notna()]
-    yield from map(str, tested["run"])

@@ -32,19 +32,15 @@ def print_result(
 
     `report` is a path; `searches` is the queue, as optuna-dashboard takes it.
     """
-    _print_verdict(comparison, report_input)
+    STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
+    for sentence in (*_undecided(comparison), *cautions(report_input), *comparison.assumptions):
+        STDOUT.print(sentence, markup=False)
     _print_places(comparison, report_input, corpus, report, searches)
     if report_input.second is not None:
         _print_second(report_input.second)
     if (found := report_input.robustness) is not None:
         STDOUT.print(f"\nUnder {found.name}: {' '.join(found.sentences)}", markup=False)
     _print_heard(report_input)
-
-
-def _print_verdict(comparison: StudyComparison, report_input: ReportInput) -> None:
-    STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
-    for sentence in (*_undecided(comparison), *cautions(report_input), *comparison.assumptions):
-        STDOUT.print(sentence, markup=False)
 
 
 def _print_places(

@@ -60,7 +60,7 @@ def verdict_sentence(
     if scored.empty:
         return "No system has a finished confirm run, so nothing can be said yet."
     name = _best(list(scored["system"]), compared)
-    best = scored.set_index("system").loc[name]
+    (best,) = scored[scored["system"] == name].to_dict("records")
     num_seeds = round(best["num_seeds"])
     headline, clauses = _against_others(name, compared)
     subject = "it" if headline.endswith("is better: ") else name
@@ -132,7 +132,7 @@ def _against_others(name: str, pairs: Iterable[PairColumns]) -> tuple[str, list[
 
 def _others(rows: Sequence[PairColumns], name: str) -> str:
     """ "b (9.1 points, 95 % interval 7.3 to 10.9), c (29.2)": WERs minus that of `name`."""
-    told = []
+    told: list[str] = []
     for row in rows:
         sign = 1 if row["a"] == name else -1
         gap = _unsigned(sign * row["delta_wer"])

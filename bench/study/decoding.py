@@ -299,7 +299,7 @@ def hear_watch(
     `search` (with a system's own weights where it was decoded), and write them down."""
     if not corpus.split("watch"):
         return []
-    rows = []
+    rows: list[Heard] = []
     for label in definition.systems:
         weights, own = load_weights(folder, label), search
         if search is not None and weights is not None:

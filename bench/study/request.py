@@ -219,6 +219,7 @@ def command_of(
     """The command line that begins or resumes the study, and has its confirm runs decoded again and
     tested under conditions as they were."""
     corpus = definition.corpus
+    usual = load_budgets().get(definition.budget.name, definition.budget)
     parts = ["python -m bench.sweep"]
     if definition.question is not None:
         parts.append(f"--study {shlex.quote(definition.question.asked_as)}")
@@ -231,7 +232,7 @@ def command_of(
     parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
     if definition.plan is not None:
         parts.append(f"--until-decided {','.join(map(str, definition.plan.looks))}")
-    elif definition.raised or _has_own_seeds(definition):
+    elif definition.raised or usual.num_seeds != definition.budget.num_seeds:
         parts.append(f"--seeds {definition.budget.num_seeds}")
     settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
     parts += [f"--set {shlex.quote(setting)}" for setting in settings]
@@ -250,11 +251,6 @@ def command_of(
     if definition.question is not None and decoding is None:
         again += ["--decoder", "greedy"]  # its file may ask for more
     return " ".join((*parts, *map(shlex.quote, again)))
-
-
-def _has_own_seeds(definition: StudyDefinition) -> bool:
-    usual = load_budgets().get(definition.budget.name, definition.budget)
-    return usual.num_seeds != definition.budget.num_seeds
 
 
 def _asked_as(definition: StudyDefinition, label: str) -> str:

@@ -166,7 +166,10 @@ def _history(searches: Sequence[SystemSearch]) -> Chart:
         traces.append(
             go.Scatter(
                 x=[trial["slot"] for trial in search.trials],
-                y=[_height(trial, ceiling) for trial in search.trials],
+                y=[
+                    ceiling if is_missing(trial["valid_wer"]) else 100 * trial["valid_wer"]
+                    for trial in search.trials
+                ],
                 mode="markers",
                 marker={
                     "symbol": [STATES.get(t["state"], ("star",))[0] for t in search.trials],
@@ -184,10 +187,6 @@ def _history(searches: Sequence[SystemSearch]) -> Chart:
     }
     told = "; ".join(_told(search) for search in searches)
     return chart("chart-history", f"Valid WER of every trial. {told}", traces, layout, 340)
-
-
-def _height(trial: RunColumns, ceiling: float) -> float:
-    return ceiling if is_missing(trial["valid_wer"]) else 100 * trial["valid_wer"]
 
 
 def _best_line(search: SystemSearch) -> go.Scatter:
