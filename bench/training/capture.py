@@ -23,8 +23,11 @@ from bench.training.inputs import StepInputs
 from bench.training.memory import is_out_of_memory
 from bench.training.shapes import Shape
 from bench.training.step import Trained, train_step
+from variants.ops import paths
 
 VARIABLE = "BENCH_CAPTURE"
+EAGER, CAPTURED = "launched one by one", "CUDA graphs"
+"""As the record of a run names them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ class CapturedSteps:
                 raise
             _logger.warning("steps run without CUDA graphs, since one was not captured: %s", error)
             self._has_failed = True
+            paths.note(paths.STEPS, EAGER)
             return None
         self._captured[shape] = _Captured(graph, static, row)
         return self._captured[shape]
