@@ -79,12 +79,13 @@ class CapturedSteps:
         self._make_graph = make_graph
         self._seen: set[Shape] = set()
         self._captured: dict[Shape, _Captured] = {}
-        self._has_failed = False
+        self.failure: str | None = None
+        """Why a step was not captured."""
 
     def __call__(self, trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
         """The row of the window."""
         shape = inputs.shape
-        if shape is None or self._has_failed or shape not in self._seen:
+        if shape is None or self.failure or shape not in self._seen:
             if shape is not None:
                 self._seen.add(shape)
             return train_step(trained, inputs, clocks)
@@ -114,7 +115,7 @@ class CapturedSteps:
             if is_out_of_memory(error):
                 raise
             _logger.warning("steps run without CUDA graphs, since one was not captured: %s", error)
-            self._has_failed = True
+            self.failure = str(error)
             paths.note(paths.STEPS, EAGER)
             return None
         self._captured[shape] = _Captured(graph, static, row)
