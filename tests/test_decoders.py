@@ -99,6 +99,7 @@ def test_bad_input_is_a_line_and_exit_2(run: Run, given: list[str], tmp_path: Pa
         ([*decoder, "--alpha", "nan"], "--alpha must be finite, got nan"),
         ([*decoder, "--alpha", "-1"], "--alpha must be at least 0, got -1"),
         ([*decoder, "--lm-order", "7"], "--lm-order must be at most 6, got 7"),
+        ([*decoder, "--lm-order", "1"], "--lm-order must be at least 2, got 1"),
         ([*decoder, "--nbest", "0"], "--nbest must be at least 1, got 0"),
         (["--nbest", "3"], "--nbest is of the beam search; add --decoder beam, or leave it out"),
         (["--decoder", "greedy", "--alpha", "0"], "--alpha is of the beam search"),

@@ -165,7 +165,7 @@ def add_decoder(command: argparse.ArgumentParser, *, weights: bool) -> None:
     )
     command.add_argument(
         "--lm-order",
-        type=whole_number("--lm-order", least=1, most=6),
+        type=whole_number("--lm-order", least=2, most=6),
         metavar="N",
         help="words of an n-gram (default: 3)",
     )

@@ -30,6 +30,8 @@ from bench.decoding.ngram import (
 
 LETTER_ORDER = 6
 """Of the model over letters that a search without a lexicon uses."""
+MIN_ORDER = 2
+"""KenLM, which the search asks, reads no model of single words."""
 SPACE_LETTER = "|"
 """The space as a word of the model over letters."""
 
@@ -52,8 +54,10 @@ class LmConfig:
 
     def __post_init__(self) -> None:
         """Check what the flags do not."""
-        if not 1 <= self.order <= MAX_ORDER:
-            raise ValueError(f"an n-gram has an order of 1 to {MAX_ORDER}, got {self.order}")
+        if not MIN_ORDER <= self.order <= MAX_ORDER:
+            raise ValueError(
+                f"the search reads n-grams of order {MIN_ORDER} to {MAX_ORDER}, got {self.order}"
+            )
         if self.arpa is not None and self.texts:
             raise ValueError("a model from --lm takes no further --lm-text; name one of the two")
         if self.arpa is not None and not self.lexicon:
@@ -95,6 +99,8 @@ class LanguageModel:
     path: Path
     """An ARPA file."""
     facts: LmFacts
+    config: LmConfig = LmConfig()
+    """What it was made for."""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ def language_model(
     stored = json.loads(facts_path.read_text(encoding="utf-8"))
     facts = LmFacts(**{**stored, "num_ngrams": tuple(stored["num_ngrams"])})
     _logger.info("language model: %s (%s)", facts.sentence(), facts.digest[:8])
-    return LanguageModel(path, facts)
+    return LanguageModel(path, facts, config)
 
 
 def as_letters(sentence: str) -> str:
@@ -189,10 +195,11 @@ def _read(path: Path, text: str) -> NGram:
         )
     if strange:
         _logger.warning("%s: %d words have other symbols and cannot come out", path, len(strange))
-    if model.order > MAX_ORDER or (END,) not in model.log_probs:
+    if not MIN_ORDER <= model.order <= MAX_ORDER or (END,) not in model.log_probs:
         raise UserError(
-            f"a language model has an order up to {MAX_ORDER} and the word {END}, {path} has order "
-            f"{model.order}{'' if (END,) in model.log_probs else f' and no {END}'}; name another"
+            f"a language model has an order of {MIN_ORDER} to {MAX_ORDER} and the word {END}, "
+            f"{path} has order {model.order}"
+            f"{'' if (END,) in model.log_probs else f' and no {END}'}; name another"
         )
     return model
 

@@ -10,7 +10,6 @@ from bench.results.report_input import REPORT_FILE
 from bench.runs import Findings, StudyTracker
 from bench.study.decoding import load_plan
 from bench.study.definition import load
-from bench.study.request import command_of
 from bench.study.rounds import raised_sentence, read_looks, study_tags
 from reports import ReportInput
 from reports.input import SecondVerdict
@@ -25,7 +24,7 @@ def publish(
     definition, looks = load(folder), read_looks(folder)
     findings = Findings(
         verdict=comparison.verdict,
-        command=command_of(definition),
+        command=report_input.command,
         report=folder / REPORT_FILE,
         baseline=definition.baseline,
         systems=_with_second(folder, comparison.systems, report_input.second),

@@ -34,11 +34,13 @@ from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
 from bench.stats.estimate import POWER
 from bench.stats.intervals import LEVEL
 from bench.stats.multiplicity import ALPHA
+from bench.study.decoding import find_plan
 from bench.study.definition import StudyDefinition, load
 from bench.study.importance import importances
 from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.request import command_of
+from bench.study.robustness import load_plan
 from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
 from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
@@ -95,7 +97,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         gains=gains,
         study=definition.name,
         verdict=comparison.verdict,
-        command=command_of(definition),
+        command=command_of(definition, find_plan(folder), load_plan(folder)),
         corpus=describe_corpus(corpus, definition),
         budget=budget,
         environment=_environment(folder, definition),

@@ -30,7 +30,7 @@ from bench.stats.estimate import Estimate
 from bench.stats.intervals import LEVEL
 from bench.stats.variance import estimate_systems, rates
 from bench.stats.verdict import judge
-from bench.study.decoding import BEAM, PLAN, SCORES, load_plan, load_weights
+from bench.study.decoding import BEAM, SCORES, find_plan, load_weights
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import read_looks
 from reports.input import SecondGain, SecondGap, SecondVerdict, SecondWords
@@ -49,14 +49,14 @@ def second_verdict(
 ) -> SecondVerdict | None:
     """The second verdict of the study in `folder`; None where it was not decoded again, or not
     every scored run was."""
-    if not (folder / BEAM / PLAN).exists():
+    plan = find_plan(folder)
+    if plan is None:
         return None
     again = scored_again(tables, lambda run: folder / BEAM / run / SCORES)
     decoded = replace(tables, utterances=again)
     runs = set(decoded.utterances["run"])
     if decoded.utterances.empty or runs != set(tables.utterances["run"]):
         return None
-    plan = load_plan(folder)
     first = compare(definition, tables, read_looks(folder))
     # Looks were planned for greedy decoding: the beam's runs are compared once, as they are.
     second = compare(replace(definition, plan=None), decoded)

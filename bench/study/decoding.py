@@ -10,7 +10,7 @@ same for all its seeds. The test split is then opened once a run.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from bench.core.config import changes, flatten, from_dict, to_dict
+from bench.core.config import changes, flatten, from_dict, identity, to_dict
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.files import write_json
@@ -27,7 +27,7 @@ from bench.data.batches import Dataset
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch
 from bench.decoding.greedy import greedy
-from bench.decoding.language_model import LanguageModel, LmFacts
+from bench.decoding.language_model import LanguageModel, LmConfig, LmFacts
 from bench.runs.layout import read_json
 from bench.runs.record import write_scores
 from bench.runs.run import BEST, count_opening, datasets
@@ -55,6 +55,11 @@ class DecodingPlan:
     threshold: float
     settings: tuple[tuple[float, float], ...]
     """alpha and beta, as each system tries them."""
+    arpa: str = field(default="", compare=False)
+    """The file of a finished language model, as ``--lm`` named it. Not compared, as `texts`: the
+    model's digest is."""
+    texts: tuple[str, ...] = field(default=(), compare=False)
+    """The files of further text, as ``--lm-text`` named them."""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -67,6 +72,23 @@ class DecodingPlan:
             "decoder.threshold": f"{self.threshold:g}",
             "decoder.num_settings": str(len(self.settings)),
         }
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of ``bench.sweep`` that ask for this decoding; defaults are left out."""
+        estimated = self.lm.unit == "word" and not self.arpa  # else the order is not of the flags
+        return (
+            *("--decoder", "beam"),
+            *(("--lm", self.arpa) if self.arpa else ()),
+            *(part for path in self.texts for part in ("--lm-text", path)),
+            *(
+                ("--lm-order", str(self.lm.order))
+                if estimated and self.lm.order != LmConfig.order
+                else ()
+            ),
+            *(("--open-vocabulary",) if self.lm.unit == "letter" else ()),
+            *(("--beam-width", str(self.width)) if self.width != BeamConfig.width else ()),
+        )
 
 
 def settings_to_try(seed: int, default: BeamConfig) -> tuple[tuple[float, float], ...]:
@@ -91,12 +113,14 @@ def plan_decoding(
         num_tokens=config.num_tokens,
         threshold=config.threshold,
         settings=settings_to_try(definition.seed, config),
+        arpa=str(model.config.arpa or ""),
+        texts=tuple(map(str, model.config.texts)),
     )
     path = folder / BEAM / PLAN
     if not path.exists():
         write_json(path, to_dict(plan))
         return plan
-    if shown := changes(flatten(load_plan(folder)), flatten(plan)):
+    if shown := changes(flatten(identity(load_plan(folder))), flatten(identity(plan))):
         raise UserError(
             f"study {definition.name} was decoded with something else: {shown}; results are never "
             f"mixed, and each look at test counts: put it back, or begin another study with --name"
@@ -110,10 +134,16 @@ def load_plan(folder: Path) -> DecodingPlan:
     Raises:
         UserError: it was not, or its file is damaged.
     """
-    found = read_json(folder / BEAM / PLAN)
+    found = find_plan(folder)
     if found is None:
         raise UserError(f"{folder} was not decoded by beam search; add --decoder beam to the sweep")
-    return from_dict(DecodingPlan, found, f"{folder / BEAM / PLAN} ")
+    return found
+
+
+def find_plan(folder: Path) -> DecodingPlan | None:
+    """As `load_plan`; None if the study was not decoded by beam search."""
+    found = read_json(folder / BEAM / PLAN)
+    return None if found is None else from_dict(DecodingPlan, found, f"{folder / BEAM / PLAN} ")
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
 from bench.decoding.language_model import LmConfig, language_model
 from bench.stats.looks import Plan
+from bench.study.decoding import DecodingPlan
 from bench.study.definition import SOURCES, Sources, StudyDefinition, define, own_name
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
 from bench.study.question import StudyFile, load_study_file
 from bench.study.recipe import load_recipe
+from bench.study.robustness import RobustnessPlan
 from bench.study.space import Budget, load_budget, load_budgets, load_space
 from bench.training.config import RunConfig, default_run_config
 from bench.training.outside import OUTSIDE, find_variant
@@ -214,8 +216,13 @@ def _corpus(
     return config, "--corpus" if given else default_source
 
 
-def command_of(definition: StudyDefinition) -> str:
-    """The command line that begins or resumes the study."""
+def command_of(
+    definition: StudyDefinition,
+    decoding: DecodingPlan | None = None,
+    conditions: RobustnessPlan | None = None,
+) -> str:
+    """The command line that begins or resumes the study, and has its confirm runs decoded again and
+    tested under conditions as they were."""
     corpus = definition.corpus
     parts = ["python -m bench.sweep"]
     if definition.question is not None:
@@ -244,7 +251,10 @@ def command_of(definition: StudyDefinition) -> str:
     if definition.name != own_name(definition):
         parts.append(f"--name {shlex.quote(definition.name)}")
     parts.append(f"--device {definition.device}")
-    return " ".join(parts)
+    again = [*(decoding.flags if decoding else ()), *(conditions.flags if conditions else ())]
+    if definition.question is not None and decoding is None:
+        again += ["--decoder", "greedy"]  # its file may ask for more
+    return " ".join((*parts, *map(shlex.quote, again)))
 
 
 def _has_own_seeds(definition: StudyDefinition) -> bool:

@@ -51,6 +51,11 @@ class RobustnessPlan:
     version: str
     """Of the code that makes them."""
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flag of ``bench.sweep`` that asks for them."""
+        return ("--conditions", self.name)
+
 
 def plan_conditions(folder: Path, definition: StudyDefinition, name: str) -> RobustnessPlan:
     """Write down under what the study in `folder` is tested, or check that it is as before.

@@ -75,6 +75,14 @@ def test_a_model_of_other_symbols_is_refused(tmp_path: Path) -> None:
         language_model(LmConfig(arpa=path), TRAIN, VALID)
 
 
+def test_a_model_of_single_words_is_refused(tmp_path: Path) -> None:
+    """KenLM reads none."""
+    path = tmp_path / "words.arpa"
+    path.write_text("".join(to_arpa(estimate(["some text"], 1))))
+    with pytest.raises(UserError, match=r"order of 2 to 6 and the word </s>, .* has order 1; name"):
+        language_model(LmConfig(arpa=path), TRAIN, VALID)
+
+
 def test_a_missing_file_and_an_empty_one_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         language_model(LmConfig(arpa=tmp_path / "none.arpa"), TRAIN, VALID)
@@ -88,7 +96,7 @@ def test_a_missing_file_and_an_empty_one_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"order": 0},
+        {"order": 1},
         {"order": 7},
         {"arpa": Path("a"), "texts": (Path("b"),)},
         {"arpa": Path("a"), "lexicon": False},
