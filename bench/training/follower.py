@@ -106,9 +106,9 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
     optimizer = build_optimizer(model, config.optim)
     restore_optimizer(optimizer, content["optimizer"])
     state = LoopState(**content["loop"])
+    features = resident_features(job.dataset, device)
     leader.send(None)
     join(rank, job.num_ranks, place, device)
-    features = resident_features(job.dataset, device)
     trained = Trained(
         config=config,
         model=model,
