@@ -46,6 +46,16 @@ def test_a_whole_run_is_the_same(
     assert resident.curves == host.curves
 
 
+@pytest.mark.cuda
+def test_a_whole_run_on_a_gpu_is_the_same(run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = EXTRAS | {"training.deterministic": True}
+    resident, host = (run(torch.device("cuda"), **changes) for _ in range(2))
+    resident()
+    monkeypatch.setattr(loop, "resident_features", lambda *_: None)
+    host()
+    assert resident.left() == host.left()
+
+
 def _batches(run: Any) -> Any:
     return loop.epoch_order(run.data.train, run.config.batches, seed=run.config.seed, epoch=0)
 
