@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
@@ -54,17 +54,20 @@ def _start(variables: dict[str, str]) -> bool:
 
 def _call(command: list[str], variables: dict[str, str], said: str = "") -> str | None:
     """Run `command`; what went wrong, if something did."""
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **variables},
-            input=said,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    if done.returncode:
-        return (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
-    return None
+    # A file, not a pipe: a daemon may keep it open, and a pipe ends only when all have closed it.
+    with TemporaryFile("w+") as answer:
+        try:
+            done = subprocess.run(
+                command,
+                env={**os.environ, **variables},
+                input=said,
+                stdout=answer,
+                stderr=answer,
+                text=True,
+                timeout=START_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return str(error)
+        answer.seek(0)
+        words = answer.read().strip()
+    return (words or f"exit status {done.returncode}") if done.returncode else None

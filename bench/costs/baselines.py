@@ -3,7 +3,8 @@
 *family*: as the DeepSpeech repositories train. Audio is read and transformed in every epoch by a
 DataLoader; batches are shuffled; sequences are packed; metrics are sent to MLflow one at a time.
 *torch_baseline*: a careful short script. Cached features, batches of similar length, torch's own
-cells, convolutions and loss on padded input.
+cells, convolutions and loss on padded input; on a GPU the features are kept there, and recurrences
+are cuDNN's in bfloat16.
 
 Both start from the same weights as the training loop and mask the same share of the features. The
 family baseline uses this project's feature transforms, normalisation and dropout, so that it is
@@ -39,6 +40,7 @@ from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
 from bench.data.features import CorpusStats, FeatureConfig, compute
+from bench.data.resident import ResidentFeatures
 from bench.data.text import BLANK, encode
 from bench.data.utterance import Corpus, Utterance
 from bench.runs import set_mlflow_defaults
@@ -113,8 +115,13 @@ def _build_trainers(setting: BaselineSetting) -> None:
         device,
         DirectLog(setting.tracking_uri, config.variant),
     )
+    resident = ResidentFeatures(data.train, device) if device.type == "cuda" else None
     _trainers[TORCH_BASELINE] = BaselineTrainer(
-        config, model, torch_baseline_batches(data.train, config), device
+        config,
+        model,
+        torch_baseline_batches(data.train, config, are_resident=resident is not None),
+        device,
+        resident=resident,
     )
 
 
@@ -223,9 +230,12 @@ class BaselineTrainer:
         batches: Iterator[TimedBatch],
         device: torch.device,
         log: Log | None = None,
+        resident: ResidentFeatures | None = None,
     ) -> None:
-        """`batches` is endless; `log` gets the metrics of each step."""
+        """`batches` is endless; `log` gets the metrics of each step; `resident` are the features
+        in which the batches are places."""
         self._config, self._batches, self.device, self._log = config, batches, device, log
+        self._resident = resident
         self._model = model.to(device).train()
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -250,7 +260,9 @@ class BaselineTrainer:
         draws = draw(len(host.ids), config.augment, rng).mapped(lambda t: copied(t, device))
         lens = batch.feat_lens_B, feat_lens_B
         longest = int(host_lens_B.max())
-        feats_BTF = augment(batch.feats_BTF, *lens, longest, config.augment, draws)
+        resident, feats_BTF = self._resident, batch.feats_BTF
+        feats_BTF = resident.gather(feats_BTF).float() if resident else feats_BTF
+        feats_BTF = augment(feats_BTF, *lens, longest, config.augment, draws)
         with autocast(device, default_precision(device)):
             log_probs_BUV, out_lens_B = model(feats_BTF, feat_lens_B)
         log_probs_UBV = log_probs_BUV.float().transpose(0, 1)
@@ -273,11 +285,15 @@ class BaselineTrainer:
         return timed.audio_seconds
 
 
-def torch_baseline_batches(dataset: Dataset, config: RunConfig) -> Iterator[TimedBatch]:
-    """Cached features; the training loop's own batches in the same order, without end."""
+def torch_baseline_batches(
+    dataset: Dataset, config: RunConfig, *, are_resident: bool = False
+) -> Iterator[TimedBatch]:
+    """Cached features, or places in those that `are_resident` on the device; the training loop's
+    own batches in the same order, without end."""
     for indices in batches_from(dataset, config.batches, seed=config.seed):
         yield TimedBatch(
-            batch=dataset.collate(indices), audio_seconds=audio_seconds(dataset, indices)
+            batch=dataset.collate(indices, as_places=are_resident),
+            audio_seconds=audio_seconds(dataset, indices),
         )
 
 

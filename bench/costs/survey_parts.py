@@ -18,11 +18,11 @@ from bench.core import gpus, mps
 from bench.core.seeding import seed_torch
 from bench.costs.concurrency import CONTEXT, START_SECONDS, child_processes
 from bench.costs.survey import Part, Rows, Setting
-from bench.costs.synthetic import Steps
+from bench.costs.synthetic import NUM_BATCHES, Steps
 from bench.data.text import BLANK, NUM_SYMBOLS
 from bench.training.capture import CapturedSteps, captured_steps
 from bench.training.ctc import ctc_losses
-from bench.training.device import autocast
+from bench.training.device import autocast, peak_memory_bytes
 from bench.training.step import train_step
 from variants.layers import CELLS, RecurrentLayer
 from variants.ops import triton_ctc, triton_runtime
@@ -64,6 +64,7 @@ def shapes(setting: Setting) -> Rows:
     """Steps of one shape against steps of ever new ones: host ms by phase, and ms in all."""
     steps = Steps.of(setting, variant_index=0, seconds=2.6, batch_seconds=200.0)
     count = 2 if setting.is_dry else 20
+    steps.losses(train_step, 1)  # what is built once
     for name, jitter in (("fixed", 0), ("changing", 1)):
         spent = steps.timed(train_step, count, jitter=jitter)
         yield name, {f"{phase} ms": 1e3 * value / count for phase, value in spent.items()}
@@ -143,19 +144,31 @@ def _backward(y: Tensor) -> None:
 
 
 def capture(setting: Setting) -> Rows:
-    """Captured against eager steps: the largest difference of losses, ms."""
-    count = 3 if setting.is_dry else 50
-    losses = {}
-    for name in ("eager", "captured"):
+    """Captured against eager steps, both with Triton's kernels: ms, seconds of the first two steps
+    (which compile and capture), memory, and the largest difference of losses."""
+    _take_triton()
+    device, count = torch.device(setting.device), 2 if setting.is_dry else 50
+    captured = _captured(setting)
+    losses = []
+    for name, step in (("eager", train_step), ("captured", captured)):
         steps = Steps.of(setting, variant_index=0, seconds=2.6, batch_seconds=20.0)
-        on_cuda = setting.device == "cuda"
-        step = captured_steps() if on_cuda else CapturedSteps(RepeatedGraph)
-        begun = time.perf_counter()
-        found = steps.losses(step if name == "captured" else train_step, count)
-        losses[name] = found
-        yield name, {"ms": 1e3 * (time.perf_counter() - begun) / count, "last loss": found[-1]}
-    differences = [abs(a - b) for a, b in zip(*losses.values(), strict=True)]
-    yield "difference", {"largest": max(differences)}
+        values = {"first two s": steps.seconds(step, 2)}
+        values["ms"] = 1e3 * steps.seconds(step, count) / count
+        losses.append(steps.losses(step, count))
+        yield name, values | {"memory MB": peak_memory_bytes(device) / 1e6}
+    if captured.failure:
+        yield "captured", f"steps ran eagerly: {captured.failure}"
+        return
+    yield "difference", {"largest": max(abs(a - b) for a, b in zip(*losses, strict=True))}
+
+
+def _take_triton() -> None:
+    """In this part's process Triton's kernels compute, without which no step is captured."""
+    os.environ[triton_runtime.VARIABLE] = "1"
+
+
+def _captured(setting: Setting) -> CapturedSteps:
+    return captured_steps() if setting.device == "cuda" else CapturedSteps(RepeatedGraph)
 
 
 class RepeatedGraph:
@@ -172,17 +185,26 @@ class RepeatedGraph:
 
 
 def loop(setting: Setting) -> Rows:
-    """Steps of several networks: audio seconds a second, without the features' way from disk."""
-    cases = product(range(1 if setting.is_dry else 6), (20.0, 200.0), (2.6, 13.0))
-    for index, batch_seconds, seconds in islice(cases, 1 if setting.is_dry else None):
+    """Steps of several networks: audio seconds a second, without the features' way from disk, by
+    torch's kernels, by Triton's, and by these captured."""
+    _take_triton()
+    count = 2 if setting.is_dry else 10
+    # Each network once before any in another setting, since time may not suffice for all.
+    cases = product((20.0, 200.0), (2.6, 13.0), range(1 if setting.is_dry else 6))
+    for batch_seconds, seconds, index in islice(cases, 1 if setting.is_dry else None):
+        captured = _captured(setting)
         steps = Steps.of(setting, variant_index=index, seconds=seconds, batch_seconds=batch_seconds)
-        count = 2 if setting.is_dry else 10
-        steps.losses(train_step, 2)
-        begun = time.perf_counter()
-        steps.losses(train_step, count)
-        rate = count * steps.audio_seconds / (time.perf_counter() - begun)
         case = f"{steps.variant}, {batch_seconds:g} s of {seconds:g} s"
-        yield case, {"audio s/s": rate}
+        with triton_runtime.unused():
+            steps.losses(train_step, 2)
+            values = {"torch s/s": steps.rate(train_step, count)}
+        for name, step in (("Triton s/s", train_step), ("captured s/s", captured)):
+            steps.losses(step, 2)
+            values[name] = steps.rate(step, count)
+        if captured.failure:
+            del values["captured s/s"]
+            yield case, f"not captured: {captured.failure}"
+        yield case, values
 
 
 def workers(setting: Setting) -> Rows:
@@ -243,12 +265,10 @@ _barrier: Barrier | None = None
 def _work(setting: Setting) -> float:
     """Audio seconds a second of one of several workers, from the moment when all have begun."""
     steps = Steps.of(setting, variant_index=0, seconds=2.6, batch_seconds=20.0)
-    steps.losses(train_step, 1 if setting.is_dry else 3)
+    steps.losses(train_step, 1 if setting.is_dry else NUM_BATCHES)
     assert _barrier is not None
     _barrier.wait(START_SECONDS)
-    count, begun = (1 if setting.is_dry else 40), time.perf_counter()
-    steps.losses(train_step, count)
-    return count * steps.audio_seconds / (time.perf_counter() - begun)
+    return steps.rate(train_step, 1 if setting.is_dry else 40)
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:

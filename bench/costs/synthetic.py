@@ -1,11 +1,12 @@
 """Training steps on synthetic batches: what a step costs, without a corpus or its way from disk.
+Batches are made, and on the device, before the time of the steps on them begins.
 
 Legend: B rows, T frames, F feature bins, S labels.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -59,6 +60,8 @@ class Steps:
     seed: int
     number: int = 0
     """Steps done."""
+    _made: dict[tuple[int, int], StepInputs] = field(default_factory=dict)
+    """Batches by number and frames more than `num_frames`."""
 
     @classmethod
     def of(
@@ -101,37 +104,52 @@ class Steps:
             seed=seed,
         )
 
-    def losses(self, step: Step, count: int, *, jitter: int = 0) -> list[float]:
+    def losses(self, step: Step, count: int) -> list[float]:
         """The losses of `count` steps; waits for the device once, at their end."""
-        rows = [self._take(step, jitter, Clocks({}, self.trained.device)) for _ in range(count)]
+        clocks = Clocks({}, self.trained.device)
+        rows = [self._take(step, inputs, clocks) for inputs in self._batches(count)]
         return [float(row[1]) for row in torch.stack(rows).cpu()]
 
-    def timed(self, step: Step, count: int, *, jitter: int) -> Mapping[str, float]:
+    def seconds(self, step: Step, count: int) -> float:
+        """Wall time of `count` steps, the device's work included."""
+        return self.timed(step, count)["all"]
+
+    def rate(self, step: Step, count: int) -> float:
+        """Audio seconds a second of `count` steps."""
+        return count * self.audio_seconds / self.seconds(step, count)
+
+    def timed(self, step: Step, count: int, *, jitter: int = 0) -> Mapping[str, float]:
         """Host seconds by phase of `count` steps, and "all" of them in wall time; `jitter` frames
         more with each step, so that each has a new shape."""
-        device = self.trained.device
+        device, batches = self.trained.device, self._batches(count, jitter)
         synchronize, clocks = synchronizer(device), Clocks({}, device)
-        self._take(step, 0, Clocks({}, device))
         synchronize()
         begun = time.perf_counter()
-        for _ in range(count):
-            self._take(step, jitter, clocks)
+        for inputs in batches:
+            self._take(step, inputs, clocks)
         synchronize()
         return clocks.by_phase | {"all": time.perf_counter() - begun}
 
     def profiled(self, step: Step) -> tuple[float, float]:
-        """Kernels launched in a step, and the share of its time in which the device is busy."""
-        self.losses(step, 2)
+        """Kernels launched in a step, and the share of its time in which the device is busy. The
+        time is that of steps without the profiler, which would make the host slower."""
+        self.losses(step, NUM_BATCHES)  # which makes all batches
+        seconds = self.seconds(step, NUM_BATCHES) / NUM_BATCHES
         kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-        begun = time.perf_counter()
         with torch.profiler.profile(activities=kinds) as profile:
             self.losses(step, 1)
-        seconds = time.perf_counter() - begun
         kernels = [e for e in profile.events() if e.device_type == torch.profiler.DeviceType.CUDA]
         return len(kernels), sum(e.device_time_total for e in kernels) / 1e6 / seconds
 
-    def _take(self, step: Step, jitter: int, clocks: Clocks) -> torch.Tensor:
-        inputs = self._inputs(self.number % NUM_BATCHES, jitter * self.number)
+    def _batches(self, count: int, jitter: int = 0) -> list[StepInputs]:
+        """Those of the next `count` steps, on the device."""
+        keys = [(n % NUM_BATCHES, jitter * n) for n in range(self.number, self.number + count)]
+        for key in keys:
+            if key not in self._made:
+                self._made[key] = self._inputs(*key)
+        return [self._made[key] for key in keys]
+
+    def _take(self, step: Step, inputs: StepInputs, clocks: Clocks) -> torch.Tensor:
         seed_torch(derive(self.seed, "dropout", self.number), self.trained.device)
         self.number += 1
         return step(self.trained, inputs, clocks)
@@ -145,6 +163,7 @@ class Steps:
         lens_B = torch.full((rows,), frames)
         out_lens_B = self.trained.model.output_lengths(lens_B)
         num_labels = min(num_labels, int(out_lens_B[0]) // 2)
+        feats_NTF = torch.randn(rows, frames, config.features.num_bins, generator=rng)
         shape = Shape(
             num_utterances=rows,
             num_input_frames=frames,
@@ -153,7 +172,7 @@ class Steps:
         )
         return StepInputs(
             indices=tuple(range(rows)),
-            feats_NTF=torch.randn(rows, frames, config.features.num_bins, generator=rng),
+            feats_NTF=feats_NTF.half() if device.type == "cuda" else feats_NTF,
             old_lens_B=lens_B,
             new_lens_B=lens_B.clone(),
             out_lens_B=out_lens_B,

@@ -58,7 +58,8 @@ class Batch:
     """Padded utterances."""
 
     feats_BTF: Tensor
-    """float32, or float16 as stored; 0 beyond an utterance's length."""
+    """float32, or float16 as stored; 0 beyond an utterance's length. Of features that are resident
+    on a device their places there, int64 [B, T, 1]."""
     feat_lens_B: Tensor
     targets: Tensor
     """int64 [B, S]; 0 beyond an utterance's labels."""
@@ -117,6 +118,7 @@ class Dataset:
         self.store = store
         self._rows = np.array([store.row(utterance.id) for utterance in self.utterances], np.int64)
         self.num_frames = store.lengths[self._rows]
+        self._starts = 1 + np.cumsum(self.num_frames) - self.num_frames  # place 0 is padding
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -126,14 +128,27 @@ class Dataset:
         """Total audio, without padding."""
         return sum(utterance.seconds for utterance in self.utterances)
 
-    def collate(self, indices: Sequence[int], *, as_stored: bool = False) -> Batch:
+    @property
+    def num_places(self) -> int:
+        """Frames of all utterances, and one of padding: see bench.data.resident."""
+        return 1 + int(self.num_frames.sum())
+
+    def stored(self, index: int) -> npt.NDArray[np.float16]:
+        """Features [T, F] of the utterance at `index`, as stored."""
+        return self.store.read(self._rows[index])
+
+    def collate(
+        self, indices: Sequence[int], *, as_stored: bool = False, as_places: bool = False
+    ) -> Batch:
         """The utterances at `indices` as one batch in that order, on the CPU; the features are
-        float32 or, `as_stored`, float16."""
+        float32 or, `as_stored`, float16, or `as_places` in ResidentFeatures."""
         feat_lens = self.num_frames[np.asarray(indices)]
-        # Collected as float16 and converted once by torch: NumPy's conversion is slow.
-        feats = np.zeros((len(indices), feat_lens.max(), self.store.config.num_bins), np.float16)
-        for place, index in enumerate(indices):
-            feats[place, : feat_lens[place]] = self.store.read(self._rows[index])
+        if as_places:
+            feats_BTF = torch.from_numpy(self._places(indices, feat_lens))
+        else:
+            # Collected as float16 and converted once by torch: NumPy's conversion is slow.
+            stored_BTF = torch.from_numpy(self._stored(indices, feat_lens))
+            feats_BTF = stored_BTF if as_stored else stored_BTF.float()
         texts = [self.utterances[index].text for index in indices]
         target_lens = np.array([len(text) for text in texts])
         targets = np.zeros((len(indices), target_lens.max()), np.int64)
@@ -145,13 +160,26 @@ class Dataset:
         #     "def"       1 1 1                             d e f
         targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
         return Batch(
-            feats_BTF=torch.from_numpy(feats) if as_stored else torch.from_numpy(feats).float(),
+            feats_BTF=feats_BTF,
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.from_numpy(target_lens),
             min_ctc_frames_B=torch.tensor([min_ctc_frames(text) for text in texts]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
+
+    def _stored(self, indices: Sequence[int], lens_B: IntArray) -> npt.NDArray[np.float16]:
+        """Features [B, T, F], 0 in the padding."""
+        feats = np.zeros((len(indices), lens_B.max(), self.store.config.num_bins), np.float16)
+        for place, index in enumerate(indices):
+            feats[place, : lens_B[place]] = self.stored(index)
+        return feats
+
+    def _places(self, indices: Sequence[int], lens_B: IntArray) -> IntArray:
+        """Places [B, T, 1] of the frames, 0 in the padding."""
+        frame_T = np.arange(lens_B.max())
+        places_BT = self._starts[np.asarray(indices)][:, None] + frame_T
+        return np.where(frame_T < lens_B[:, None], places_BT, 0)[..., None]
 
 
 def in_background(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -15,6 +15,8 @@ COSTS_STAMP = "COSTS NOT COMPARABLE"
 COST_NAMES = {
     "recurrence": "what computed recurrences",
     "ctc": "what computed CTC",
+    "features": "how features reach the GPU",
+    "steps": "how steps are launched",
     "ranks": "devices of a run",
 }
 """By the part of a fact's key after ``costs.``."""

@@ -23,8 +23,11 @@ from bench.training.inputs import StepInputs
 from bench.training.memory import is_out_of_memory
 from bench.training.shapes import Shape
 from bench.training.step import Trained, train_step
+from variants.ops import paths
 
 VARIABLE = "BENCH_CAPTURE"
+EAGER, CAPTURED = "launched one by one", "CUDA graphs"
+"""As the record of a run names them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -76,12 +79,13 @@ class CapturedSteps:
         self._make_graph = make_graph
         self._seen: set[Shape] = set()
         self._captured: dict[Shape, _Captured] = {}
-        self._has_failed = False
+        self.failure: str | None = None
+        """Why a step was not captured."""
 
     def __call__(self, trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
         """The row of the window."""
         shape = inputs.shape
-        if shape is None or self._has_failed or shape not in self._seen:
+        if shape is None or self.failure or shape not in self._seen:
             if shape is not None:
                 self._seen.add(shape)
             return train_step(trained, inputs, clocks)
@@ -111,7 +115,8 @@ class CapturedSteps:
             if is_out_of_memory(error):
                 raise
             _logger.warning("steps run without CUDA graphs, since one was not captured: %s", error)
-            self._has_failed = True
+            self.failure = str(error)
+            paths.note(paths.STEPS, EAGER)
             return None
         self._captured[shape] = _Captured(graph, static, row)
         return self._captured[shape]

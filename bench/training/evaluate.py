@@ -120,15 +120,21 @@ def log_probabilities(
     for decoding them several times; as `evaluate` computes them."""
     model.eval()
     found: dict[int, Tensor] = {}
+    in_parts = Parts(device)
     collate = partial(_collated, dataset, device)
     for indices, host in in_background(collate, evaluation_order(dataset, batches)):
-        batch = host.to(device)
-        with autocast(device, default_precision(device)):
-            log_probs_BUV, out_lens_B = model(batch.feats_BTF.float(), batch.feat_lens_B)
-        rows = log_probs_BUV.float().cpu()
-        for index, row_UV, length in zip(indices, rows, out_lens_B.tolist(), strict=True):
-            found[index] = row_UV[:length].clone()
+        parts = in_parts(partial(_outputs, model, host, device), len(indices))
+        found |= zip(indices, (row_UV for part in parts for row_UV in part), strict=True)
     return [found[index] for index in range(len(dataset))]
+
+
+def _outputs(model: AcousticModel, host: Batch, device: torch.device, rows: slice) -> list[Tensor]:
+    """The log-probabilities [U, V], float32 on the host, of `rows` of a batch."""
+    batch = host.rows(rows).to(device)
+    with autocast(device, default_precision(device)):
+        log_probs_BUV, out_lens_B = model(batch.feats_BTF.float(), batch.feat_lens_B)
+    both = zip(log_probs_BUV.float().cpu(), out_lens_B.tolist(), strict=True)
+    return [row_UV[:length].clone() for row_UV, length in both]
 
 
 def score_texts(dataset: Dataset, hyps: Sequence[str]) -> list[UtteranceScore]:

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from bench.core.gpus import environment_of
 from bench.core.seeding import seed_torch
 from bench.data.batches import Dataset
+from bench.data.resident import resident_features
 from bench.training import checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import build_model, run_config_from_dict
@@ -105,6 +106,7 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
     optimizer = build_optimizer(model, config.optim)
     restore_optimizer(optimizer, content["optimizer"])
     state = LoopState(**content["loop"])
+    features = resident_features(job.dataset, device)
     leader.send(None)
     join(rank, job.num_ranks, place, device)
     trained = Trained(
@@ -116,6 +118,7 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
         buffers=Buffers(model),
         device=device,
         precision=job.precision,
+        features=features,
     )
     plan = InputPlan(
         config=config,
@@ -125,6 +128,7 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
         num_micro_batches=state.num_micro_batches,
         device=device,
         shapes=None,
+        are_resident=features is not None,
         rank=rank,
         num_ranks=job.num_ranks,
     )

@@ -32,7 +32,8 @@ class StepInputs:
     indices: tuple[int, ...]
     """Utterances of the dataset, in the order of the rows."""
     feats_NTF: Tensor
-    """float32 on a CPU, else float16 as stored; once for all views of an utterance."""
+    """float32 on a CPU, else float16 as stored, or places in `Trained.features`, int64 [N, T, 1];
+    once for all views of an utterance."""
     old_lens_B: Tensor
     new_lens_B: Tensor
     """Frames after the change of tempo."""
@@ -102,6 +103,8 @@ class InputPlan:
     device: torch.device
     shapes: Shapes | None
     """What batches are padded to; None: each to its longest utterance."""
+    are_resident: bool = False
+    """Whether the features are on the device already, so that only their places are copied."""
     rank: int = 0
     num_ranks: int = 1
     """Processes that divide the rows of each batch."""
@@ -121,7 +124,7 @@ class InputPlan:
         on_cuda = self.device.type == "cuda"
         as_tensors = on_cuda or self.shapes is not None
         rng = generator(config.seed, "augment", step)
-        host = self.dataset.collate(indices, as_stored=on_cuda)
+        host = self.dataset.collate(indices, as_stored=on_cuda, as_places=self.are_resident)
         lens_N = draw_lengths(host, config.augment, self.output_lengths, rng)
         num_views = config.training.num_views
         # Views of an utterance share its tempo; warp, masks and dropout are drawn per view.

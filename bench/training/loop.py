@@ -19,6 +19,7 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import seed_torch
 from bench.data.batches import Dataset, epoch_order, feasible_subset
+from bench.data.resident import resident_features
 from bench.training import capture, checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
@@ -41,6 +42,7 @@ from bench.training.retry import prepare_retry
 from bench.training.shapes import plan_shapes
 from bench.training.state import LoopState, read_window
 from bench.training.step import Buffers, Trained, train_step
+from variants.ops import paths
 from variants.spec import AcousticModel
 
 _logger = logging.getLogger(__name__)
@@ -153,6 +155,9 @@ def _train(
         device=device,
         precision=precision,
     )
+    clocks = Clocks(state.seconds, device)
+    with clocks("data"):
+        features = resident_features(data.train, device)
     trained = Trained(
         config=config,
         model=model,
@@ -162,10 +167,13 @@ def _train(
         buffers=Buffers(model),
         device=device,
         precision=precision,
+        features=features,
     )
     captures = capture.is_wanted(device) and ranks.num_ranks == 1
     step = ranks.stepping(capture.captured_steps() if captures else train_step)
-    clocks = Clocks(state.seconds, device)
+    if device.type == "cuda":
+        paths.note(paths.FEATURES, "resident" if features else "copied each step")
+        paths.note(paths.STEPS, capture.CAPTURED if captures else capture.EAGER)
     saved_at = clocks.total
     plan = InputPlan(
         config=config,
@@ -175,6 +183,7 @@ def _train(
         num_micro_batches=state.num_micro_batches,
         device=device,
         shapes=plan_shapes(data.train, config, model.output_lengths) if captures else None,
+        are_resident=features is not None,
         num_ranks=ranks.num_ranks,
     )
     batches = plan.from_step(state.step, epoch=state.epoch, batch=state.batch)

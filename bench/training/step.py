@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from bench.data.augment import augment
+from bench.data.resident import ResidentFeatures
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
@@ -75,6 +76,8 @@ class Trained:
     device: torch.device
     precision: torch.dtype
     """Of the network's arithmetic."""
+    features: ResidentFeatures | None = None
+    """None: each step's inputs hold its features."""
 
 
 class Step(Protocol):
@@ -95,7 +98,7 @@ def train_step(trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
     """
     config, model, optimizer = trained.config, trained.model, trained.optimizer
     with clocks("augment"):
-        feats_BTF = _augmented(inputs, config)
+        feats_BTF = _augmented(trained, inputs)
     # The gradients of the micro-batches add up to that of the batch.
     optimizer.zero_grad(set_to_none=True)
     model.train()
@@ -145,9 +148,11 @@ def _backward(
     return loss.detach(), apart.detach()
 
 
-def _augmented(inputs: StepInputs, config: RunConfig) -> Tensor:
+def _augmented(trained: Trained, inputs: StepInputs) -> Tensor:
     """Features [B, T, F], float32, each utterance once for each view."""
-    feats_NTF, num_views = inputs.feats_NTF.float(), config.training.num_views
+    config, resident = trained.config, trained.features
+    feats_NTF = resident.gather(inputs.feats_NTF) if resident else inputs.feats_NTF
+    feats_NTF, num_views = feats_NTF.float(), config.training.num_views
     if num_views > 1:
         feats_NTF = feats_NTF[:, None].expand(-1, num_views, -1, -1).flatten(0, 1)
     lens = inputs.old_lens_B, inputs.new_lens_B

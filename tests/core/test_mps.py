@@ -1,6 +1,8 @@
 """MPS is started for workers that share a GPU and stopped after them, with a daemon that only writes down."""
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def test_stops_whatever_happens(daemon: Daemon) -> None:
     with pytest.raises(KeyboardInterrupt), mps.sharing(["GPU-1"]):
         raise KeyboardInterrupt
     assert "quit" in heard.read_text()
+
+
+def test_a_daemon_that_keeps_its_output_open_is_not_waited_for(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has started once the program that starts it has ended."""
+    heard, number = daemon(), tmp_path / "number"
+    program = tmp_path / mps.CONTROL
+    stays = f'test "$1" != -d || {{ sleep 60 & echo $! > {number}; }}\n'
+    program.write_text(program.read_text().replace("exit 0\n", f"{stays}exit 0\n"))
+    monkeypatch.setattr(mps, "START_SECONDS", 20.0)
+    try:
+        with mps.sharing(["GPU-1"]) as variables:
+            assert mps.PIPES in variables
+    finally:
+        os.kill(int(number.read_text()), signal.SIGKILL)
+    assert heard.read_text().count("quit") == 1
 
 
 @pytest.mark.parametrize("is_there", [True, False])

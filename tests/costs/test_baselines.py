@@ -20,6 +20,7 @@ from bench.costs.baselines import (
     torch_baseline_batches,
 )
 from bench.data.batches import epoch_order
+from bench.data.resident import ResidentFeatures
 from bench.data.utterance import Corpus
 from bench.training.config import build_model, default_run_config
 from bench.training.ctc import ctc_losses
@@ -126,6 +127,22 @@ def test_the_torch_baseline_learns_from_the_batches_of_the_training_loop(
     for _ in range(60):
         trainer.step()
     assert trainer.loss < first / 2
+
+
+def test_resident_features_make_the_same_steps(tiny: Configure, data: TrainingData) -> None:
+    """The path of the torch baseline on a GPU, on the CPU."""
+    config = tiny()
+    losses = []
+    for resident in (None, ResidentFeatures(data.train, CPU)):
+        torch.manual_seed(0)
+        batches = torch_baseline_batches(data.train, config, are_resident=resident is not None)
+        trainer = BaselineTrainer(config, build_model(config), batches, CPU, resident=resident)
+        found = []
+        for _ in range(6):
+            trainer.step()
+            found.append(trainer.loss)
+        losses.append(found)
+    assert losses[0] == losses[1]
 
 
 def test_family_learns_and_sends_every_metric_of_every_step(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.core.seeding import seed_torch
+from bench.data.resident import ResidentFeatures
 from bench.training import capture
 from bench.training.capture import CapturedSteps
 from bench.training.clocks import Clocks
@@ -77,14 +79,18 @@ def rows(
     return found
 
 
+@pytest.mark.parametrize("is_resident", [False, True])
 @pytest.mark.parametrize("extras", [{}, EXTRAS])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_replays_are_steps(
-    tiny: Configure, data: TrainingData, extras: dict[str, Any], optimizer: str
+    tiny: Configure, data: TrainingData, extras: dict[str, Any], optimizer: str, is_resident: bool
 ) -> None:
     """Losses, norms and weights bit for bit, though inputs are poisoned once they were used."""
     config = tiny(**extras, **{"optim.optimizer": optimizer, "training.num_epochs": 9})
     (eager, plan), (captured, same) = setting(config, data), setting(config, data)
+    if is_resident:
+        captured = replace(captured, features=ResidentFeatures(data.train, CPU))
+        same = replace(same, are_resident=True)
     PoisonedGraph.num_replays = 0
     steps = CapturedSteps(PoisonedGraph)
     plain = rows(train_step, eager, plan.from_step(0, epoch=0, batch=0), poisons=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.data.batches import BatchConfig, epoch_order
 from bench.training import checkpoint, memory, retry
 from bench.training.config import build_model
-from bench.training.evaluate import evaluate
+from bench.training.evaluate import evaluate, log_probabilities
 from bench.training.loop import TrainingData
 from bench.training.memory import is_out_of_memory, is_shared
 from variants.spec import AcousticModel
@@ -269,6 +269,17 @@ def test_an_evaluation_goes_in_halves(data: TrainingData, tiny: Any, max_rows: i
     assert sum(heard) == len(data.train)
     refused = [n for n in cramped.num_rows if n > max_rows]
     assert all(later == -(-earlier // 2) for earlier, later in pairwise(refused))
+
+
+def test_outputs_for_several_decodings_are_computed_in_parts_too(
+    data: TrainingData, tiny: Any
+) -> None:
+    model = build_model(tiny())
+    cramped = Cramped(model, 3, is_cramped_in_training=False)
+    whole, parts = (log_probabilities(m, data.train, BatchConfig(), CPU) for m in (model, cramped))
+    assert cramped.num_refusals
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_later_batches_of_an_evaluation_begin_with_parts_as_small(

@@ -2,6 +2,8 @@
 comparable only within one."""
 
 RECURRENCE, CTC = "recurrence", "ctc"
+FEATURES, STEPS = "features", "steps"
+"""On a GPU alone: how features reach a step, and how steps are launched."""
 
 _taken: dict[str, set[str]] = {}
 

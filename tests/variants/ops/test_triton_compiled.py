@@ -23,18 +23,20 @@ POINTERS = {
     "targets": "*i64", "target_lens": "*i64", "U": "i32", "V": "i32", "L": "i32",
 }  # fmt: skip
 """Types of arguments; *p in the precision of products; all others point to float32."""
+OPTIONS = ("num_warps", "maxnreg")
 
 
 def resources(
     kernel: Any, constants: dict[str, Any], precision: str, capability: int
 ) -> dict[str, int]:
-    """Registers, stack and local memory of a thread, and shared memory of a program, in bytes."""
+    """Registers, stack and local memory of a thread, and shared memory of a program, in bytes: of the program that a
+    launch compiles, whose pointers, like torch's tensors, and width are multiples of 16 and so read by vectors."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    options = {"num_warps": constants["num_warps"]}
-    constants = {name: value for name, value in constants.items() if name != "num_warps"}
+    options = {name: constants[name] for name in OPTIONS if name in constants}
+    constants = {name: value for name, value in constants.items() if name not in OPTIONS}
     signature = {
         name: "constexpr"
         if name in constants
@@ -42,7 +44,12 @@ def resources(
         for name in kernel.arg_names
     }
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(kernel, signature, constexprs=places)
+    multiples = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(kernel.arg_names)
+        if signature[name].startswith("*") or name == "units"
+    }
+    source = ASTSource(kernel, signature, constexprs=places, attrs=multiples)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with NamedTemporaryFile(suffix=".cubin") as file:
