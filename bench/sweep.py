@@ -66,6 +66,8 @@ class SweepResult(TypedDict):
     study: str
     report: str
     tracking_uri: str
+    model: str | None
+    """The address of the registered model's version, where one was asked for."""
     verdict: str
     second: dict[str, object] | None
     """What the decoding with a language model says, where there was one."""
@@ -108,7 +110,7 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json(result)
     else:
         searches = dashboard_address(options.storage, folder)
-        print_result(comparison, report_input, corpus, result["report"], searches)
+        print_result(comparison, report_input, corpus, result["report"], searches, result["model"])
     if sentence := without_verdict(definition.systems, report_input.runs):
         raise NoVerdictError(sentence)
 
@@ -164,7 +166,8 @@ def _sweep(
         if tracker.reaches_store():
             flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri)
+        model = tracker.register(options.register) if options.register else None
+    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri, model)
     return comparison, report_input, result
 
 
@@ -276,6 +279,7 @@ def _as_json(
     report_input: ReportInput,
     report: Path,
     uri: str,
+    model: str | None,
 ) -> SweepResult:
     systems: list[dict[str, object]] = [
         {
@@ -294,6 +298,7 @@ def _as_json(
         "study": definition.name,
         "report": str(report),
         "tracking_uri": uri,
+        "model": model,
         "verdict": comparison.verdict,
         "second": None if report_input.second is None else asdict(report_input.second),
         "conditions": None if report_input.robustness is None else asdict(report_input.robustness),

@@ -3,6 +3,8 @@
 import argparse
 
 from bench.core import cli
+from bench.core.errors import UserError
+from bench.core.lookup import check_name
 from bench.queue.lease import GRACE_SECONDS
 
 MIN_GRACE_SECONDS = 1.0
@@ -46,6 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="also score the confirm runs on degraded test utterances: noise is white noise and "
         "babble at 20, 10, 5 and 0 dB, and a room (default: as the study says)",
     )
+    parser.add_argument(
+        "--register",
+        type=_model_name,
+        metavar="NAME",
+        help="at the end make the best confirm run's model (lowest valid WER) a version of the "
+        "registered model NAME in MLflow, unless it is one",
+    )
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)
@@ -81,6 +90,14 @@ def _add_seeds(parser: argparse.ArgumentParser) -> None:
 def _looks(text: str) -> tuple[int, ...]:
     number = cli.whole_number("--until-decided", least=2, most=MAX_SEEDS)
     return tuple(number(part) for part in text.split(","))
+
+
+def _model_name(name: str) -> str:
+    try:
+        check_name(name, "a registered model")
+    except ValueError as error:
+        raise UserError(f"--register: {error}") from error
+    return name
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

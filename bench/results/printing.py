@@ -27,6 +27,7 @@ def print_result(
     corpus: Corpus,
     report: str,
     searches: str,
+    model: str | None,
 ) -> None:
     """Print what a sweep found: the verdicts, where to look on, what was heard.
 
@@ -36,9 +37,12 @@ def print_result(
         corpus: that it is on.
         report: path of the report.
         searches: the queue, as optuna-dashboard takes it.
+        model: the address of a version of a registered model, if one was asked for.
     """
     _print_verdict(comparison, report_input)
     _print_places(comparison, report_input, corpus, report, searches)
+    if model is not None:
+        STDOUT.print(f"model:    {model}", markup=False)
     if report_input.second is not None:
         _print_second(report_input.second)
     if (found := report_input.robustness) is not None:
