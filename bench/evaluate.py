@@ -13,12 +13,12 @@ from dataclasses import asdict
 from bench.core.console import STDERR, STDOUT, counting
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
-from bench.data.corpora import CorpusConfig, load_corpus
+from bench.data.corpora import load_corpus
 from bench.data.store import open_store
 from bench.decoding.beam import BeamSearch
 from bench.results.study import TrainedModel, find_checkpoint
 from bench.study.decoding import tuned_weights
-from bench.study.request import beam_search_of, check_decoder
+from bench.study.request import beam_search_of, check_decoder, corpus_of
 from bench.training.evaluate import evaluate, log_probabilities, score_texts
 
 
@@ -29,13 +29,7 @@ def main(options: argparse.Namespace) -> None:
     model, config, device = trained.network, trained.config, trained.device
     corpus_config = config.corpus
     if options.corpus is not None:
-        corpus_config = CorpusConfig.parse(
-            options.corpus,
-            text=options.text,
-            audio=options.audio,
-            channel=options.channel,
-            columns=options.columns,
-        )
+        corpus_config = corpus_of(options, options.corpus)
     with counting("corpus") as progress:
         corpus = load_corpus(corpus_config, splits=(options.split,), progress=progress)
     if not corpus.utterances:

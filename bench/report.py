@@ -13,7 +13,8 @@ from bench.core.console import STDOUT
 from bench.results.index import write_index
 from bench.results.report_input import REPORT_FILE, gather
 from bench.results.study import chosen_studies
-from reports import build, cautions
+from reports.build import build
+from reports.sections.verdict import cautions
 
 
 @dataclass(frozen=True, kw_only=True)

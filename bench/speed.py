@@ -32,6 +32,7 @@ from bench.results.study import chosen_studies, confirm_checkpoints
 from bench.runs import read_study
 from bench.study.definition import StudyDefinition, load
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
+from bench.study.request import corpus_of
 from bench.study.space import load_space
 from bench.training.config import RunConfig, check_training_memory, default_run_config
 from bench.training.device import resolve_device
@@ -70,13 +71,7 @@ def main(options: argparse.Namespace) -> None:
     effort = Effort(
         minutes=options.minutes, slice_seconds=options.seconds, num_rounds=options.rounds
     )
-    corpus_config = CorpusConfig.parse(
-        options.corpus,
-        text=options.text,
-        audio=options.audio,
-        channel=options.channel,
-        columns=options.columns,
-    )
+    corpus_config = corpus_of(options, options.corpus)
     configs = _configs(options, corpus_config)
     device = resolve_device(options.device)
     for config in configs:

@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
+from bench.core.lookup import check_name
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
@@ -55,7 +56,9 @@ from bench.training.device import resolve_device
 from bench.workers.engine import Engine, share_host
 from bench.workers.launcher import Launcher
 from bench.workers.ray_engine import join_cluster
-from reports import ReportInput, build, cautions
+from reports.build import build
+from reports.input import ReportInput
+from reports.sections.verdict import cautions
 
 _logger = logging.getLogger("bench.sweep")  # run with -m, __name__ is "__main__"
 
@@ -83,6 +86,8 @@ def main(options: argparse.Namespace) -> None:
     stop = _StopSignal()
     _warn_of_password(options.storage)
     tracking_uri()  # refused here, before hours of work, if it is no address
+    if options.register is not None:
+        _check_model_name(options.register)
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
     with_beam, conditions = "beam" in decoders_of(options), conditions_of(options)
@@ -310,6 +315,13 @@ def _as_json(
 def _number(value: float) -> float | None:
     """`value`, or None for NaN, which JSON lacks."""
     return None if value != value else float(value)
+
+
+def _check_model_name(name: str) -> None:
+    try:
+        check_name(name, "a registered model")
+    except ValueError as error:
+        raise UserError(f"--register: {error}") from error
 
 
 def _warn_of_password(storage_url: str | None) -> None:

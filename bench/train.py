@@ -167,7 +167,6 @@ def _plan(
         folder=folder,
         excluded=frozenset(),
         device=device,
-        data_digest=data_digest,
         open_test=False,
         target=target,
     )

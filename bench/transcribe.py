@@ -161,8 +161,4 @@ def _snippet(options: argparse.Namespace) -> Snippet | None:
     offset, duration = options.offset, options.duration
     if offset is None and duration is None:
         return None
-    if not (offset is None or 0 <= offset < float("inf")):
-        raise UserError(f"--offset is a time from 0 seconds on, got {offset}; correct it")
-    if not (duration is None or 0 < duration < float("inf")):
-        raise UserError(f"--duration must be above 0 seconds, got {duration}; correct it")
     return Snippet(start_seconds=offset or 0.0, seconds=duration)

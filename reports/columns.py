@@ -3,13 +3,16 @@
 Rates (WER, CER) are fractions: 0.12 is 12 %. A number that is unknown is NaN.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypedDict, TypeVar, cast
 
 import pandas as pd
 
 Row = TypeVar("Row")
 """One of the TypedDicts below, or one that adds columns to it."""
+
+Interval = tuple[float, float, float]
+"""A value and the ends of its interval; fractions, NaN where unknown."""
 
 
 class SystemColumns(TypedDict):
@@ -58,7 +61,9 @@ class PairColumns(TypedDict):
     high: float
     coverage: float
     p: float
+    """Of the hypothesis of no difference."""
     p_adjusted: float
+    """For multiplicity, over claims first and then over the other pairs."""
     margin: float
     verdict: str
     """"<name> better", "equivalent" (within `margin`) or "undecided"; of single runs "checkpoints
@@ -243,6 +248,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 """The columns of each table of a ReportInput; a table may have more."""
+
+
+def answer(pairs: Iterable[PairColumns], better: str, worse: str) -> str:
+    """What became of the claim that `better` has a lower WER than `worse`: "found", "contradicted",
+    "not compared yet", or the verdict on the pair."""
+    verdicts = {frozenset((row["a"], row["b"])): row["verdict"] for row in pairs}
+    verdict = verdicts.get(frozenset((better, worse)), "not compared yet")
+    return {f"{better} better": "found", f"{worse} better": "contradicted"}.get(verdict, verdict)
 
 
 def rows_of(table: pd.DataFrame, row_type: type[Row]) -> list[Row]:

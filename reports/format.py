@@ -49,17 +49,20 @@ def points(difference: float) -> str:
 
 def percent_range(low: float, high: float) -> str:
     """0.1 and 0.2 as "10.0 to 20.0", where the column says %."""
-    return _range(bare_percent, low, high)
+    return interval(low, high, bare_percent, UNKNOWN_INTERVAL)
 
 
 def points_range(low: float, high: float) -> str:
     """-0.1 and 0.2 as "−10.0 to +20.0", where the column says percentage points."""
-    return _range(points, low, high)
+    return interval(low, high, points, UNKNOWN_INTERVAL)
 
 
-def _range(shown: Callable[[float], str], low: float, high: float) -> str:
-    known = not (is_missing(low) or is_missing(high)) and math.isfinite(high - low)
-    return f"{shown(low)} to {shown(high)}" if known else UNKNOWN_INTERVAL
+def interval(
+    low: float, high: float, shown: Callable[[float], str] = bare_percent, unknown: str = "unknown"
+) -> str:
+    """Both ends of an interval as `shown` gives them; `unknown` if one is not finite."""
+    is_known = not (is_missing(low) or is_missing(high)) and math.isfinite(high - low)
+    return f"{shown(low)} to {shown(high)}" if is_known else unknown
 
 
 def decimal(value: float, digits: int) -> str:
@@ -101,10 +104,8 @@ def duration(seconds: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """0.00012 as "< 0.001"."""
-    if is_missing(p):
-        return MISSING
-    return f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
+    """0.00012 as "<0.001"."""
+    return "<0.001" if not is_missing(p) and p < 0.001 else decimal(p, 3)
 
 
 def setting(value: object) -> str:
@@ -135,13 +136,14 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def in_markdown(text: str) -> str:
     """`text` on one line, its Markdown symbols as text."""
-    return re.sub(r"([\\|*`<_])", r"\\\1", _one_line(text))
+    return re.sub(r"([\\|*`<>\[\]#_])", r"\\\1", one_line(text))
 
 
 def in_latex(text: str) -> str:
     """`text` on one line, its LaTeX symbols as text."""
-    return "".join(_LATEX.get(symbol, symbol) for symbol in _one_line(text))
+    return "".join(_LATEX.get(symbol, symbol) for symbol in one_line(text))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """`text` with single spaces, without newlines."""
     return " ".join(text.split())

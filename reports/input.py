@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.columns import COLUMNS
+from reports.columns import COLUMNS, Interval
+from reports.looks import Look
 from reports.measurements import LatencyRow, SpeedRow
+from reports.second import SecondVerdict
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ class StudyDesign:
     """Of the verdicts, a sentence each."""
     plan: str = ""
     """When seeds are added until pairs are decided, in words."""
-    most_seeds: int = 0
-    """Of a system, at the last look of the plan."""
+    seeds_at_looks: tuple[int, ...] = ()
+    """Of a system, by the plan."""
     stamp: str = ""
     """That seeds were raised without a plan."""
 
@@ -189,113 +191,6 @@ class SearchRange:
     log: bool = False
     choices: tuple[object, ...] = ()
     """If not empty, `low`, `high` and `log` mean nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairAtLook:
-    """A pair at a look; unknown numbers are NaN."""
-
-    a: str
-    b: str
-    claim: bool
-    outcome: str
-    """"<name> better", "withheld", "equivalent" or "open"."""
-    decided_at: int
-    """The number of the look; of an open pair the last."""
-    num_seeds: int
-    """That both systems had reached when the numbers were taken."""
-    delta: float
-    """WER of b minus WER of a."""
-    half_width: float
-    """Of the interval that decided, at the level `coverage`."""
-    coverage: float
-    p: float
-    level: float
-    """What p was compared with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookSummary:
-    """A planned look that was taken."""
-
-    number: int
-    taken_at: str
-    seeds: Mapping[str, int]
-    """Confirm runs of each system."""
-    next_seeds: Mapping[str, int]
-    """For the next look; the same at the last."""
-    pairs: tuple[PairAtLook, ...]
-
-    @property
-    def is_last(self) -> bool:
-        """Whether every pair is decided or has no look left."""
-        return self.next_seeds == self.seeds
-
-
-Interval = tuple[float, float, float]
-"""A value and the ends of its interval; fractions, NaN where unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondGain:
-    """A system's test WER with greedy decoding and with the language model."""
-
-    system: str
-    greedy: Interval
-    beam: Interval
-    change: Interval
-    """Beam minus greedy, paired: over the same seeds and speakers."""
-    alpha: float
-    beta: float
-    """The weights that its search on valid chose."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondGap:
-    """How far two systems are apart, WER of b minus WER of a, with either decoder."""
-
-    a: str
-    b: str
-    greedy: Interval
-    greedy_verdict: str
-    beam: Interval
-    beam_verdict: str
-    change: Interval
-    """Of the gap, beam minus greedy, paired."""
-    coverage: float
-    """Of the interval of `change`."""
-    differs: bool
-    """Whether that interval leaves out zero."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondWords:
-    """What the language model did to the words of one system's transcripts."""
-
-    system: str
-    num_mended: int
-    num_broken: int
-    """Reference words, over all seeds."""
-    mended: tuple[tuple[str, int], ...]
-    broken: tuple[tuple[str, int], ...]
-    """The most frequent, with their numbers."""
-    examples: tuple[tuple[str, str, str, str], ...]
-    """Id, reference, greedy and beam transcript of utterances of the first seed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondVerdict:
-    """The confirm runs decoded again with a language model."""
-
-    decoder: str
-    lm: str
-    """What is known of the language model, a sentence."""
-    verdict: str
-    gains: tuple[SecondGain, ...]
-    gaps: tuple[SecondGap, ...]
-    groups: tuple[tuple[str, str, float, float], ...]
-    """System, group of test sentences by their template, greedy WER, beam WER."""
-    words: tuple[SecondWords, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,7 +300,7 @@ class ReportInput:
     """Of each system, the values of `configs` with what set them."""
     conditions: tuple[Condition, ...] = ()
     """Of a fair comparison."""
-    looks: tuple[LookSummary, ...] = ()
+    looks: tuple[Look, ...] = ()
     """In order."""
     diffs: Mapping[str, str] = field(default_factory=dict)
     """Uncommitted changes of the runs' code, as patches by the digest that the condition of the

@@ -18,19 +18,13 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {
-    "percent": formats.percent,
-    "bare_percent": formats.bare_percent,
-    "percent_range": formats.percent_range,
-    "points_range": formats.points_range,
-    "points": formats.points,
-    "decimal": formats.decimal,
-    "count": formats.count,
-    "short": formats.short,
-    "duration": formats.duration,
-    "p_value": formats.p_value,
-    "setting": formats.setting,
-    "plural": formats.plural,
-}
+    show.__name__: show
+    for show in (
+        formats.percent, formats.bare_percent, formats.percent_range, formats.points,
+        formats.points_range, formats.decimal, formats.count, formats.short, formats.duration,
+        formats.p_value, formats.setting, formats.plural,
+    )
+}  # fmt: skip
 MAX_OPEN = 15
 """Tables of pairs with more rows than these fold away."""
 

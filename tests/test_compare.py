@@ -7,7 +7,6 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import pytest
 from bench import compare
 from bench.core.config import to_dict
 from bench.core.files import write_json
-from bench.data.corpora import CorpusConfig
 from bench.results.systems import read_systems
-from bench.study.definition import FILE, define
-from bench.study.space import load_budget
+from bench.runs.state import State
+from bench.study.definition import FILE
+from tests.studies import record_of, study_of
 
 GOLDEN = Path(__file__).parent / "golden"
 RunOfOurs = Callable[..., str]
@@ -63,7 +62,7 @@ def test_trn_files_as_json(run: Run) -> None:
 def test_the_table_and_its_sentences(run: Run) -> None:
     code, out, err = run(*TRN)
     assert code == 0, err
-    assert "a, c: these checkpoints differ: c has +10.9 points of WER against a" in out
+    assert "Checkpoints differ: c has +10.9 points of WER against a" in out
     assert "whether their recipes differ is unknown (one run each)" in out
     assert "a, b, c: data, decoder, budget, precision, hardware unknown" in out
     assert "average ranks over 8 speakers: a 1.12, b 1.94, c 2.94" in out
@@ -259,15 +258,12 @@ def test_match_by_name(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]) -> Study:
+def study(tmp_path: Path) -> Study:
     """``study(states)`` writes a study of ds-gru and ds-lstm; the states are of their runs."""
 
     def write(**states: str) -> str:
         labels = ["ds-gru", "ds-lstm"]
-        definition = replace(
-            define(labels, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}),
-            data_digest="d", name="cells",
-        )  # fmt: skip
+        definition = study_of(labels, data_digest="d", name="cells")
         folder = tmp_path / "out" / "cells"
         write_json(folder / FILE, to_dict(definition))
         (system,) = read_systems([str(GOLDEN / "a.trn")], GOLDEN / "ref.trn")
@@ -277,16 +273,11 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, o
                 state = states[label.replace("-", "_")]
                 record = folder / "runs" / label / run
                 kind, _, slot = run.partition("-")
-                own = {"system": label, "kind": kind, "slot": int(slot), "mlflow_run_id": "m"}
                 if state == "diverged" and kind == "confirm":
                     continue  # nothing to confirm
-                write_json(record / "run.json", {**run_json, **own, "data_digest": "d"})
+                own = record_of(record, system=label, kind=kind, slot=int(slot), data_digest="d")
                 scored = {"test/wer": 0.1} if (state, kind) == ("finished", "confirm") else {}
-                write_json(
-                    record / "summary.json",
-                    {"schema_version": 1, "state": state, "metrics": scored, "error": None,
-                     "ended_at": "t", "wall_seconds": 1.0},
-                )  # fmt: skip
+                own.close(State(state), scored)
                 if scored:
                     lines = "".join(json.dumps(row) + "\n" for row in rows)
                     (record / "utterances-test.jsonl").write_text(lines)

@@ -13,6 +13,7 @@ from bench.data.utterance import Corpus
 from bench.decoding import beam
 from bench.training.checkpoint import save
 from bench.training.config import build_model, default_run_config
+from tests.tones import write_table
 
 TINY = {
     "features.num_bins": 24,
@@ -29,15 +30,8 @@ pytest.importorskip("flashlight.lib.text.decoder.kenlm")
 def given(tmp_path: Path, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """``--checkpoint FILE`` of a network that hears nonsense, trained on a manifest of tones."""
     monkeypatch.chdir(tmp_path)
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text,
-         "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    place = tmp_path / "tones.jsonl"
-    place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = CorpusConfig.parse(write_table(tone_corpus, tmp_path / "tones.jsonl"))
     torch.manual_seed(0)
-    corpus = CorpusConfig(name="manifest", path=str(place))
     config = updated(default_run_config("ds-gru", corpus), TINY)
     save(tmp_path / "best.pt", config, build_model(config), None)
     return ["--checkpoint", str(tmp_path / "best.pt")]

@@ -8,9 +8,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 import yaml
 
 from bench import deploy
-from bench.core import cli
 
 STORAGE = ["--storage", "postgresql://me@db/bench"]
 SWEEP = ["--variant", "ds-gru", *STORAGE]
@@ -34,21 +33,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(cli, "set_up_logging", lambda verbosity: None)
-
-    def run_deploy(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["deploy", *arguments])
-        code = 0
-        try:
-            cli.run(deploy.build_parser(), deploy.main)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_deploy
+def run(run: Run) -> Run:
+    return partial(run, "deploy")
 
 
 @pytest.fixture

@@ -39,10 +39,9 @@ from bench.data.utterance import SPLITS, Corpus
 from bench.results.saved_comparison import read_saved_comparison, save_comparison
 from bench.results.scored import aligned
 from bench.results.systems import read_systems
-from bench.runs import RunIdentity, RunRecord, read_study
+from bench.runs import RunRecord, read_study
 from bench.scoring import score
 from bench.study import definition as definitions
-from bench.study.definition import define
 from bench.study.question import load_study_file
 from bench.study.recipe import load_recipe
 from bench.study.request import command_of
@@ -50,6 +49,7 @@ from bench.study.space import SWEEPS, load_budget, load_budgets, load_space
 from bench.training import checkpoint
 from bench.training.config import build_model, default_run_config
 from bench.training.progress import Progress, WatchTranscript
+from tests.studies import record_of, study_of
 
 LONG_EXAMPLES = int(os.environ.get("BENCH_FUZZ_EXAMPLES", "3000"))
 """Of each file, in the long run; the short one tries 40."""
@@ -294,10 +294,7 @@ def sweeps(folder: Path) -> list[Reader]:
         file = load_study_file("cells", folder)
         budget = load_budget(file.budget)
         corpus = CorpusConfig.parse(file.corpus)
-        return define(
-            file.systems, corpus, budget, seed=0, device="cpu", settings={},
-            question=file.question, sweeps=folder,
-        )  # fmt: skip
+        return study_of(file.systems, budget, corpus=corpus, question=file.question, sweeps=folder)
 
     def recipe() -> Any:
         found = load_recipe("an4", folder / "recipes")
@@ -325,7 +322,7 @@ def survives_json(value: Any) -> bool:
 def study_file(folder: Path) -> list[Reader]:
     variants = ["ds-gru", "ds-lstm"]
     budget = load_budget("smoke")
-    study = define(variants, CorpusConfig(), budget, seed=0, device="cpu", settings={})
+    study = study_of(variants, budget)
     write_json(folder / definitions.FILE, to_dict(study))
 
     def read() -> Any:
@@ -338,10 +335,7 @@ def study_file(folder: Path) -> list[Reader]:
 
 def records(folder: Path) -> list[Reader]:
     run = folder / "runs" / "ds-gru" / "confirm-0"
-    identity = RunIdentity(
-        study="s", system="ds-gru", kind="confirm", slot=0, attempt=1, seed=0, params={"a": 1}
-    )
-    record = RunRecord.open(run, identity, {"a": 1}, {"cpu": "x"})
+    record = record_of(run, kind="confirm", params={"a": 1})
     for step in (1, 2):
         heard = (WatchTranscript(id="w", ref="a b", hyp="a"),)
         record.append(

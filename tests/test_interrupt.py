@@ -207,7 +207,7 @@ def test_a_process_that_is_kept_from_ctrl_c_ends_with_who_started_it() -> None:
 WHEN = {
     "start": "",
     "synthesis": "cache/spoken/*/*/*.wav",
-    "corpus is spoken": "cache/spoken/*/.completed",
+    "corpus is spoken": "cache/spoken/*/manifest.jsonl",
     "features": "cache/features/*/*",
     "database": "mlflow.db",
     "trial": "out/*/runs/*/trial-*/run.json",

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.utterance import Corpus
+from tests.tones import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--set", "model.width=16", "--set", "model.convs=[[16, 11, 3]]", "--budget", "smoke", "--workers", "1"]  # fmt: skip
@@ -68,15 +69,10 @@ def as_a_stranger() -> list[str]:
 
 @pytest.fixture
 def machine(tmp_path: Path, tone_corpus: Corpus) -> Machine:
-    path = tmp_path / "tones.jsonl"
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = write_table(tone_corpus, tmp_path / "tones.jsonl")
     folder = tmp_path / "work"
     folder.mkdir()
-    return Machine(folder, f"manifest:{path}", {"BENCH_CACHE": str(tmp_path / "cache")})
+    return Machine(folder, corpus, {"BENCH_CACHE": str(tmp_path / "cache")})
 
 
 def no_compiler(machine: Machine) -> None:

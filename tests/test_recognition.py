@@ -4,44 +4,22 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from bench.core.config import updated
-from bench.data.corpora import CorpusConfig
 from bench.data.features import CorpusStats
 from bench.data.utterance import Corpus
-from bench.training.checkpoint import save
-from bench.training.config import build_model, default_run_config
+from tests.babbler import STREAMING, saved_babbler
+from tests.tones import write_table
 
-TINY = {
-    "features.num_bins": 24,
-    "model.convs": [[24, 5, 2]],
-    "model.num_layers": 1,
-    "model.width": 24,
-    "model.blank_bias": 0.0,  # an untrained network hears something
-}
 Run = Callable[..., tuple[int, str, str]]
-
-
-def untrained(path: Path, stats: CorpusStats | None = None, **settings: Any) -> Path:
-    """A checkpoint that hears nonsense, the same nonsense for the same audio."""
-    torch.manual_seed(0)
-    config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY | settings)
-    model = build_model(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    save(path, config, model, stats)
-    return path
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return untrained(tmp_path / "best.pt")
+    return saved_babbler(tmp_path / "best.pt")
 
 
 def test_good_recordings_are_transcribed_and_bad_ones_named(
@@ -102,14 +80,7 @@ def test_a_snippet_is_transcribed(
 
 
 def manifest(folder: Path, corpus: Corpus, splits: tuple[str, ...]) -> str:
-    rows = [
-        {"audio_filepath": str(u.audio), "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in corpus.utterances
-        if u.split in splits
-    ]
-    path = folder / f"{'-'.join(splits)}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"manifest:{path}"
+    return write_table(corpus, folder / f"{'-'.join(splits)}.jsonl", splits)
 
 
 def test_evaluation_needs_only_what_it_evaluates(
@@ -137,7 +108,7 @@ def test_evaluation_normalises_as_the_network_was_trained(
     losses = []
     for std in (1.0, 4.0, 1.0):
         stats = CorpusStats(mean=(0.0,) * 24, std=(std,) * 24)
-        path = untrained(tmp_path / "own.pt", stats, **{"features.normalize": "corpus"})
+        path = saved_babbler(tmp_path / "own.pt", stats, **STREAMING)
         given = ["--checkpoint", str(path), "--split", "test", "--json", "--corpus", corpus]
         code, out, err = run("evaluate", *given)
         assert (code, err) == (0, ""), asdict(stats)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from bench.costs import measure
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob
 from bench.data.utterance import Corpus
 from reports.measurements import SpeedRow
+from tests.tones import write_table
 from variants import VARIANTS
 
 TINY = [
@@ -51,13 +51,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainingJob, int]]:
 
 @pytest.fixture
 def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
-    path = tmp_path / "tones.jsonl"
-    rows: list[dict[str, Any]] = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"manifest:{path}"
+    return write_table(tone_corpus, tmp_path / "tones.jsonl")
 
 
 def test_a_row_holds_every_field_of_the_schema(

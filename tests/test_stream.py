@@ -13,26 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from bench.core import cli
-from bench.core.config import updated
-from bench.data.corpora import CorpusConfig
 from bench.data.features import CorpusStats
 from bench.data.utterance import Corpus
-from bench.training.checkpoint import save
-from bench.training.config import build_model, default_run_config
+from tests.babbler import STATS, STREAMING, saved_babbler
 
 ROOT = Path(__file__).resolve().parents[1]
-STATS = CorpusStats(mean=(-7.0,) * 24, std=(2.5,) * 24)
-TINY = {
-    "features.num_bins": 24,
-    "features.normalize": "corpus",
-    "model.convs": [[24, 5, 2]],
-    "model.num_layers": 1,
-    "model.width": 24,
-    "model.blank_bias": 0.0,  # an untrained network hears something
-}
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -69,14 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def babbler(path: Path, stats: CorpusStats | None = STATS, **settings: object) -> str:
-    """A checkpoint that hears nonsense, the same nonsense for the same audio."""
-    torch.manual_seed(0)
-    config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY | settings)
-    model = build_model(config)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    save(path, config, model, stats)
-    return str(path)
+    return str(saved_babbler(path, stats, **(STREAMING | settings)))
 
 
 @pytest.fixture

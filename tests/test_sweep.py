@@ -12,19 +12,14 @@ import mlflow
 import pytest
 
 from bench.data.utterance import Corpus
+from tests.tones import write_table
 
 SMALL = ["--set", "model.width=16", "--set", "model.convs=[[16, 11, 3]]", "--budget", "smoke"]
 
 
 @pytest.fixture
 def corpus(tmp_path: Path, tone_corpus: Corpus) -> str:
-    path = tmp_path / "tones.jsonl"
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"manifest:{path}"
+    return write_table(tone_corpus, tmp_path / "tones.jsonl")
 
 
 def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

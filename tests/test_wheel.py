@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.data.utterance import Corpus
+from tests.tones import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("bench", "variants", "reports", "sweeps")
@@ -55,11 +56,7 @@ def test_a_sweep_in_another_folder(wheel: Path, tmp_path: Path, tone_corpus: Cor
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    rows = [
-        {"audio_filepath": str(u.audio), "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tone_corpus.utterances
-    ]
-    (elsewhere / "tones.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_table(tone_corpus, elsewhere / "tones.jsonl")
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(verb: str, *arguments: str) -> str:

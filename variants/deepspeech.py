@@ -27,17 +27,7 @@ from variants.layers import (
 from variants.ops.cells import COMPOSED
 from variants.ops.dropout import Dropout
 from variants.ops.normalization import Norm, Normalization
-from variants.spec import (
-    BLANK,
-    MAX_LAYERS,
-    AcousticModel,
-    VariantSpec,
-    check_at_least,
-    check_at_most,
-    check_choice,
-    check_dropout,
-    check_relu_clip,
-)
+from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
 MAX_BLANK_BIAS = 20
@@ -87,11 +77,10 @@ class DeepSpeechConfig:
         check_choice(self, "cell", ("rnn", "gru", "lstm", *COMPOSED))
         check_choice(self, "directions", get_args(Directions))
         check_choice(self, "norm", get_args(Norm))
-        check_at_least(self, 1, "num_layers", "width")
-        check_at_most(self, MAX_LAYERS, "num_layers")
-        check_at_least(
-            self, 0, "lookahead_frames", "backward_chunk_frames", "backward_context_frames"
-        )
+        check_range(self, "num_layers", "width", at_least=1)
+        check_range(self, "num_layers", at_most=MAX_LAYERS)
+        check_range(self, "lookahead_frames", "backward_chunk_frames", at_least=0)
+        check_range(self, "backward_context_frames", at_least=0)
         if self.backward_chunk_frames and self.directions == "forward":
             raise ValueError(
                 "backward_chunk_frames must be 0 without a backward direction, "
@@ -110,8 +99,8 @@ class DeepSpeechConfig:
             )
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
-        check_dropout(self)
-        check_relu_clip(self)
+        check_range(self, "dropout", at_least=0, below=1)
+        check_range(self, "relu_clip", above=0)
         if not 0 <= self.blank_bias <= MAX_BLANK_BIAS:
             raise ValueError(f"blank_bias must be 0 to {MAX_BLANK_BIAS}, got {self.blank_bias}")
 

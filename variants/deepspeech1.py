@@ -14,14 +14,7 @@ from torch import Tensor, nn
 
 from variants.layers import RecurrentLayer, conv_lengths, stack_context
 from variants.ops.dropout import Dropout
-from variants.spec import (
-    AcousticModel,
-    VariantSpec,
-    check_at_least,
-    check_choice,
-    check_dropout,
-    check_relu_clip,
-)
+from variants.spec import AcousticModel, VariantSpec, check_choice, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, Windows, recurrence
 
 
@@ -44,12 +37,12 @@ class DeepSpeech1Config:
     """Upper limit of the ReLU of the dense layers."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, "context_frames")
-        check_at_least(self, 1, "stride_frames", "width")
+        check_range(self, "context_frames", at_least=0)
+        check_range(self, "stride_frames", "width", at_least=1)
         check_choice(self, "cell", ("relu_rnn", "lstm"))
         check_choice(self, "directions", ("forward", "sum"))
-        check_dropout(self)
-        check_relu_clip(self)
+        check_range(self, "dropout", at_least=0, below=1)
+        check_range(self, "relu_clip", above=0)
 
 
 class DeepSpeech1(AcousticModel):

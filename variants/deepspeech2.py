@@ -18,15 +18,7 @@ from variants.ops import paths, triton_recurrence
 from variants.ops.cells import State
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
-from variants.spec import (
-    MAX_LAYERS,
-    AcousticModel,
-    VariantSpec,
-    check_at_least,
-    check_at_most,
-    check_choice,
-    check_relu_clip,
-)
+from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Recurrence, Stage
 
 
@@ -46,11 +38,12 @@ class DeepSpeech2Config:
     relu_clip: float = 20.0
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
-        check_at_most(self, MAX_LAYERS, "num_layers")
+        check_range(self, "channels", "kernel_frames", "stride_frames", at_least=1)
+        check_range(self, "num_layers", "width", at_least=1)
+        check_range(self, "num_layers", at_most=MAX_LAYERS)
         check_choice(self, "directions", ("forward", "sum"))
-        check_at_least(self, 0, "lookahead_frames")
-        check_relu_clip(self)
+        check_range(self, "lookahead_frames", at_least=0)
+        check_range(self, "relu_clip", above=0)
 
 
 class ClippedRecurrence(nn.Module):

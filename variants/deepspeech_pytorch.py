@@ -15,15 +15,7 @@ from torch import Tensor, nn
 
 from variants.layers import ConvStack2d, RecurrentLayer
 from variants.ops.normalization import MaskedBatchNorm
-from variants.spec import (
-    MAX_LAYERS,
-    AcousticModel,
-    VariantSpec,
-    check_at_least,
-    check_at_most,
-    check_choice,
-    check_relu_clip,
-)
+from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
 from variants.streaming import BACKWARD_READS_THE_END
 
 
@@ -57,9 +49,9 @@ class DeepSpeechPytorchConfig:
                 f"got {self.paddings}"
             )
         check_choice(self, "cell", ("rnn", "gru", "lstm"))
-        check_at_least(self, 1, "num_layers", "width")
-        check_at_most(self, MAX_LAYERS, "num_layers")
-        check_relu_clip(self)
+        check_range(self, "num_layers", "width", at_least=1)
+        check_range(self, "num_layers", at_most=MAX_LAYERS)
+        check_range(self, "relu_clip", above=0)
 
 
 class DeepSpeechPytorch(AcousticModel):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from variants.layers import MaskedConv1d, RecurrentLayer, in_chunks
 from variants.ops.normalization import MaskedBatchNorm
-from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_at_least, check_at_most
+from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_range
 from variants.streaming import Frames, Stage, recurrence
 
 
@@ -33,8 +33,9 @@ class KurConfig:
     """Units of each GRU."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "channels", "kernel_frames", "stride_frames", "num_layers", "width")
-        check_at_most(self, MAX_LAYERS, "num_layers")
+        check_range(self, "channels", "kernel_frames", "stride_frames", at_least=1)
+        check_range(self, "num_layers", "width", at_least=1)
+        check_range(self, "num_layers", at_most=MAX_LAYERS)
 
 
 class Kur(AcousticModel):

@@ -1,5 +1,7 @@
 """The definition of a variant: a name, a frozen config of plain values, a network builder."""
 
+import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,20 +76,31 @@ MAX_LAYERS = 1_000
 """Far above any useful depth; catches typing errors before the network is built."""
 
 
-def check_at_least(config: object, minimum: int, *names: str) -> None:
-    """Raise ValueError unless each named field of `config` is at least `minimum`."""
+def check_range(
+    config: object,
+    *names: str,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise ValueError unless each named field of `config` is within the limits, or None.
+
+    An infinite limit `below` refuses infinity.
+    """
+    limits = (
+        ("at least", at_least, operator.ge),
+        ("above", above, operator.gt),
+        ("at most", at_most, operator.le),
+        ("below", below, operator.lt),
+    )
+    given = [(words, limit, holds) for words, limit, holds in limits if limit is not None]
     for name in names:
         value = getattr(config, name)
-        if value < minimum:
-            raise ValueError(f"{name} must be at least {minimum}, got {value}")
-
-
-def check_at_most(config: object, maximum: int, *names: str) -> None:
-    """Raise ValueError if a named field of `config` is above `maximum`."""
-    for name in names:
-        value = getattr(config, name)
-        if value > maximum:
-            raise ValueError(f"{name} must be at most {maximum}, got {value}")
+        # NaN is within no limit.
+        if value is not None and not all(holds(value, limit) for _, limit, holds in given):
+            finite = [f"{words} {limit}" for words, limit, _ in given if limit != math.inf]
+            raise ValueError(f"{name} must be {' and '.join(finite)}, got {value}")
 
 
 def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
@@ -95,15 +108,3 @@ def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
     value = getattr(config, name)
     if value not in (known := tuple(choices)):
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-
-
-def check_dropout(config: Any) -> None:
-    """Raise ValueError unless ``config.dropout`` is a probability below 1."""
-    if not 0 <= config.dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {config.dropout}")
-
-
-def check_relu_clip(config: Any) -> None:
-    """Raise ValueError unless ``config.relu_clip`` is above 0."""
-    if not config.relu_clip > 0:
-        raise ValueError(f"relu_clip must be above 0, got {config.relu_clip}")

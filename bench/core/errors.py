@@ -10,6 +10,11 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """No permission for this user, or a read-only file system."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the message of `error`; the name of its class if it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class UserError(Exception):
     """A mistake in what the user asked for or supplied.
 

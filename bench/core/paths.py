@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from bench.core.errors import UnwritableError, UserError
-from bench.core.files import exclusive_lock, write_json
+from bench.core.files import atomic_folder, exclusive_lock, write_json
 from bench.core.parsing import decode_text, parse_json
 
 OUT = Path("out")
@@ -97,6 +97,23 @@ def cache_lock(name: str) -> Iterator[None]:
         with writing_cache(path):
             held.enter_context(exclusive_lock(path, patience_seconds=math.inf))
         yield
+
+
+def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """`folder` of the cache. Where it is not there, `fill` fills an empty folder, which then gets
+    its name; of several processes one does so while the others wait. An error leaves nothing.
+
+    Raises:
+        UnwritableError: the cache cannot be written; names the variable.
+    """
+    if folder.is_dir():  # before any lock: the cache may be read-only
+        return folder
+    lock = folder.with_name(f"{folder.name}.lock")
+    with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
+        if not folder.is_dir():
+            with atomic_folder(folder) as complete:
+                fill(complete)
+    return folder
 
 
 def remembered(name: str, compute: Callable[[], T]) -> T:

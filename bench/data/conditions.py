@@ -27,11 +27,9 @@ import soundfile
 from scipy.signal import fftconvolve
 
 from bench.core.config import digest
-from bench.core.console import ProgressCallback
 from bench.core.cores import ordered_map
 from bench.core.errors import UserError
-from bench.core.files import atomic_folder, exclusive_lock
-from bench.core.paths import cache_folder, writing_cache
+from bench.core.paths import cache_folder, made_once
 from bench.core.seeding import numpy_generator
 from bench.data.audio import read_utterance
 from bench.data.recording import FloatArray
@@ -88,12 +86,7 @@ CONDITION_SETS: Mapping[str, tuple[TestCondition, ...]] = {
 """What ``--conditions`` takes."""
 
 
-def degraded(
-    corpus: Corpus,
-    condition: TestCondition,
-    seed: int,
-    progress: ProgressCallback | None = None,
-) -> Corpus:
+def degraded(corpus: Corpus, condition: TestCondition, seed: int) -> Corpus:
     """The test split of `corpus` under `condition`, as a corpus of its own with the same ids, texts
     and speakers; its recordings are made once, in the cache.
 
@@ -105,18 +98,13 @@ def degraded(
     test = corpus.split("test")
     ids = [u.id for u in test]
     key = digest([CONDITIONS_VERSION, corpus.digest, ids, asdict(condition), seed])
-    folder = cache_folder("conditions") / f"{condition.name}-{key}"
     voices = _voices(corpus) if condition.kind == "babble" else {}
-    with (
-        writing_cache(folder),
-        exclusive_lock(folder.with_suffix(".lock"), patience_seconds=math.inf),
-    ):
-        if not folder.is_dir():
-            with atomic_folder(folder) as complete:
-                make = partial(_write, complete, condition, voices, seed)
-                for done, _ in enumerate(ordered_map(make, enumerate(test)), start=1):
-                    if progress:
-                        progress(done, len(test))
+
+    def record(folder: Path) -> None:
+        for _ in ordered_map(partial(_write, folder, condition, voices, seed), enumerate(test)):
+            pass
+
+    folder = made_once(cache_folder("conditions") / f"{condition.name}-{key}", record)
     return Corpus(
         name=f"{corpus.name}, {condition.title}",
         utterances=tuple(

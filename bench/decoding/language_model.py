@@ -1,6 +1,6 @@
 """The language model of a decoder: estimated from transcripts or read from a file, then cached.
 
-An ARPA file in the cache has the digest of all that it was made from as its name, so that it is
+A model's folder in the cache has the digest of all that it was made from as its name, so that it is
 made once and never out of date.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.files import atomic_write, write_json
-from bench.core.paths import cache_folder, cache_lock, read_text, writing_cache
+from bench.core.paths import cache_folder, made_once, read_text
 from bench.data.text import normalize, unknown_symbols
 from bench.decoding.ngram import (
     END,
@@ -32,6 +32,7 @@ LETTER_ORDER = 6
 """Of the model over letters that a search without a lexicon uses."""
 MIN_ORDER = 2
 """KenLM, which the search asks, reads no model of single words."""
+MODEL_FILE, FACTS_FILE = "model.arpa", "facts.json"
 SPACE_LETTER = "|"
 """The space as a word of the model over letters."""
 
@@ -127,22 +128,19 @@ def language_model(
     given = None if config.arpa is None else read_text(config.arpa, "language model")
     sentences = () if given is not None else (*train_texts, *_sentences(config.texts))
     what = [NGRAM_VERSION, config.order, config.lexicon, given, sentences, valid, _source(config)]
-    name = digest(what)
-    folder = cache_folder("lm")
-    path, facts_path = folder / f"{name}.arpa", folder / f"{name}.json"
-    if not facts_path.is_file():
-        with cache_lock(f"lm-{name}"), writing_cache(folder):
-            if not facts_path.is_file():
-                model = (
-                    _read(config.arpa, given)
-                    if given is not None and config.arpa
-                    else (_estimate(config, sentences))
-                )
-                _write(model, config, valid, path, facts_path)
-    stored = json.loads(facts_path.read_text(encoding="utf-8"))
+
+    def make(folder: Path) -> None:
+        if config.arpa is not None and given is not None:
+            model = _read(config.arpa, given)
+        else:
+            model = _estimate(config, sentences)
+        _write(model, config, valid, folder)
+
+    folder = made_once(cache_folder("lm") / digest(what), make)
+    stored = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     facts = LmFacts(**{**stored, "num_ngrams": tuple(stored["num_ngrams"])})
     _logger.info("language model: %s (%s)", facts.sentence(), facts.digest[:8])
-    return LanguageModel(path, facts, config)
+    return LanguageModel(folder / MODEL_FILE, facts, config)
 
 
 def as_letters(sentence: str) -> str:
@@ -204,9 +202,8 @@ def _read(path: Path, text: str) -> NGram:
     return model
 
 
-def _write(
-    model: NGram, config: LmConfig, valid: Sequence[str], path: Path, facts_path: Path
-) -> None:
+def _write(model: NGram, config: LmConfig, valid: Sequence[str], folder: Path) -> None:
+    path = folder / MODEL_FILE
     with atomic_write(path) as handle:
         handle.writelines(line.encode() for line in to_arpa(model))
     fit = model.fit(valid if config.lexicon else map(as_letters, valid))
@@ -219,4 +216,4 @@ def _write(
         perplexity=None if math.isnan(fit.perplexity) else fit.perplexity,
         oov=None if math.isnan(fit.oov) else fit.oov,
     )
-    write_json(facts_path, asdict(facts))  # last: it says that both files are there
+    write_json(folder / FACTS_FILE, asdict(facts))

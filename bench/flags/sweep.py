@@ -3,8 +3,6 @@
 import argparse
 
 from bench.core import cli
-from bench.core.errors import UserError
-from bench.core.lookup import check_name
 from bench.queue.lease import GRACE_SECONDS
 
 MIN_GRACE_SECONDS = 1.0
@@ -50,7 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--register",
-        type=_model_name,
         metavar="NAME",
         help="at the end make the best confirm run's model (lowest valid WER) a version of the "
         "registered model NAME in MLflow, unless it is one",
@@ -90,14 +87,6 @@ def _add_seeds(parser: argparse.ArgumentParser) -> None:
 def _looks(text: str) -> tuple[int, ...]:
     number = cli.whole_number("--until-decided", least=2, most=MAX_SEEDS)
     return tuple(number(part) for part in text.split(","))
-
-
-def _model_name(name: str) -> str:
-    try:
-        check_name(name, "a registered model")
-    except ValueError as error:
-        raise UserError(f"--register: {error}") from error
-    return name
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

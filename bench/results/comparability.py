@@ -62,10 +62,6 @@ def differing_facts(
     or `of_costs`, so that only their costs are not: by key the value of each system that has one.
 
     A fact that is unknown, as for external systems, is not a difference.
-
-    Args:
-        facts: by system.
-        of_costs: whether the keys are those of rules on costs alone, or the others.
     """
     keys = sorted({key for own in facts.values() for key in own if _is_of_costs(key) == of_costs})
     known = {key: {name: own[key] for name, own in facts.items() if key in own} for key in keys}

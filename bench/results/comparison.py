@@ -10,7 +10,6 @@ from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
 from bench.results.looks import before_any_look, decisions_at, looks_sentences, margin_of
 from bench.results.pairs import (
-    Claims,
     RateColumns,
     SystemRuns,
     assumptions,
@@ -18,7 +17,7 @@ from bench.results.pairs import (
     counts_by_speaker,
     summarise,
 )
-from bench.results.sentences import UNDECIDED, WITHHELD, differ, interval, sentence_of
+from bench.results.sentences import UNDECIDED, verdict_sentence
 from bench.results.tradeoffs import pareto_set
 from bench.results.tuning import bought_by_tuning
 from bench.runs import Tables
@@ -26,9 +25,9 @@ from bench.stats.looks import Decisions
 from bench.stats.power_law import fit_power_law
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
-from bench.study.rounds import Look
-from reports.columns import PairColumns, rows_of
+from reports.columns import rows_of
 from reports.format import bare_percent
+from reports.looks import Look
 from variants import VARIANTS
 
 SHARE = "batches.train_share"
@@ -81,7 +80,7 @@ def compare(
     return StudyComparison(
         systems=systems,
         pairs=pairs,
-        verdict=_verdict(systems, pairs, claims),
+        verdict=verdict_sentence(systems, pairs, claims),
         findings=findings,
         assumptions=(*absent, *assumptions(system_runs), *looks_sentences(definition, looks)),
         system_runs=tuple(system_runs),
@@ -162,74 +161,3 @@ def _system_row(
         row |= {"wer_mean": scored["wer"], "wer_low": scored["low"], "wer_high": scored["high"]}
         row |= {key: value for key, value in scored.items() if key in (*SOURCES, "num_seeds")}
     return row
-
-
-def _verdict(systems: pd.DataFrame, pairs: pd.DataFrame, claims: Claims) -> str:
-    scored = systems[systems["wer_mean"].notna()].sort_values("wer_mean", kind="stable")
-    if scored.empty:
-        return "No system has a finished confirm run, so nothing can be said yet."
-    best = scored.iloc[0]
-    name = str(best["system"])
-    shown = (
-        f"{name} has a test WER of {bare_percent(best['wer_mean'])} % "
-        f"(95 % interval {interval(best['wer_low'], best['wer_high'])}, "
-        f"{best['num_seeds']:.0f} seeds)"
-    )
-    silent = [name for name in systems["system"] if name not in set(scored["system"])]
-    absent = f" No finished confirm run: {', '.join(silent)}." if silent else ""
-    claimed = _claimed(pairs, claims)
-    if len(scored) == 1:
-        return f"{shown}.{absent}"
-    with_best = [row for row in rows_of(pairs, PairColumns) if name in (row["a"], row["b"])]
-    still_open = [row for row in with_best if row["verdict"] == UNDECIDED]
-    alike = [row for row in with_best if row not in still_open and not differ(row["verdict"])]
-    if still_open:
-        nearest = min(still_open, key=lambda row: abs(row["delta_wer"]))
-        others = _others(still_open, name)
-        return (
-            f"Undecided: {shown}, no significant difference from {others}. "
-            f"{sentence_of(nearest)}{claimed}{absent}"
-        )
-    if withheld := [row for row in with_best if row["verdict"] == WITHHELD]:
-        return (
-            f"Withheld: {shown}, below {_others(withheld, name)}, but "
-            f"{'; '.join(dict.fromkeys(row['remedy'] for row in withheld))}.{claimed}{absent}"
-        )
-    if alike:
-        within = f"±{100 * alike[0]['margin']:.1f} points"
-        rest = [row for row in with_best if row not in alike]
-        beaten = f", and better than {_others(rest, name)}" if rest else ""
-        return (
-            f"{name} and {_others(alike, name)} are equivalent within {within}: "
-            f"{shown}{beaten}.{claimed}{absent}"
-        )
-    closest = min(with_best, key=lambda row: abs(row["delta_wer"]))
-    low, high = sorted((abs(closest["low"]), abs(closest["high"])))
-    return (
-        f"{name} is better: {shown}, "
-        f"{bare_percent(abs(closest['delta_wer']))} points below {_others([closest], name)} "
-        f"({bare_percent(closest['coverage'])} % interval {bare_percent(low)} to "
-        f"{bare_percent(high)}).{claimed}{absent}"
-    )
-
-
-def _others(rows: Sequence[PairColumns], name: str) -> str:
-    return ", ".join(row["b"] if row["a"] == name else row["a"] for row in rows)
-
-
-def _claimed(pairs: pd.DataFrame, claims: Claims) -> str:
-    """The number of the question's claims that were confirmed, and the verdicts on the others."""
-    verdicts = {frozenset((r["a"], r["b"])): r["verdict"] for r in rows_of(pairs, PairColumns)}
-    # A claim is found if its first system is better; the opposite verdict contradicts it.
-    found, rest = 0, []
-    for better, worse in claims:
-        verdict = verdicts.get(frozenset((better, worse)), "not compared")
-        if verdict == f"{better} better":
-            found += 1
-        else:
-            said = "contradicted" if verdict == f"{worse} better" else verdict
-            rest.append(f"{better} below {worse}: {said}")
-    if not claims:
-        return ""
-    told = f" ({'; '.join(rest)})" if rest else ""
-    return f" Of {len(claims)} claims {found} found{told}."

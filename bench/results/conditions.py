@@ -20,12 +20,8 @@ def conditions(
 ) -> tuple[Condition, ...]:
     """Every condition: those of RULES in their order, then those of the runs and the corpus.
 
-    Args:
-        facts: what is known of the scored runs of each system of the study; a fact in which its
-            runs differ has their values joined by SEPARATOR.
-        runs: of the study, columns as reports.columns.COLUMNS states them.
-        budget: of each system.
-        leakage: utterances shared between splits, as the corpus counts them.
+    `facts` are those of each system's scored runs; a fact in which runs differ has their values
+    joined by SEPARATOR. `leakage` is what the corpus counts as shared between splits.
     """
     scored = {str(name) for name in _scored(runs)["system"]}
     of_scored = {name: own for name, own in facts.items() if name in scored}

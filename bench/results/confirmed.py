@@ -16,13 +16,8 @@ def confirm_runs(
     definition: StudyDefinition, tables: Tables, seeds: Mapping[str, int] | None = None
 ) -> tuple[list[SystemRuns], tuple[str, ...]]:
     """The ended confirm runs of each system, utterances in one order; and a sentence for each
-    system with runs that ended badly, on what they count with.
-
-    Args:
-        definition: of the study.
-        tables: its records.
-        seeds: by label, how many of the runs count, by slot; None: all.
-    """
+    system with runs that ended badly, on what they count with. `seeds` says by label how many of
+    the runs count, by slot; None: all."""
     utterances = tables.utterances.sort_values(["run", "id"])
     scored = {str(run): table for run, table in utterances.groupby("run")}
     if not scored:

@@ -45,8 +45,7 @@ def by_group(
     system_runs: Sequence[SystemRuns], attributes: Attributes, name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rates of each group, with GROUP_COLUMNS, and the gains of each pair of systems by group,
-    with GAIN_COLUMNS: `delta_inside` and `delta_outside` are WER of `b` minus WER of `a` in the
-    group and elsewhere, `low, high` the interval of inside minus outside at the level `coverage`.
+    with GAIN_COLUMNS.
 
     Raises:
         UserError: the utterances have no attribute `name`, or it has one group only, or too many.
@@ -183,6 +182,7 @@ def _gains(
             contrasts(counts.errors, counts.words_U, counts.clusters, group_U == group)
         )
         estimates.append(Estimate(delta, [split.total for split in splits]))
+    # One family of all groups and pairs: Holm's step-down goes over the flat array.
     p_GP = np.array([estimate.p() for estimate in estimates])
     levels = holm(p_GP.ravel())
     adjusted_GP, level_GP = (part.reshape(p_GP.shape) for part in (levels.p_adjusted, levels.level))

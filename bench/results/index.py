@@ -29,7 +29,7 @@ from bench.runs.state import ENDS
 from bench.study.definition import FILE, StudyDefinition, load, studies_newest_first
 from bench.study.rounds import FOLDER as LOOKS
 from bench.study.rounds import confirm_seeds, read_looks
-from reports import SavedGroup, SavedRow, StudyRow, build_index
+from reports.index import SavedGroup, SavedRow, StudyRow, build_index
 
 INDEX = "index.html"
 CACHED_ROW = "index-row.json"

@@ -24,14 +24,8 @@ from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, Decisions, Ints, Plan
 from bench.stats.variance import differences
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, run_folder
-from bench.study.rounds import (
-    Look,
-    PairAtLook,
-    confirm_seeds,
-    plan_sentence,
-    read_looks,
-    write_look,
-)
+from bench.study.rounds import confirm_seeds, plan_sentence, read_looks, write_look
+from reports.looks import Look, PairAtLook
 
 
 def next_look(folder: Path, definition: StudyDefinition) -> Look | None:
@@ -196,8 +190,8 @@ def outcome_of(pair: PairAtLook, narrow: Collection[str]) -> str:
 
 def look_sentence(look: Look, narrow: Collection[str]) -> str:
     """What a look has decided, and how the study goes on; `narrow` as for `outcome_of`."""
-    new = [pair for pair in look.pairs if pair.outcome != OPEN and pair.decided_at == look.number]
-    still = sum(pair.outcome == OPEN for pair in look.pairs)
+    new = [pair for pair in look.pairs if not pair.is_open and pair.decided_at == look.number]
+    still = sum(pair.is_open for pair in look.pairs)
     words = (f"{pair.a} : {pair.b} {outcome_of(pair, narrow)}" for pair in new)
     told = "; ".join(words) or "nothing new"
     more = {name: num for name, num in look.next_seeds.items() if num > look.seeds[name]}

@@ -24,7 +24,6 @@ from bench.results.sentences import (
     UNDECIDED,
     WITHHELD,
     Undecided,
-    p_value,
     remedy_of,
     who_is_better,
 )
@@ -41,6 +40,7 @@ from bench.stats.variance import (
     rates,
 )
 from bench.stats.verdict import MARGIN, Remedy, Verdicts, judge, remedy
+from reports.format import p_value
 
 
 class RateColumns(TypedDict):
@@ -148,21 +148,11 @@ def compare_pairs(
     progress: ProgressCallback | None = None,
     decided: Decisions | None = None,
 ) -> pd.DataFrame:
-    """One row per unordered pair, with PAIR_COLUMNS.
+    """One row per unordered pair, with PAIR_COLUMNS: those of reports.columns.PairColumns, and
 
-    - `delta_wer`: WER of `b` minus WER of `a`; above 0, `a` is better.
-    - `verdict`: "<name> better", "equivalent" (within `margin`) or "undecided". If no system has
-      several runs, the variance between seeds is unknown, and the verdict is about checkpoints:
-      "checkpoints differ" or "checkpoints equivalent". In place of "<name> better" it is "withheld"
-      if a system has `edges`; `remedy` then states them.
-    - `low, high`: the interval from which the verdict follows; `coverage` is its level.
-    - `p`: of the hypothesis of no difference; `p_adjusted`: adjusted for multiplicity, over
-      `claims` first and then over the other pairs.
-    - `minimum_detectable_effect`: the difference that is found with 80 % power at that level.
     - `seeds_needed`, `speakers_needed`: runs per system, or test speakers, with which an undecided
       pair would be decided with 80 % power if the true difference is the observed one; NaN if no
-      number suffices. `remedy` states them in words.
-    - `share_seeds`, `share_test_set`, `share_interaction`: components of the variance.
+      number suffices;
     - `utterances_low` and so on: intervals over utterances and over speakers with the runs fixed,
       as other tools print them (Bisani & Ney 2004); too narrow for few speakers, and without the
       variance between seeds.

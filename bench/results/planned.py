@@ -12,9 +12,7 @@ from bench.runs import read_study
 from bench.runs.layout import OPENED, RUN, read_json
 from bench.study.definition import load
 from bench.study.rounds import confirm_seeds, raised_sentence, read_looks
-
-FEW_SEEDS = 3
-"""With fewer seeds an interval is only a first estimate; as in reports.sections.verdict."""
+from reports.sections.verdict import FEW_SEEDS
 
 
 def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:

@@ -12,10 +12,10 @@ from bench.decoding.beam import install_command
 from bench.results.comparison import StudyComparison
 from bench.runs import display_uri, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
-from reports import ReportInput, cautions
 from reports.format import decimal, plural, points, points_range
-from reports.input import SecondVerdict
-from reports.sections.verdict import split_heard
+from reports.input import ReportInput
+from reports.second import SecondVerdict
+from reports.sections.verdict import cautions, split_heard
 
 MAX_UNDECIDED = 5
 """Pairs beside the one in the verdict that the console says more of."""
@@ -31,13 +31,8 @@ def print_result(
 ) -> None:
     """Print what a sweep found: the verdicts, where to look on, what was heard.
 
-    Args:
-        comparison: of the study.
-        report_input: what its report shows.
-        corpus: that it is on.
-        report: path of the report.
-        searches: the queue, as optuna-dashboard takes it.
-        model: the address of a version of a registered model, if one was asked for.
+    `report` is a path; `searches` is the queue, as optuna-dashboard takes it; `model` is the
+    address of a version of a registered model, if one was asked for.
     """
     _print_verdict(comparison, report_input)
     _print_places(comparison, report_input, corpus, report, searches)
@@ -76,14 +71,14 @@ def _print_places(
 
 
 def _undecided(comparison: StudyComparison) -> Iterator[str]:
-    """What would decide each undecided pair that the verdict does not mention, claims first."""
+    """What would decide each open pair that the verdict does not mention, claims first."""
     rows = [row for row in comparison.pairs.to_dict("records") if row["remedy"]]
     rows = [row for row in rows if row["remedy"] not in comparison.verdict]
     rows.sort(key=lambda row: not row["claim"])
     for row in rows[:MAX_UNDECIDED]:
-        yield f"{row['a']}, {row['b']} undecided: {row['remedy']}."
+        yield f"{row['a']}, {row['b']} {row['verdict']}: {row['remedy']}."
     if more := rows[MAX_UNDECIDED:]:
-        yield f"{len(more)} more pairs are undecided; the report has them all."
+        yield f"{len(more)} more pairs are undecided or withheld; the report has them all."
 
 
 def _print_second(second: SecondVerdict) -> None:

@@ -12,9 +12,9 @@ from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
 from bench.runs.state import ENDS, TRAINED, State, read_state
-from bench.stats.looks import OPEN
 from bench.study.definition import StudyDefinition, load, run_folder
-from bench.study.rounds import Look, confirm_seeds, read_looks
+from bench.study.rounds import confirm_seeds, read_looks
+from reports.looks import Look
 
 SECONDS = "train/seconds"
 
@@ -198,7 +198,7 @@ def _round(
         number=len(looks) + (not is_last),
         seeds=seeds,
         most_seeds=definition.plan.looks[-1],
-        num_decided=sum(pair.outcome != OPEN for pair in pairs),
+        num_decided=sum(not pair.is_open for pair in pairs),
         num_pairs=len(pairs),
         last_look=look_sentence(looks[-1], narrow) if looks else "",
         is_last=is_last,

@@ -11,9 +11,9 @@ from bench.runs import Findings, StudyTracker
 from bench.study.decoding import load_plan
 from bench.study.definition import load
 from bench.study.rounds import raised_sentence, read_looks, study_tags
-from reports import ReportInput
-from reports.input import SecondVerdict
+from reports.input import ReportInput
 from reports.palette import colour, system_names
+from reports.second import SecondVerdict
 
 
 def publish(

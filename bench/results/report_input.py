@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +17,7 @@ from bench.results.comparability import SEPARATOR
 from bench.results.comparison import StudyComparison, compare
 from bench.results.conditions import conditions, seeds_condition
 from bench.results.groups import by_every_group
-from bench.results.looks import margin_of, outcome_of
+from bench.results.looks import margin_of
 from bench.results.planned import openings_sentence
 from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
@@ -41,18 +41,18 @@ from bench.study.layers import explained
 from bench.study.match import WIDTH
 from bench.study.request import command_of
 from bench.study.robustness import load_plan
-from bench.study.rounds import Look, confirm_seeds, plan_sentence, raised_sentence, read_looks
+from bench.study.rounds import confirm_seeds, plan_sentence, raised_sentence, read_looks
 from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
 from bench.training.config import RunConfig
-from reports import ConfigValue, ReportInput
+from reports.columns import COLUMNS
 from reports.input import (
     BudgetSummary,
+    ConfigValue,
     CorpusSummary,
-    LookSummary,
     MethodConstants,
-    PairAtLook,
     QuestionSummary,
+    ReportInput,
     SearchRange,
     SplitSummary,
     StudyDesign,
@@ -71,81 +71,99 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     Raises:
         UserError: no study in `folder`, or its corpus cannot be read any more.
     """
-    definition = load(folder)
-    tables = read_study(folder)
-    looks = read_looks(folder)
+    definition, tables, looks = load(folder), read_study(folder), read_looks(folder)
     comparison = compare(definition, tables, looks)
     corpus = load_corpus(definition.corpus)
-    speed = records.load(system.variant for system in definition.systems.values())
-    rtf = real_time_factors(definition, speed)
-    latency = records.load_latency(definition.name, definition.systems, folder.parent)
-    openings = openings_sentence(folder.resolve().parent, definition.data_digest)
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
-    confirmed = {label: _confirmed(definition, label, tables.runs) for label in definition.systems}
-    seeds = confirm_seeds(definition, looks)
-    budget = replace(describe_budget(definition.budget), seeds=seeds)
-    design = describe_design(definition)
-    edges = {label: search_edges(definition, label, tables.runs) for label in definition.systems}
-    narrow = [label for label, sentences in edges.items() if sentences]
-    facts = {
-        label: describe_facts(folder, definition, label, tables.runs)
-        for label in definition.systems
-    }
+    openings = openings_sentence(folder.resolve().parent, definition.data_digest)
+    assumptions = (*comparison.assumptions, *filter(None, [openings]))
     report_input = ReportInput(
-        groups=groups,
-        gains=gains,
         study=definition.name,
         verdict=comparison.verdict,
         command=command_of(definition, find_plan(folder), load_plan(folder)),
         corpus=describe_corpus(corpus, definition),
-        budget=budget,
+        budget=replace(describe_budget(definition.budget), seeds=confirm_seeds(definition, looks)),
         environment=_environment(folder, definition),
         tracking_uri=store_of(folder),
-        systems=comparison.systems.assign(real_time_factor=comparison.systems["system"].map(rtf)),
+        systems=comparison.systems.assign(real_time_factor=math.nan),
         pairs=comparison.pairs,
         runs=tables.runs,
         curves=tables.curves,
         utterances=tables.utterances,
         watch=tables.watch,
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
-        speed=speed,
-        latency=latency,
-        budget_curves=budget_curves(tables.runs),
-        expected_best=expected_best_curves(tables.runs, definition.budget.num_random_trials),
-        importances=_importances(definition, tables.runs),
-        tradeoffs=tradeoffs(
-            comparison.systems,
-            {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)},
-        ),
-        spaces={
-            label: {key: search_range(d) for key, d in definition.searched(label).items()}
-            for label in definition.systems
-        },
-        edges=edges,
-        configs={label: flatten(to_dict(found.config)) for label, found in confirmed.items()},
-        values={
-            label: describe_values(found, definition.searched(label))
-            for label, found in confirmed.items()
-        },
-        conditions=(
-            *conditions(facts, tables.runs, budget, corpus.leakage),
-            tuning_condition(definition),
-            seeds_condition(design.plan, design.stamp),
-        ),
-        looks=tuple(describe_look(definition, look, narrow) for look in looks),
-        diffs=recorded_diffs(folder),
+        groups=groups,
+        gains=gains,
+        looks=looks,
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         robustness=robustness(folder, definition, tables, comparison.pairs),
         second=second_verdict(folder, definition, tables, corpus),
         heard=heard_sentences(folder, tables),
         design=replace(
-            design,
-            findings=comparison.findings,
-            assumptions=tuple(filter(None, (*comparison.assumptions, openings))),
+            describe_design(definition), findings=comparison.findings, assumptions=assumptions
         ),
     )
+    for add in (_with_costs, _with_search, _with_settings):
+        report_input = add(report_input, folder, definition)
     return report_input, comparison
+
+
+def _with_costs(
+    report_input: ReportInput, folder: Path, definition: StudyDefinition
+) -> ReportInput:
+    """What bench.speed measured of the systems, and WER against each cost."""
+    systems = report_input.systems
+    speed = records.load(system.variant for system in definition.systems.values())
+    latency = records.load_latency(definition.name, definition.systems, folder.parent)
+    rtf = real_time_factors(definition, speed)
+    measured = {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)}
+    return replace(
+        report_input,
+        systems=systems.assign(real_time_factor=systems["system"].map(rtf)),
+        speed=speed,
+        latency=latency,
+        tradeoffs=tradeoffs(systems, measured),
+    )
+
+
+def _with_search(report_input: ReportInput, _: Path, definition: StudyDefinition) -> ReportInput:
+    """What the searches found, and in which spaces."""
+    runs = report_input.runs
+    return replace(
+        report_input,
+        budget_curves=budget_curves(runs),
+        expected_best=expected_best_curves(runs, definition.budget.num_random_trials),
+        importances=_importances(definition, runs),
+        spaces={
+            label: {key: search_range(d) for key, d in definition.searched(label).items()}
+            for label in definition.systems
+        },
+        edges={label: search_edges(definition, label, runs) for label in definition.systems},
+    )
+
+
+def _with_settings(
+    report_input: ReportInput, folder: Path, definition: StudyDefinition
+) -> ReportInput:
+    """Each system's config, and the conditions of a fair comparison."""
+    runs, design = report_input.runs, report_input.design
+    configs = {label: _confirmed(definition, label, runs) for label in definition.systems}
+    facts = {label: describe_facts(folder, definition, label, runs) for label in configs}
+    return replace(
+        report_input,
+        configs={label: flatten(to_dict(found.config)) for label, found in configs.items()},
+        values={
+            label: describe_values(found, definition.searched(label))
+            for label, found in configs.items()
+        },
+        conditions=(
+            *conditions(facts, runs, report_input.budget, report_input.corpus.leakage),
+            tuning_condition(definition),
+            seeds_condition(design.plan, design.stamp),
+        ),
+        diffs=recorded_diffs(folder),
+    )
 
 
 def describe_design(definition: StudyDefinition) -> StudyDesign:
@@ -162,7 +180,7 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
         ),
         held_equal="" if match is None else match.title,
         plan="" if definition.plan is None else plan_sentence(definition.plan),
-        most_seeds=0 if definition.plan is None else definition.plan.looks[-1],
+        seeds_at_looks=() if definition.plan is None else definition.plan.looks,
         stamp=raised_sentence(definition),
         question=None
         if question is None
@@ -180,37 +198,6 @@ def describe_design(definition: StudyDefinition) -> StudyDesign:
             )
             for label, system in definition.systems.items()
         },
-    )
-
-
-def describe_look(
-    definition: StudyDefinition, look: Look, narrow: Collection[str] = ()
-) -> LookSummary:
-    """A look as the report shows it; `narrow` are the systems whose searched ranges were too
-    narrow."""
-    assert definition.plan is not None
-    looks = definition.plan.looks
-    return LookSummary(
-        number=look.number,
-        taken_at=look.taken_at,
-        seeds=look.seeds,
-        next_seeds=look.next_seeds,
-        pairs=tuple(
-            PairAtLook(
-                a=pair.a,
-                b=pair.b,
-                claim=pair.claim,
-                outcome=outcome_of(pair, narrow),
-                decided_at=pair.decided_at,
-                num_seeds=looks[pair.stage],
-                delta=pair.delta,
-                half_width=math.nan if pair.half_width is None else pair.half_width,
-                coverage=pair.coverage,
-                p=math.nan if pair.p is None else pair.p,
-                level=pair.level,
-            )
-            for pair in look.pairs
-        ),
     )
 
 
@@ -351,7 +338,7 @@ def _importances(definition: StudyDefinition, runs: pd.DataFrame) -> pd.DataFram
         trials = list(zip(own["params"], own["valid_wer"], strict=True))
         found = importances(definition.searched(label), trials)
         rows += [(label, key, share) for key, share in found.items()]
-    return pd.DataFrame(rows, columns=["system", "key", "importance"])
+    return pd.DataFrame(rows, columns=list(COLUMNS["importances"]))
 
 
 def _environment(folder: Path, definition: StudyDefinition) -> dict[str, str]:

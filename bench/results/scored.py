@@ -138,6 +138,11 @@ def _with_one_reference(system_runs: list[SystemRuns]) -> list[SystemRuns]:
     alternative keeps its number of errors; their positions are unknown and set to the start of the
     utterance.
     """
+    #     reference   we saw { two big / too } boats
+    #     a heard     we saw two big boats     scored against "we saw two big boats", 5 words
+    #     b heard     we saw too boats         scored against "we saw too boats", 4 words
+    #
+    # Both are divided by 5: the longest that any run was scored against.
     runs = [run for system in system_runs for run in system.runs]
     if not any(WRITTEN in run for run in runs):
         return system_runs

@@ -8,10 +8,11 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from bench.runs.layout import read_run
-from bench.runs.state import TRAINED, read_end
+from bench.runs.state import ENDS, TRAINED, read_end
 from bench.stats.clusters import Floats
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.edges import edges
+from reports.columns import COLUMNS
 
 
 def expected_best(values_N: Floats, num_trials: int) -> float:
@@ -38,13 +39,8 @@ def rank_agreement(a_N: Floats, b_N: Floats) -> float:
 
 
 def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best WER and the training time of each system's search after each trial, in the order in
-    which trials ended: ``system, num_trials, train_seconds`` (of all trials so far) and
-    ``best_valid_wer``.
-
-    Only trials that trained to the end of the budget can be best, as in the study; others count
-    with their time.
-    """
+    """The table of reports.columns.BudgetCurveColumns. Only trials that trained to the end of the
+    budget can be best, as in the study; others count with their time."""
     rows = []
     for system, trials in _ended(runs).groupby("system", sort=False):
         values_N = trials["valid_wer"].where(trials["state"].isin(TRAINED)).to_numpy(np.float64)
@@ -52,17 +48,13 @@ def budget_curves(runs: pd.DataFrame) -> pd.DataFrame:
         # fmin ignores NaN: a trial without a value keeps the lowest of those before it.
         found = zip(spent_N, np.fmin.accumulate(values_N), strict=True)
         rows += [(system, n, seconds, best) for n, (seconds, best) in enumerate(found, start=1)]
-    columns = ["system", "num_trials", "train_seconds", "best_valid_wer"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(COLUMNS["budget_curves"]))
 
 
 def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
-    """The expected lowest valid WER of n trials: ``system, num_trials, valid_wer``.
-
-    Uses slots 1 to `num_random` - 1 of each system's search, the only independent random ones:
-    slot 0 has the default values, and later slots are proposed from earlier results. One row for
-    each n up to the number of these that have ended; NaN if all trials drawn can be without a WER,
-    which counts as worse than all others.
+    """The table of reports.columns.ExpectedBestColumns, of slots 1 to `num_random` - 1 of each
+    system's search, the only independent random ones: slot 0 has the default values, and later
+    slots are proposed from earlier results. A trial without a WER counts as worse than all others.
     """
     rows = []
     ended = _ended(runs)
@@ -71,14 +63,12 @@ def expected_best_curves(runs: pd.DataFrame, num_random: int) -> pd.DataFrame:
         for n in range(1, len(values_N) + 1):
             expected = expected_best(values_N, n)
             rows.append((system, n, expected if np.isfinite(expected) else np.nan))
-    return pd.DataFrame(rows, columns=["system", "num_trials", "valid_wer"])
+    return pd.DataFrame(rows, columns=list(COLUMNS["expected_best"]))
 
 
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:
     """The trials that have ended for good, in the order in which they ended."""
-    over = (runs["kind"] == "trial") & runs["state"].isin(
-        [*TRAINED, "pruned", "diverged", "failed"]
-    )
+    over = (runs["kind"] == "trial") & runs["state"].isin(ENDS)
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")
 
 

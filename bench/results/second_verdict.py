@@ -33,7 +33,7 @@ from bench.stats.verdict import judge
 from bench.study.decoding import BEAM, SCORES, find_plan, load_weights
 from bench.study.definition import StudyDefinition
 from bench.study.rounds import read_looks
-from reports.input import SecondGain, SecondGap, SecondVerdict, SecondWords
+from reports.second import SecondGain, SecondGap, SecondVerdict, SecondWords
 
 TEMPLATES = "templates"
 """Attribute of utterances that says whether their sentence's template was trained on."""

@@ -94,6 +94,8 @@ def _told_apart(systems: Sequence[ScoredSystem]) -> Iterator[ScoredSystem]:
 def _shortest_end(file: Path, among: Sequence[Path]) -> str:
     """The name of `file` with as few parent folders as distinguish it from the files `among`; with
     its suffix if folders do not suffice."""
+    #     one/test/pred.json    two/test/pred.json      "one/test/pred", "two/test/pred"
+    #     two/best/pred.json    two/test/pred.json      "best/pred", "test/pred"
     paths = [file.resolve(), *({path.resolve() for path in among} - {file.resolve()})]
     for ends in ([path.with_suffix("").parts for path in paths], [path.parts for path in paths]):
         own, *others = ends

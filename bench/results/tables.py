@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.results.comparability import STAMP
-from bench.results.sentences import (
-    differ,
-    interval,
-    known,
-    p_value,
-    sentence_of,
-)
+from bench.results.sentences import differ, sentence_of
 from reports.columns import PairColumns, rows_of
-from reports.format import bare_percent, in_latex, in_markdown, latex_table, markdown_table, points
+from reports.format import (
+    bare_percent,
+    decimal,
+    in_latex,
+    in_markdown,
+    interval,
+    latex_table,
+    markdown_table,
+    one_line,
+    p_value,
+    points,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ def as_json(comparison: Comparison) -> dict[str, object]:
 def as_csv(comparison: Comparison) -> str:
     """Stamps as lines that begin with #, then the systems, the pairs and, with ``--by``, groups and
     gains, with an empty line between tables."""
-    head = "".join(f"# {_one_line(stamp)}\n" for stamp in comparison.stamps)
+    head = "".join(f"# {one_line(stamp)}\n" for stamp in comparison.stamps)
     tables = (comparison.systems, comparison.pairs, comparison.groups, comparison.gains)
     parts = [t.to_csv(index=False, lineterminator="\n") for t in tables if t is not None]
     return head + "\n".join(parts)
@@ -118,7 +123,7 @@ def pair_cells(comparison: Comparison) -> Cells:
             interval(row["low"], row["high"], points),
             bare_percent(row["coverage"]),
             p_value(row["p_adjusted"]),
-            known(row["probability_of_improvement"], "{:.2f}"),
+            decimal(row["probability_of_improvement"], 2),
             p_value(row["mapsswe_p"]),
             p_value(row["mcnemar_p"]),
             p_value(row["wilcoxon_p"]),
@@ -220,7 +225,3 @@ def _nested(pair: dict[str, object]) -> dict[str, object]:
         else:
             made[key] = value
     return made
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

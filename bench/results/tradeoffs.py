@@ -43,19 +43,9 @@ BEYOND_WORST = 1.1
 
 
 def tradeoffs(systems: pd.DataFrame, measured: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """WER against each cost: one row for each cost and each system of which both are known.
-
-    Args:
-        systems: with ``system``, ``wer_mean`` and the costs that a study measures.
-        measured: for each of MEASURED_APART, by system, of those that were measured under equal
-            conditions; may lack some.
-
-    Returns:
-        ``cost, system, value, pareto_optimal``, and, the same in all rows of a cost, the reference
-        point ``reference_wer`` and ``reference_cost``, a tenth beyond the worst of each axis, and
-        ``hypervolume``, the share of the rectangle between that point and zero that some system
-        dominates.
-    """
+    """WER against each cost: the table of reports.columns.TradeoffColumns, its reference point a
+    tenth beyond the worst of each axis. `measured` are, for each of MEASURED_APART and by system,
+    those that were measured under equal conditions; may lack some."""
     apart = {cost: systems["system"].map(measured.get(cost, {})) for cost in MEASURED_APART}
     known = systems.assign(**apart)
     tables: list[pd.DataFrame] = []

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pandas as pd
 
 from bench.data.text import TEXT_VERSION
-from bench.results.sentences import interval
 from bench.study.definition import StudyDefinition
 from bench.study.space import TunedOn
-from reports.format import bare_percent, points
+from reports.format import bare_percent, interval, points
 from reports.input import Condition
 
 TITLE = "Search spaces"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.runs import Tables
 from bench.study.decoding import read_heard
+from reports.format import one_line
 from reports.input import HeardSentence
 
 EPOCHS = (1, 5, 15)
@@ -27,10 +28,10 @@ def heard_sentences(folder: Path, tables: Tables) -> tuple[HeardSentence, ...]:
         HeardSentence(
             system=row.system,
             seed=row.seed,
-            ref=_words(row.ref),
+            ref=one_line(row.ref),
             by_epoch=_by_epoch(watch[watch["run"] == f"{row.system}/{row.run}"]),
-            greedy=_words(row.greedy),
-            beam=None if row.beam is None else _words(row.beam),
+            greedy=one_line(row.greedy),
+            beam=None if row.beam is None else one_line(row.beam),
         )
         for row in rows
         if row.id == id
@@ -39,13 +40,8 @@ def heard_sentences(folder: Path, tables: Tables) -> tuple[HeardSentence, ...]:
 
 def _by_epoch(rows: pd.DataFrame) -> tuple[tuple[int, str], ...]:
     heard: Mapping[int, str] = {
-        math.ceil(epoch): _words(str(hyp))
+        math.ceil(epoch): one_line(str(hyp))
         for epoch, hyp in zip(rows["epoch"], rows["hyp"], strict=True)
     }
     shown = [epoch for epoch in EPOCHS if epoch in heard]
     return tuple((e, heard[e]) for e in dict.fromkeys([*shown, *([max(heard)] if heard else [])]))
-
-
-def _words(text: str) -> str:
-    """`text` with single spaces: what is compared are its words."""
-    return " ".join(text.split())

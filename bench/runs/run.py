@@ -53,7 +53,6 @@ class RunPlan:
     excluded: frozenset[str]
     """Ids of utterances that no system of the study sees."""
     device: str
-    data_digest: str
     open_test: bool
     """Whether the test split is scored, once, with the best checkpoint."""
     target: TrackingTarget
@@ -264,10 +263,11 @@ def attempts_so_far(folder: Path) -> int:
 
 def _unchanged_corpus(plan: RunPlan) -> Corpus:
     corpus = load_corpus(plan.config.corpus)
-    if corpus.digest != plan.data_digest:
+    if corpus.digest != plan.identity.data_digest:
         raise UserError(
-            f"corpus {corpus.name} changed under the study: digest was {plan.data_digest}, is "
-            f"{corpus.digest}; put the files back, or begin another study"
+            f"corpus {corpus.name} changed under the study: digest was "
+            f"{plan.identity.data_digest}, is {corpus.digest}; put the files back, or begin "
+            "another study"
         )
     return corpus
 

@@ -9,8 +9,10 @@ The weights of a system are searched on valid, with the same settings for every 
 same for all its seeds. The test split is then opened once a run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -169,29 +171,23 @@ def decode_study(
     search: BeamSearch,
     plan: DecodingPlan,
     device: torch.device,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback,
 ) -> None:
     """Decode every scored confirm run of the study; what is done already is not done again."""
-    runs = [(label, run) for label in definition.systems for run in scored_runs(folder, label)]
-    done, total = 0, 2 * len(runs)
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
-
-    for label in definition.systems:
-        own = [run for of, run in runs if of == label]
+    load = partial(_Network.load, definition=definition, corpus=corpus, device=device)
+    runs = {label: scored_runs(folder, label) for label in definition.systems}
+    done, total = count(1), 2 * sum(map(len, runs.values()))
+    for label, own in runs.items():
+        for run in own:
+            _search(folder / BEAM / label / run.name, partial(load, run), search, plan)
+            progress(next(done), total)
         if not own:
             continue
-        for run in own:
-            _search(folder, run, label, definition, corpus, search, plan, device)
-            step()
         weights = _choose(folder, label, own, plan)
+        tuned = search.with_weights(weights.alpha, weights.beta)
         for run in own:
-            _score(folder, run, label, definition, corpus, search, weights, device)
-            step()
+            _score(folder / BEAM / label / run.name, run, partial(load, run), tuned)
+            progress(next(done), total)
 
 
 def tuned_weights(checkpoint: Path) -> tuple[float, float] | None:
@@ -231,27 +227,19 @@ class _Network:
 
 
 def _search(
-    folder: Path,
-    run: Path,
-    label: str,
-    definition: StudyDefinition,
-    corpus: Corpus,
-    search: BeamSearch,
-    plan: DecodingPlan,
-    device: torch.device,
+    own: Path, load: Callable[[], _Network], search: BeamSearch, plan: DecodingPlan
 ) -> None:
-    """Count the errors on valid of each setting of the plan."""
-    path = folder / BEAM / label / run.name / SEARCH
-    if path.exists():
+    """Count the errors on valid of each setting of the plan, into the folder `own`."""
+    if (own / SEARCH).exists():
         return
-    network = _Network.load(run, definition, corpus, device)
+    network = load()
     valid, rows = network.sets["valid"], network.log_probs("valid")
     errors, words = [], 0
     for alpha, beta in plan.settings:
         scores = score_texts(valid, _texts(search.with_weights(alpha, beta), rows))
         errors.append(sum(s.substitutions + s.deletions + s.insertions for s in scores))
         words = sum(s.num_ref_words for s in scores)
-    write_json(path, {"errors": errors, "num_ref_words": words})
+    write_json(own / SEARCH, {"errors": errors, "num_ref_words": words})
 
 
 def _choose(folder: Path, label: str, runs: list[Path], plan: DecodingPlan) -> Weights:
@@ -268,22 +256,11 @@ def _choose(folder: Path, label: str, runs: list[Path], plan: DecodingPlan) -> W
     return weights
 
 
-def _score(
-    folder: Path,
-    run: Path,
-    label: str,
-    definition: StudyDefinition,
-    corpus: Corpus,
-    search: BeamSearch,
-    weights: Weights,
-    device: torch.device,
-) -> None:
-    """Score valid and, once, test with the chosen weights."""
-    own = folder / BEAM / label / run.name
+def _score(own: Path, run: Path, load: Callable[[], _Network], tuned: BeamSearch) -> None:
+    """Score valid and, once, test with the chosen weights, into the folder `own`."""
     if (own / SCORES).exists():
         return
-    network = _Network.load(run, definition, corpus, device)
-    tuned = search.with_weights(weights.alpha, weights.beta)
+    network = load()
     for split in ("valid", "test"):
         if split == "test":
             count_opening(run, "beam")
@@ -322,12 +299,13 @@ def hear_watch(
     `search` (with a system's own weights where it was decoded), and write them down."""
     if not corpus.split("watch"):
         return []
-    rows = [
-        heard
-        for label in definition.systems
-        for run in scored_runs(folder, label)
-        for heard in _heard(folder, label, run, definition, corpus, search, device)
-    ]
+    rows = []
+    for label in definition.systems:
+        weights, own = load_weights(folder, label), search
+        if search is not None and weights is not None:
+            own = search.with_weights(weights.alpha, weights.beta)
+        for run in scored_runs(folder, label):
+            rows += _heard(label, run.name, _Network.load(run, definition, corpus, device), own)
     write_json(folder / FOLDER / WATCH_FILE, {"rows": [asdict(row) for row in rows]})
     return rows
 
@@ -341,26 +319,14 @@ def read_heard(folder: Path) -> list[Heard]:
     return [from_dict(Heard, row, "watch.json ") for row in rows]
 
 
-def _heard(
-    folder: Path,
-    label: str,
-    run: Path,
-    definition: StudyDefinition,
-    corpus: Corpus,
-    search: BeamSearch | None,
-    device: torch.device,
-) -> Iterator[Heard]:
-    network = _Network.load(run, definition, corpus, device)
-    weights = load_weights(folder, label)
-    if search is not None and weights is not None:
-        search = search.with_weights(weights.alpha, weights.beta)
+def _heard(label: str, run: str, network: _Network, search: BeamSearch | None) -> Iterator[Heard]:
     for utterance, row_UV in zip(
         network.sets["watch"].utterances, network.log_probs("watch"), strict=True
     ):
         given = row_UV[None], torch.tensor([len(row_UV)])
         yield Heard(
             system=label,
-            run=run.name,
+            run=run,
             seed=network.config.seed,
             id=utterance.id,
             ref=utterance.text,

@@ -43,7 +43,7 @@ executed when the study is loaded."""
 LAYOUT_VERSION = 2
 """The version of the files in a study's folder; a study of another version is refused."""
 RESERVED_NAMES = (SINGLE_RUNS.name, "index.html", "comparisons")
-"""Names in the folder of all studies that are no studies."""
+"""Names in ``out/`` that are no studies."""
 SEED_BITS = 31
 """Of a run's seed: short enough to read, long enough that no two runs of a study share one."""
 
@@ -109,13 +109,11 @@ class StudyDefinition:
 
     @property
     def baseline(self) -> str:
-        """The label of the system that the others are compared with: the question's base, else the
-        first system."""
+        """The system that the others are compared with: the question's base, else the first."""
         return self.question.base if self.question else next(iter(self.systems))
 
     def base(self, label: str) -> Resolved[RunConfig]:
-        """The config common to all runs of the system `label`; searched keys have the variant's
-        defaults."""
+        """The config common to all runs of `label`; searched keys have the variant's defaults."""
         return self._resolve(label)
 
     def base_config(self, label: str) -> RunConfig:
@@ -143,8 +141,8 @@ class StudyDefinition:
         return searched(self.spaces[label], self.base(label))
 
     def changes(self, label: str) -> tuple[str, ...]:
-        """The config keys in which the system `label` differs from the question's base, but for the
-        width that was solved; none where nothing is asked."""
+        """The config keys in which `label` differs from the question's base, without a solved
+        width; none where nothing is asked."""
         if self.question is None:
             return ()
         own = flatten(to_dict(self.base_config(label)))
@@ -208,8 +206,6 @@ def define(
         UserError: unknown variant, config key or value; a variant named twice; a setting of one
             system that is also set for all; a size that cannot be matched; a name that is none.
     """
-    if name is not None:
-        _check_study_name(name)
     labelled = systems if isinstance(systems, Mapping) else _by_own_name(systems)
     if plan is not None and len(labelled) < 2:
         raise UserError(
@@ -217,30 +213,34 @@ def define(
             "name another, or leave --until-decided out"
         )
     _check_settings(settings, labelled, budget)
-    definition = StudyDefinition(
-        name="",
-        systems=labelled,
-        corpus=corpus,
-        budget=budget,
-        seed=seed,
-        device=device,
-        settings=dict(settings),
-        match=match,
-        question=question,
-        spaces=_spaces(labelled, question, sweeps),
-        data_digest="",
-        text_digest=text_digest(),
-        features_version=FEATURES_VERSION,
-        layout_version=LAYOUT_VERSION,
-        excluded=(),
-        plan=plan,
-        sources=sources,
-    )
+    spaces = _spaces(labelled, question, sweeps)
+    try:
+        definition = StudyDefinition(
+            name=name or "",
+            systems=labelled,
+            corpus=corpus,
+            budget=budget,
+            seed=seed,
+            device=device,
+            settings=dict(settings),
+            match=match,
+            question=question,
+            spaces=spaces,
+            data_digest="",
+            text_digest=text_digest(),
+            features_version=FEATURES_VERSION,
+            layout_version=LAYOUT_VERSION,
+            excluded=(),
+            plan=plan,
+            sources=sources,
+        )
+    except ValueError as error:
+        raise UserError(f"--name: {error}") from error
     for label in labelled:
         definition.first(label)
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
-    return replace(definition, name=own_name(definition) if name is None else name)
+    return definition if name else replace(definition, name=own_name(definition))
 
 
 def _spaces(
@@ -252,13 +252,6 @@ def _spaces(
         own = resolve_run(system.variant, [system.layer(_declared(label, question))])
         spaces[label] = load_space(system.variant, own.config, sweeps)
     return spaces
-
-
-def _check_study_name(name: str) -> None:
-    try:
-        check_name(name, "a study", RESERVED_NAMES)
-    except ValueError as error:
-        raise UserError(f"--name: {error}") from error
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:
@@ -326,7 +319,10 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
         UserError: the study in `folder` has a different definition; names the differences.
     """
     if not (folder / FILE).exists():
-        _record_sources(folder, definition)
+        # The sources first: the definition cannot be loaded without them.
+        for system in definition.systems.values():
+            if system.variant in OUTSIDE:
+                record(OUTSIDE[system.variant], folder / SOURCES)
         write_json(folder / FILE, to_dict(definition))
         return
     begun = load(folder)
@@ -356,16 +352,8 @@ def _check_same(begun: StudyDefinition, definition: StudyDefinition) -> None:
         )
 
 
-def _record_sources(folder: Path, definition: StudyDefinition) -> None:
-    """Before the definition, which cannot be loaded without them."""
-    for system in definition.systems.values():
-        if system.variant in OUTSIDE:
-            record(OUTSIDE[system.variant], folder / SOURCES)
-
-
 def run_folder(study_folder: Path, label: str, kind: str, slot: int) -> Path:
-    """Where trial ("trial") or confirm run ("confirm") `slot` of the system `label` keeps its
-    record."""
+    """The folder of run `slot` of the system `label`; `kind` is "trial" or "confirm"."""
     digits = 3 if kind == "trial" else 1
     return study_folder / "runs" / label / f"{kind}-{slot:0{digits}d}"
 

@@ -46,14 +46,8 @@ def edges(
     params: Mapping[str, Setting],
     slot: int,
 ) -> Iterator[Edge]:
-    """The edges at which the setting `params` of the best trial, in `slot`, lies.
-
-    Args:
-        searched: the dimensions by key.
-        files: the file that states each of them.
-        params: by key; one that is missing lies at no edge.
-        slot: of the trial.
-    """
+    """The edges at which the setting `params` of the best trial, in `slot`, lies; `files` state the
+    dimensions."""
     if slot == DEFAULTS_SLOT:
         return
     for key, dimension in searched.items():

@@ -141,6 +141,10 @@ def _bracket(size_at: Callable[[int], float], target: float, width: int) -> tupl
         width = min(max(1, width), MAX_WIDTH)
         if abs(width - before) <= 1:
             break
+    # The guess is near; steps that double reach both sides of the target from it.
+    #
+    #     width    0 ...... low          high .................. MAX_WIDTH
+    #     size     below    below    at least the target
     low = high = width
     step = 1
     while low > 0 and size_at(low) >= target:

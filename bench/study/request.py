@@ -144,12 +144,8 @@ def conditions_of(options: argparse.Namespace) -> str:
 def beam_search_of(
     options: argparse.Namespace, corpus: Corpus, weights: tuple[float, float] | None = None
 ) -> BeamSearch:
-    """The beam search that the flags ask for, with a language model of `corpus`.
-
-    Args:
-        options: of a command with `cli.add_decoder`.
-        corpus: its train split is what a language model is made of.
-        weights: alpha and beta, unless flags give others.
+    """The beam search that the flags of `cli.add_decoder` ask for, with a language model of the
+    train split of `corpus`, and `weights` (alpha and beta) unless flags give others.
 
     Raises:
         UserError: flashlight-text is missing; flags that contradict; as `language_model`.
@@ -204,16 +200,15 @@ def _corpus(
 ) -> tuple[CorpusConfig, str]:
     """The corpus, and the flag or file that names it."""
     given = options.corpus is not None
-    place = options.corpus if given else default
-    config = CorpusConfig.parse(
-        place,
-        text=options.text,
-        audio=options.audio,
-        channel=options.channel,
-        columns=options.columns,
-    )
+    config = corpus_of(options, options.corpus if given else default)
     look_up(CORPORA, config.name, "corpus")
     return config, "--corpus" if given else default_source
+
+
+def corpus_of(options: argparse.Namespace, place: str) -> CorpusConfig:
+    """The corpus at `place`, read as the flags of `cli.add_corpus` say."""
+    how = {name: getattr(options, name) for name in ("text", "audio", "channel", "columns")}
+    return CorpusConfig.parse(place, **how)
 
 
 def command_of(

@@ -9,67 +9,22 @@ which holds the study's lease, takes the look and writes its record; it is never
 records, and nothing else, say how many confirm runs each system has.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.core.parsing import parse_json
-from bench.stats.looks import OPEN, Plan
+from bench.stats.looks import Plan
 from bench.study.definition import StudyDefinition
 from bench.study.rungs import rungs_clause
+from reports.looks import Look
 
 FOLDER = "looks"
 UNPLANNED_ERROR = "14 %"
 """Of two equal systems found different by who looks at 3, 5, 8, 12 and 20 seeds: see
 docs/results/simulation.md."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairAtLook:
-    """A pair of systems as a look found it; unknown numbers are None."""
-
-    a: str
-    b: str
-    claim: bool
-    """Registered before the study."""
-    outcome: int
-    """A constant of bench.stats.looks: OPEN, DIFFERENT or EQUIVALENT."""
-    stage: int
-    """The index in the plan's looks of the number of seeds that both systems had reached."""
-    decided_at: int
-    """The number of the look, from 1; of an open pair the last."""
-    delta: float
-    """WER of b minus WER of a, from the runs when the stage was reached."""
-    variances: tuple[tuple[float | None, ...], ...]
-    """Of that difference, from the pair's own seeds and from the pool: each with its noise, see
-    bench.stats.component."""
-    p: float | None
-    p_adjusted: float | None
-    level: float
-    half_width: float | None
-    coverage: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """The record of a look."""
-
-    number: int
-    """From 1."""
-    taken_at: str
-    seeds: Mapping[str, int]
-    """Confirm runs of each system so far, by label."""
-    next_seeds: Mapping[str, int]
-    """For the next look; the same if this was the last."""
-    pairs: tuple[PairAtLook, ...]
-
-    @property
-    def is_last(self) -> bool:
-        """Whether every pair is decided or has no look left."""
-        return self.next_seeds == self.seeds
 
 
 def read_looks(folder: Path) -> tuple[Look, ...]:
@@ -139,7 +94,7 @@ def study_tags(definition: StudyDefinition, looks: Sequence[Look]) -> dict[str, 
         tags["seeds_raised"] = ", ".join(raised)
     if definition.plan is not None:
         is_over = bool(looks) and looks[-1].is_last
-        decided = sum(pair.outcome != OPEN for pair in looks[-1].pairs) if looks else 0
+        decided = sum(not pair.is_open for pair in looks[-1].pairs) if looks else 0
         tags |= {
             "plan": plan_sentence(definition.plan),
             "round": str(len(looks) + (not is_over)),

@@ -99,6 +99,10 @@ def best_wers(
 ) -> NDArray[np.float64]:
     """The best WER [S] of simulated searches: of the trials that trained to the end."""
     by_epoch = {"WER": recording.wers_NE, "loss": recording.losses_NE}[schedule.criterion]
+    # A row a search, which holds the places of its trials in the recording; a rung keeps the best:
+    #
+    #     trials drawn    7 2 2 9     WER at the rung  .4 .3 .3 .5
+    #     after it        2 2         the stable order decides between equals
     alive_ST = rng.integers(0, len(recording.trials), (num_searches, schedule.num_trials))
     for rung, size in zip(schedule.rungs, schedule.sizes()[1:], strict=True):
         order_ST = np.argsort(by_epoch[alive_ST, rung - 1], axis=1, kind="stable")

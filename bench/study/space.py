@@ -236,6 +236,11 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         UserError: unknown config key, a value its config refuses, or an attempt to set what the
         budget sets; a file that says wrongly on what it was tuned.
     """
+    # A variant's file is laid over the base, key by key; each key remembers its file:
+    #
+    #     base.toml      [search] "optim.learning_rate" = {…}   "model.dropout" = {…}
+    #     ds-gru.toml    [search] "model.dropout" = false       [fixed] model.dropout = 0.1
+    #     the space      searches the learning rate, fixes the dropout
     fixed: dict[str, tuple[Setting, str]] = {}
     tables: dict[str, tuple[object, str]] = {}
     tuned_on: dict[str, TunedOn] = {}

@@ -22,7 +22,7 @@ from bench.training.optim import OptimConfig
 from bench.training.outside import OUTSIDE, in_words
 from variants import VARIANTS, family_file
 from variants.cost import num_parameters
-from variants.spec import AcousticModel
+from variants.spec import AcousticModel, check_range
 
 MAX_EPOCHS = 100_000
 """The order of each epoch is drawn when a run begins."""
@@ -64,27 +64,13 @@ class TrainingConfig:
     deterministic anyway for a given number of threads."""
 
     def __post_init__(self) -> None:
-        counts = ("num_epochs", "patience", "eval_every_epochs", "log_every_steps")
-        for name in (*counts, "num_micro_batches"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.num_epochs > MAX_EPOCHS:
-            raise ValueError(f"num_epochs must be at most {MAX_EPOCHS}, got {self.num_epochs}")
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(
-                f"average_decay must be at least 0 and under 1, got {self.average_decay}"
-            )
-        if not 0 <= self.consistency_weight < math.inf:
-            raise ValueError(
-                f"consistency_weight must be at least 0, got {self.consistency_weight}"
-            )
-        if self.max_train_seconds is not None and not self.max_train_seconds > 0:
-            raise ValueError(f"max_train_seconds must be above 0, got {self.max_train_seconds}")
-        if not self.checkpoint_every_seconds >= 0:
-            raise ValueError(
-                f"checkpoint_every_seconds must be at least 0, got {self.checkpoint_every_seconds}"
-            )
+        check_range(self, "num_epochs", "patience", "eval_every_epochs", at_least=1)
+        check_range(self, "log_every_steps", "num_micro_batches", at_least=1)
+        check_range(self, "num_epochs", at_most=MAX_EPOCHS)
+        check_range(self, "average_decay", at_least=0, below=1)
+        check_range(self, "consistency_weight", at_least=0, below=math.inf)
+        check_range(self, "max_train_seconds", above=0)
+        check_range(self, "checkpoint_every_seconds", at_least=0)
 
     @property
     def num_views(self) -> int:

@@ -81,20 +81,15 @@ class _CtcLosses(torch.autograd.Function):
         targets_BL: Tensor,
         target_lens_B: Tensor,
     ) -> Tensor:
-        num_rows, num_frames, num_symbols = log_probs_BUV.shape
-        num_labels = targets_BL.shape[1]
+        num_rows, num_frames, _ = log_probs_BUV.shape
         wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
         losses_B = log_probs_BUV.new_empty(num_rows)
         grads_BUV = log_probs_BUV.new_zeros(log_probs_BUV.shape) if wanted else None
         # As kernel.c orders them: one impossible state (before the first label), L labels, and the
         # L + 1 blanks around them.
-        num_states = 2 * num_labels + 2
+        num_states = 2 * targets_BL.shape[1] + 2
         kernel.call(
             "ctc",
-            B=num_rows,
-            U=num_frames,
-            V=num_symbols,
-            L=num_labels,
             blank=BLANK,
             log_probs=log_probs_BUV.contiguous(),
             lens=out_lens_B,

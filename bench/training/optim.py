@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from variants.spec import check_range
+
 ADAM_BETA2 = 0.98
 """The second moment averages over about 50 steps, as in Vaswani et al. 2017 (0.999: 1000 steps).
 CTC's gradients change by orders of magnitude when a network leaves its all-blank phase, and with
@@ -36,22 +38,12 @@ class OptimConfig:
     """Gradients are clipped to this Euclidean norm."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
-        for name in ("momentum", "warmup_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and under 1, got {getattr(self, name)}"
-                )
+        check_range(self, "learning_rate", "max_grad_norm", above=0, below=math.inf)
+        check_range(self, "weight_decay", at_least=0, below=math.inf)
+        check_range(self, "momentum", "warmup_share", at_least=0, below=1)
         if self.optimizer == "sgd" and self.momentum == 0:
             raise ValueError("momentum must be above 0 for Nesterov's SGD, got 0")
-        if not 0 < self.final_lr_share <= 1:
-            raise ValueError(
-                f"final_lr_share must be above 0 and at most 1, got {self.final_lr_share}"
-            )
+        check_range(self, "final_lr_share", above=0, at_most=1)
 
 
 def learning_rate_at(step: int, num_steps: int, config: OptimConfig) -> float:
@@ -90,7 +82,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
             lr=config.learning_rate,
             betas=(config.momentum, ADAM_BETA2),
             fused=True,
-            capturable=_is_on_cuda(model),
+            capturable=next(model.parameters()).device.type == "cuda",
         )
     sgd = torch.optim.SGD(
         groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True
@@ -117,10 +109,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float | T
     step reads the value of its turn."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-
-
-def _is_on_cuda(model: nn.Module) -> bool:
-    return next(model.parameters()).device.type == "cuda"
 
 
 def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:

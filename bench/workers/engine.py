@@ -201,8 +201,7 @@ def share_host(
     With `num_ranks` a worker takes as many cores, or GPUs.
 
     Raises:
-        UserError: less than one worker; GPUs that are not there, or together with a number of
-            workers.
+        UserError: GPUs that are not there, or together with a number of workers.
     """
     cores = num_cores()
     _check_shares(num_workers, device, gpus, per_gpu, num_ranks)
@@ -238,19 +237,15 @@ def _check_shares(
             f"--gpus starts --per-gpu workers on each, got --workers {num_workers} too; leave it "
             "out"
         )
-    if per_gpu < 1 or (per_gpu > 1 and (device == "cpu" or num_workers is not None)):
+    if per_gpu > 1 and (device == "cpu" or num_workers is not None):
         raise UserError(
-            f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
-            f"--device {device}; leave it or --workers out"
+            f"--per-gpu is how many workers share each GPU, got {per_gpu} with --device {device}; "
+            "leave it or --workers out"
         )
     if per_gpu > 1 and num_ranks > 1:
         raise UserError(
             f"runs share a GPU or take several, got --per-gpu {per_gpu} and --gpus-per-run "
             f"{num_ranks}; leave one out"
-        )
-    if num_workers is not None and num_workers < 1:
-        raise UserError(
-            f"--workers must be at least 1, got {num_workers}; leave it out for one per core"
         )
 
 

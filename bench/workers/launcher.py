@@ -145,7 +145,8 @@ class Launcher:
                 resting = queue.resting(slots)
             slots_of_round = range(self._num_confirms[system])
             confirms = {slot: queue.folder_of("confirm", slot) for slot in slots_of_round}
-            self._confirmed |= {f for f in confirms.values() if self._is_confirmed(f)}
+            unread = set(confirms.values()) - self._confirmed
+            self._confirmed |= {folder for folder in unread if has_ended(folder)}
             systems[system] = SystemSnapshot(
                 slots=slots,
                 confirmed=frozenset(s for s, f in confirms.items() if f in self._confirmed),
@@ -169,9 +170,6 @@ class Launcher:
     def _leased(self) -> set[Path]:
         """The runs with a lease, of a living worker or a dead one."""
         return {lease.parent for lease in self._folder.glob(f"runs/*/*/{LEASE}")}
-
-    def _is_confirmed(self, folder: Path) -> bool:
-        return folder in self._confirmed or has_ended(folder)
 
     def _end_frozen_workers(self, held: set[Path]) -> None:
         """Kill own workers that stand still, so that their runs are resumed; name others."""
@@ -316,12 +314,9 @@ class Launcher:
             why = f"ulimit -v allows {limit // 1024:,} kB"
         else:
             return
-        if running.slot is not None:
-            folder = self._queues[running.assignment.system].folder_of(
-                running.assignment.kind, running.slot
-            )
-            if read_state(folder) == State.RUNNING:
-                RunRecord(folder).close(State.KILLED, {})
+        folder = self._folder_of(running)
+        if folder is not None and read_state(folder) == State.RUNNING:
+            RunRecord(folder).close(State.KILLED, {})
         raise OutOfHostMemoryError(f"{running.label}: its worker died, {why}")
 
     def _tell_end(self, running: _Running) -> None:

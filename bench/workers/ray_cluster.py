@@ -83,16 +83,12 @@ def share_cluster(
     with as many threads as there is room for.
 
     Raises:
-        UserError: less than one worker; a cluster that lends no CPU, or no GPU for "cuda".
+        UserError: a cluster that lends no CPU, or no GPU for "cuda"; `per_gpu` on a CPU.
     """
-    if num_workers is not None and num_workers < 1:
+    if per_gpu > 1 and device == "cpu":
         raise UserError(
-            f"--workers must be at least 1, got {num_workers}; leave it out for one per CPU"
-        )
-    if per_gpu < 1 or (per_gpu > 1 and device == "cpu"):
-        raise UserError(
-            f"--per-gpu is how many workers share each GPU, at least 1, got {per_gpu} with "
-            f"--device {device}"
+            f"--per-gpu is how many workers share each GPU, got {per_gpu} with --device {device}; "
+            "leave it out"
         )
     lending = [node for node in nodes if node.num_cpus and (device == "cpu" or node.num_gpus)]
     if not lending:

@@ -309,7 +309,6 @@ def _plan(
         folder=folder,
         excluded=frozenset(definition.excluded),
         device=definition.device,
-        data_digest=definition.data_digest,
         open_test=assignment.kind == "confirm",
         target=assignment.target,
     )

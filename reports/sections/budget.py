@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import pandas as pd
 import plotly.graph_objects as go
 
-from reports.charts import Chart, chart, plain, whole_ticks
+from reports.charts import Chart, chart, plain, short_numbers, whole_ticks
 from reports.format import percent
 from reports.input import ReportInput
 from reports.markup import render
@@ -97,7 +96,7 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
         traces.append(
             go.Scatter(
                 x=list(getattr(curve, field)),
-                y=_percent(curve.best),
+                y=short_numbers(100 * wer for wer in curve.best),
                 mode="lines+markers",
                 line=line,
                 marker={"size": 5},
@@ -122,15 +121,9 @@ def _chart(numbers: Numbers, field: str, words: str) -> Chart:
 def _expected(curve: Curve) -> go.Scatter:
     return go.Scatter(
         x=list(range(1, 1 + len(curve.expected))),
-        y=_percent(curve.expected),
+        y=short_numbers(100 * wer for wer in curve.expected),
         mode="markers",
         marker={"color": colour(curve.tone), "symbol": "diamond-open", "size": 9},
         hovertemplate=f"{plain(curve.system)}<br>expected best of %{{x}} random trials: "
         "%{y:.4~g} %<extra></extra>",
     )
-
-
-def _percent(values: tuple[float, ...]) -> list[float | None]:
-    return [
-        None if math.isnan(value) else 100 * value for value in pd.Series(values, dtype=float)
-    ]  # fmt: skip

@@ -3,6 +3,7 @@ ended."""
 
 from dataclasses import dataclass
 
+from reports.columns import PairColumns, answer, rows_of
 from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
 from reports.markup import render
 from reports.palette import STATES, system_names
@@ -37,11 +38,12 @@ def numbers(report_input: ReportInput) -> Numbers:
     """The claim and its answers, the corpus in figures, and the states of all runs."""
     question = report_input.design.question
     claims = question.better if question else ()
+    pairs = rows_of(report_input.pairs, PairColumns)
     return Numbers(
         conditions=report_input.conditions,
         question=question,
         answers=(
-            *((f"{a} below {b}", _answer(report_input, a, b)) for a, b in claims),
+            *((f"{a} below {b}", answer(pairs, a, b)) for a, b in claims),
             *report_input.design.findings,
         ),
         corpus=report_input.corpus,
@@ -64,16 +66,6 @@ def _summary(found: tuple[Condition, ...]) -> str:
     )
     told += f", {bad} {'does' if bad == 1 else 'do'} not" if bad else ""
     return told + (f"; {unknown} cannot be told." if unknown else ".")
-
-
-def _answer(report_input: ReportInput, better: str, worse: str) -> str:
-    """Whether the study found `better` to have the lower WER."""
-    pairs = report_input.pairs
-    about = pairs[pairs["a"].isin((better, worse)) & pairs["b"].isin((better, worse))]
-    if about.empty:
-        return "not compared yet"
-    verdict = str(about["verdict"].iloc[0])
-    return {f"{better} better": "found", f"{worse} better": "contradicted"}.get(verdict, verdict)
 
 
 def _states(report_input: ReportInput) -> tuple[StateRow, ...]:

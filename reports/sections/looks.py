@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from reports.input import LookSummary, PairAtLook, ReportInput
+from reports.columns import PairColumns, rows_of
+from reports.input import ReportInput
+from reports.looks import Look, PairAtLook
 from reports.markup import render
 from reports.palette import tones_of
 
@@ -22,18 +24,13 @@ class SeedsRow:
 class PairRow:
     """A pair, and what each look found of it, up to the one that decided it."""
 
-    a: str
-    b: str
+    last: PairAtLook
     tone_a: int
     tone_b: int
-    claim: bool
     at_looks: tuple[PairAtLook | None, ...]
     """None after the decision."""
-    outcome: str
-    decided_at: int | None
-    """The number of the look; None of an open pair."""
-    num_seeds: int
-    """Of both systems when the numbers were taken."""
+    verdict: str
+    """Of a decided pair, as the table of pairs has it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,9 @@ class Numbers:
 
     plan: str
     stamp: str
-    looks: tuple[LookSummary, ...]
+    seeds_at_looks: tuple[int, ...]
+    """Of a system, by the plan."""
+    looks: tuple[Look, ...]
     seeds: tuple[SeedsRow, ...]
     pairs: tuple[PairRow, ...]
     """Claims first."""
@@ -61,17 +60,28 @@ def numbers(report_input: ReportInput) -> Numbers:
         SeedsRow(name, tone, tuple(look.seeds.get(name, 0) for look in looks))
         for name, tone in tones.items()
     )
+    rows = rows_of(report_input.pairs, PairColumns)
+    verdicts = {(row["a"], row["b"]): row["verdict"] for row in rows}
     last = looks[-1].pairs if looks else ()
-    pairs = [_pair(pair, looks, tones) for pair in last]
     return Numbers(
         plan=design.plan,
         stamp=design.stamp,
+        seeds_at_looks=design.seeds_at_looks,
         looks=looks,
         seeds=seeds,
-        pairs=tuple(sorted(pairs, key=lambda row: not row.claim)),
-        num_decided=sum(row.decided_at is not None for row in pairs),
+        pairs=tuple(
+            PairRow(
+                last=pair,
+                tone_a=tones[pair.a],
+                tone_b=tones[pair.b],
+                at_looks=tuple(_at_look(pair, look) for look in looks),
+                verdict=verdicts.get((pair.a, pair.b), ""),
+            )
+            for pair in sorted(last, key=lambda pair: not pair.claim)
+        ),
+        num_decided=sum(not pair.is_open for pair in last),
         num_runs=sum(looks[-1].next_seeds.values()) if looks else 0,
-        most_runs=design.most_seeds * len(tones),
+        most_runs=max(design.seeds_at_looks, default=0) * len(tones),
         is_over=bool(looks) and looks[-1].is_last,
     )
 
@@ -81,21 +91,8 @@ def html(numbers: Numbers) -> str:
     return render("sections/looks.html", numbers=numbers)
 
 
-def _pair(last: PairAtLook, looks: tuple[LookSummary, ...], tones: dict[str, int]) -> PairRow:
-    is_open = last.outcome == "open"
-    at_looks: list[PairAtLook | None] = []
-    for look in looks:
-        known = {(pair.a, pair.b): pair for pair in look.pairs}
-        over = not is_open and look.number > last.decided_at
-        at_looks.append(None if over else known.get((last.a, last.b)))
-    return PairRow(
-        a=last.a,
-        b=last.b,
-        tone_a=tones[last.a],
-        tone_b=tones[last.b],
-        claim=last.claim,
-        at_looks=tuple(at_looks),
-        outcome=last.outcome,
-        decided_at=None if is_open else last.decided_at,
-        num_seeds=last.num_seeds,
-    )
+def _at_look(last: PairAtLook, look: Look) -> PairAtLook | None:
+    """The pair `last` as `look` found it."""
+    if not last.is_open and look.number > last.decided_at:
+        return None
+    return next((pair for pair in look.pairs if (pair.a, pair.b) == (last.a, last.b)), None)

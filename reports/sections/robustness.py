@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
-from reports.format import percent, percent_range
-from reports.input import (
-    ConditionChange,
-    ConditionGap,
-    ConditionRate,
-    Interval,
-    ReportInput,
-    Robustness,
-)
+from reports.columns import Interval
+from reports.format import interval, percent
+from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
 from reports.markup import render
 from reports.palette import colour, dash, tones_of
 
@@ -155,7 +149,7 @@ def _points(
         line={"color": colour(line.tone), "dash": dash(line.tone), "width": 1.5},
         marker={"color": colour(line.tone), "size": 7},
         text=[
-            f"{plain(line.system)}, {where}: {percent(mean)} ({percent_range(low, high)})"
+            f"{plain(line.system)}, {where}: {percent(mean)} ({interval(low, high)})"
             for where, (mean, low, high) in zip(said, wers, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

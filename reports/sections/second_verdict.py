@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from reports.input import ReportInput, SecondVerdict
+from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import tones_of
+from reports.second import SecondVerdict
 
 TITLE = "With a language model"
 

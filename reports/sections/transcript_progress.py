@@ -9,6 +9,7 @@ from itertools import groupby
 import pandas as pd
 
 from reports.alignment import Operation, align, num_errors
+from reports.charts import evenly
 from reports.input import ReportInput
 from reports.markup import render
 from reports.palette import system_names
@@ -82,7 +83,8 @@ def numbers(report_input: ReportInput) -> Numbers:
         tables.append(first.assign(epoch=first["epoch"].astype(float).map(math.ceil)))
     if not tables:
         return Numbers((), (), ())
-    epochs = thinned(sorted({int(epoch) for table in tables for epoch in table["epoch"]}))
+    every = sorted({int(epoch) for table in tables for epoch in table["epoch"]})
+    epochs = [every[place] for place in evenly(len(every), MAX_EVALUATIONS)]
     refs = pd.concat(tables).drop_duplicates("id").set_index("id")["ref"]
     utterances = (_utterance(str(id), str(ref), tables, epochs) for id, ref in refs.items())
     return Numbers(tuple(sources), tuple(epochs), tuple(utterances))
@@ -91,14 +93,6 @@ def numbers(report_input: ReportInput) -> Numbers:
 def html(numbers: Numbers) -> str:
     """The section as markup."""
     return render("sections/transcript_progress.html", numbers=numbers)
-
-
-def thinned(epochs: Sequence[int]) -> list[int]:
-    """At most MAX_EVALUATIONS of `epochs`, evenly spaced, with both ends."""
-    if len(epochs) <= MAX_EVALUATIONS:
-        return list(epochs)
-    stride = (len(epochs) - 1) / (MAX_EVALUATIONS - 1)
-    return [epochs[round(k * stride)] for k in range(MAX_EVALUATIONS)]
 
 
 @cache

@@ -14,6 +14,7 @@ from reports.scale import Estimate, Scale, scale_of, wer_of
 TITLE = "Verdict"
 
 FEW_SEEDS = 3
+"""With fewer an interval is only a first estimate."""
 
 FEW_NETWORKS = 4
 """Up to this number all networks' readings of the watch utterance are shown at once."""

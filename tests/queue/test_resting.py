@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from optuna.trial import Trial, TrialState
 
-from bench.data.corpora import CorpusConfig
 from bench.queue.lease import Lease, LeaseWatch
 from bench.queue.slots import SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
-from bench.runs import RunIdentity, RunRecord
+from bench.runs import RunRecord
 from bench.runs.state import RunEnd, State, read_end, read_state
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
+from tests.studies import record_of, study_of, take
 
 WAITING, RUNNING, PRUNED = TrialState.WAITING, TrialState.RUNNING, TrialState.PRUNED
 
@@ -24,10 +24,7 @@ WAITING, RUNNING, PRUNED = TrialState.WAITING, TrialState.RUNNING, TrialState.PR
 def definition(request: pytest.FixtureRequest) -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=4, search_epochs=8, warmup_epochs=2)
     assert budget.rungs == (2, 4)
-    return define(
-        ["ds-gru"], CorpusConfig(), budget, seed=3, device="cpu", settings={},
-        name=f"halving-{request.node.originalname}",
-    )  # fmt: skip
+    return study_of(["ds-gru"], budget, seed=3, name=f"halving-{request.node.originalname}")
 
 
 @pytest.fixture
@@ -40,14 +37,9 @@ def queue(tmp_path: Path, definition: StudyDefinition, url: str | None) -> Itera
 
 def begin(queue: SlotQueue) -> tuple[Trial, Lease, RunRecord]:
     """What a worker does before it trains."""
-    taken = queue.take(lambda folder: Lease.take(folder, grace_seconds=60.0))
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     slot = trial.user_attrs["slot"]
-    identity = RunIdentity(
-        study="s", system="ds-gru", kind="trial", slot=slot, attempt=1, seed=1, params={}
-    )
-    return trial, lease, RunRecord.open(queue.folder_of("trial", slot), identity, {}, {})
+    return trial, lease, record_of(queue.folder_of("trial", slot), slot=slot)
 
 
 def train_to(queue: SlotQueue, epoch: int, wer: float) -> int:

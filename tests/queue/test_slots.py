@@ -15,28 +15,22 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from bench.data.corpora import CorpusConfig
-from bench.queue.lease import Lease, LeaseWatch
+from bench.queue.lease import LeaseWatch
 from bench.queue.slots import Slot, SlotQueue, best_slot, is_over
 from bench.queue.storage import QueueStorage
 from bench.runs.state import RunEnd, State
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
+from tests.studies import study_of, take, take_lease
 
 VARIANT = "ds-gru"
 NUM_WORKERS = 100
 
 
-def take_lease(folder: Path) -> Lease:
-    return Lease.take(folder, grace_seconds=60.0)
-
-
 @pytest.fixture
 def definition() -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=6)
-    return define(
-        [VARIANT], CorpusConfig(), budget, seed=3, device="cpu", settings={}, name="queue-test"
-    )
+    return study_of([VARIANT], budget, seed=3, name="queue-test")
 
 
 def queue_in(folder: Path, definition: StudyDefinition) -> SlotQueue:
@@ -44,29 +38,28 @@ def queue_in(folder: Path, definition: StudyDefinition) -> SlotQueue:
     return SlotQueue(definition, VARIANT, folder, storage)
 
 
+@pytest.fixture
+def queue(tmp_path: Path, definition: StudyDefinition) -> SlotQueue:
+    made = queue_in(tmp_path, definition)
+    made.prepare()
+    return made
+
+
 def test_slots_are_enqueued_once_and_the_first_is_the_default(
-    tmp_path: Path, definition: StudyDefinition
+    queue: SlotQueue, definition: StudyDefinition
 ) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
     queue.prepare()
     assert [slot.number for slot in queue.slots()] == list(range(6))
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     expected = {k: d.default for k, d in definition.searched(VARIANT).items()}
     assert trial.params == expected
     assert trial.study.metric_names == ["valid WER (1 is 100 %)"], "as optuna-dashboard shows it"
     lease.release()
 
 
-def test_each_end_is_copied_to_the_storage(tmp_path: Path, definition: StudyDefinition) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
+def test_each_end_is_copied_to_the_storage(queue: SlotQueue) -> None:
     for outcome, value in [("finished", 0.4), ("finished", 0.3), ("pruned", 0.1), ("diverged", None), ("failed", None)]:  # fmt: skip
-        taken = queue.take(take_lease)
-        assert taken is not None
-        trial, lease = taken
+        trial, lease = take(queue)
         if outcome == "pruned":
             trial.report(0.1, 1)
         queue.end(trial, RunEnd(State(outcome), value))
@@ -94,15 +87,9 @@ def test_a_pruned_trial_wins_where_those_that_went_on_are_lost() -> None:
     assert best_slot([lost, early, near, whole]) == whole
 
 
-def test_a_given_back_trial_keeps_its_number_settings_and_reports(
-    tmp_path: Path, definition: StudyDefinition
-) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
+def test_a_given_back_trial_keeps_its_number_settings_and_reports(queue: SlotQueue) -> None:
     for _ in range(2):
-        taken = queue.take(take_lease)
-        assert taken is not None
-    trial, lease = taken
+        trial, lease = take(queue)
     trial.report(0.9, 1)
     queue.give_back(trial.number)
     lease.release()
@@ -120,10 +107,8 @@ def _take_and_hang(folder: Path, definition: StudyDefinition, ready: Connection)
 
 
 def test_the_trial_of_a_killed_worker_waits_again_but_not_that_of_a_live_one(
-    tmp_path: Path, definition: StudyDefinition
+    queue: SlotQueue, tmp_path: Path, definition: StudyDefinition
 ) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     workers = [context.Process(target=_take_and_hang, args=(tmp_path, definition, there)) for _ in range(2)]  # fmt: skip
@@ -152,9 +137,9 @@ def _drain(folder: Path, definition: StudyDefinition, results: Connection) -> No
     results.send(done)
 
 
-def test_workers_at_once_run_each_slot_once(tmp_path: Path, definition: StudyDefinition) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
+def test_workers_at_once_run_each_slot_once(
+    queue: SlotQueue, tmp_path: Path, definition: StudyDefinition
+) -> None:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     workers = [context.Process(target=_drain, args=(tmp_path, definition, there)) for _ in range(2)]
@@ -168,8 +153,7 @@ def test_workers_at_once_run_each_slot_once(tmp_path: Path, definition: StudyDef
     assert is_over(queue.slots())
 
 
-def test_a_confirm_run_is_held_by_one_worker(tmp_path: Path, definition: StudyDefinition) -> None:
-    queue = queue_in(tmp_path, definition)
+def test_a_confirm_run_is_held_by_one_worker(queue: SlotQueue) -> None:
     lease = queue.take_confirm(0, take_lease)
     assert lease is not None
     assert queue.take_confirm(0, take_lease) is None
@@ -182,12 +166,8 @@ def test_a_confirm_run_is_held_by_one_worker(tmp_path: Path, definition: StudyDe
     again.release()
 
 
-def test_an_end_is_copied_once(tmp_path: Path, definition: StudyDefinition) -> None:
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+def test_an_end_is_copied_once(queue: SlotQueue) -> None:
+    trial, lease = take(queue)
     queue.end(trial, RunEnd(State.FINISHED, 0.4))
     queue.end(
         trial, RunEnd(State.FINISHED, 0.4)
@@ -197,14 +177,10 @@ def test_an_end_is_copied_once(tmp_path: Path, definition: StudyDefinition) -> N
 
 
 def test_a_trial_that_ends_while_we_look_stays_ended(
-    tmp_path: Path, definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch
+    queue: SlotQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its worker told its end and gave up its lease after we had read that it was running."""
-    queue = queue_in(tmp_path, definition)
-    queue.prepare()
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     get_trials = Study.get_trials
 
     def end_meanwhile(study: Study, *args: Any, **kwargs: Any) -> list[FrozenTrial]:

@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from reports import ConfigValue, ReportInput
 from reports.columns import COLUMNS
 from reports.input import (
     BudgetSummary,
     Condition,
+    ConfigValue,
     CorpusSummary,
     Letter,
     MethodConstants,
+    ReportInput,
     Sample,
     SearchRange,
     SplitSummary,
@@ -383,8 +384,8 @@ def make_input(
         )
     fields: dict[str, Any] = {
         "study": "ds-gru+ds-lstm-spoken-quick-4f2a",
-        "verdict": "ds-gru is better: ds-gru has a test WER of 11.0 % (95 % interval 9.6 % to "
-        "12.6 %, 3 seeds), 5.1 points below ds-lstm (interval 3.6 to 6.6).",
+        "verdict": "ds-gru is better: it has a test WER of 11.0 % (95 % interval 9.6 to 12.6, "
+        "3 seeds), below ds-lstm (5.1 points, 95 % interval 3.6 to 6.6).",
         "command": "python -m bench.sweep --variant ds-gru --variant ds-lstm --corpus spoken "
         "--budget quick --seed 0",
         "corpus": CorpusSummary(

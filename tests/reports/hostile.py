@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports import ConfigValue, ReportInput
-from reports.input import CorpusSummary, SearchRange, SplitSummary
+from reports.input import ConfigValue, CorpusSummary, ReportInput, SearchRange, SplitSummary
 
 MakeInput = Callable[..., ReportInput]
 EVIL = (

@@ -6,7 +6,7 @@ from statistics import stdev
 import pandas as pd
 import pytest
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import accuracy
 
 MakeInput = Callable[..., ReportInput]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import audio_samples
 
 MakeInput = Callable[..., ReportInput]

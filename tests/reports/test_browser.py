@@ -17,8 +17,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from reports import ReportInput, StudyRow, build, build_index
-from reports.build import SECTIONS
+from reports.build import SECTIONS, build
+from reports.index import StudyRow, build_index
+from reports.input import ReportInput
 from reports.sections import decodes
 from tests.reports.hostile import poisoned
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import budget
 
 MakeInput = Callable[..., ReportInput]

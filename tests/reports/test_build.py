@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import ReportInput, build
-from reports.build import SECTIONS
+from reports.build import SECTIONS, build
+from reports.input import ReportInput
 from tests.reports.conftest import budget
 from tests.reports.hostile import EVIL, poisoned
 
@@ -88,7 +88,7 @@ def test_same_bytes_in_every_process(tmp_path: Path) -> None:
     """Text hashes differently in each: no order may come from a set."""
     script = (
         "import sys; from pathlib import Path; from conftest import make_input; "
-        "from reports import build; names = tuple('ds-' + letter for letter in 'abcdefg'); "
+        "from reports.build import build; names = tuple('ds-' + letter for letter in 'abcdefg'); "
         "build(make_input(systems=names, num_trials=4, num_seeds=2), Path(sys.argv[1]))"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])

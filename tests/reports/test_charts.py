@@ -1,6 +1,6 @@
 import pytest
 
-from reports.charts import log_ticks, whole_ticks
+from reports.charts import evenly, log_ticks, whole_ticks
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ def test_a_logarithmic_axis_has_ticks_however_short_it_is(
 def test_ticks_go_on_beyond_the_values_at_the_distance_that_suits_these() -> None:
     assert log_ticks(1, 5, beyond=2) == [0.5, 1, 2, 5, 10]
     assert log_ticks(2.9, 4.2, beyond=2)[:3] == [1.5, 2, 2.5]
+
+
+def test_what_is_thinned_keeps_both_ends() -> None:
+    kept = evenly(1000, 60)
+    assert len(kept) == 60 == len(set(kept))
+    assert (kept[0], kept[-1]) == (0, 999)
+    assert evenly(3, 60) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("most", "step"), [(1, 1), (2, 1), (10, 1), (11, 2), (95, 10)])

@@ -1,8 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports import ReportInput
-from reports.input import Condition, QuestionSummary, StudyDesign
+from reports.input import Condition, QuestionSummary, ReportInput, StudyDesign
 from reports.sections import comparability
 from tests.reports.conftest import METHOD
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import cost
 from tests.speed_rows import speed_row
 

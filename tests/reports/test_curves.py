@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import curves
 
 MakeInput = Callable[..., ReportInput]

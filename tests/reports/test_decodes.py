@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from reports import ReportInput
 from reports.alignment import align
+from reports.input import ReportInput
 from reports.sections import decodes
 from reports.sections.decodes import Cell, columns_of
 

@@ -1,8 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports import ReportInput
-from reports.input import QuestionSummary, SystemSummary
+from reports.input import QuestionSummary, ReportInput, SystemSummary
 from reports.sections import differences
 
 MakeInput = Callable[..., ReportInput]

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports import ReportInput
 from reports.columns import COLUMNS
+from reports.input import ReportInput
 from reports.sections import errors
 
 MakeInput = Callable[..., ReportInput]

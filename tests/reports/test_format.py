@@ -37,7 +37,7 @@ NAN = math.nan
         (formats.duration(245), "4 min 05 s"),
         (formats.duration(3725), "1 h 02 min"),
         (formats.duration(NAN), "–"),
-        (formats.p_value(0.0004), "< 0.001"),
+        (formats.p_value(0.0004), "<0.001"),
         (formats.p_value(0.0123), "0.012"),
         (formats.setting(0.00123456), "0.001235"),
         (formats.setting(True), "True"),

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports import ReportInput
 from reports.columns import COLUMNS
+from reports.input import ReportInput
 from reports.sections import groups
 
 MakeInput = Callable[..., ReportInput]

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from reports import SavedGroup, SavedRow, StudyRow, build_index
+from reports.index import SavedGroup, SavedRow, StudyRow, build_index
 
 ROW = StudyRow(
     name="cells.an4.quick.1a2b",

@@ -1,7 +1,6 @@
 from collections.abc import Callable
 
-from reports import ReportInput
-from reports.input import MethodConstants, StudyDesign
+from reports.input import MethodConstants, ReportInput, StudyDesign
 from reports.sections import method
 
 MakeInput = Callable[..., ReportInput]

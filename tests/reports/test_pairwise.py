@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import pairwise
 
 MakeInput = Callable[..., ReportInput]

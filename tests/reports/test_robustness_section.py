@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reports import ReportInput
-from reports.input import ConditionChange, ConditionGap, ConditionRate, Robustness
+from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
 from reports.sections import robustness
 
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import runs
 
 MakeInput = Callable[..., ReportInput]

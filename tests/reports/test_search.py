@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports import ReportInput
-from reports.input import SearchRange
+from reports.input import ReportInput, SearchRange
 from reports.sections import search
 from reports.sections.search import Axis
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import ReportInput, build
+from reports.build import build
+from reports.input import ReportInput
 from reports.sections import decodes
 
 MakeInput = Callable[..., ReportInput]

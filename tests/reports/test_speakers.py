@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import speakers
 
 MakeInput = Callable[..., ReportInput]

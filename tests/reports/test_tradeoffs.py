@@ -1,8 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports import ReportInput
-from reports.input import Condition
+from reports.input import Condition, ReportInput
 from reports.sections import cost, tradeoffs
 from reports.sections.verdict import cautions
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from reports import ReportInput
+from reports.input import ReportInput
 from reports.sections import transcript_progress
 from reports.sections.transcript_progress import Span
 
@@ -57,13 +57,6 @@ def test_trials_stand_in_and_gaps_stay_gaps(make_input: MakeInput) -> None:
     # An evaluation after 0.4 epochs counts as the first epoch's.
     assert cers == {1: [6 / 7, 2 / 7], 2: [0.0, None]}
     assert "never shown" not in transcript_progress.html(shown)
-
-
-def test_long_histories_are_thinned() -> None:
-    kept = transcript_progress.thinned(range(1, 1001))
-    assert len(kept) == transcript_progress.MAX_EVALUATIONS == len(set(kept))
-    assert (kept[0], kept[-1]) == (1, 1000)
-    assert transcript_progress.thinned([1, 2, 3]) == [1, 2, 3]
 
 
 def test_long_transcripts_are_cut(make_input: MakeInput) -> None:

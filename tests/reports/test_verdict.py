@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reports import ReportInput
-from reports.input import Condition, HeardSentence, QuestionSummary
+from reports.input import Condition, HeardSentence, QuestionSummary, ReportInput
 from reports.sections import verdict
 
 MakeInput = Callable[..., ReportInput]
@@ -46,7 +45,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
 def test_the_page_has_the_figures(study: ReportInput) -> None:
     page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     mean = 100 * float(study.systems.loc[0, "wer_mean"])
-    for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt; 0.001", "1.3"):
+    for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt;0.001", "1.3"):
         assert shown in page
     assert page.count("<circle") == 2
     assert "<script" not in page

@@ -6,8 +6,7 @@ import pytest
 
 from bench.results.comparability import RULES, Rule
 from bench.results.conditions import conditions
-from reports import ReportInput
-from reports.input import Condition
+from reports.input import Condition, ReportInput
 from tests.reports.conftest import FACTS, make_input
 
 CUT = "Training not cut short"

@@ -1,29 +1,22 @@
 """The list of studies, from their folders."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.data.corpora import CorpusConfig
 from bench.results import index
 from bench.results.comparison import StudyComparison, compare
 from bench.results.index import write_index
-from bench.runs import RunIdentity, RunRecord, Tables
-from bench.study.definition import FILE, StudyDefinition, begin_or_return, define
-from bench.study.space import load_budget
-
-RUN = RunIdentity(study="s", system="ds-gru", kind="trial", slot=0, attempt=1, seed=7, params={})
+from bench.runs import Tables
+from bench.study.definition import FILE, StudyDefinition, begin_or_return
+from tests.studies import record_of, study_of
 
 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of studies, with one that has begun."""
     monkeypatch.chdir(tmp_path)
-    study = define(
-        ["ds-gru", "ds-lstm"], CorpusConfig(), load_budget("smoke"), seed=0, device="cpu",
-        settings={}, name="cells",
-    )  # fmt: skip
+    study = study_of(["ds-gru", "ds-lstm"], name="cells")
     begin_or_return(Path("out/cells"), study)
     return tmp_path / "out"
 
@@ -38,7 +31,7 @@ def test_a_study_without_runs_is_listed(out: Path) -> None:
 def test_state_and_last_change_come_from_the_records(out: Path) -> None:
     for slot, state in enumerate(("finished", "failed", "killed")):
         folder = out / "cells" / "runs" / "ds-gru" / f"trial-00{slot}"
-        record = RunRecord.open(folder, replace(RUN, slot=slot), {}, {})
+        record = record_of(folder, slot=slot)
         record.close(state, {})
         summary = folder / "summary.json"
         now = summary.read_text().partition('"ended_at": "')[2][:16]
@@ -66,7 +59,7 @@ def test_a_row_is_read_again_only_when_records_or_code_change(
     (out / "cells" / "report.html").touch()
     assert 'href="cells/report.html"' in write_index().read_text("utf-8"), "links are not kept"
     assert len(read) == 1
-    record = RunRecord.open(out / "cells" / "runs" / "ds-gru" / "trial-000", RUN, {}, {})
+    record = record_of(out / "cells" / "runs" / "ds-gru" / "trial-000")
     write_index()
     record.close("finished", {})
     assert "1 of 4 trials ended" in write_index().read_text("utf-8")

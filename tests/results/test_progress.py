@@ -10,12 +10,12 @@ import pytest
 
 from bench.core.config import to_dict
 from bench.core.files import write_json
-from bench.data.corpora import CorpusConfig
 from bench.results.progress import ProgressReader, RunProgress, estimate_seconds_left
-from bench.runs import RunIdentity, RunRecord
-from bench.study.definition import FILE, define
+from bench.runs import RunRecord
+from bench.study.definition import FILE
 from bench.study.space import load_budget
 from bench.training.progress import Progress
+from tests.studies import record_of, study_of
 
 SYSTEMS = ("ds-gru", "ds-lstm")
 Train = Callable[..., RunRecord]
@@ -27,9 +27,7 @@ def study(tmp_path: Path) -> Path:
     budget = replace(
         load_budget("smoke"), num_trials=2, num_seeds=2, search_epochs=4, confirm_epochs=8
     )
-    definition = define(
-        SYSTEMS, CorpusConfig(), budget, seed=1, device="cpu", settings={}, name="s"
-    )
+    definition = study_of(SYSTEMS, budget, seed=1, name="s")
     write_json(tmp_path / FILE, to_dict(definition))
     return tmp_path
 
@@ -39,10 +37,7 @@ def train(study: Path) -> Train:
     """Record `epochs` of 10 s each in ``runs/<system>/<name>``, WERs 1/1, 1/2, 1/3, …"""
 
     def record(system: str, name: str, epochs: int, state: str | None) -> RunRecord:
-        identity = RunIdentity(
-            study="s", system=system, kind="trial", slot=0, attempt=1, seed=1, params={}
-        )
-        made = RunRecord.open(study / "runs" / system / name, identity, {}, {})
+        made = record_of(study / "runs" / system / name, system=system)
         for epoch in range(1, epochs + 1):
             metrics = {"train/loss": 3.0 / epoch, "valid/wer": 1 / epoch}
             made.append(

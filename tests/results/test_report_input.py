@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.core.config import to_dict
 from bench.core.files import write_json
 from bench.data.corpora import CorpusConfig
 from bench.results.report_input import (
@@ -14,28 +13,19 @@ from bench.results.report_input import (
     real_time_factors,
     recorded_diffs,
 )
-from bench.runs.layout import DIFF, ENVIRONMENT, RUN, SCHEMA_VERSION
-from bench.runs.record import RunIdentity
-from bench.study.definition import StudyDefinition, define
+from bench.runs.layout import DIFF, ENVIRONMENT
 from bench.study.match import Match
-from bench.study.question import System, load_study_file
+from bench.study.question import System
 from bench.study.request import command_of
 from bench.study.space import load_budget
 from tests.speed_rows import speed_row
+from tests.studies import record_of, study_of, study_on
 
 BUDGET = load_budget("smoke")
 
 
-def definition_of(name: str) -> StudyDefinition:
-    study = load_study_file(name)
-    return define(
-        study.systems, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={},
-        match=study.match, question=study.question,
-    )  # fmt: skip
-
-
 def test_a_design_has_the_question_its_systems_and_what_is_equal() -> None:
-    design = describe_design(definition_of("sortagrad"))
+    design = describe_design(study_on("sortagrad"))
     assert design.held_equal == "1,500,000 parameters"
     assert design.question
     assert ("sorted-batch", "shuffled-batch") in design.question.better
@@ -46,10 +36,11 @@ def test_a_design_has_the_question_its_systems_and_what_is_equal() -> None:
 
 
 def test_without_a_question_nothing_is_claimed() -> None:
-    plain = define(
-        ["ds-gru", "ds-lstm"], CorpusConfig(), BUDGET, seed=0, device="cpu",
-        settings={"optim.momentum": 0.8}, match=Match.parse("params=2M"),
-    )  # fmt: skip
+    plain = study_of(
+        ["ds-gru", "ds-lstm"],
+        settings={"optim.momentum": 0.8},
+        match=Match.parse("params=2M"),
+    )
     design = describe_design(plain)
     assert (design.question, design.held_equal) == (None, "2,000,000 parameters")
     assert command_of(plain) == (
@@ -59,23 +50,20 @@ def test_without_a_question_nothing_is_claimed() -> None:
 
 
 def test_a_design_without_a_match_has_no_size_held_equal() -> None:
-    assert describe_design(definition_of("width")).held_equal == ""
+    assert describe_design(study_on("width")).held_equal == ""
 
 
 def test_the_command_is_what_a_shell_takes_back() -> None:
     corpus = CorpusConfig(name="manifest", path="/my data/a.jsonl")
     settings = {"model.convs": [[8, 1, 3]]}
-    study = define(["ds-gru"], corpus, BUDGET, seed=0, device="cpu", settings=settings)
+    study = study_of(["ds-gru"], corpus=corpus, settings=settings)
     words = shlex.split(command_of(study))
     assert "manifest:/my data/a.jsonl" in words
     assert "model.convs=[[8, 1, 3]]" in words
 
 
 def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() -> None:
-    plain = define(
-        ["ds-gru", "ds-lstm"], CorpusConfig(), BUDGET, seed=0, device="cpu",
-        settings={"model.width": 128},
-    )  # fmt: skip
+    plain = study_of(["ds-gru", "ds-lstm"], settings={"model.width": 128})
     rows = [
         speed_row(variant=variant, width=width, device=device, real_time_factor=factor)
         for variant, width, device, factor in (
@@ -91,24 +79,18 @@ def test_real_time_factors_are_of_equal_conditions_and_of_the_width_at_hand() ->
 
 def test_no_real_time_factor_of_a_network_that_was_not_measured() -> None:
     no_front_end = {"no_front_end": System(variant="ds-gru", settings={"model.convs": [[8, 1, 3]]})}
-    study = define(no_front_end, CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
+    study = study_of(no_front_end)
     width = study.base_config("no_front_end").model.width
     assert real_time_factors(study, [speed_row(variant="ds-gru", width=width)]) == {}
 
 
 def test_facts_are_of_scored_confirm_runs_and_say_where_they_do_not_agree(tmp_path: Path) -> None:
-    study = define(["ds-gru"], CorpusConfig(), BUDGET, seed=0, device="cpu", settings={})
+    study = study_of()
     rows = []
     for slot, cpu in enumerate(("old", "new", "unscored")):
         run = f"ds-gru/confirm-{slot}"
         folder = tmp_path / "runs" / run
-        identity = RunIdentity(
-            study="x", system="ds-gru", kind="confirm", slot=slot, attempt=1, seed=slot, params={},
-            data_digest="d1",
-        )  # fmt: skip
-        opened = {"uid": "u", "mlflow_run_id": None, "started_at": "", "opened_at": "", "host": "h"}
-        recorded = {"schema_version": SCHEMA_VERSION, "name": identity.name, **opened}
-        write_json(folder / RUN, {**recorded, **to_dict(identity)})
+        record_of(folder, kind="confirm", slot=slot, seed=slot, data_digest="d1")
         write_json(folder / ENVIRONMENT, {"cpu": cpu, "git.commit": 40 * "a"})
         test_wer = float("nan") if cpu == "unscored" else 0.2
         rows.append({"run": run, "system": "ds-gru", "kind": "confirm", "test_wer": test_wer})

@@ -1,6 +1,5 @@
 """Leads under test conditions: gaps and slopes against sums by hand, families, and sentences."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,15 @@ from bench.core.config import to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.data.conditions import CONDITION_SETS, TestCondition
-from bench.data.corpora import CorpusConfig
 from bench.results.comparison import compare
 from bench.results.robustness import CLEAN, robustness
 from bench.runs.reader import read_study
-from bench.scoring import score
-from bench.study.definition import FILE, StudyDefinition, define
+from bench.runs.state import State
+from bench.scoring import UtteranceScore, score
+from bench.study.definition import FILE, StudyDefinition
 from bench.study.robustness import load_plan, plan_conditions, scores_file
-from bench.study.space import load_budget
 from reports.input import Robustness
+from tests.studies import record_of, study_of, write_rows
 
 NUM_SPEAKERS, WORDS = 12, "one two three four five six seven eight nine ten"
 SYSTEMS = ("ds-gru", "ds-rnn")
@@ -43,11 +42,6 @@ def errors(label: str, slot: int, num_errors: int, title: str) -> list[int]:
     return [num_errors + int(change) for change in rng.integers(-1, 2, NUM_SPEAKERS)]
 
 
-def hyps(counts: Sequence[int]) -> list[str]:
-    words = WORDS.split()
-    return [" ".join(["wrong"] * wrong + words[wrong:]) for wrong in counts]
-
-
 def mean_wer(label: str, num_errors: int, title: str) -> float:
     runs = [sum(errors(label, slot, num_errors, title)) for slot in range(3)]
     return sum(runs) / (3 * 10 * NUM_SPEAKERS)
@@ -59,37 +53,31 @@ def mean_gap(condition: TestCondition) -> float:
     return wers[1] - wers[0]
 
 
-def write_scores(path: Path, texts: Sequence[str]) -> None:
+def scores(counts: Sequence[int]) -> list[UtteranceScore]:
+    """Of an utterance a speaker, with so many wrong words."""
     ids = [f"s{i}-1" for i in range(NUM_SPEAKERS)]
-    rows = score(ids, [WORDS] * NUM_SPEAKERS, texts, [i[:-2] for i in ids], [1.0] * NUM_SPEAKERS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(to_dict(row)) + "\n" for row in rows))
+    words = WORDS.split()
+    hyps = [" ".join(["wrong"] * wrong + words[wrong:]) for wrong in counts]
+    return score(ids, [WORDS] * NUM_SPEAKERS, hyps, [i[:-2] for i in ids], [1.0] * NUM_SPEAKERS)
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]) -> Study:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
-    made = define(
-        list(SYSTEMS), CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
-    )
-    definition = replace(made, name="first", data_digest="d1")
+    definition = study_of(SYSTEMS, name="first", data_digest="d1")
     folder = tmp_path / "out" / "first"
     write_json(folder / FILE, to_dict(definition))
     plan = plan_conditions(folder, definition, "noise")
     for place, label in enumerate(SYSTEMS):
         for slot in range(3):
             own = folder / "runs" / label / f"confirm-{slot}"
-            identity = {"kind": "confirm", "slot": slot, "seed": 5000 + slot, "system": label}
-            opened = {"mlflow_run_id": f"{label}{slot}", "data_digest": "d1", "opened_at": "t"}
-            write_json(own / "run.json", run_json | identity | opened)
-            write_json(own / "environment.json", {"cpu": "cpu-1", "version.jiwer": "4.0.0"})
-            end = {"state": "finished", "metrics": {}, "error": None, "ended_at": "t"}
-            write_json(own / "summary.json", end)
-            counts = errors(label, slot, CLEAN_ERRORS[place], CLEAN)
-            write_scores(own / "utterances-test.jsonl", hyps(counts))
+            given = {"kind": "confirm", "slot": slot, "seed": 5000 + slot, "system": label}
+            record = record_of(own, data_digest="d1", **given)
+            record.write_scores("test", scores(errors(label, slot, CLEAN_ERRORS[place], CLEAN)))
+            record.close(State.FINISHED, {})
             for condition in plan.conditions:
-                under = hyps(errors(label, slot, errors_under(condition)[place], condition.title))
-                write_scores(scores_file(folder, f"{label}/{own.name}", condition), under)
+                under = errors(label, slot, errors_under(condition)[place], condition.title)
+                write_rows(scores_file(folder, f"{label}/{own.name}", condition), scores(under))
     return folder, definition
 
 
@@ -169,7 +157,7 @@ def test_a_lead_that_turns_is_called_so(study: Study) -> None:
     folder, _ = study
     room = CONDITION_SETS["noise"][-1]
     for slot in range(3):
-        write_scores(scores_file(folder, f"ds-gru/confirm-{slot}", room), hyps([9] * NUM_SPEAKERS))
+        write_rows(scores_file(folder, f"ds-gru/confirm-{slot}", room), scores([9] * NUM_SPEAKERS))
     (sentence,) = found(study).sentences
     assert "in 8 of 9 conditions, and is behind in room, RT60 0.5 s." in sentence
 

@@ -1,6 +1,5 @@
 """The second verdict: what a language model changed, paired by run, speaker and word."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,18 @@ import pytest
 
 from bench.core.config import to_dict
 from bench.core.files import write_json
-from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus, Utterance
 from bench.decoding.language_model import LmFacts
 from bench.results.second_verdict import second_verdict
 from bench.results.systems import read_systems
 from bench.results.watch import heard_sentences
 from bench.runs.reader import read_study
-from bench.scoring import score
+from bench.runs.state import State
+from bench.scoring import UtteranceScore, score
 from bench.study.decoding import BEAM, PLAN, WEIGHTS, DecodingPlan, Heard
-from bench.study.definition import FILE, StudyDefinition, define
-from bench.study.space import load_budget
-from reports.input import SecondVerdict
+from bench.study.definition import FILE, StudyDefinition
+from reports.second import SecondVerdict
+from tests.studies import record_of, study_of, write_rows
 
 REFS = {"s1-1": "one two three", "s1-2": "four five", "s2-1": "six", "s3-1": "seven eight"}
 GREEDY = {
@@ -38,20 +37,15 @@ LM = LmFacts(
 Study = tuple[Path, StudyDefinition]
 
 
-def write_scores(path: Path, hyps: Sequence[str]) -> None:
-    rows = score(REFS, REFS.values(), hyps, ["s1", "s1", "s2", "s3"], [1.0] * len(REFS))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(to_dict(row)) + "\n" for row in rows))
+def scores(hyps: Sequence[str]) -> list[UtteranceScore]:
+    return score(REFS, REFS.values(), hyps, ["s1", "s1", "s2", "s3"], [1.0] * len(REFS))
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, object]) -> Study:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Two systems with two confirm runs each, decoded again."""
     monkeypatch.chdir(tmp_path)
-    made = define(
-        list(GREEDY), CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
-    )
-    definition = replace(made, name="first", data_digest="d1")
+    definition = study_of(GREEDY.keys(), name="first", data_digest="d1")
     folder = tmp_path / "out" / "first"
     write_json(folder / FILE, to_dict(definition))
     plan = DecodingPlan(lm=LM, width=10, num_tokens=5, threshold=20.0, settings=((1.0, 1.5),))
@@ -61,15 +55,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_json: dict[str, o
         write_json(folder / BEAM / label / WEIGHTS, weights)
         for slot, hyps in enumerate(runs):
             own = folder / "runs" / label / f"confirm-{slot}"
-            identity = {"kind": "confirm", "slot": slot, "seed": 5000 + slot, "system": label}
-            opened = {"mlflow_run_id": f"{label}{slot}", "data_digest": "d1", "opened_at": "t"}
-            write_json(own / "run.json", run_json | identity | opened)
-            write_json(own / "environment.json", {"cpu": "cpu-1", "version.jiwer": "4.0.0"})
-            end = {"state": "finished", "metrics": {}, "error": None, "ended_at": "t"}
-            write_json(own / "summary.json", end)
-            write_scores(own / "utterances-test.jsonl", hyps)
+            given = {"kind": "confirm", "slot": slot, "seed": 5000 + slot, "system": label}
+            record = record_of(own, data_digest="d1", **given)
+            record.write_scores("test", scores(hyps))
+            record.close(State.FINISHED, {})
             again = folder / BEAM / label / own.name / "utterances-test.jsonl"
-            write_scores(again, BEAM_TEXTS[label][slot])
+            write_rows(again, scores(BEAM_TEXTS[label][slot]))
     return folder, definition
 
 

@@ -22,11 +22,12 @@ from bench.runs import RunIdentity, RunRecord
 from bench.runs.run import BEST
 from bench.runs.state import State
 from bench.scoring import score
-from bench.study.definition import StudyDefinition, begin_or_return, define, run_folder
+from bench.study.definition import StudyDefinition, begin_or_return, run_folder
 from bench.study.space import load_budget
 from bench.training import checkpoint
 from bench.training.config import build_model
 from bench.training.progress import Progress
+from tests.studies import study_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SMALL = {"model.width": 8, "model.num_layers": 1, "model.convs": [[8, 11, 3]]}
@@ -64,9 +65,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a whole study of two systems at ``out/demo``."""
     root = tmp_path_factory.mktemp("study")
     budget = replace(load_budget("smoke"), num_trials=2, num_seeds=2)
-    definition = define(
-        ["ds-gru", "ds-lstm"], CorpusConfig(name="spoken-tiny"), budget, seed=0, device="cpu", settings=SMALL, name="demo"
-    )  # fmt: skip
+    definition = study_of(
+        ["ds-gru", "ds-lstm"],
+        budget,
+        corpus=CorpusConfig(name="spoken-tiny"),
+        settings=SMALL,
+        name="demo",
+    )
     folder = root / "out" / "demo"
     begin_or_return(folder, definition)
     for system in definition.systems:

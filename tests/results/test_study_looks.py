@@ -16,23 +16,21 @@ import pytest
 from bench import sweep, watch
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
 from bench.queue.storage import QueueStorage
 from bench.results.comparison import compare
-from bench.results.looks import decisions_at, look_sentence, next_look
+from bench.results.looks import decisions_at, look_sentence, next_look, outcome_of
 from bench.results.planned import study_cautions
 from bench.results.progress import ProgressReader
 from bench.results.publish import publish
-from bench.results.report_input import describe_look
 from bench.results.search import narrow_systems, search_edges
-from bench.runs import RunIdentity, RunRecord, read_study
+from bench.runs import read_study
 from bench.runs.state import State
 from bench.scoring import score
 from bench.stats.looks import DIFFERENT, OPEN, Plan
-from bench.study.definition import StudyDefinition, begin_or_return, define, run_folder
+from bench.study.definition import StudyDefinition, begin_or_return, run_folder
 from bench.study.question import Question, System
 from bench.study.rounds import confirm_seeds, read_looks
-from bench.study.space import load_budget
+from tests.studies import record_of, study_of
 
 SPEAKERS, UTTERANCES, WORDS = 12, 5, 20
 RATES = {"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.6}
@@ -45,18 +43,13 @@ QUESTION = Question(
 @pytest.fixture
 def definition() -> StudyDefinition:
     systems = {label: System(variant="ds-gru") for label in RATES}
-    return define(
-        systems, CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={},
-        question=QUESTION, name="until", plan=Plan(looks=(3, 5, 8)),
-    )  # fmt: skip
+    return study_of(systems, question=QUESTION, name="until", plan=Plan(looks=(3, 5, 8)))
 
 
 def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> None:
     """An ended run; a confirm run with errors at about `rate`, the same whenever it is written."""
-    identity = RunIdentity(
-        study="until", system=label, kind=kind, slot=slot, attempt=1, seed=slot, params={}
-    )
-    record = RunRecord.open(run_folder(folder, label, kind, slot), identity, {}, {})
+    run = run_folder(folder, label, kind, slot)
+    record = record_of(run, study="until", system=label, kind=kind, slot=slot, seed=slot)
     metrics = {"best/valid/wer": rate}
     if kind == "confirm":
         rng = np.random.default_rng([slot, *label.encode()])
@@ -163,7 +156,7 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     assert look is not None
     narrow = narrow_systems(definition, tmp_path)
     assert narrow == {"d"}
-    shown = [outcome.outcome for outcome in describe_look(definition, look, narrow).pairs]
+    shown = [outcome_of(pair, narrow) for pair in look.pairs]
     assert sorted(shown) == ["open"] * 3 + ["withheld"] * 3
     tables = read_study(tmp_path)
     comparison = compare(definition, tables, [look])
@@ -174,7 +167,12 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     tracker = SimpleNamespace(summarise=lambda findings, _: notes.extend(findings.notes))
     edges = {label: search_edges(definition, label, tables.runs) for label in RATES}
     made = SimpleNamespace(
-        edges=edges, second=None, configs={}, systems=comparison.systems, runs=tables.runs
+        edges=edges,
+        second=None,
+        configs={},
+        command="",
+        systems=comparison.systems,
+        runs=tables.runs,
     )
     publish(tracker, tmp_path, made, comparison)  # type: ignore[arg-type]
     said = "look 1: a : d withheld; b : d withheld; c : d withheld; 3 of 6 pairs open; "

@@ -12,14 +12,14 @@ import pytest
 from bench.core.config import to_dict
 from bench.core.errors import NoVerdictError, UserError
 from bench.core.files import write_json
-from bench.data.corpora import CorpusConfig
 from bench.data.text import text_digest
 from bench.results.comparability import check_comparable, differing_costs
 from bench.results.scored import ScoredSystem, aligned, claims_among, left_out
 from bench.results.systems import NORMALISED, read_systems
 from bench.scoring import score
-from bench.study.definition import FILE, define
+from bench.study.definition import FILE
 from bench.study.space import load_budget
+from tests.studies import study_of, write_rows
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OPENED = "2026-11-30T10:00:00+00:00"
@@ -40,10 +40,7 @@ def study(
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, budget: str = "smoke", data: str = "d1", hardware: str = "cpu-1") -> Path:
-        definition = replace(
-            define(["ds-gru"], CorpusConfig(), load_budget(budget), seed=0, device="cpu", settings={}),
-            data_digest=data, name=name,
-        )  # fmt: skip
+        definition = study_of(budget=load_budget(budget), data_digest=data, name=name)
         folder = tmp_path / "out" / name
         write_json(folder / FILE, to_dict(definition))
         for seed, last in enumerate(("six", "sex")):
@@ -57,8 +54,7 @@ def study(
             write_json(run / "environment.json", environment)
             hyps = ["one two", "four five", last]
             scores = score(REFS, REFS.values(), hyps, ["s1", "s1", "s2"], [1.0, 1.0, 1.0])
-            lines = [json.dumps(to_dict(row)) + "\n" for row in scores]
-            (run / "utterances-test.jsonl").write_text("".join(lines))
+            write_rows(run / "utterances-test.jsonl", scores)
         return folder
 
     return write

@@ -2,17 +2,16 @@ from dataclasses import replace
 
 from bench.data.corpora import CorpusConfig
 from bench.results.tuning import tuning_condition
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
+from tests.studies import study_of
 
 WORDS = "tuned on ds-gru on spoken (text version 2, budget quick)"
 
 
 def study(*variants: str, corpus: str = "spoken") -> StudyDefinition:
     budget = load_budget("smoke")
-    return define(
-        variants, CorpusConfig(name=corpus), budget, seed=0, device="cpu", settings={}, name="x"
-    )
+    return study_of(variants, budget, corpus=CorpusConfig(name=corpus), name="x")
 
 
 def test_the_variant_and_corpus_that_the_space_was_tuned_on() -> None:

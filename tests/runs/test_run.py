@@ -29,13 +29,19 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return RunPlan(
         identity=RunIdentity(
-            study="s", system="ds-gru", kind="confirm", slot=0, attempt=1, seed=1, params={}
+            study="s",
+            system="ds-gru",
+            kind="confirm",
+            slot=0,
+            attempt=1,
+            seed=1,
+            params={},
+            data_digest="x",
         ),
         resolved=resolve(default_run_config("ds-gru", CorpusConfig()), []),
         folder=tmp_path / "confirm-0",
         excluded=frozenset(),
         device="cpu",
-        data_digest="x",
         open_test=True,
         target=TrackingTarget(uri="http://127.0.0.1:9"),
     )
@@ -129,9 +135,7 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     scored: bool,
 ) -> None:
     small = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 1}
-    config = updated(plan.resolved.config, small)
-    plan = replace(plan, resolved=resolve(config, []), data_digest=tone_corpus.digest)
-    monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: tone_corpus)
+    plan = trained_on(plan, tone_corpus, small, monkeypatch)
 
     def diverging(*args: Any, **kwargs: Any) -> TrainResult:
         return replace(train(*args, **kwargs), state=outcome)
@@ -151,9 +155,16 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
 def small(plan: RunPlan, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
     """A run of two epochs on `corpus`."""
     settings = {"model.width": 8, "model.num_layers": 1, "training.num_epochs": 2}
+    return trained_on(plan, corpus, settings, monkeypatch)
+
+
+def trained_on(
+    plan: RunPlan, corpus: Corpus, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> RunPlan:
     config = updated(plan.resolved.config, settings)
     monkeypatch.setattr("bench.runs.run.load_corpus", lambda config: corpus)
-    return replace(plan, resolved=resolve(config, []), data_digest=corpus.digest)
+    identity = replace(plan.identity, data_digest=corpus.digest)
+    return replace(plan, resolved=resolve(config, []), identity=identity)
 
 
 def failing_at(epoch: float) -> Callable[[Progress], None]:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.queue.slots import TRIAL_STATES
-from bench.runs import RunIdentity, RunRecord
+from bench.runs import RunRecord
 from bench.runs.layout import RUN, SUMMARY
 from bench.runs.mlflow.mirror import STATUS
 from bench.runs.state import (
@@ -24,6 +24,7 @@ from bench.runs.state import (
 )
 from reports.palette import GOING_ON
 from reports.palette import STATES as SHOWN
+from tests.studies import record_of
 
 R = State.RUNNING
 LEGAL = {
@@ -36,8 +37,7 @@ EDGES = list(product(State, State))
 
 
 def opened(folder: Path, kind: str = "trial") -> RunRecord:
-    identity = RunIdentity(study="s", system="v", kind=kind, slot=0, attempt=1, seed=1, params={})
-    return RunRecord.open(folder, identity, {}, {})
+    return record_of(folder, kind=kind)
 
 
 def brought_to(folder: Path, state: State, kind: str = "trial") -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.core.files import write_json
-from bench.data.corpora import CorpusConfig
 from bench.decoding.beam import BeamConfig
 from bench.decoding.language_model import LanguageModel, LmFacts
 from bench.study import decoding
@@ -23,8 +22,8 @@ from bench.study.decoding import (
     settings_to_try,
     tuned_weights,
 )
-from bench.study.definition import StudyDefinition, define
-from bench.study.space import load_budget
+from bench.study.definition import StudyDefinition
+from tests.studies import study_of
 
 FACTS = LmFacts(
     digest="d1", source="texts", unit="word", order=3, num_ngrams=(3, 2, 1), perplexity=2.0, oov=0.1
@@ -36,10 +35,7 @@ PLAN = DecodingPlan(
 
 
 def study() -> StudyDefinition:
-    made = define(
-        ["ds-gru"], CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
-    )
-    return replace(made, name="first")
+    return study_of(name="first")
 
 
 def test_settings_begin_with_the_default_and_fill_the_ranges() -> None:

@@ -17,13 +17,13 @@ from bench.study.definition import (
     SeedsRaised,
     StudyDefinition,
     begin_or_return,
-    define,
     load,
 )
 from bench.study.match import Match, size
 from bench.study.question import Question, System, load_study_file
 from bench.study.rounds import budget_sentence, raised_sentence, round_of_run
 from bench.study.space import load_budget
+from tests.studies import study_of
 
 QUESTION = Question(
     name="depth", summary="", claim="Deeper is better.", source="nobody",
@@ -36,10 +36,7 @@ SYSTEMS = {
 
 
 def study(systems: Any = SYSTEMS, settings: tuple[str, ...] = (), **more: Any) -> StudyDefinition:
-    return define(
-        systems, CorpusConfig(), load_budget("smoke"), seed=1, device="cpu",
-        settings=parse_settings(settings), **more,
-    )  # fmt: skip
+    return study_of(systems, seed=1, settings=parse_settings(settings), **more)
 
 
 def test_a_variant_is_a_system_by_its_own_name() -> None:
@@ -152,9 +149,7 @@ def test_params_never_override_the_budget() -> None:
 def test_a_file_of_another_version_is_named(
     damage: Callable[[dict[str, Any]], object], tmp_path: Path
 ) -> None:
-    definition = define(
-        ["ds-gru"], CorpusConfig(), load_budget("smoke"), seed=0, device="cpu", settings={}
-    )
+    definition = study_of(["ds-gru"])
     begin_or_return(tmp_path, definition)
     assert load(tmp_path) == definition
     plain = json.loads((tmp_path / FILE).read_text())
@@ -170,7 +165,7 @@ def test_a_seed_is_that_of_one_run_of_one_system() -> None:
     corpus, budget = CorpusConfig.parse(sanity.corpus), load_budget(sanity.budget)
 
     def seeds(seed: int) -> list[int]:
-        made = define(sanity.systems, corpus, budget, seed=seed, device="cpu", settings={})
+        made = study_of(sanity.systems, budget, corpus=corpus, seed=seed)
         runs = [(label, slot) for label in made.systems for slot in range(20)]
         return [made.confirm(label, slot, {}).config.seed for label, slot in runs] + [
             made.trial(label, slot, {}).config.seed for label, slot in runs

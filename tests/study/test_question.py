@@ -7,10 +7,11 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.match import size
 from bench.study.question import StudyFile, load_study_file, load_study_files
 from bench.study.space import SWEEPS, load_budget
+from tests.studies import study_of
 
 NAMES = sorted(path.stem for path in (SWEEPS / "studies").glob("*.toml"))
 SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned", "batch-norm", "dropout", "augmentation", "lstm-or-gru"}  # fmt: skip
@@ -34,10 +35,9 @@ model.width = 32
 
 def defined(study: StudyFile) -> StudyDefinition:
     corpus, budget = CorpusConfig.parse(study.corpus), load_budget(study.budget)
-    return define(
-        study.systems, corpus, budget, seed=0, device="cpu", settings={},
-        match=study.match, question=study.question,
-    )  # fmt: skip
+    return study_of(
+        study.systems, budget, corpus=corpus, match=study.match, question=study.question
+    )
 
 
 def written(folder: Path, text: str) -> Path:

@@ -12,11 +12,11 @@ from bench.data.store import open_store
 from bench.data.utterance import Corpus
 from bench.runs.layout import OPENED, ScoreLine, read_lines
 from bench.study import robustness
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.robustness import load_plan, score_under_conditions, scores_file
-from bench.study.space import load_budget
 from bench.training.checkpoint import save
 from bench.training.config import build_model, default_run_config
+from tests.studies import study_of
 
 TINY = {
     "features.num_bins": 24,
@@ -30,11 +30,8 @@ TINY = {
 @pytest.fixture
 def study(tmp_path: Path, tone_corpus: Corpus) -> tuple[Path, StudyDefinition]:
     """A study with one scored confirm run, whose checkpoint hears nonsense."""
-    made = define(
-        ["ds-gru"], CorpusConfig(), load_budget("smoke"), seed=3, device="cpu", settings={}
-    )
     excluded = (tone_corpus.split("test")[0].id,)
-    definition = replace(made, name="first", excluded=excluded)
+    definition = replace(study_of(seed=3, name="first"), excluded=excluded)
     run = tmp_path / "first" / "runs" / "ds-gru" / "confirm-0"
     (run / "checkpoints").mkdir(parents=True)
     torch.manual_seed(0)

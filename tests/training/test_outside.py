@@ -93,7 +93,9 @@ def test_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.py")
     with pytest.raises(UserError, match=r"named FILE.py:NAME, got .*mine.py; it declares residual"):
         find_variant(str(path))
-    with pytest.raises(UserError, match=r"must be readable, .*none.py: No such file .*; correct the path"):
+    with pytest.raises(
+        UserError, match=r"must be readable, .*none.py: No such file .*; correct the path"
+    ):
         find_variant(f"{tmp_path}/none.py:residual")
     with pytest.raises(UserError, match="did you mean ds-gru"):
         find_variant("ds-gr")
@@ -103,7 +105,7 @@ def test_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ('check_at_least(self, 1, "width", "num_layers")', "pass", r"weight \S+ is empty.*width at least 1"),
+        ('check_range(self, "width", "num_layers", at_least=1)', "pass", r"weight \S+ is empty.*width at least 1"),
         ("nn.Linear(width, num_symbols)", "nn.Linear(width, num_symbol)", r"NameError at line \d+: name 'num_symbol'"),
         ("(AcousticModel)", "(nn.Module)", "must build a variants.spec.AcousticModel, got Residual"),
     ],

@@ -243,12 +243,10 @@ def see(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, "cpu", (), 1), "--workers must be at least 1, got 0"),
         ((None, "cpu", ("0",), 1), "needs --device cuda"),
         ((2, "cuda", ("0",), 1), "got --workers 2 too"),
         ((None, "cpu", (), 2), "got 2 with --device cpu"),
         ((3, "cuda", (), 2), "leave it or --workers out"),
-        ((None, "cuda", ("0",), 0), "at least 1, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[Any, ...], message: str) -> None:

@@ -28,12 +28,14 @@ from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker, TrackingTarget
 from bench.runs.state import RunEnd, State
-from bench.study.definition import StudyDefinition, begin_or_return, define
+from bench.study.definition import StudyDefinition, begin_or_return
 from bench.study.space import Budget, load_budget
 from bench.workers import launcher as launchers
 from bench.workers.engine import LocalEngine
 from bench.workers.launcher import POLL_SECONDS, Launcher
 from tests.postgresql import PostgreSQL
+from tests.studies import study_of
+from tests.tones import write_table
 
 NUM_SLOTS = 40
 SETTINGS = {"model.width": 16, "model.convs": [[16, 11, 3]]}
@@ -41,14 +43,8 @@ SETTINGS = {"model.width": 16, "model.convs": [[16, 11, 3]]}
 
 def tone_study(folder: Path, tones: Corpus, budget: Budget, name: str) -> StudyDefinition:
     """A study of one small network on `tones`, whose table is written into `folder`."""
-    rows = [
-        {"id": u.id, "audio_filepath": str(u.audio), "duration": u.seconds, "text": u.text, "speaker": u.speaker, "split": u.split}
-        for u in tones.utterances
-    ]  # fmt: skip
-    path = folder / "tones.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    corpus = CorpusConfig.parse(f"manifest:{path}")
-    made = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=SETTINGS, name=name)
+    corpus = CorpusConfig.parse(write_table(tones, folder / "tones.jsonl"))
+    made = study_of(["ds-gru"], budget, corpus=corpus, settings=SETTINGS, name=name)
     return replace(made, data_digest=load_corpus(corpus).digest)
 
 

@@ -16,10 +16,11 @@ from bench.queue.storage import QueueStorage
 from bench.runs import StudyTracker
 from bench.runs.layout import METRICS, MetricPoint, read_lines
 from bench.runs.run import datasets
-from bench.study.definition import begin_or_return, define
+from bench.study.definition import begin_or_return
 from bench.study.space import load_budget
 from bench.workers.engine import share_host
 from bench.workers.launcher import Launcher
+from tests.studies import study_of
 
 TRIALS_PER_WORKER = 2
 EPOCHS = 15
@@ -41,7 +42,7 @@ def test_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         num_seeds=engine.num_workers,
     )
     settings = {"model.width": 128}
-    definition = define(["ds-gru"], corpus, budget, seed=0, device="cpu", settings=settings)
+    definition = study_of(["ds-gru"], budget, corpus=corpus, settings=settings)
     loaded = load_corpus(corpus)
     datasets(loaded, definition.base_config("ds-gru"), ())  # as bench.sweep, before any run
     definition = replace(definition, data_digest=loaded.digest)

@@ -10,22 +10,20 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from bench.core.config import to_dict
 from bench.core.errors import OutOfHostMemoryError
-from bench.data.corpora import CorpusConfig
-from bench.queue.lease import Lease
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage
-from bench.runs import RunIdentity, RunRecord, TrackingTarget
+from bench.runs import TrackingTarget
 from bench.runs.run import attempts_so_far
 from bench.runs.state import RunEnd, State, has_ended
-from bench.study.definition import StudyDefinition, define
+from bench.study.definition import StudyDefinition
 from bench.study.space import load_budget
 from bench.training.progress import Progress
 from bench.workers import launcher as launchers
 from bench.workers import worker
 from bench.workers.engine import LocalEngine
 from bench.workers.worker import Assignment, _LauncherLink, _TrialReport
+from tests.studies import record_of, study_of, take, take_lease
 
 STOP = SimpleNamespace(tell=lambda _: None)
 
@@ -33,9 +31,7 @@ STOP = SimpleNamespace(tell=lambda _: None)
 @pytest.fixture
 def definition() -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=2, num_seeds=1)
-    return define(
-        ["ds-gru"], CorpusConfig(), budget, seed=3, device="cpu", settings={}, name="worker-test"
-    )
+    return study_of(["ds-gru"], budget, seed=3, name="worker-test")
 
 
 @pytest.fixture
@@ -53,10 +49,6 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "execute_run", refuse)
 
 
-def take_lease(folder: Path) -> Lease:
-    return Lease.take(folder, grace_seconds=60.0)
-
-
 def assignment(folder: Path, kind: str, slot: int | None) -> Assignment:
     return Assignment(
         folder=folder, system="ds-gru", kind=kind, slot=slot, storage_url=None, num_workers=2, num_threads=1,
@@ -64,12 +56,8 @@ def assignment(folder: Path, kind: str, slot: int | None) -> Assignment:
     )  # fmt: skip
 
 
-def record(folder: Path, definition: StudyDefinition, *, state: str, wer: float | None) -> bytes:
-    identity = RunIdentity(
-        study="worker-test", system="ds-gru", kind="trial", slot=0, attempt=3, seed=1, params={}
-    )
-    config = to_dict(definition.base_config("ds-gru"))
-    opened = RunRecord.open(folder, identity, config, {"hostname": "h"})
+def record(folder: Path, *, state: str, wer: float | None) -> bytes:
+    opened = record_of(folder, study="worker-test", attempt=3)
     opened.close(state, {} if wer is None else {"best/valid/wer": wer})
     return (folder / "summary.json").read_bytes()
 
@@ -82,11 +70,9 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, state: str, wer: float | None
 ) -> None:
     """At its third attempt, too: it had ended, so it is not given up."""
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     folder = queue.folder_of("trial", 0)
-    before = record(folder, definition, state=state, wer=wer)
+    before = record(folder, state=state, wer=wer)
     lease.release()  # the worker dies here
     queue.give_back(trial.number)
     assert worker._work_on_trial(assignment(tmp_path, "trial", None), definition, queue, STOP)
@@ -100,11 +86,9 @@ def test_a_trial_that_ended_before_the_queue_was_told_is_told_and_not_trained(
 def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue, kind: str
 ) -> None:
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     folder = queue.folder_of(kind, 0)
-    record(folder, definition, state="killed", wer=None)
+    record(folder, state="killed", wer=None)
     (folder / "summary.json").unlink()  # it died a third time
     lease.release()
     if kind == "trial":
@@ -122,13 +106,11 @@ def test_a_run_whose_worker_died_three_times_is_given_up_and_counts(
 def test_a_confirm_run_that_another_launcher_did_meanwhile_is_not_done_again(
     tmp_path: Path, definition: StudyDefinition, queue: SlotQueue
 ) -> None:
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     queue.end(trial, RunEnd(State.FINISHED, 0.4))
     lease.release()
     folder = queue.folder_of("confirm", 0)
-    before = record(folder, definition, state="finished", wer=0.4)
+    before = record(folder, state="finished", wer=0.4)
     assert worker._work_on_confirm(assignment(tmp_path, "confirm", 0), definition, queue, STOP)
     assert (folder / "summary.json").read_bytes() == before
     assert not (folder / "lease.json").exists()
@@ -154,9 +136,7 @@ def test_a_trial_that_the_cap_ends_is_not_pruned_for_it(
 ) -> None:
     """Not even where the pruner would give it up; and an epoch that was not trained to its end is
     not compared with whole ones."""
-    taken = queue.take(take_lease)
-    assert taken is not None
-    trial, lease = taken
+    trial, lease = take(queue)
     monkeypatch.setattr(trial, "should_prune", lambda: True)
     report = _TrialReport(queue, trial, NotAsked())
     assert report(evaluated(1, 0.9)) == State.PRUNED, "the pruner is heard"
@@ -213,7 +193,7 @@ def test_a_run_whose_worker_died_for_want_of_memory_keeps_its_attempts(
     limit: int | None, killed: int, why: str,
 ) -> None:  # fmt: skip
     folder = queue.folder_of("trial", 0)
-    record(folder, definition, state="killed", wer=None)
+    record(folder, state="killed", wer=None)
     (folder / "summary.json").unlink()  # as the death leaves it, at its third attempt
     monkeypatch.setattr(launchers, "address_space_limit", lambda: limit)
     with closing(QueueStorage(None, tmp_path, num_workers=1)) as storage:

@@ -50,12 +50,12 @@ class _Convolution(torch.autograd.Function):
         padding: int,
     ) -> Tensor:
         padded_BTC = F.pad(x_BTC, (0, 0, padding, padding)).contiguous()
-        windows = _windows(padded_BTC, weight_DCK, stride)
-        y_BUD = x_BTC.new_empty(windows["B"], windows["U"], windows["D"])
+        (num_rows, length, num_inputs), (num_channels, _, size) = padded_BTC.shape, weight_DCK.shape
+        y_BUD = x_BTC.new_empty(num_rows, (length - size) // stride + 1, num_channels)
         kernel.call(
             "convolve",
-            **windows,
-            inputs=padded_BTC,
+            step=stride * num_inputs,
+            inputs=padded_BTC.flatten(1),
             weight=kernel.pack(weight_DCK.permute(2, 1, 0).flatten(0, 1)),
             bias=bias_D,
             out=y_BUD,
@@ -74,10 +74,11 @@ class _Convolution(torch.autograd.Function):
         by_window_KCD = weight_DCK.new_zeros(num_frames, num_inputs, num_channels)
         kernel.call(
             "add_convolution_grad",
-            **_windows(padded_BTC, weight_DCK, ctx.stride),
-            inputs=padded_BTC,
+            U=grad_BUD.shape[1],
+            step=ctx.stride * num_inputs,
+            inputs=padded_BTC.flatten(1),
             grads=kernel.pack(grads_ND),
-            weight_grad=by_window_KCD,
+            weight_grad=by_window_KCD.flatten(0, 1),
         )
         x_grad = None
         if ctx.needs_input_grad[0]:
@@ -87,19 +88,3 @@ class _Convolution(torch.autograd.Function):
             ).transpose(1, 2)
         weight_grad = by_window_KCD.permute(2, 1, 0).contiguous()
         return x_grad, weight_grad, grads_ND.sum(0) if ctx.biased else None, None, None
-
-
-def _windows(padded_BTC: Tensor, weight_DCK: Tensor, stride: int) -> dict[str, int]:
-    """The shape arguments of kernel.c: numbers of windows and, in floats, their size and step."""
-    (num_rows, length, num_inputs), (num_channels, _, num_frames) = (
-        padded_BTC.shape,
-        weight_DCK.shape,
-    )
-    return {
-        "B": num_rows,
-        "U": (length - num_frames) // stride + 1,
-        "D": num_channels,
-        "length": length * num_inputs,
-        "step": stride * num_inputs,
-        "size": num_frames * num_inputs,
-    }

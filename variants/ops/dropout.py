@@ -61,5 +61,5 @@ class _Dropped(torch.autograd.Function):
 def _drop(x: Tensor, draws: Tensor, num_kept: int) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
-    kernel.call("drop", N=x.numel(), num_kept=num_kept, draws=draws, x=x, y=y)
+    kernel.call("drop", num_kept=num_kept, draws=draws, x=x, y=y)
     return y

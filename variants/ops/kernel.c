@@ -6,7 +6,8 @@
  * rows first: [B, T, H].
  *
  * An exported function is `void f(first, last, const struct f *args)`. The struct holds integers,
- * then arrays; variants/ops/kernel_signatures.py lists the same and checks each array before the call.
+ * then arrays, each with its shape. variants/ops/kernel_signatures.py reads both off this file, says
+ * how a shape is written, and checks each array before the call.
  * The caller splits the rows (for sums over rows, the columns), which the first integer counts,
  * among threads: a call computes those from `first` to before `last`. Rows are independent and each
  * is summed in one fixed order, so results do not depend on the number of threads nor, except for
@@ -304,7 +305,7 @@ static void join_moments(int64_t num, float part, float num_before, const float 
 /* The mean of each channel, and the sum of squared distances from it; of no rows zeros. */
 struct moments {
     int64_t C, B, R;
-    const int64_t *lens; /* [B] */
+    const int64_t *lens; /* [B], at most R */
     const float *x;      /* [B, R, C] */
     float *mean;         /* [C] */
     float *squares;      /* [C] */
@@ -392,7 +393,7 @@ void normalize_sums(int64_t first, int64_t last, const struct normalize_sums *ar
  * (grad - shared - (x - mean) * slope) * gain. */
 struct normalize_backward {
     int64_t B, R, C;
-    const int64_t *lens; /* [B] */
+    const int64_t *lens; /* [B], at most R */
     const float *grads;  /* [B, R, C] */
     const float *x;      /* [B, R, C] */
     const float *mean;   /* [C] */
@@ -922,7 +923,7 @@ struct ctc {
     int64_t B, U, V, L, blank; /* L: of the longest text */
     const float *log_probs;     /* [B, U, V] */
     const int64_t *lens;        /* [B], at most U */
-    const int64_t *targets;     /* [B, L], symbols */
+    const int64_t *targets;     /* [B, L], below V: symbols */
     const int64_t *target_lens; /* [B], at most L */
     float *alpha;               /* [B, U + 1, 2 L + 2], scratch */
     float *scratch;             /* [B, 5, 2 L + 2] */

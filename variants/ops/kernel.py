@@ -71,6 +71,8 @@ _in_use = ContextVar("kernel in use", default=True)
 def call(name: str, **arguments: Argument) -> None:
     """Call the function `name` of kernel.c, its rows split among as many threads as torch uses.
 
+    Of the integers in its struct only those are given that no array has as a size.
+
     Raises:
         ValueError: `arguments` differ from those of `kernel_signatures.FUNCTIONS`.
     """
@@ -112,18 +114,8 @@ def pack(matrix_KN: Tensor) -> Packed:
 
 def product(left_MK: Tensor, right_KN: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """``left @ right + bias``; twice as fast as MKL on AMD CPUs, where MKL uses AVX2 only."""
-    (num_rows, num_inner), num_columns = left_MK.shape, right_KN.shape[1]
-    out_MN = left_MK.new_empty(num_rows, num_columns)
-    call(
-        "product",
-        M=num_rows,
-        K=num_inner,
-        N=num_columns,
-        left=left_MK.contiguous(),
-        right=pack(right_KN),
-        bias=bias_N,
-        out=out_MN,
-    )
+    out_MN = left_MK.new_empty(len(left_MK), right_KN.shape[1])
+    call("product", left=left_MK.contiguous(), right=pack(right_KN), bias=bias_N, out=out_MN)
     return out_MN
 
 
@@ -132,17 +124,13 @@ def weight_grads(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``grads.sum(0)``, ``grads.T @ left`` and ``grads.T @ right`` without transposed copies;
     the last is empty if `right` is None."""
-    (num_frames, num_gates), num_left = grads_NG.shape, left_NC.shape[1]
+    num_gates, num_left = grads_NG.shape[1], left_NC.shape[1]
     num_right = 0 if right_NH is None else right_NH.shape[1]
     sums_G = grads_NG.new_zeros(num_gates)
     left_grad_GC = grads_NG.new_zeros(num_gates, num_left)
     right_grad_GH = grads_NG.new_zeros(num_gates, num_right)
     call(
         "add_weight_grads",
-        G=num_gates,
-        N=num_frames,
-        C=num_left,
-        H=num_right,
         grads=grads_NG,
         left=pack(left_NC),
         right=None if right_NH is None else pack(right_NH),

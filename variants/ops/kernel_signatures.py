@@ -1,20 +1,31 @@
-"""The arguments of each function of kernel.c, and their validation.
+"""The structs of kernel.c, read off its source, and the validation of the arguments of a call.
 
-C does not check bounds, so every argument is checked for type, shape and memory layout first.
+C checks no bounds, so every argument is checked first for type, shape and memory layout. What to
+check stands in kernel.c, in the comment beside each field of a struct:
 
-Legend: as in kernel.c. Shapes are written with its letters: "B T 3H" is [B, T, 3 H].
+    struct ctc {
+        int64_t B, U, V, L, blank;  /* integers, of which the first counts the rows */
+        const int64_t *lens;        /* [B], at most U: indices, 0 to U */
+        const int64_t *targets;     /* [B, L], below V: indices, 0 to V - 1 */
+        float *alpha;               /* [B, U + 1, 2 L + 2]; a product reads [B U, D] */
+        float *grads;               /* [B, U, V], or NULL: may be None */
+    };
+
+"packed" is the right factor of a product, in the memory layout of `variants.ops.kernel.pack`; its
+shape is that of the matrix before packing.
 """
 
 import ctypes
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from variants.ops.kernel_build import SOURCE
 
 
 class Packed(NamedTuple):
@@ -28,19 +39,39 @@ class Packed(NamedTuple):
 Argument = Tensor | Packed | int | None
 Numbers = Mapping[str, int]
 
+_DTYPES = {"float": torch.float32, "int64_t": torch.int64, "int16_t": torch.int16}
+_STRUCT = re.compile(
+    r"^struct (\w+) \{\n\s+int64_t ([^;]+);.*?\n(.*?)^\};", re.MULTILINE | re.DOTALL
+)
+_FIELD = re.compile(
+    r"(?:const )?(?P<type>\w+) \*(?P<name>\w+); +/\* \[(?P<shape>[^]]+)\](?P<rules>[^:;]*).*\*/"
+)
+
 
 @dataclass(frozen=True)
 class Array:
-    """A pointer argument: a contiguous tensor on the CPU with as many elements as `shape` has."""
+    """A pointer argument: a contiguous tensor on the CPU with as many elements as `sizes` has."""
 
-    shape: str
-    dtype: torch.dtype = torch.float32
-    optional: bool = False
-    """None is allowed, a null pointer in C."""
-    packed: bool = False
-    """The right factor of a product; `shape` is that of the matrix before packing."""
-    below: str = ""
-    """If given, elements are indices: at least 0, and below this size."""
+    dtype: torch.dtype
+    sizes: tuple[str, ...]
+    """As kernel.c writes them: "T", "3 H", "B U", "2 L + 2"."""
+    is_packed: bool
+    is_optional: bool
+    end: str
+    """Elements are indices: at least 0, and below this size. "" if they are not."""
+
+    @classmethod
+    def read(cls, field: re.Match[str]) -> "Array":
+        """The array that a field of a struct points to."""
+        rules = field["rules"]
+        indices = re.search(r"(at most|below) (\w+)", rules)
+        return cls(
+            dtype=_DTYPES[field["type"]],
+            sizes=tuple(field["shape"].split(", ")),
+            is_packed="packed" in rules,
+            is_optional="or NULL" in rules,
+            end="" if indices is None else indices[2] + " + 1" * (indices[1] == "at most"),
+        )
 
     def address(self, value: Argument, numbers: Numbers) -> int | None:
         """The address of `value`'s first element.
@@ -48,10 +79,10 @@ class Array:
         Raises:
             ValueError: wrong type, device, memory layout, number of elements or range.
         """
-        if value is None and self.optional:
+        if value is None and self.is_optional:
             return None
-        sizes = [_size(token, numbers) for token in self.shape.split()]
-        if self.packed:
+        sizes = [_size(size, numbers) for size in self.sizes]
+        if self.is_packed:
             if not isinstance(value, Packed) or [value.num_inner, value.num_columns] != sizes:
                 raise ValueError(f"a packed matrix {sizes}, got {_described(value)}")
             return value.values.data_ptr()
@@ -64,38 +95,23 @@ class Array:
         ):
             what = f"{sizes} of {self.dtype}, contiguous and on the CPU"
             raise ValueError(f"{what}, got {_described(value)}")
-        if self.below and value.numel():
+        if self.end and value.numel():
             # Read as memory, not by an operation of torch: a step asks tensors for no value.
             memory = value.numpy()
-            low, high = int(memory.min()), int(memory.max())
-            if low < 0 or high >= _size(self.below, numbers):
-                most = _size(self.below, numbers) - 1
+            low, high, most = int(memory.min()), int(memory.max()), _size(self.end, numbers) - 1
+            if low < 0 or high > most:
                 raise ValueError(f"from 0 to {most}, got {low} to {high}")
         return value.data_ptr()
 
 
 class Function:
-    """A function of kernel.c: the fields of its struct of arguments, in order.
+    """A function of kernel.c: the fields of its struct of arguments, in order."""
 
-    The integers come first; the first of them is the number of rows that are split among threads.
-    `rule` tests the integers for consistency; none may be negative.
-    """
-
-    def __init__(
-        self,
-        integers: str,
-        rule: Callable[[Numbers], bool] = lambda _: True,
-        /,
-        **arrays: str | Array,
-    ) -> None:
-        self.integers = tuple(integers.split())
-        self.arrays = {
-            name: Array(array) if isinstance(array, str) else array
-            for name, array in arrays.items()
-        }
-        self._rule = rule
-        fields = [(name, ctypes.c_int64) for name in self.integers]
-        pointers = [(name, ctypes.c_void_p) for name in self.arrays]
+    def __init__(self, name: str, integers: tuple[str, ...], arrays: Mapping[str, Array]) -> None:
+        self.integers, self.arrays = integers, arrays
+        self._are_consistent: Callable[[Numbers], bool] = _RULES.get(name, lambda _: True)
+        fields = [(name, ctypes.c_int64) for name in integers]
+        pointers = [(name, ctypes.c_void_p) for name in arrays]
         self.struct: type[ctypes.Structure] = type(
             "Arguments", (ctypes.Structure,), {"_fields_": [*fields, *pointers]}
         )
@@ -103,19 +119,27 @@ class Function:
     def fill(self, arguments: Mapping[str, Argument]) -> ctypes.Structure:
         """The struct for a call. It does not keep the tensors alive: the caller must.
 
+        An integer that an array has as a size need not be given. All arrays must agree on it.
+
         Raises:
             ValueError: an argument is missing, unknown, or has the wrong type, shape or device.
         """
-        if arguments.keys() != {*self.integers, *self.arrays}:
+        sizes: dict[str, Argument] = {}
+        for name, array in self.arrays.items():
+            shape = _shape(arguments.get(name))
+            if len(shape) == len(array.sizes):
+                sizes |= zip(array.sizes, shape, strict=True)
+        given = {name: sizes[name] for name in self.integers if name in sizes} | dict(arguments)
+        if given.keys() != {*self.integers, *self.arrays}:
             wanted = " ".join((*self.integers, *self.arrays))
-            raise ValueError(f"arguments must be {wanted}, got {' '.join(arguments)}")
+            raise ValueError(f"arguments must be {wanted}, got {' '.join(given)}")
         numbers: dict[str, int] = {}
         for name in self.integers:
-            value = arguments[name]
+            value = given[name]
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an integer of 0 or more, got {value!r}")
             numbers[name] = value
-        if not self._rule(numbers):
+        if not self._are_consistent(numbers):
             raise ValueError(f"integers are inconsistent: {numbers}")
         filled: dict[str, int | None] = {**numbers}
         for name, array in self.arrays.items():
@@ -126,6 +150,12 @@ class Function:
         return self.struct(**filled)
 
 
+def _shape(value: Argument) -> tuple[int, ...]:
+    if isinstance(value, Packed):
+        return value.num_inner, value.num_columns
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
 def _described(value: Argument) -> str:
     if isinstance(value, Packed):
         return f"a packed matrix [{value.num_inner}, {value.num_columns}]"
@@ -134,172 +164,45 @@ def _described(value: Argument) -> str:
     return repr(value)
 
 
-def _size(token: str, numbers: Numbers) -> int:
-    """The value of a token such as "T", "3H", "U+1", "2L+2", "B*U" or "5"."""
-    parts = _parsed(token)
-    return prod(factor * (numbers[name] if name else 1) + more for factor, name, more in parts)
+def _size(text: str, numbers: Numbers) -> int:
+    """The value of a size such as "T", "3 H", "B U" or "2 L + 2"."""
+    if text in numbers:  # the usual case, three times as fast
+        return numbers[text]
+    terms = [term.split() for term in text.split(" + ")]
+    return sum(prod(numbers[x] if x in numbers else int(x) for x in factors) for factors in terms)
 
 
-@cache
-def _parsed(token: str) -> tuple[tuple[int, str, int], ...]:
-    found = [re.fullmatch(r"(\d*)([A-Za-z]*)(?:\+(\d+))?", part) for part in token.split("*")]
-    return tuple((int(m[1] or 1), m[2], int(m[3] or 0)) for m in found if m)
-
-
-def _windows_lie_within(numbers: Numbers) -> bool:
+def _windows_lie_within(n: Numbers) -> bool:
     """True if the last window of a convolution ends within its utterance."""
-    n = numbers
     return not n["U"] or (n["U"] - 1) * n["step"] + n["size"] <= n["length"]
 
 
-_NUM_DRAWS = 2**16
-
-
-def _packed(shape: str, *, optional: bool = False) -> Array:
-    return Array(shape, packed=True, optional=optional)
-
-
-def _lengths(below: str) -> Array:
-    return Array("B", torch.int64, below=below)
-
-
-FUNCTIONS = {
-    "product": Function(
-        "M K N", left="M K", right=_packed("K N"), bias=Array("N", optional=True), out="M N"
-    ),
-    "add_weight_grads": Function(
-        "G N C H",
-        grads="N G",
-        left=_packed("N C"),
-        right=_packed("N H", optional=True),
-        bias_grad="G",
-        left_grad="G C",
-        right_grad="G H",
-    ),
-    "convolve": Function(
-        "B U D length step size",
-        _windows_lie_within,
-        inputs="B length",
-        weight=_packed("size D"),
-        bias=Array("D", optional=True),
-        out="B U D",
-    ),
-    "add_convolution_grad": Function(
-        "size B U D length step",
-        _windows_lie_within,
-        inputs="B length",
-        grads=_packed("B*U D"),
-        weight_grad="size D",
-    ),
-    "moments": Function("C B R", lens=_lengths("R+1"), x="B R C", mean="C", squares="C"),
-    "normalize": Function("N C", x="N C", mean="C", gain="C", bias="C", y="N C"),
-    "normalize_sums": Function("C N", grads="N C", x="N C", mean="C", sums="C", products="C"),
-    "normalize_backward": Function(
-        "B R C",
-        lens=_lengths("R+1"),
-        grads="B R C",
-        x="B R C",
-        mean="C",
-        shared="C",
-        slope="C",
-        gain="C",
-        x_grads="B R C",
-    ),
-    "drop": Function(
-        "N num_kept",
-        lambda numbers: 1 <= numbers["num_kept"] <= _NUM_DRAWS,
-        draws=Array("N", torch.int16),
-        x="N",
-        y="N",
-    ),
-    "rnn_forward": Function(
-        "B T H relu",
-        weight_hh=_packed("H H"),
-        inputs="B T H",
-        scratch="B H",
-        states="B T H",
-    ),
-    "rnn_backward": Function(
-        "B T H relu",
-        weight_hh=_packed("H H"),
-        out_grads="B T H",
-        states="B T H",
-        scratch="B H",
-        grads="B T H",
-    ),
-    "gru_forward": Function(
-        "B T H",
-        weight_hh=_packed("H 3H"),
-        initial="B H",
-        bias="H",
-        scratch="B 3H",
-        gates="B T 3H",
-        new_gate="B T H",
-        states="B T H",
-    ),
-    "gru_backward": Function(
-        "B T H",
-        weight_hh=_packed("3H H"),
-        initial="B H",
-        out_grads="B T H",
-        states="B T H",
-        new_gate="B T H",
-        gates="B T 3H",
-        scratch="B H",
-        carry="B H",
-        grads="B T 3H",
-        new_gate_grads="B T H",
-    ),
-    "light_gru_forward": Function(
-        "B T H",
-        weight_hh=_packed("H 2H"),
-        initial="B H",
-        scratch="B 2H",
-        gates="B T 2H",
-        states="B T H",
-    ),
-    "light_gru_backward": Function(
-        "B T H",
-        weight_hh=_packed("2H H"),
-        initial="B H",
-        out_grads="B T H",
-        states="B T H",
-        gates="B T 2H",
-        scratch="B H",
-        carry="B H",
-        grads="B T 2H",
-    ),
-    "lstm_forward": Function(
-        "B T H",
-        weight_hh=_packed("H 4H"),
-        initial="B H",
-        scratch="B 4H",
-        gates="B T 4H",
-        cells="B T H",
-        states="B T H",
-    ),
-    "lstm_backward": Function(
-        "B T H",
-        weight_hh=_packed("4H H"),
-        initial="B H",
-        out_grads="B T H",
-        cells="B T H",
-        gates="B T 4H",
-        scratch="B H",
-        carry="B H",
-        grads="B T 4H",
-    ),
-    "ctc": Function(
-        "B U V L blank",
-        lambda numbers: numbers["blank"] < numbers["V"],
-        log_probs="B U V",
-        lens=_lengths("U+1"),
-        targets=Array("B L", torch.int64, below="V"),
-        target_lens=_lengths("L+1"),
-        alpha="B U+1 2L+2",
-        scratch="B 5 2L+2",
-        losses="B",
-        grads=Array("B U V", optional=True),
-    ),
+_RULES: Mapping[str, Callable[[Numbers], bool]] = {
+    "convolve": _windows_lie_within,
+    "add_convolution_grad": _windows_lie_within,
+    "drop": lambda n: 1 <= n["num_kept"] <= 2**16,
+    "ctc": lambda n: n["blank"] < n["V"],
 }
-"""All exported functions except `pack` and `packed_size`; tests compare them with kernel.c."""
+"""What the integers of a call must obey besides being 0 or more."""
+
+
+def read_functions(source: str) -> dict[str, Function]:
+    """The functions of a C source by name, each with the struct of the same name.
+
+    Raises:
+        ValueError: a field of a struct lacks its shape.
+    """
+    functions = {}
+    for name, integers, lines in _STRUCT.findall(source):
+        arrays = {}
+        for line in lines.splitlines():
+            field = _FIELD.fullmatch(line.strip())
+            if field is None:
+                raise ValueError(f"a field of struct {name} has its shape beside it, got {line!r}")
+            arrays[field["name"]] = Array.read(field)
+        functions[name] = Function(name, tuple(integers.split(", ")), arrays)
+    return functions
+
+
+FUNCTIONS = read_functions(SOURCE.read_text(encoding="utf-8"))
+"""All exported functions except `pack` and `packed_size`."""

@@ -45,14 +45,9 @@ class _LightRecurrence(torch.autograd.Function):
         # A copy, which the kernel overwrites by z and n.
         gates_BTG = gates_BTG.clone(memory_format=torch.contiguous_format)
         initial_BH = initial_BH.contiguous()
-        num_rows, num_frames, _ = gates_BTG.shape
-        width = weight_hh_GH.shape[1]
-        states_BTH = gates_BTG.new_empty(num_rows, num_frames, width)
+        states_BTH = gates_BTG.new_empty(*gates_BTG.shape[:2], weight_hh_GH.shape[1])
         kernel.call(
             "light_gru_forward",
-            B=num_rows,
-            T=num_frames,
-            H=width,
             weight_hh=kernel.pack(weight_hh_GH.t()),
             initial=initial_BH,
             scratch=kernel.product(initial_BH, weight_hh_GH.t()),
@@ -66,14 +61,10 @@ class _LightRecurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gates_BTG, weight_hh_GH, initial_BH, states_BTH = ctx.saved_tensors
-        num_rows, num_frames, width = states_BTH.shape
         carry_BH = torch.zeros_like(initial_BH)
         grads_BTG = torch.empty_like(gates_BTG)
         kernel.call(
             "light_gru_backward",
-            B=num_rows,
-            T=num_frames,
-            H=width,
             weight_hh=kernel.pack(weight_hh_GH),
             initial=initial_BH,
             out_grads=grad_BTH.contiguous(),

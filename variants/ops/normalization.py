@@ -137,18 +137,8 @@ class _KernelBatchNorm(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_BRC = x_BRC.contiguous()
-        num_rows, num_positions, num_channels = x_BRC.shape
-        mean_C, squares_C = x_BRC.new_empty(2, num_channels)
-        kernel.call(
-            "moments",
-            B=num_rows,
-            R=num_positions,
-            C=num_channels,
-            lens=counts_B,
-            x=x_BRC,
-            mean=mean_C,
-            squares=squares_C,
-        )
+        mean_C, squares_C = x_BRC.new_empty(2, x_BRC.shape[-1])
+        kernel.call("moments", lens=counts_B, x=x_BRC, mean=mean_C, squares=squares_C)
         is_divided, count = ranks.is_batch_divided(), counts_B.sum()
         if is_divided:
             mean_C, squares_C, count = _joined(mean_C, squares_C, count)
@@ -169,14 +159,11 @@ class _KernelBatchNorm(torch.autograd.Function):
     ) -> tuple[Tensor, None, Tensor, Tensor, None]:
         x_BRC, counts_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
         grad_BRC = grad_BRC.contiguous()
-        num_rows, num_positions, num_channels = x_BRC.shape
-        own_sum_C, own_product_C = x_BRC.new_empty(2, num_channels)
+        own_sum_C, own_product_C = x_BRC.new_empty(2, x_BRC.shape[-1])
         kernel.call(
             "normalize_sums",
-            N=num_rows * num_positions,
-            C=num_channels,
-            grads=grad_BRC,
-            x=x_BRC,
+            grads=grad_BRC.flatten(0, 1),
+            x=x_BRC.flatten(0, 1),
             mean=mean_C,
             sums=own_sum_C,
             products=own_product_C,
@@ -186,9 +173,6 @@ class _KernelBatchNorm(torch.autograd.Function):
         x_grad_BRC = torch.empty_like(x_BRC)
         kernel.call(
             "normalize_backward",
-            B=num_rows,
-            R=num_positions,
-            C=num_channels,
             lens=counts_B,
             grads=grad_BRC,
             x=x_BRC,
@@ -220,11 +204,10 @@ def _of_all_ranks(ctx: Any, sum_C: Tensor, product_C: Tensor) -> tuple[Tensor, .
 
 def _normalized(x: Tensor, mean_C: Tensor, gain_C: Tensor, bias_C: Tensor) -> Tensor:
     """(x - mean) * gain + bias, by kernel.c, without gradients."""
-    y, num_rows = torch.empty_like(x), math.prod(x.shape[:-1])
-    kernel.call(
-        "normalize", N=num_rows, C=x.shape[-1], x=x, mean=mean_C, gain=gain_C, bias=bias_C, y=y
-    )
-    return y
+    x_NC = x.flatten(0, -2)
+    y_NC = torch.empty_like(x_NC)
+    kernel.call("normalize", x=x_NC, mean=mean_C, gain=gain_C, bias=bias_C, y=y_NC)
+    return y_NC.view(x.shape)
 
 
 class Normalization(nn.Module):

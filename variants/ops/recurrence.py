@@ -228,13 +228,8 @@ def _run(
 ) -> tuple[Tensor, list[Tensor]]:
     """States [B, T, H] from gate inputs `gates_BTG`, which are overwritten, and the other tensors
     that `_run_back` needs."""
-    num_rows, num_frames, _ = gates_BTG.shape
-    width = weight_hh_GH.shape[1]
-    states_BTH, other_BTH = gates_BTG.new_empty(2, num_rows, num_frames, width)
+    states_BTH, other_BTH = gates_BTG.new_empty(2, *gates_BTG.shape[:2], weight_hh_GH.shape[1])
     common: dict[str, Argument] = {
-        "B": num_rows,
-        "T": num_frames,
-        "H": width,
         "weight_hh": kernel.pack(weight_hh_GH.t()),
         "scratch": initial.product_BG,
         "states": states_BTH,
@@ -271,15 +266,11 @@ def _run_back(
 
     `initial_BH` is h of a GRU, c of an LSTM. `carry_BH` is overwritten (see kernel.c).
     """
-    num_rows, num_frames, width = grad_BTH.shape
-    grads_BTG = grad_BTH.new_empty(num_rows, num_frames, len(weight_hh_GH))
+    grads_BTG = grad_BTH.new_empty(*grad_BTH.shape[:2], len(weight_hh_GH))
     common: dict[str, Argument] = {
-        "B": num_rows,
-        "T": num_frames,
-        "H": width,
         "weight_hh": kernel.pack(weight_hh_GH),
         "out_grads": grad_BTH,
-        "scratch": grad_BTH.new_zeros(num_rows, width),
+        "scratch": torch.zeros_like(initial_BH),
         "grads": grads_BTG,
     }
     if mode == "GRU":

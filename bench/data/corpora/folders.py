@@ -2,15 +2,14 @@
 
 import hashlib
 import lzma
-import math
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError
-from bench.core.files import atomic_folder, exclusive_lock
-from bench.core.paths import cache_folder, writing_cache
+from bench.core.errors import DISK_IS_FULL, UnwritableError, UserError, first_line
+from bench.core.paths import cache_folder, made_once
 
 MAX_UNPACKED_BYTES = 2**32
 """Limit on the unpacked size of an archive: a few malicious kB could otherwise fill the disk."""
@@ -46,6 +45,22 @@ def holds(folder: Path) -> str:
     return f"{folder} holds {', '.join(names[:_NUM_SHOWN]) or 'nothing'}{more}"
 
 
+@contextmanager
+def read_by_library(fault: str, way_out: str) -> Iterator[None]:
+    """Within the block a library reads a user's files: whatever is wrong with them, it says so by
+    exceptions of many classes.
+
+    Raises:
+        UserError: `fault`, what the library said, and `way_out`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{fault} ({first_line(error)[:200]}); {way_out}") from error
+
+
 def unpacked(archives: Sequence[Path]) -> Path:
     """The folder below the cache with the content of the tar `archives`, compressed or not; they
     are unpacked once for the same bytes.
@@ -57,14 +72,12 @@ def unpacked(archives: Sequence[Path]) -> Path:
     for archive in archives:
         with archive.open("rb") as handle:
             hashed.update(hashlib.file_digest(handle, "sha256").digest())
-    folder = cache_folder("unpacked") / hashed.hexdigest()[:16]
-    lock = folder.with_suffix(".lock")
-    with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
-        if not folder.is_dir():
-            with atomic_folder(folder) as complete:
-                for archive in archives:
-                    _extract(archive, complete)
-    return folder
+
+    def extract(folder: Path) -> None:
+        for archive in archives:
+            _extract(archive, folder)
+
+    return made_once(cache_folder("unpacked") / hashed.hexdigest()[:16], extract)
 
 
 def _extract(archive: Path, folder: Path) -> None:
@@ -85,7 +98,7 @@ def _extract(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
             raise UnwritableError(folder, error) from error
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        reason = first_line(error).rstrip(":")
         raise UserError(
             f"archive {archive} cannot be unpacked ({reason}); fetch it again"
         ) from error

@@ -25,12 +25,14 @@ as much disk again as the dataset takes.
 
 import json
 import logging
-import math
 import re
 import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -38,18 +40,24 @@ from typing import TYPE_CHECKING
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
-from bench.core.files import atomic_folder, exclusive_lock
-from bench.core.paths import CACHE_VARIABLE, cache_folder, writing_cache
-from bench.data.corpora.folders import entries, holds
-from bench.data.corpora.rows import SPEAKERS, nameless_speakers, unnamed_speaker
-from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row, parse_columns
-from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of
+from bench.core.paths import CACHE_VARIABLE, cache_folder, made_once
+from bench.data.corpora.folders import entries, holds, read_by_library
+from bench.data.corpora.rows import SPEAKERS
+from bench.data.corpora.spec import (
+    CorpusConfig,
+    CorpusSpec,
+    Listing,
+    Row,
+    parse_columns,
+    unnamed_speaker,
+)
+from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of, unread
 from bench.data.utterance import AUDIO_SUFFIXES, without_suffix
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
-UNPACKING_VERSION = "1"
+UNPACKING_VERSION = "2"
 """Raised when the rules here change, so that what old rules unpacked is not used."""
 
 _USUAL = {
@@ -91,24 +99,28 @@ class _Columns:
     split: str
     attributes: tuple[str, ...]
 
+    @property
+    def plain(self) -> set[str]:
+        """Those whose values become text."""
+        return {self.speaker, self.id, self.split, *self.attributes} - {""}
+
 
 def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
     path = config.required_path().absolute()
-    parts, unread = _parts(path)
+    parts, others = _parts(path)
     order = list(splits_of({part.name: str(part.folder) for part in parts if part.name}))
     parts.sort(key=lambda part: order.index(part.name) if part.name else 0)
     names = parse_columns(config.columns)
     key = digest([UNPACKING_VERSION, str(path), names, _stamps(path)])
-    folder = cache_folder("unpacked") / f"hf-{key}"
-    lock = folder.with_suffix(".lock")
-    with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
-        if not folder.is_dir():
-            _unpack(parts, names, path, folder)
-    rows = _named_splits([_stored(line, folder) for line in _lines(folder / _ROWS)], path)
+    cache = cache_folder("unpacked")
+    folder = made_once(cache / f"hf-{key}", partial(_unpack, parts, names, path, cache))
+    stored = map(json.loads, (folder / _ROWS).read_text(encoding="utf-8").splitlines())
+    rows = [Row(**{**fields, "audio": folder / fields["audio"]}) for fields in stored]
     if not rows:
         raise UserError(f"hf: {path} has no rows; give a dataset with some")
-    notes = [f"not read, for its name is no split's: {', '.join(unread)}"] if unread else []
-    return Listing(rows=tuple(rows), notes=(*nameless_speakers(rows), *notes))
+    splits = splits_of({row.split: str(path) for row in rows})
+    named = tuple(replace(row, split=splits[row.split]) for row in rows)
+    return Listing(rows=named, notes=unread(others))
 
 
 def _parts(path: Path) -> tuple[list[_Part], list[str]]:
@@ -137,14 +149,14 @@ def _parts(path: Path) -> tuple[list[_Part], list[str]]:
         for name, files in found.items()
         if is_split_name(name)
     ]
-    unread = [name for name in found if not is_split_name(name)]
+    others = [name for name in found if not is_split_name(name)]
     if not parts:
-        named = f"; its splits are {', '.join(unread)}" if unread else f"; {holds(path)}"
+        named = f"; its splits are {', '.join(others)}" if others else f"; {holds(path)}"
         raise UserError(
             f"hf: no dataset of save_to_disk and no .parquet in {path} is named after a split: "
             f"{SPLIT_NAMES}{named}; rename them, or give another folder"
         )
-    return parts, unread
+    return parts, others
 
 
 def _own_name(name: str) -> str:
@@ -171,8 +183,10 @@ def _stamps(path: Path) -> list[list[object]]:
     return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
-def _unpack(parts: Sequence[_Part], names: Mapping[str, str], path: Path, folder: Path) -> None:
-    """Write every recording and the rows of all parts to `folder`.
+def _unpack(
+    parts: Sequence[_Part], names: Mapping[str, str], path: Path, cache: Path, folder: Path
+) -> None:
+    """Write every recording and the rows of all parts to `folder`, which is in `cache`.
 
     Raises:
         UserError: the extra is missing, the dataset is damaged or lacks a column, too little room.
@@ -181,48 +195,42 @@ def _unpack(parts: Sequence[_Part], names: Mapping[str, str], path: Path, folder
     size = sum(
         file.stat().st_size for part in parts for file in part.files or part.folder.iterdir()
     )
-    free = shutil.disk_usage(folder.parent).free
+    free = shutil.disk_usage(cache).free
     if free < size:
         raise UserError(
             f"the recordings of {path} take up to {size / 1e9:.1f} GB unpacked, and "
-            f"{folder.parent} has {free / 1e9:.1f} GB free; set {CACHE_VARIABLE} to a larger disk"
+            f"{cache} has {free / 1e9:.1f} GB free; set {CACHE_VARIABLE} to a larger disk"
         )
-    _log.info(
-        "hf: unpacking the recordings of %s (%.1f GB) into %s, once", path, size / 1e9, folder
-    )
-    with atomic_folder(folder) as complete, TemporaryDirectory(dir=folder.parent) as temporary:
-        found: list[tuple[Row, str]] = []
+    _log.info("hf: unpacking the recordings of %s (%.1f GB) into %s", path, size / 1e9, cache)
+    found: list[tuple[Row, str]] = []
+    with TemporaryDirectory(dir=cache) as temporary:
         for part in parts:
-            found += _unpacked(part, names, complete, temporary)
-        rows = _with_ids(found, "id" in names)
-        with (complete / _ROWS).open("w", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(_plain(row, complete)) + "\n" for row in rows)
+            found += _unpacked(part, names, folder, temporary)
+    with (folder / _ROWS).open("w", encoding="utf-8") as handle:
+        for row in _with_ids(found, "id" in names):
+            inside = row.audio.is_relative_to(folder)
+            audio = row.audio.relative_to(folder) if inside else row.audio
+            handle.write(json.dumps(asdict(row) | {"audio": str(audio)}) + "\n")
 
 
 def _unpacked(
     part: _Part, names: Mapping[str, str], folder: Path, temporary: str
 ) -> Iterator[tuple[Row, str]]:
     """The rows of `part`, each recording written to `folder`, with the name of the recording."""
-    # Whatever is wrong with a user's files, the libraries say so by exceptions of many classes.
-    try:
+    with _damage(part):
         dataset = _opened(part, temporary)
         features = dataset.features
-    except UserError:
-        raise
-    except Exception as error:
-        raise _damaged(part, error) from error
     columns = _columns(part, features, names)
-    chosen = dataset.select_columns(sorted({name for name in _used(columns) if name}))
-    rows = enumerate(chosen)
-    while True:
-        try:
-            number, fields = next(rows)
-        except StopIteration:
+    rows = iter(dataset.select_columns(sorted({columns.audio, columns.text, *columns.plain})))
+    for number in count():
+        with _damage(part):
+            fields = next(rows, None)
+        if fields is None:
             return
-        except Exception as error:
-            raise _damaged(part, error) from error
         where = f"{part.folder}, row {number} of {part.name or 'the dataset'}"
-        yield _row(where, number, fields, columns, features, part.name, folder)
+        texts = {name: _text(fields[name], features[name]) for name in columns.plain}
+        place = f"audio/{part.name or 'rows'}/{number // _FILES_PER_FOLDER:04d}/{number:08d}"
+        yield _row(where, fields, texts, columns, part.name, folder / place)
 
 
 def _opened(part: _Part, temporary: str) -> "Dataset | IterableDataset":
@@ -255,9 +263,8 @@ def _opened(part: _Part, temporary: str) -> "Dataset | IterableDataset":
     return dataset
 
 
-def _damaged(part: _Part, error: Exception) -> UserError:
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return UserError(f"hf: {part.folder} cannot be read ({said[:200]}); restore it")
+def _damage(part: _Part) -> AbstractContextManager[None]:
+    return read_by_library(f"hf: {part.folder} cannot be read", "restore it")
 
 
 def _columns(part: _Part, features: "Features", names: Mapping[str, str]) -> _Columns:
@@ -287,53 +294,44 @@ def _columns(part: _Part, features: "Features", names: Mapping[str, str]) -> _Co
     return _Columns(**found, attributes=attributes)
 
 
-def _used(columns: _Columns) -> tuple[str, ...]:
-    own = (columns.audio, columns.text, columns.speaker, columns.id, columns.split)
-    return (*own, *columns.attributes)
-
-
 def _is_plain(feature: object) -> bool:
     """True for a column of text, numbers, booleans or classes."""
     kind = str(getattr(feature, "dtype", ""))
-    return hasattr(feature, "names") or bool(re.fullmatch(r"(large_)?string|u?int\d+|float\d+|bool",
-                                                          kind))  # fmt: skip
+    is_plain = re.fullmatch(r"(large_)?string|u?int\d+|float\d+|bool", kind)
+    return hasattr(feature, "names") or is_plain is not None
 
 
 def _row(
     where: str,
-    number: int,
     fields: Mapping[str, object],
+    texts: Mapping[str, str],
     columns: _Columns,
-    features: "Features",
     name: str,
-    folder: Path,
+    place: Path,
 ) -> tuple[Row, str]:
-    """A row whose recording is written to `folder`, and the name of the recording, "" without."""
+    """A row whose recording is written to `place`, and the name of the recording, "" without.
 
-    def text_of(column: str) -> str:
-        return _text(fields[column], features[column]) if column else ""
-
+    `texts` are the plain columns; `name` is that of the split, "" where a column names it.
+    """
     text = fields[columns.text]
     if not isinstance(text, str):
         raise UserError(
             f"{where}: column {columns.text!r} holds text, got {text!r}; correct or remove the row"
         )
-    split = name or text_of(columns.split)
+    split = name or texts.get(columns.split, "")
     if not split:
         raise UserError(
             f"{where} names no split; save a DatasetDict, name the file or folder after its split, "
             "or add a column 'split'"
         )
-    place = folder / "audio" / (name or "rows") / f"{number // _FILES_PER_FOLDER:04d}"
-    audio, original = _recording(where, fields[columns.audio], place / f"{number:08d}")
-    attributes = {column: value for column in columns.attributes if (value := text_of(column))}
+    audio, original = _recording(where, fields[columns.audio], place)
     row = Row(
-        id=text_of(columns.id),
+        id=texts.get(columns.id, ""),
         audio=audio,
         text=text,
-        speaker=text_of(columns.speaker),
+        speaker=texts.get(columns.speaker, ""),
         split=split,
-        attributes=attributes,
+        attributes={name: texts[name] for name in columns.attributes if texts[name]},
     )
     return row, original
 
@@ -376,7 +374,8 @@ def _with_ids(found: Sequence[tuple[Row, str]], is_named: bool) -> list[Row]:
     """The rows with ids that differ: those of the dataset's column, else the recordings' names,
     else split and number; a column that ``--columns`` names is taken as it is."""
     rows = [row for row, _ in found]
-    places = [f"{row.split}-{number:06d}" for row, number in zip(rows, _numbers(rows), strict=True)]
+    numbers: defaultdict[str, count[int]] = defaultdict(count)
+    places = [f"{row.split}-{next(numbers[row.split]):06d}" for row in rows]
     for ids in ([row.id for row in rows], [original for _, original in found], places):
         is_whole = all(ids) and len(set(ids)) == len(ids)
         if is_named or is_whole:
@@ -385,43 +384,6 @@ def _with_ids(found: Sequence[tuple[Row, str]], is_named: bool) -> list[Row]:
                 for row, id in zip(rows, ids, strict=True)
             ]
     raise AssertionError("numbers within a split differ")
-
-
-def _numbers(rows: Sequence[Row]) -> Iterator[int]:
-    """The place of each row within its split."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        yield counts[row.split]
-        counts[row.split] += 1
-
-
-def _named_splits(rows: Sequence[Row], path: Path) -> list[Row]:
-    splits = splits_of({row.split: str(path) for row in rows})
-    return [replace(row, split=splits[row.split]) for row in rows]
-
-
-def _plain(row: Row, folder: Path) -> list[object]:
-    """A row as JSON; a recording in `folder` relative to it."""
-    inside = row.audio.is_relative_to(folder)
-    audio = str(row.audio.relative_to(folder) if inside else row.audio)
-    return [row.id, audio, row.text, row.speaker, row.split, dict(row.attributes)]
-
-
-def _stored(line: str, folder: Path) -> Row:
-    id, audio, text, speaker, split, attributes = json.loads(line)
-    return Row(
-        id=id,
-        audio=folder / audio,
-        text=text,
-        speaker=speaker,
-        split=split,
-        attributes=attributes,
-    )
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as handle:
-        yield from handle
 
 
 HUGGING_FACE = CorpusSpec(

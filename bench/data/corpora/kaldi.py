@@ -29,9 +29,9 @@ from bench.core.errors import UserError
 from bench.core.parsing import split_lines
 from bench.core.paths import exists, read_text
 from bench.data.corpora.folders import entries, holds, only_folder, unpacked
-from bench.data.corpora.rows import nameless_speakers, recording, seconds_of, unnamed_speaker
-from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
-from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of
+from bench.data.corpora.rows import recording, seconds_of
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row, unnamed_speaker
+from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of, unread
 from bench.data.utterance import Snippet
 
 _DATA, _RECORDINGS = "data", "wav.scp"
@@ -62,8 +62,7 @@ def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
     rows = [r for name, split in splits.items() for r in _rows_of(folders[name], split)]
     if not rows:
         raise UserError(f"kaldi: {path} lists no utterances in {', '.join(folders)}; give others")
-    notes = [f"not read, for its name is no split's: {', '.join(others)}"] if others else []
-    return Listing(rows=tuple(rows), notes=(*nameless_speakers(rows), *notes))
+    return Listing(rows=tuple(rows), notes=unread(others))
 
 
 def _split_folders(root: Path, given: Path) -> tuple[dict[str, Path], list[str]]:

@@ -17,16 +17,17 @@ archives (Shar).
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.paths import exists
-from bench.data.corpora.folders import holds
+from bench.data.corpora.folders import holds, read_by_library
 from bench.data.corpora.manifest import rows_of_file, rows_of_split, tables_by_split
-from bench.data.corpora.rows import nameless_speakers, recording, unnamed_speaker
-from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row
+from bench.data.corpora.rows import recording
+from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row, unnamed_speaker
 from bench.data.utterance import Snippet
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ def _read(config: CorpusConfig, progress: ProgressCallback | None) -> Listing:
         rows = [row for split, file in files.items() for row in rows_of_split(file, split, read)]
     if not rows:
         raise UserError(f"lhotse: {path} has no cuts with a supervision; give such cuts")
-    count = len(silent)
-    notes = (f"{count} cuts have no supervision and are not read",) if count else ()
-    return Listing(rows=tuple(rows), notes=nameless_speakers(rows) + notes)
+    notes = (f"{len(silent)} cuts have no supervision and are not read",) if silent else ()
+    return Listing(rows=tuple(rows), notes=notes)
 
 
 def _rows(file: Path, silent: list[str]) -> Iterator[tuple[str, Row]]:
@@ -70,21 +70,15 @@ def _rows(file: Path, silent: list[str]) -> Iterator[tuple[str, Row]]:
             f"corpus lhotse is read by lhotse, which is not installed ({error}); run: pip install "
             "'deepspeech-bench[lhotse]'"
         ) from error
-    number = 0
-    # Whatever is wrong with a user's file, Lhotse says so by exceptions of many classes.
-    try:
+    fault, way_out = "Lhotse cannot read a cut there", "correct the line"
+    with read_by_library(f"{file}: {fault}", way_out):
         cuts = iter(CutSet.from_jsonl_lazy(file))
-    except Exception as error:
-        raise _damaged(f"{file}", error) from error
-    while True:
-        number += 1
+    for number in count(1):
         where = f"{file}:{number}"
-        try:
-            cut = next(cuts)
-        except StopIteration:
+        with read_by_library(f"{where}: {fault}", way_out):
+            cut = next(cuts, None)
+        if cut is None:
             return
-        except Exception as error:
-            raise _damaged(where, error) from error
         if not isinstance(cut, MonoCut):
             raise UserError(
                 f"{where}: a cut is one channel of a recording (MonoCut), got {type(cut).__name__} "
@@ -94,11 +88,6 @@ def _rows(file: Path, silent: list[str]) -> Iterator[tuple[str, Row]]:
             silent.append(cut.id)
         for supervision in cut.supervisions:
             yield where, _row(where, cut, supervision, file.parent)
-
-
-def _damaged(where: str, error: Exception) -> UserError:
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return UserError(f"{where}: Lhotse cannot read a cut there ({said[:200]}); correct the line")
 
 
 def _row(where: str, cut: "MonoCut", supervision: "SupervisionSegment", folder: Path) -> Row:

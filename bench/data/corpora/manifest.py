@@ -15,15 +15,13 @@ from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.tables import TABLE_FORMS, TABLE_SUFFIXES, table_suffix
 from bench.data.corpora.folders import entries, holds
-from bench.data.corpora.rows import nameless_speakers, read_rows
+from bench.data.corpora.rows import read_rows
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing, Row, parse_columns
-from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of
+from bench.data.corpora.splits import SPLIT_NAMES, is_split_name, splits_of, unread
 
 Reader = Callable[[Path], Iterator[tuple[str, Row]]]
 """The rows of a table, each with its place for errors; see `read_rows`."""
 _WORD_ENDS = re.compile(r"[-_. ]+")
-
-
 _KINDS = ("manifest", "cuts")
 """What may stand beside the split in a table's name."""
 
@@ -59,8 +57,7 @@ def read_manifest(path: Path, read: Reader = read_rows) -> Listing:
         if table_suffix(entry) in TABLE_SUFFIXES and entry not in files.values()
     ]
     rows = [row for split, file in files.items() for row in rows_of_split(file, split, read)]
-    unread = (f"not read, for its name is no split's: {', '.join(others)}",) if others else ()
-    return listing_of(rows, path, unread)
+    return listing_of(rows, path, unread(others))
 
 
 def listing_of(rows: Iterable[Row], path: Path, notes: tuple[str, ...] = ()) -> Listing:
@@ -68,7 +65,7 @@ def listing_of(rows: Iterable[Row], path: Path, notes: tuple[str, ...] = ()) -> 
     listed = tuple(rows)
     if not listed:
         raise UserError(f"{path} lists no utterances; give rows in {TABLE_FORMS}")
-    return Listing(rows=listed, notes=nameless_speakers(listed) + notes)
+    return Listing(rows=listed, notes=notes)
 
 
 def tables_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

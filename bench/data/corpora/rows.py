@@ -22,7 +22,7 @@ Any further column is kept as an attribute.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,7 @@ from types import MappingProxyType
 from bench.core.errors import UserError
 from bench.core.paths import exists
 from bench.core.tables import Fields, read_table
-from bench.data.corpora.spec import Row
+from bench.data.corpora.spec import Row, unnamed_speaker
 from bench.data.utterance import AUDIO_SUFFIXES, Snippet, utterance_id
 
 _CLIPS = "clips"
@@ -125,19 +125,6 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
             if name not in used and (text := _plain(value))
         },
     )
-
-
-def nameless_speakers(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Notes for readers of results on utterances without a speaker; () if there are
-    none."""
-    count = sum(row.speaker == unnamed_speaker(row.id) for row in rows)
-    note = f"{count} utterances name no speaker: each counts as a speaker of its own"
-    return (note,) if count else ()
-
-
-def unnamed_speaker(id: str) -> str:
-    """The stand-in for the speaker of utterance `id`."""
-    return f"unknown-{id}"
 
 
 def recording(audio: str, folder: Path, what: str) -> Path:

@@ -1,8 +1,8 @@
 """A corpus before validation: its spec, its config, the rows that its reader lists."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -149,6 +149,11 @@ class Listing:
     """Remarks for readers of results."""
 
 
+def unnamed_speaker(id: str) -> str:
+    """The stand-in for the speaker of utterance `id`."""
+    return f"unknown-{id}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusSpec:
     """One row of the table of corpora."""
@@ -174,4 +179,12 @@ class CorpusSpec:
                 f"--columns goes with corpora that are tables (manifest, hf), got {self.name}; "
                 "leave it out"
             )
-        return self.read(config, progress)
+        listing = self.read(config, progress)
+        return replace(listing, notes=_nameless_speakers(listing.rows) + listing.notes)
+
+
+def _nameless_speakers(rows: Sequence[Row]) -> tuple[str, ...]:
+    """A note on utterances without a speaker; () if there are none."""
+    count = sum(row.speaker == unnamed_speaker(row.id) for row in rows)
+    note = f"{count} utterances name no speaker: each counts as a speaker of its own"
+    return (note,) if count else ()

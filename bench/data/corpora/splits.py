@@ -14,7 +14,7 @@ says test, valid where another says test and none says valid, and an error other
 one split are an error too: only the corpus's owner knows whether they are one set or two.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
@@ -41,6 +41,11 @@ SPLIT_NAMES = "train (training), valid (val, validation, dev), test, watch; eval
 def is_split_name(name: str) -> bool:
     """True if `name` names a split, in any case."""
     return name.casefold() in (*_OURS, *_EITHER)
+
+
+def unread(names: Sequence[str]) -> tuple[str, ...]:
+    """A note on parts of a corpus that no split is named after; () if there are none."""
+    return (f"not read, for its name is no split's: {', '.join(names)}",) if names else ()
 
 
 def splits_of(places: Mapping[str, str]) -> dict[str, str]:

@@ -5,12 +5,9 @@ samples are a pure function of the plan and of eSpeak NG's version. The name of 
 a digest of both, so a corpus is synthesised once and never out of date.
 """
 
-import hashlib
 import json
-import math
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -26,11 +23,10 @@ import soundfile
 from bench.core.config import digest
 from bench.core.console import ProgressCallback
 from bench.core.errors import OutOfHostMemoryError, UserError
-from bench.core.files import atomic_folder, exclusive_lock
 from bench.core.interrupt import kept_from_children
-from bench.core.paths import cache_root, writing_cache
+from bench.core.paths import cache_root, made_once
 from bench.core.seeding import derive
-from bench.data.corpora.grammar import SPOKEN_GRAMMAR, TINY_GRAMMAR, Grammar, draw_sentences
+from bench.data.corpora.grammar import Grammar, draw_sentences, read_grammar
 from bench.data.corpora.manifest import read_manifest
 from bench.data.corpora.spec import CorpusConfig, CorpusSpec, Listing
 from bench.data.corpora.voices import Line, Voice, voices
@@ -46,8 +42,6 @@ _SNR_DB = (20.0, 35.0)
 _MARGIN_S = (0.10, 0.25)
 _NOISES = ("white", "pink")
 MANIFEST_FILE = "manifest.jsonl"
-COMPLETED_FILE = ".completed"
-"""Written last, with the digest of all samples; a folder without it is incomplete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +63,14 @@ class Size:
 
 SIZES = {
     "spoken": Size(
-        grammar=SPOKEN_GRAMMAR,
+        grammar=read_grammar("spoken"),
         num_sentences={"train": 1040, "valid": 160, "test": 288},
         unseen_share=0.2,
         num_voices={"train": 232, "valid": 16, "test": 48, "watch": 1},
         min_train_count=6,
     ),
     "spoken-tiny": Size(
-        grammar=TINY_GRAMMAR,
+        grammar=read_grammar("spoken-tiny"),
         num_sentences={"train": 48, "valid": 10, "test": 10},
         unseen_share=0.0,
         num_voices={"train": 4, "valid": 2, "test": 2, "watch": 1},
@@ -193,21 +187,11 @@ def corpus_folder(name: str, progress: ProgressCallback | None = None) -> Path:
     lines = plan(SIZES[name])
     key = digest([SYNTHESIS_VERSION, espeak_version, [asdict(line) for line in lines]])
     folder = cache_root() / "spoken" / f"{name}-{key}"
-    if (folder / COMPLETED_FILE).is_file():
-        return folder  # before any lock: the cache may be read-only
-    with writing_cache(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.parent / f"{folder.name}.lock"
-        with exclusive_lock(lock, patience_seconds=math.inf):
-            if not (folder / COMPLETED_FILE).is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-                with atomic_folder(folder) as made:
-                    _speak(lines, made, progress)
-    return folder
+    return made_once(folder, partial(_speak, lines, progress))
 
 
-def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | None) -> None:
-    """Fill `folder` with the WAVs of `lines`, their manifest and the marker.
+def _speak(lines: Sequence[Line], progress: ProgressCallback | None, folder: Path) -> None:
+    """Fill `folder` with the WAVs of `lines` and their manifest.
 
     Raises:
         OSError: the folder cannot be written.
@@ -243,23 +227,19 @@ def _speak(lines: Sequence[Line], folder: Path, progress: ProgressCallback | Non
             f"eSpeak NG could not speak the corpus (status {process.returncode}, last: {said}); "
             "run again, or reinstall: pip install --force-reinstall espeakng-loader"
         )
-    rows, hashed = [], hashlib.sha256()
-    for line in lines:
-        audio = folder / f"{line.id}.wav"
-        hashed.update(audio.read_bytes())
-        rows.append(
-            {
-                "audio_filepath": audio.name,
-                "duration": round(soundfile.info(audio).duration, 3),
-                "text": line.text,
-                "speaker": line.voice.name,
-                "split": line.split,
-                "accent": line.voice.accent,
-                "templates": line.templates,
-            }
-        )
+    rows = [
+        {
+            "audio_filepath": f"{line.id}.wav",
+            "duration": round(soundfile.info(folder / f"{line.id}.wav").duration, 3),
+            "text": line.text,
+            "speaker": line.voice.name,
+            "split": line.split,
+            "accent": line.voice.accent,
+            "templates": line.templates,
+        }
+        for line in lines
+    ]
     _write_rows(folder / MANIFEST_FILE, rows)
-    (folder / COMPLETED_FILE).write_text(hashed.hexdigest() + "\n", "utf-8")
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

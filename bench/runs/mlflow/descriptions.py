@@ -1,6 +1,5 @@
 """The descriptions, in Markdown, that MLflow shows above a run's numbers."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +8,28 @@ import numpy as np
 import pandas as pd
 
 from bench.runs.layout import RunFile, Summary
+from reports.format import (
+    MISSING,
+    NBSP,
+    in_markdown,
+    is_missing,
+    percent,
+    points,
+    points_range,
+    setting,
+)
 
-GAP = 2 * "\N{NO-BREAK SPACE}"
+GAP = 2 * NBSP
 NOTE_TAG = "mlflow.note.content"
 """The tag that MLflow shows, as Markdown, for a run's description."""
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %" if math.isfinite(rate) else "–"
-
-
 ENDS: Mapping[str, Callable[[float], str]] = {
-    "best/valid/wer": lambda wer: f"valid WER {_percent(wer)}",
+    "best/valid/wer": lambda wer: f"valid WER {percent(wer)}",
     "best/epoch": lambda epoch: f"best epoch {epoch:.0f}",
     "num_epochs": lambda epochs: f"{epochs:.0f} epochs",
-    "test/wer": lambda wer: f"test WER {_percent(wer)}",
-    "test/cer": lambda cer: f"test CER {_percent(cer)}",
+    "test/wer": lambda wer: f"test WER {percent(wer)}",
+    "test/cer": lambda cer: f"test CER {percent(cer)}",
     "train_seconds": lambda seconds: f"{seconds:,.0f} s of training",
 }
 """Phrases of the description of an ended run, by metric."""
@@ -81,35 +86,30 @@ class Findings:
 
 def describe_run(run: RunFile, summary: Summary | None, links: Iterable[str] = ()) -> str:
     """What a run is, how it ended, what was searched for it: MLflow folds all but the first lines.
-
-    Args:
-        run: as run.json holds it.
-        summary: as summary.json holds it; None while the run lasts.
-        links: Markdown links, to the study's report for instance.
+    `summary` is None while the run lasts; `links` are Markdown, to the study's report for instance.
     """
-    rows = [(f"`{key}`", _setting(value)) for key, value in sorted(run["params"].items())]
+    rows = [
+        (f"`{key}`", in_markdown(setting(value))) for key, value in sorted(run["params"].items())
+    ]
     settings = markdown_table(("setting", "value"), rows) if rows else ""
     return "\n\n".join(filter(None, (_what(run), _end(summary), " · ".join(links), settings)))
 
 
 def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) -> str:
-    """The verdict, links, a row a system, the command that repeats it, the path of the report.
-
-    Args:
-        system: whose sweep the run holds; its row is bold.
-        findings: of the study.
-        links: Markdown links to what is stored with the run.
-    """
+    """The verdict, `links` in Markdown, a row a system (that of the run is bold), the command that
+    repeats it, the path of the report."""
     header = ("system", "test WER", "95 % interval", "to the baseline", "seeds")
     rows = []
     for row in findings.systems.to_dict("records"):
         name = str(row["system"])
         shown = f"**{in_markdown(name)}**" if name == system else in_markdown(name)
-        interval = f"{_percent(row['wer_low'])} to {_percent(row['wer_high'])}"
-        known = math.isfinite(row["wer_mean"])
+        interval = f"{percent(row['wer_low'])} to {percent(row['wer_high'])}"
+        known = not is_missing(row["wer_mean"])
         to_base = "baseline" if name == findings.baseline else _points(findings.difference(name))
         seeds = f"{row['num_seeds']:.0f}"
-        rows.append((shown, _percent(row["wer_mean"]), interval if known else "–", to_base, seeds))
+        rows.append(
+            (shown, percent(row["wer_mean"]), interval if known else MISSING, to_base, seeds)
+        )
     verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
     reproduce = f"Reproduce: `{findings.command}` · Report: `{findings.report}`"
     notes = "\n".join(f"- {in_markdown(note)}" for note in findings.notes)
@@ -122,11 +122,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     # MLflow leaves no room between columns.
     head, *body = (f"| {f'{GAP} | '.join(row)} |" for row in (header, *rows))
     return "\n".join((head, rule, *body))
-
-
-def in_markdown(text: str) -> str:
-    """`text` on one line, shown as it is."""
-    return "".join(f"\\{c}" if c in "\\|*_`<>[]#" else c for c in " ".join(text.split()))
 
 
 def _what(run: RunFile) -> str:
@@ -162,12 +157,8 @@ def _delta(delta: float, low: float, high: float, p: float) -> dict[str, float]:
     return {"wer_delta": delta, "wer_delta_low": low, "wer_delta_high": high, "wer_delta_p": p}
 
 
-def _setting(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else in_markdown(str(value))
-
-
 def _points(difference: Mapping[str, float]) -> str:
     if not difference:
-        return "–"
-    delta, low, high = (100 * difference[f"wer_delta{end}"] for end in ("", "_low", "_high"))
-    return f"{delta:+.1f} ({low:+.1f} to {high:+.1f})"
+        return MISSING
+    delta, low, high = (difference[f"wer_delta{end}"] for end in ("", "_low", "_high"))
+    return f"{points(delta)} ({points_range(low, high)})"

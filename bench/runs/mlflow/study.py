@@ -13,13 +13,7 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.runs.layout import BEST, ENVIRONMENT, RUN, read_json, read_run
-from bench.runs.mlflow.descriptions import (
-    NOTE_TAG,
-    Findings,
-    describe_parent,
-    describe_run,
-    in_markdown,
-)
+from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, describe_run
 from bench.runs.mlflow.mirror import is_behind, mirror
 from bench.runs.mlflow.pages import COLOR_TAG, REPORT_TAG, metric_name
 from bench.runs.mlflow.tracker import TrackingTarget
@@ -33,6 +27,7 @@ from bench.runs.mlflow.uri import (
 from bench.runs.provenance import environment
 from bench.runs.reader import FROM_SUMMARY, Tables, confirmed, read_study
 from bench.runs.state import read_summary
+from reports.format import in_markdown
 
 if TYPE_CHECKING:
     from bench.runs.mlflow.store import MlflowStore
@@ -122,12 +117,7 @@ class StudyTracker:
 
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, object]]) -> None:
         """Close the sweep of each system: its summary run, its model, its parent's description,
-        report and pictures.
-
-        Args:
-            findings: of the study; of its numbers the finite ones are sent.
-            params: by system, the flat config of its winner.
-        """
+        report and pictures. `params` are, by system, the flat config of its winner."""
         tables = read_study(OUT / self._study)
         for system, config in params.items():
             summary = partial(self._send_summary, system, config, findings, tables)

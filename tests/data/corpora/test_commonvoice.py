@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def listed(path: Path, name: str = "commonvoice") -> Listing:
-    return CORPORA[name].read(CorpusConfig.parse(f"{name}:{path}"), None)
+    return CORPORA[name].listing(CorpusConfig.parse(f"{name}:{path}"))
 
 
 @pytest.mark.parametrize("place", [".", "..", "manifest"])
@@ -79,4 +79,4 @@ def test_other_folders_are_distinguished(root: Path) -> None:
     ):
         listed(root.parent)
     with pytest.raises(UserError, match="needs its path; write --corpus commonvoice:PATH"):
-        CORPORA["commonvoice"].read(CorpusConfig(name="commonvoice"), None)
+        CORPORA["commonvoice"].listing(CorpusConfig(name="commonvoice"))

@@ -44,7 +44,7 @@ def root(record: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def listed(path: Path) -> Listing:
-    return CORPORA["kaldi"].read(CorpusConfig.parse(f"kaldi:{path}"), None)
+    return CORPORA["kaldi"].listing(CorpusConfig.parse(f"kaldi:{path}"))
 
 
 @pytest.mark.parametrize("given", [".", "data", ".."])

@@ -27,7 +27,7 @@ def root(record: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def listed(root: Path) -> Listing:
-    return CORPORA["librispeech"].read(CorpusConfig.parse(f"librispeech:{root}"), None)
+    return CORPORA["librispeech"].listing(CorpusConfig.parse(f"librispeech:{root}"))
 
 
 @pytest.mark.parametrize("inside", ["", "LibriSpeech"])

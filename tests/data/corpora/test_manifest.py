@@ -116,7 +116,7 @@ def test_where_no_table_fits_the_error_lists_what_is_there(
 
 
 def listed(path: Path) -> Listing:
-    return MANIFEST.read(CorpusConfig.parse(f"manifest:{path}"), None)
+    return MANIFEST.listing(CorpusConfig.parse(f"manifest:{path}"))
 
 
 ROW = '{"audio_filepath": "a.wav", "text": "hi"}\n'

@@ -332,7 +332,7 @@ def check(written: Written, folder: Path) -> bool:
     config = CorpusConfig(name="manifest", path=str(path), text="drop")
     refused = None
     try:
-        rows = CORPORA["manifest"].read(config, None).rows
+        rows = CORPORA["manifest"].listing(config).rows
         corpus = load_corpus(config)
     except UserError as error:
         refused = error

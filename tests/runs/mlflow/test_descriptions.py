@@ -5,12 +5,22 @@ from typing import Any
 
 import pandas as pd
 
-from bench.runs.mlflow.descriptions import Findings, describe_parent, describe_run, in_markdown
+from bench.runs.mlflow import descriptions
+from bench.runs.mlflow.descriptions import GAP, Findings
+from reports.format import NBSP, in_markdown
 
 RUN: dict[str, Any] = {
     "system": "gru", "kind": "trial", "slot": 3, "seed": 7,
     "params": {"optim.learning_rate": 0.00123456, "model.cell": "a|b"},
 }  # fmt: skip
+
+
+def describe_run(run: dict[str, Any], summary: dict[str, Any] | None) -> str:
+    return with_plain_spaces(descriptions.describe_run(run, summary))  # type: ignore[arg-type]
+
+
+def with_plain_spaces(note: str) -> str:
+    return note.replace(GAP, "").replace(NBSP, " ")
 
 
 def findings(**changes: Any) -> Findings:
@@ -72,8 +82,8 @@ def test_a_confirm_run_shows_its_test_score() -> None:
 
 
 def test_a_parent_shows_every_system_and_marks_its_own() -> None:
-    note = describe_parent("b", findings(), ["[Open](#/x)"])
-    lines = note.replace("\N{NO-BREAK SPACE}", "").splitlines()
+    note = descriptions.describe_parent("b", findings(), ["[Open](#/x)"])
+    lines = with_plain_spaces(note).splitlines()
     assert lines[0] == "**a is better.**"
     assert lines[6] == "| a | 25.0 % | 12.5 % to 37.5 % | baseline | 3 |"
     assert lines[7] == "| **b** | 50.0 % | 37.5 % to 62.5 % | +25.0 (+12.5 to +37.5) | 3 |"

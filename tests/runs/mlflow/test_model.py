@@ -12,25 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from bench.core.config import updated
 from bench.data.audio import read_utterance
-from bench.data.corpora import CorpusConfig
 from bench.data.utterance import Corpus
 from bench.runs import StudyTracker, flush_unsent
 from bench.runs.mlflow import mirror
 from bench.runs.mlflow.model import log_model, register
 from bench.runs.mlflow.store import connect
 from bench.training.checkpoint import load_model, save
-from bench.training.config import build_model, default_run_config
 from bench.training.evaluate import transcribe
+from tests.babbler import saved_babbler
 
-TINY = {
-    "features.num_bins": 24,
-    "model.convs": [[24, 5, 2]],
-    "model.num_layers": 1,
-    "model.width": 24,
-    "model.blank_bias": 0.0,  # an untrained network hears something
-}
 CPU = torch.device("cpu")
 
 FRESH = """
@@ -54,11 +45,7 @@ print(json.dumps({
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """Untrained: what it hears is nonsense, and the same nonsense wherever it is loaded."""
-    torch.manual_seed(0)
-    config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY)
-    path = tmp_path / "best.pt"
-    save(path, config, build_model(config), None)
-    return path
+    return saved_babbler(tmp_path / "best.pt")
 
 
 def test_a_fresh_process_hears_the_same(lab: Any, checkpoint: Path, tone_corpus: Corpus) -> None:

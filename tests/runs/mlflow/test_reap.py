@@ -14,13 +14,13 @@ from optuna.trial import TrialState
 
 from bench import reap
 from bench.core import cli
-from bench.data.corpora import CorpusConfig
 from bench.queue.lease import FILE, Lease
 from bench.queue.slots import SlotQueue
 from bench.queue.storage import QueueStorage, check_queue
 from bench.runs import StudyTracker, flush_unsent
-from bench.study.definition import StudyDefinition, begin_or_return, define
+from bench.study.definition import StudyDefinition, begin_or_return
 from bench.study.space import load_budget
+from tests.studies import study_of
 
 SYSTEM = "ds-gru"
 
@@ -28,7 +28,7 @@ SYSTEM = "ds-gru"
 @pytest.fixture
 def definition(lab: Any) -> StudyDefinition:
     budget = replace(load_budget("smoke"), num_trials=2)
-    made = define([SYSTEM], CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="s")
+    made = study_of([SYSTEM], budget, name="s")
     begin_or_return(lab.study, made)
     return made
 

@@ -9,10 +9,10 @@ import pytest
 from bench import sync
 from bench.core import cli
 from bench.core.paths import SINGLE_RUNS
-from bench.data.corpora import CorpusConfig
 from bench.runs import TrackingTarget
-from bench.study.definition import begin_or_return, define
+from bench.study.definition import begin_or_return
 from bench.study.space import load_budget
+from tests.studies import study_of
 
 
 def run(monkeypatch: pytest.MonkeyPatch) -> int:
@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> int:
 def unsent(lab: Any) -> None:
     """A trial of a study that goes on, and a single run, of which MLflow knows nothing."""
     budget = load_budget("smoke")
-    made = define(["ds-gru"], CorpusConfig(), budget, seed=0, device="cpu", settings={}, name="s")
+    made = study_of(["ds-gru"], budget, name="s")
     begin_or_return(lab.study, made)
     trial = lab.study / "runs/ds-gru/trial-000"
     single = lab.project / SINGLE_RUNS / "one"

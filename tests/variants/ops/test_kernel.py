@@ -1,6 +1,9 @@
 """The compiled products, and the validation of arguments."""
 
+import ctypes
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from bench.costs.timings import threads
 from variants.ops import kernel, kernel_build
-from variants.ops.kernel_signatures import FUNCTIONS, Packed
+from variants.ops.kernel_signatures import FUNCTIONS, Array, Packed, read_functions
 
 SHAPES = [(1, 1, 1), (7, 5, 31), (30, 64, 33), (0, 4, 5), (13, 0, 5), (250, 9, 40), (25, 700, 64)]
 """The last two have more than one block of rows, or of the inner size."""
@@ -47,25 +50,58 @@ def test_threads_change_no_bit() -> None:
     assert all(map(torch.equal, numbers(1), numbers(3)))
 
 
-def test_signatures_are_the_structs_of_kernel_c() -> None:
-    source = re.sub(r"/\*.*?\*/", "", kernel_build.SOURCE.read_text(), flags=re.DOTALL)
-    structs = dict(re.findall(r"struct (\w+) \{(.*?)\};", source, flags=re.DOTALL))
-    functions = re.findall(
-        r"^void (\w+)\(int64_t first, int64_t last, const struct (\w+) \*", source, re.M
-    )
-    assert set(functions) == {(name, name) for name in FUNCTIONS}
-    assert structs.keys() == FUNCTIONS.keys()
+def test_structs_are_those_of_the_compiler(tmp_path: Path) -> None:
+    """Offsets and types of every field, and the functions' own types, as the compiler has them."""
     types = {torch.float32: "float", torch.int64: "int64_t", torch.int16: "int16_t"}
+    claims = []
     for name, function in FUNCTIONS.items():
-        fields = []
-        for declaration in filter(None, map(str.strip, structs[name].split(";"))):
-            kind, names = re.fullmatch(r"(?:const )?(\w+) (.*)", declaration, re.DOTALL).groups()  # type: ignore[union-attr]
-            fields += [
-                (kind + "*" * field.count("*"), field.strip(" *\n")) for field in names.split(",")
-            ]
-        expected = [("int64_t", integer) for integer in function.integers]
-        expected += [(types[array.dtype] + "*", key) for key, array in function.arrays.items()]
-        assert fields == expected, name
+        fields = dict.fromkeys(function.integers, "int64_t")
+        fields |= {key: f"{types[array.dtype]} *" for key, array in function.arrays.items()}
+        for field, kind in fields.items():
+            of = f"((struct {name} *)0)->{field}"
+            typed = f"__typeof__({of}), {kind}", f"__typeof__({of}), const {kind}"
+            claims.append(" || ".join(f"__builtin_types_compatible_p({pair})" for pair in typed))
+            offset = getattr(function.struct, field).offset
+            claims.append(f"offsetof(struct {name}, {field}) == {offset}")
+        claims.append(f"sizeof(struct {name}) == {ctypes.sizeof(function.struct)}")
+        kind = f"void(int64_t, int64_t, const struct {name} *)"
+        claims.append(f"__builtin_types_compatible_p(__typeof__({name}), {kind})")
+    program = tmp_path / "claims.c"
+    asserted = "".join(
+        f'_Static_assert({claim}, "{number}");\n' for number, claim in enumerate(claims)
+    )
+    program.write_text(f'#include "{kernel_build.SOURCE}"\n{asserted}')
+    command = [*kernel_build._compiler(), "-fsyntax-only", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_exported_function_is_read() -> None:
+    exported = re.findall(r"^void (\w+)\(", kernel_build.SOURCE.read_text(), re.M)
+    assert set(exported) == {*FUNCTIONS, "pack"}
+
+
+def test_every_array_of_integers_has_a_limit() -> None:
+    """Kernel.c reads at such an offset; the draws of a dropout are no offsets."""
+    arrays = [array for function in FUNCTIONS.values() for array in function.arrays.values()]
+    assert all(array.end for array in arrays if array.dtype == torch.int64)
+
+
+def test_a_field_is_read_with_its_rules() -> None:
+    (function,) = read_functions(
+        "struct f {\n    int64_t B, U; /* U: none */\n"
+        "    const float *x; /* [B U, 2 U + 2], packed, or NULL: zeros */\n"
+        "    const int64_t *lens;   /* [B], at most U */\n"
+        "    float *y; /* [U], below B: packed is not read here */\n};\n"
+    ).values()
+    assert function.integers == ("B", "U")
+    assert function.arrays == {
+        "x": Array(torch.float32, ("B U", "2 U + 2"), is_packed=True, is_optional=True, end=""),
+        "lens": Array(torch.int64, ("B",), is_packed=False, is_optional=False, end="U + 1"),
+        "y": Array(torch.float32, ("U",), is_packed=False, is_optional=False, end="B"),
+    }
+    with pytest.raises(ValueError, match="a field of struct f has its shape beside it"):
+        read_functions("struct f {\n    int64_t B;\n    float *x; /* the states */\n};\n")
 
 
 def product_arguments(**changed: Any) -> dict[str, Any]:
