@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from bench.core.console import STDOUT, counting
 from bench.core.errors import NoVerdictError, TemporaryError, UserError
+from bench.core.lookup import check_name
 from bench.core.masking import mask
 from bench.core.paths import OUT
 from bench.data.batches import feasible_subset
@@ -68,6 +69,8 @@ class SweepResult(TypedDict):
     study: str
     report: str
     tracking_uri: str
+    model: str | None
+    """The address of the registered model's version, where one was asked for."""
     verdict: str
     second: dict[str, object] | None
     """What the decoding with a language model says, where there was one."""
@@ -83,6 +86,8 @@ def main(options: argparse.Namespace) -> None:
     stop = _StopSignal()
     _warn_of_password(options.storage)
     tracking_uri()  # refused here, before hours of work, if it is no address
+    if options.register is not None:
+        _check_model_name(options.register)
     device = resolve_device(options.device).type
     definition = definition_of(options, device)
     with_beam, conditions = "beam" in decoders_of(options), conditions_of(options)
@@ -110,7 +115,7 @@ def main(options: argparse.Namespace) -> None:
         cli.print_json(result)
     else:
         searches = dashboard_address(options.storage, folder)
-        print_result(comparison, report_input, corpus, result["report"], searches)
+        print_result(comparison, report_input, corpus, result["report"], searches, result["model"])
     if sentence := without_verdict(definition.systems, report_input.runs):
         raise NoVerdictError(sentence)
 
@@ -166,7 +171,8 @@ def _sweep(
         if tracker.reaches_store():
             flush_unsent(folder)
         publish(tracker, folder, report_input, comparison)
-    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri)
+        model = tracker.register(options.register) if options.register else None
+    result = _as_json(definition, comparison, report_input, report, tracker.tracking_uri, model)
     return comparison, report_input, result
 
 
@@ -278,6 +284,7 @@ def _as_json(
     report_input: ReportInput,
     report: Path,
     uri: str,
+    model: str | None,
 ) -> SweepResult:
     systems: list[dict[str, object]] = [
         {
@@ -296,6 +303,7 @@ def _as_json(
         "study": definition.name,
         "report": str(report),
         "tracking_uri": uri,
+        "model": model,
         "verdict": comparison.verdict,
         "second": None if report_input.second is None else asdict(report_input.second),
         "conditions": None if report_input.robustness is None else asdict(report_input.robustness),
@@ -307,6 +315,13 @@ def _as_json(
 def _number(value: float) -> float | None:
     """`value`, or None for NaN, which JSON lacks."""
     return None if value != value else float(value)
+
+
+def _check_model_name(name: str) -> None:
+    try:
+        check_name(name, "a registered model")
+    except ValueError as error:
+        raise UserError(f"--register: {error}") from error
 
 
 def _warn_of_password(storage_url: str | None) -> None:

@@ -30,6 +30,7 @@ from bench.data.corpora import load_corpus, require_splits
 from bench.queue.lease import GRACE_SECONDS, Lease, LeaseWatch
 from bench.queue.storage import LOCK
 from bench.runs import RunIdentity, StudyTracker, TrackingTarget, flush_unsent, tracking_uri
+from bench.runs.layout import BEST
 from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run
 from bench.runs.state import State
 from bench.study.request import single_run_of
@@ -108,7 +109,7 @@ def main(options: argparse.Namespace) -> None:
         if watcher.stopped_by == signal.SIGTERM:
             raise TemporaryError("stopped by SIGTERM; the same command goes on from there")
         raise KeyboardInterrupt
-    best = folder / "checkpoints" / "best.pt"
+    best = folder / BEST
     checkpoint = str(best) if best.exists() else None
     wer = end.valid_wer
     result = {"state": end.state, "valid_wer": wer, "checkpoint": checkpoint}

@@ -415,6 +415,13 @@ def test_a_study_names_its_corpus_and_budget_unless_the_command_line_does() -> N
     assert definition_of(sweep.build_parser().parse_args(again), "cpu") == other
 
 
+def test_a_registered_model_has_a_name_that_mlflow_takes(run: Run) -> None:
+    code, _, err = run("sweep", "--variant", "ds-gru", "--register", "voices/mine")
+    assert code == 2
+    assert "--register: the name of a registered model begins with" in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("what", ["corpora", "budgets", "questions", "studies", "variants"])
 def test_ls_for_people(run: Run, what: str) -> None:
     code, out, _ = run("ls", what)

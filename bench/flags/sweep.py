@@ -46,6 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="also score the confirm runs on degraded test utterances: noise is white noise and "
         "babble at 20, 10, 5 and 0 dB, and a room (default: as the study says)",
     )
+    parser.add_argument(
+        "--register",
+        metavar="NAME",
+        help="at the end make the best confirm run's model (lowest valid WER) a version of the "
+        "registered model NAME in MLflow, unless it is one",
+    )
     cli.add_device(parser)
     _add_workers(parser)
     cli.add_audio(parser)

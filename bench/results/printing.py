@@ -27,15 +27,19 @@ def print_result(
     corpus: Corpus,
     report: str,
     searches: str,
+    model: str | None,
 ) -> None:
     """Print what a sweep found: the verdicts, where to look on, what was heard.
 
-    `report` is a path; `searches` is the queue, as optuna-dashboard takes it.
+    `report` is a path; `searches` is the queue, as optuna-dashboard takes it; `model` is the
+    address of a version of a registered model, if one was asked for.
     """
     STDOUT.print(f"\n{comparison.verdict}", style="bold", markup=False)
     for sentence in (*_undecided(comparison), *cautions(report_input), *comparison.assumptions):
         STDOUT.print(sentence, markup=False)
     _print_places(comparison, report_input, corpus, report, searches)
+    if model is not None:
+        STDOUT.print(f"model:    {model}", markup=False)
     if report_input.second is not None:
         _print_second(report_input.second)
     if (found := report_input.robustness) is not None:

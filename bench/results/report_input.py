@@ -27,7 +27,7 @@ from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
 from bench.results.tuning import tuning_condition
 from bench.results.watch import heard_sentences
-from bench.runs import display_uri, read_study
+from bench.runs import read_study, store_of
 from bench.runs.layout import DIFF, ENVIRONMENT, PATHS, read_json
 from bench.runs.state import TRAINED
 from bench.stats.clusters import FEWEST_LINEARISED, NUM_REPLICATES
@@ -85,7 +85,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         corpus=describe_corpus(corpus, definition),
         budget=replace(describe_budget(definition.budget), seeds=confirm_seeds(definition, looks)),
         environment=_environment(folder, definition),
-        tracking_uri=display_uri(),
+        tracking_uri=store_of(folder),
         systems=comparison.systems.assign(real_time_factor=math.nan),
         pairs=comparison.pairs,
         runs=tables.runs,

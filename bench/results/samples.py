@@ -21,6 +21,7 @@ from bench.data.batches import min_ctc_frames
 from bench.data.features import compute
 from bench.data.text import BLANK, decode, encode
 from bench.data.utterance import Corpus, Utterance
+from bench.runs.layout import BEST
 from bench.runs.state import TRAINED
 from bench.training.checkpoint import load_model, load_stats
 from reports.input import Letter, Sample
@@ -75,7 +76,7 @@ def _checkpoints(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str, Path]
     ranked = ended.sort_values(["valid_wer", "run"], kind="stable").drop_duplicates("system")
     found = []
     for system, run in zip(ranked["system"], ranked["run"], strict=True):
-        path = folder / "runs" / str(run) / "checkpoints" / "best.pt"
+        path = folder / "runs" / str(run) / BEST
         if path.exists():
             found.append((str(system), str(run), path))
         else:

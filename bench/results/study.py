@@ -21,6 +21,7 @@ from bench.data.utterance import Snippet
 from bench.decoding import Decoder, greedy
 from bench.results.comparison import StudyComparison, compare
 from bench.runs import Tables, confirmed, read_study
+from bench.runs.layout import BEST
 from bench.study.definition import (
     StudyDefinition,
     find_study,
@@ -204,6 +205,6 @@ def confirm_checkpoints(folder: Path, runs: pd.DataFrame) -> Iterator[tuple[str,
     """(system, run, checkpoint) of the confirm runs among `runs` of the study in `folder` that
     ended well and still have their checkpoint, that with the lowest valid WER first."""
     for _, run in confirmed(runs).iterrows():
-        path = folder / "runs" / str(run["run"]) / "checkpoints" / "best.pt"
+        path = folder / "runs" / str(run["run"]) / BEST
         if path.exists():
             yield str(run["system"]), str(run["run"]), path

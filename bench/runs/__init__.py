@@ -9,6 +9,7 @@ modules import these when needed.
 """
 
 from bench.runs.mlflow.descriptions import Findings
+from bench.runs.mlflow.mirror import store_of
 from bench.runs.mlflow.study import StudyTracker, flush_unsent
 from bench.runs.mlflow.tracker import Tracker, TrackingTarget
 from bench.runs.mlflow.uri import display_uri, set_mlflow_defaults, tracking_uri
@@ -28,5 +29,6 @@ __all__ = [
     "flush_unsent",
     "read_study",
     "set_mlflow_defaults",
+    "store_of",
     "tracking_uri",
 ]

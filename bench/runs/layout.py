@@ -31,6 +31,8 @@ OPENED = "test-opened.txt"
 PATHS = "paths.json"
 """Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"
+BEST, LAST = (Path("checkpoints") / name for name in ("best.pt", "last.pt"))
+"""As bench.training.loop writes them."""
 SCORES = "utterances-test.jsonl"
 """Of the test split; there once a confirm run has been scored."""
 

@@ -23,7 +23,7 @@ from bench.data.store import open_store
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.device_use import DeviceUse, gpu_facts, gpus_of_run
-from bench.runs.layout import OPENED, ORIGINS, PATHS, RUN, read_run
+from bench.runs.layout import BEST, LAST, OPENED, ORIGINS, PATHS, RUN, read_run
 from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
@@ -38,7 +38,6 @@ from variants.ops import paths
 from variants.spec import AcousticModel
 
 MAX_WATCHED = 4
-BEST, LAST = (Path("checkpoints") / name for name in ("best.pt", "last.pt"))
 
 _logger = logging.getLogger(__name__)
 

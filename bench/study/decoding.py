@@ -30,9 +30,9 @@ from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch
 from bench.decoding.greedy import greedy
 from bench.decoding.language_model import LanguageModel, LmConfig, LmFacts
-from bench.runs.layout import read_json
+from bench.runs.layout import BEST, read_json
 from bench.runs.record import write_scores
-from bench.runs.run import BEST, count_opening, datasets
+from bench.runs.run import count_opening, datasets
 from bench.study.definition import StudyDefinition
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig

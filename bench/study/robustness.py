@@ -26,9 +26,9 @@ from bench.data.conditions import (
 )
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
-from bench.runs.layout import read_json
+from bench.runs.layout import BEST, read_json
 from bench.runs.record import write_scores
-from bench.runs.run import BEST, count_opening
+from bench.runs.run import count_opening
 from bench.study.decoding import scored_runs
 from bench.study.definition import StudyDefinition
 from bench.training.checkpoint import load_model, load_stats

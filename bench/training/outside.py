@@ -158,7 +158,9 @@ def _source_of(path: Path, name: str) -> VariantSource:
         space = beside.read_text(encoding="utf-8") if name and beside.is_file() else ""
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise UserError(f"a variant's file must be readable, {path}: {reason}") from error
+        raise UserError(
+            f"a variant's file must be readable, got {path}: {reason}; correct the path"
+        ) from error
     return VariantSource(name=name, path=str(path), digest=_digest(text), text=text, space=space)
 
 

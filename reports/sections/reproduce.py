@@ -20,6 +20,7 @@ from reports.format import (
 )
 from reports.input import ConfigValue, ReportInput
 from reports.markup import render
+from reports.mlflow_pages import is_served, serve_command
 
 TITLE = "Reproduce"
 
@@ -59,7 +60,7 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Provenance as text, tables as CSV."""
-    settings = report_input.budget.settings
+    settings, uri = report_input.budget.settings, report_input.tracking_uri
     budget = tuple((key, _budget(key, value)) for key, value in settings.items())
     facts = {"Budget": budget, **_environment(report_input.environment)}
     return Numbers(
@@ -68,7 +69,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             f"python -m bench.{verb} {shlex.quote(report_input.study)}"
             for verb in ("compare", "report")
         ),
-        browse=_browse(report_input.tracking_uri),
+        browse=uri if is_served(uri) else serve_command(uri),
         facts={group: rows for group, rows in facts.items() if rows},
         settings=f"python -m bench.ls config --study {shlex.quote(report_input.study)}",
         values=report_input.values,
@@ -113,12 +114,6 @@ def _environment(facts: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], .
         else:
             groups["Machine"].append((key, str(value)))
     return {title: tuple(rows) for title, rows in groups.items()}
-
-
-def _browse(tracking_uri: str) -> str:
-    if tracking_uri.startswith(("http:", "https:")):
-        return tracking_uri
-    return f"mlflow ui --workers 1 --backend-store-uri {tracking_uri}"
 
 
 def _tables(report_input: ReportInput) -> Iterator[Download]:

@@ -93,7 +93,9 @@ def test_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.py")
     with pytest.raises(UserError, match=r"named FILE.py:NAME, got .*mine.py; it declares residual"):
         find_variant(str(path))
-    with pytest.raises(UserError, match=r"must be readable, .*none.py: No such file"):
+    with pytest.raises(
+        UserError, match=r"must be readable, .*none.py: No such file .*; correct the path"
+    ):
         find_variant(f"{tmp_path}/none.py:residual")
     with pytest.raises(UserError, match="did you mean ds-gru"):
         find_variant("ds-gr")

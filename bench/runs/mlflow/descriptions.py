@@ -84,14 +84,15 @@ class Findings:
         return {}
 
 
-def describe_run(run: RunFile, summary: Summary | None) -> str:
+def describe_run(run: RunFile, summary: Summary | None, links: Iterable[str] = ()) -> str:
     """What a run is, how it ended, what was searched for it: MLflow folds all but the first lines.
-    `summary` is None while the run lasts."""
+    `summary` is None while the run lasts; `links` are Markdown, to the study's report for instance.
+    """
     rows = [
         (f"`{key}`", in_markdown(setting(value))) for key, value in sorted(run["params"].items())
     ]
     settings = markdown_table(("setting", "value"), rows) if rows else ""
-    return "\n\n".join(filter(None, (_what(run), _end(summary), settings)))
+    return "\n\n".join(filter(None, (_what(run), _end(summary), " · ".join(links), settings)))
 
 
 def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) -> str:

@@ -8,6 +8,7 @@ holds each thing once, wherever a kill interrupts the sending.
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 from bench.core.config import flatten, from_dict
 from bench.core.files import exclusive_lock, write_json
 from bench.runs.layout import (
+    BEST,
     CONFIG,
     DIFF,
     ENVIRONMENT,
@@ -102,6 +104,14 @@ class Cursor:
     def save(self, folder: Path) -> None:
         """Replace the cursor in `folder`."""
         write_json(folder / CURSOR, dataclasses.asdict(self))
+
+
+def store_of(study: Path) -> str:
+    """The store, as shown, that has the runs of the study in this folder, or most of them; the one
+    in use if none of them has been sent."""
+    sent = (read_json(path) or {} for path in study.glob(f"runs/*/*/{CURSOR}"))
+    counted = Counter(str(cursor["uri"]) for cursor in sent if "uri" in cursor)
+    return counted.most_common(1)[0][0] if counted else display_uri()
 
 
 def is_behind(folder: Path, uri: str) -> bool:
@@ -213,7 +223,7 @@ def _send_end(
     scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
     _send_files(folder, (SUMMARY, PATHS, WATCH, "run.log", *scored), run_id, store)
     store.log_tables(run_id, tables(folder))
-    best = folder / "checkpoints" / "best.pt"
+    best = folder / BEST
     # Those of trials stay where they are: a study has many, and only winners are used again.
     if run["kind"] != "trial" and state in TRAINED and best.exists():
         store.client.log_artifact(run_id, str(best), "checkpoints")

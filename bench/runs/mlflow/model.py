@@ -3,16 +3,20 @@
 Imports mlflow at once.
 """
 
+import hashlib
+import json
 import re
 import tempfile
 import wave
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 import mlflow.pyfunc
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from bench.runs.layout import VARIANT_FILES
 from bench.runs.mlflow.store import MlflowStore
@@ -28,29 +32,81 @@ REQUIREMENTS = (
 )  # fmt: skip
 """What the script's imports need; MLflow would find out by importing for minutes."""
 
+CONTENT_TAG = "checkpoint"
+"""Of a version: the SHA-256 of the checkpoint's file."""
+
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string)]), outputs=Schema([ColSpec(DataType.string)])
 )
 
 
-def log_model(store: MlflowStore, run_id: str, name: str, checkpoint: Path) -> str:
+def log_model(store: MlflowStore, run_id: str, name: str, checkpoint: Path) -> LoggedModel:
     """Log `checkpoint` as the model `name` of a run, unless the run has one.
 
     Returns:
-        Its address, for `mlflow.pyfunc.load_model`.
+        The model; `mlflow.pyfunc.load_model` takes its `model_uri`.
     """
     client, experiment = store.client, store.client.get_run(run_id).info.experiment_id
     for made in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         if made.status == LoggedModelStatus.READY:
-            return str(made.model_uri)
+            return made
     allowed = re.sub(r"[/:.%\"']", "-", name)
     made = client.create_logged_model(experiment, allowed, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder:
         _save(Path(folder) / "model", made.model_id, run_id, checkpoint)
         client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
     client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return str(made.model_uri)
+    return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+
+
+def register(
+    store: MlflowStore,
+    name: str,
+    model: LoggedModel,
+    checkpoint: Path,
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Make `model`, of `checkpoint`, the newest version of the registered model `name`, unless one
+    of its versions is of that checkpoint already; that one gets the `tags`.
+
+    Returns:
+        Its address, for `mlflow.pyfunc.load_model`: "models:/NAME/VERSION".
+    """
+    with checkpoint.open("rb") as handle:
+        content = hashlib.file_digest(handle, "sha256").hexdigest()
+    client, every = store.client, {**tags, CONTENT_TAG: content}
+    with store.exclusive_lock():
+        # Searched, not got: what is missing would be an error of MLflow's, logged as such.
+        if not client.search_registered_models(f"name = '{name}'", max_results=1):
+            client.create_registered_model(name)
+        own = f"name = '{name}' and tags.`{CONTENT_TAG}` = '{content}'"
+        known = client.search_model_versions(own, max_results=1)
+        if known:
+            version = str(known[0].version)
+            for key, value in every.items():
+                client.set_model_version_tag(name, version, key, value)
+            return f"models:/{name}/{version}"
+        # Not model_uri: a store of MLflow that is asked without a server looks that up elsewhere.
+        made = client.create_model_version(
+            name,
+            model.artifact_location,
+            model.source_run_id,
+            every,
+            description=description,
+            model_id=model.model_id,
+        )
+        _tell_model(store, model, name, str(made.version))
+    return f"models:/{name}/{made.version}"
+
+
+def _tell_model(store: MlflowStore, model: LoggedModel, name: str, version: str) -> None:
+    """Say on the logged model's page which version it is, as mlflow.register_model does."""
+    before = store.client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]")
+    versions = [*json.loads(before), {"name": name, "version": version}]
+    store.client.set_logged_model_tags(
+        model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(versions)}
+    )
 
 
 def _save(folder: Path, model_id: str, run_id: str, checkpoint: Path) -> None:

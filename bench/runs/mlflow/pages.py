@@ -22,6 +22,9 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 COLOR_TAG = "mlflow.runColor"
 """Without it MLflow derives a run's colour from its id, and colours may be alike."""
 
+REPORT_TAG = "report"
+"""The study's report as a file; descriptions link to MLflow's copy."""
+
 SUMMARY_COLUMNS = (
     "test/wer_mean",
     "test/wer_low",

@@ -49,13 +49,17 @@ class MlflowStore:
         self._experiments: dict[str, str] = {}
         self._parents: dict[tuple[str, str], str] = {}
 
+    def exclusive_lock(self) -> AbstractContextManager[None]:
+        """Within, no other process of this machine makes something in this store."""
+        return _exclusive_lock(self.uri)
+
     def experiment(self, study: str) -> str:
         """The id of the experiment of `study`, made if there is none, with its saved views.
 
         Artifacts of a SQLite store lie beside its file, in mlartifacts/.
         """
         if study not in self._experiments:
-            with _exclusive_lock(self.uri):
+            with self.exclusive_lock():
                 found = self.client.get_experiment_by_name(study)
                 if found is None:
                     where = str(self._artifacts / study) if self._artifacts else None
@@ -74,7 +78,7 @@ class MlflowStore:
         if (study, system) not in self._parents:
             tags = {"study": study, "system": system, "kind": "parent"}
             experiment = self.experiment(study)
-            with _exclusive_lock(self.uri):
+            with self.exclusive_lock():
                 found = self.find_run(experiment, tags)
                 run = found or self.create_run(experiment, system, {**tags, "state": "running"})
             self._parents[study, system] = run.info.run_id

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,10 +12,10 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
-from bench.runs.layout import RUN
-from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent
+from bench.runs.layout import BEST, ENVIRONMENT, RUN, read_json, read_run
+from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, describe_run
 from bench.runs.mlflow.mirror import is_behind, mirror
-from bench.runs.mlflow.pages import COLOR_TAG, metric_name
+from bench.runs.mlflow.pages import COLOR_TAG, REPORT_TAG, metric_name
 from bench.runs.mlflow.tracker import TrackingTarget
 from bench.runs.mlflow.uri import (
     display_uri,
@@ -25,7 +25,8 @@ from bench.runs.mlflow.uri import (
     tracking_uri,
 )
 from bench.runs.provenance import environment
-from bench.runs.reader import Tables, confirmed, read_study
+from bench.runs.reader import FROM_SUMMARY, Tables, confirmed, read_study
+from bench.runs.state import read_summary
 from reports.format import in_markdown
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASK_AGAIN_SECONDS = 60.0
+RATES = {key: FROM_SUMMARY[key] for key in ("valid_wer", "test_wer", "test_cer")}
+"""Columns of the table of runs, and the metrics that they are."""
 
 _logger = logging.getLogger(__name__)
 
@@ -122,6 +125,13 @@ class StudyTracker:
             # Apart, and last: what does not fit into the store is most likely this.
             self._try(f"model of {system}", partial(self._send_model, system, tables.runs))
 
+        def describe(store: "MlflowStore") -> None:
+            note = f"**{in_markdown(findings.verdict)}**\n\n"
+            note += " · ".join(self._links(store, next(iter(params)), findings))
+            store.client.set_experiment_tag(store.experiment(self._study), NOTE_TAG, note)
+
+        self._try("the study's description", describe)
+
     def _send_summary(
         self,
         system: str,
@@ -130,9 +140,10 @@ class StudyTracker:
         tables: Tables,
         store: "MlflowStore",
     ) -> None:
-        color = {COLOR_TAG: findings.colors[system]}
-        tags = self._tags(system, "summary", "finished") | color | dict(findings.tags)
-        tags[NOTE_TAG] = describe_parent(system, findings, self._links(store, system, findings))
+        shared = {COLOR_TAG: findings.colors[system], REPORT_TAG: str(findings.report)}
+        tags = self._tags(system, "summary", "finished") | shared | dict(findings.tags)
+        links = self._links(store, system, findings)
+        tags[NOTE_TAG] = describe_parent(system, findings, links)
         run = store.run_with_params(self._study, f"{system} summary", tags, params)
         seeds = tables.runs.query("system == @system and kind == 'confirm'")
         memory = {"peak_memory_bytes": float(seeds["peak_memory_bytes"].max())}
@@ -140,19 +151,66 @@ class StudyTracker:
         store.log_changed_metrics(run, {metric_name(k): v for k, v in metrics.items()})
         store.log_tables(run.info.run_id, {"confirm.json": seeds.drop(columns="params")})
         store.end(run.info.run_id, tags)
-        for run_id in (store.parent(self._study, system), *filter(None, seeds["mlflow_run_id"])):
-            store.set_tags(run_id, color)
+        store.set_tags(store.parent(self._study, system), shared)
+        for place, run_id in zip(seeds["run"], seeds["mlflow_run_id"], strict=True):
+            if run_id:
+                folder = self._folder(place)
+                note = describe_run(read_run(folder), read_summary(folder), links)
+                store.set_tags(run_id, shared | {NOTE_TAG: note})
         self._send_parent(store, system, findings, tables)
 
     def _send_model(self, system: str, runs: pd.DataFrame, store: "MlflowStore") -> None:
         """The best of the fresh seeds, for ``mlflow.pyfunc.load_model``."""
         from bench.runs.mlflow.model import log_model
 
-        for run in confirmed(runs[runs["system"] == system]).to_dict("records"):
-            best = OUT / self._study / "runs" / run["run"] / "checkpoints" / "best.pt"
+        for run, best in self._with_checkpoint(runs[runs["system"] == system]):
+            log_model(store, run["mlflow_run_id"], system, best)
+            return
+
+    def _folder(self, run: str) -> Path:
+        return OUT / self._study / "runs" / run
+
+    def _with_checkpoint(self, runs: pd.DataFrame) -> Iterator[tuple[Mapping[str, str], Path]]:
+        """The rows of `runs` that are finished confirm runs and have their best checkpoint, with
+        that, the lowest valid WER first."""
+        for run in confirmed(runs).to_dict("records"):
+            best = self._folder(run["run"]) / BEST
             if best.exists():
-                log_model(store, run["mlflow_run_id"], system, best)
-                return
+                yield {str(key): str(value) for key, value in run.items()}, best
+
+    def register(self, name: str) -> str | None:
+        """Make the model of the study's best confirm run (lowest valid WER: the test split chooses
+        nothing) a version of the registered model `name`, unless it is one.
+
+        Returns:
+            Its address, "models:/NAME/VERSION"; None, after a warning, if there is no such run or
+            the server does not take it.
+        """
+        from bench.runs.mlflow.model import log_model, register
+
+        found = next(self._with_checkpoint(read_study(OUT / self._study).runs), None)
+        if found is None:
+            _logger.warning("no finished confirm run has a checkpoint: %s gets no version", name)
+            return None
+        run, best = found
+        facts = read_json(best.parents[1] / ENVIRONMENT) or {}
+        known = {key: f"{float(run[key]):.4f}" for key in RATES if run[key] != "nan"}
+        tags = {
+            "study": self._study,
+            **{key: run[key] for key in ("system", "run", "seed")},
+            "data_digest": self._data_digest,
+            "git_commit": str(facts.get("git.commit", "unknown")),
+            "chosen_by": metric_name(RATES["valid_wer"]),
+            **{metric_name(RATES[key]): rate for key, rate in known.items()},
+        }
+        note = f"The confirm run of {self._study} with the lowest WER on valid: "
+        note += f"[{in_markdown(run['run'])}](#/runs/{run['mlflow_run_id']})"
+
+        def send(store: "MlflowStore") -> str:
+            model = log_model(store, run["mlflow_run_id"], run["system"], best)
+            return register(store, name, model, best, tags, note)
+
+        return self._try(f"registered model {name}", send)
 
     def _send_parent(
         self, store: "MlflowStore", system: str, findings: Findings, tables: Tables

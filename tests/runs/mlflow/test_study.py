@@ -78,6 +78,13 @@ def test_a_system_has_one_parent_and_one_summary_however_often_it_is_run(lab: An
     }  # fmt: skip
     colors = {run.data.tags["mlflow.runColor"] for run in (parent, summary, lab.run("confirm"))}
     assert colors == {"#0072b2"}
+    reports = {run.data.tags["report"] for run in (parent, summary, lab.run("confirm"))}
+    assert reports == {str(lab.study / "report.html")}
+    confirm_note = lab.run("confirm").data.tags["mlflow.note.content"]
+    assert f"[Open the report]({link}/report.html)" in confirm_note
+    assert "test WER 25.0 %" in confirm_note
+    study_note = lab.client.get_experiment_by_name("s").tags["mlflow.note.content"]
+    assert study_note.startswith(f"**tiny wins.**\n\n[Open the report]({link}/report.html)")
     assert lab.history(summary, "test/wer_mean") == [(0, 0.25)]
     table = lab.client.load_table(summary.info.experiment_id, "confirm.json")
     assert list(table["test_wer"]) == [0.25]
