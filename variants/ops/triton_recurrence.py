@@ -27,8 +27,8 @@ TILE, NUM_WARPS = 32, 8
 """Units that a program computes at once, and its warps: no registers are spilled, as they are with
 4 warps or tiles of 64 units (tests/variants/ops/test_triton_compiled.py)."""
 MAX_REGISTERS = 128
-"""Of a thread. Without it ptxas takes 80, to fit three programs on an SM, and spills some of float32;
-there are fewer programs than SMs."""
+"""Of a thread. Without it ptxas takes 80, to fit three programs on an SM, and spills some of
+float32; there are fewer programs than SMs."""
 
 
 @dataclass(frozen=True, kw_only=True)
