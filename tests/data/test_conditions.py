@@ -152,6 +152,8 @@ def test_snippets_and_channels_are_read_before_the_noise(tmp_path: Path) -> None
     corpus = Corpus(name="c", utterances=(test,), digest="d")
     (read,) = made(corpus, TestCondition(kind="white", snr_db=60.0))
     np.testing.assert_allclose(read, samples[RATE // 2 :, 1], atol=2e-3)
+    (found,) = degraded(corpus, TestCondition(kind="white", snr_db=60.0), 0).utterances
+    assert (found.channel, found.snippet) == (None, None), "its own recording, of one channel"
 
 
 def test_babble_needs_speakers(corpus: Corpus) -> None:

@@ -178,7 +178,7 @@ def test_other_conditions_are_not_mixed_in(study: Study, monkeypatch: pytest.Mon
         UserError, match="first was tested under other conditions: seed was 0, is 7"
     ):
         plan_conditions(folder, replace(definition, seed=7), "noise")
-    with pytest.raises(UserError, match="nois"):
+    with pytest.raises(UserError, match="unknown set of conditions 'nois'; did you mean noise"):
         plan_conditions(folder, definition, "nois")
 
 

@@ -126,8 +126,9 @@ class StudyTracker:
             self._try(f"model of {system}", partial(self._send_model, system, tables.runs))
 
         def describe(store: "MlflowStore") -> None:
-            note = f"**{in_markdown(findings.verdict)}**\n\n"
-            note += " · ".join(self._links(store, next(iter(params)), findings))
+            # Links first: MLflow folds all but the first line.
+            links = " · ".join(self._links(store, next(iter(params)), findings))
+            note = f"{links}\n\n**{in_markdown(findings.verdict)}**"
             store.client.set_experiment_tag(store.experiment(self._study), NOTE_TAG, note)
 
         self._try("the study's description", describe)
