@@ -43,7 +43,9 @@ def print_result(
     if report_input.second is not None:
         _print_second(report_input.second)
     if (found := report_input.robustness) is not None:
-        STDOUT.print(f"\nUnder {found.name}: {' '.join(found.sentences)}", markup=False)
+        STDOUT.print(f"\nUnder {found.name}:", markup=False)
+        for sentence in found.sentences:
+            STDOUT.print(sentence, markup=False)
     _print_heard(report_input)
 
 

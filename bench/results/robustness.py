@@ -40,6 +40,8 @@ from reports.input import ConditionChange, ConditionGap, ConditionRate, Robustne
 CLEAN = "as recorded"
 STEP_DB = 10.0
 """Changes with the level are those for this many dB less."""
+MAX_LEADS = 5
+"""Leads that have a sentence; the tables have all."""
 MAX_NAMED = 4
 UNPLANNED = (
     "Looks were planned for the recordings as they are alone; how many seeds these tests have "
@@ -92,7 +94,7 @@ def robustness(
     if len(systems) > 1:
         gaps = tuple(_gaps(errors, words_C, plan, systems, definition.seed))
         changes = tuple(_changes(errors, words_C, plan, systems, definition.seed))
-    sentences = _sentences(pairs, gaps, changes)
+    sentences = lead_sentences(pairs, gaps, changes)
     return Robustness(
         name=plan.name,
         rates=tuple(_rates(by_condition, plan, definition.seed)),
@@ -213,12 +215,14 @@ def _family(
     ]
 
 
-def _sentences(
+def lead_sentences(
     pairs: pd.DataFrame, gaps: Sequence[ConditionGap], changes: Sequence[ConditionChange]
 ) -> Iterator[str]:
-    """Of each lead of the first verdict, where it is found again, and what changes it."""
+    """Of MAX_LEADS leads of the first verdict, claims first, where it is found again, and what
+    changes it."""
     leads = [row for row in pairs.to_dict("records") if str(row["verdict"]).endswith(" better")]
-    for row in leads:
+    leads.sort(key=lambda row: not row["claim"])
+    for row in leads[:MAX_LEADS]:
         of_pair = [gap for gap in gaps if (gap.a, gap.b) == (row["a"], row["b"])]
         if not of_pair:
             continue
@@ -236,6 +240,8 @@ def _sentences(
             f". The gap changes with {_some(own)}." if own else ". No change of the gap is found."
         )
         yield text
+    if more := len(leads) - len(leads[:MAX_LEADS]):
+        yield f"The report's tables have {more} more lead{'s' * (more > 1)}."
     if not leads:
         yield "No system leads on the recordings as they are, so there is no lead to lose."
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.core.config import to_dict
@@ -12,13 +13,13 @@ from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.data.conditions import CONDITION_SETS, TestCondition
 from bench.results.comparison import compare
-from bench.results.robustness import CLEAN, robustness
+from bench.results.robustness import CLEAN, MAX_LEADS, lead_sentences, robustness
 from bench.runs.reader import read_study
 from bench.runs.state import State
 from bench.scoring import UtteranceScore, score
 from bench.study.definition import FILE, StudyDefinition
 from bench.study.robustness import load_plan, plan_conditions, scores_file
-from reports.input import Robustness
+from reports.input import ConditionGap, Robustness
 from tests.studies import record_of, study_of, write_rows
 
 NUM_SPEAKERS, WORDS = 12, "one two three four five six seven eight nine ten"
@@ -160,6 +161,24 @@ def test_a_lead_that_turns_is_called_so(study: Study) -> None:
         write_rows(scores_file(folder, f"ds-gru/confirm-{slot}", room), scores([9] * NUM_SPEAKERS))
     (sentence,) = found(study).sentences
     assert "in 8 of 9 conditions, and is behind in room, RT60 0.5 s." in sentence
+
+
+def test_of_many_leads_the_claims_come_first_and_the_rest_are_counted() -> None:
+    others = [f"system-{place}" for place in range(MAX_LEADS + 2)]
+    pairs = pd.DataFrame(
+        [{"a": "a", "b": b, "claim": b == others[-1], "verdict": "a better"} for b in others]
+    )
+    gaps = [
+        ConditionGap(
+            condition="room", a="a", b=b, gap=(0.1, 0.0, 0.2), coverage=0.95, p_adjusted=0.01,
+            verdict="a better",
+        )
+        for b in others
+    ]  # fmt: skip
+    sentences = list(lead_sentences(pairs, gaps, []))
+    assert len(sentences) == MAX_LEADS + 1
+    assert sentences[0].startswith(f"a leads {others[-1]} in 1 of 1 conditions")
+    assert sentences[-1] == "The report's tables have 2 more leads."
 
 
 def test_nothing_is_said_before_every_run_was_tested(study: Study) -> None:
