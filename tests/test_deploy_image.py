@@ -38,4 +38,4 @@ def test_templates_are_installed_with_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["bench"]
     found = {path.name for pattern in patterns for path in (ROOT / "bench").glob(pattern)}
-    assert set(deploy.TEMPLATES.values()) == found
+    assert set(deploy.TEMPLATES.values()) <= found

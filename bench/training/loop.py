@@ -155,9 +155,7 @@ def _train(
         device=device,
         precision=precision,
     )
-    clocks = Clocks(state.seconds, device)
-    with clocks("data"):
-        features = resident_features(data.train, device)
+    features = resident_features(data.train, device)
     trained = Trained(
         config=config,
         model=model,
@@ -171,6 +169,7 @@ def _train(
     )
     captures = capture.is_wanted(device) and ranks.num_ranks == 1
     step = ranks.stepping(capture.captured_steps() if captures else train_step)
+    clocks = Clocks(state.seconds, device)
     if device.type == "cuda":
         paths.note(paths.FEATURES, "resident" if features else "copied each step")
         paths.note(paths.STEPS, capture.CAPTURED if captures else capture.EAGER)

@@ -3,6 +3,7 @@
 A CPU has no such memory: a network that raises what the allocators of CUDA raise stands for it.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -183,8 +184,12 @@ def test_other_errors_are_raised_as_they_are(run: MakeRun, error: Exception) -> 
 
 
 def test_the_cache_is_emptied_when_the_exception_and_its_tensors_are_gone(
-    run: MakeRun, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+    run: MakeRun,
+    data: TrainingData,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.WARNING, "bench")  # a captured record holds the exception
     cramped = run(**{"batches.batch_seconds": 4.0, "batches.sortagrad": False})
     model = Cramped(build_model(cramped.config), -(-widest(cramped) // 2))
     held: list[int] = []

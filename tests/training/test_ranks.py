@@ -265,7 +265,7 @@ class Fragile(Dataset):
     kind = ""
     flag = Path()
 
-    def collate(self, indices: Any, *, as_stored: bool = False) -> Batch:
+    def collate(self, indices: Any, **form: bool) -> Batch:
         self.count = getattr(self, "count", 0) + 1
         if parent_process() is not None and self.count == 3 and not self.flag.exists():
             self.flag.touch()
@@ -274,7 +274,7 @@ class Fragile(Dataset):
             if self.kind == "error":
                 raise ValueError("no such thing")
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().collate(indices, as_stored=as_stored)
+        return super().collate(indices, **form)
 
 
 def fragile(data: TrainingData, kind: str, folder: Path) -> TrainingData:
