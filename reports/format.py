@@ -103,9 +103,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}{NBSP}h{NBSP}{minutes % 60:02d}{NBSP}min"
 
 
-def p_value(p: float) -> str:
-    """0.00012 as "<0.001"."""
-    return "<0.001" if not is_missing(p) and p < 0.001 else decimal(p, 3)
+def p_value(p: float, digits: int = 3) -> str:
+    """0.00012 as "<0.001"; with four digits as "0.0001"."""
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}" if not is_missing(p) and p < least else decimal(p, digits)
 
 
 def setting(value: object) -> str:

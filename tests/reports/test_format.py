@@ -39,6 +39,8 @@ NAN = math.nan
         (formats.duration(NAN), "–"),
         (formats.p_value(0.0004), "<0.001"),
         (formats.p_value(0.0123), "0.012"),
+        (formats.p_value(0.00012, 4), "0.0001"),
+        (formats.p_value(0.00001, 4), "<0.0001"),
         (formats.setting(0.00123456), "0.001235"),
         (formats.setting(True), "True"),
         (formats.setting(None), "–"),
