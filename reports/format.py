@@ -40,11 +40,17 @@ def bare_percent(rate: float, digits: int = 1) -> str:
 
 
 def points(difference: float) -> str:
-    """-0.0123 as "−1.2", where the column says percentage points; 0.0 has no sign."""
+    """-0.0123 as "−1.2", where the column says percentage points; 0.0 has no sign.
+
+    0.0004 is "+0.04": an interval that just leaves out zero must not look as if it ended there.
+    """
     if is_missing(difference):
         return MISSING
-    shown = f"{100 * difference:+.1f}"
-    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", MINUS)
+    for digits in (1, 2, 3):
+        shown = f"{100 * difference:+.{digits}f}"
+        if float(shown):
+            return shown.replace("-", MINUS)
+    return "0.0"
 
 
 def percent_range(low: float, high: float) -> str:
