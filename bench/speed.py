@@ -28,8 +28,8 @@ from bench.costs.survey_parts import PARTS
 from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
-from bench.results.study import chosen_studies, confirm_checkpoints
-from bench.runs import read_study
+from bench.results.study import chosen_studies
+from bench.runs import confirm_checkpoints, read_study
 from bench.study.definition import StudyDefinition, load
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.request import corpus_of
@@ -155,7 +155,7 @@ def _confirm_runs(study: str | None) -> tuple[Path, StudyDefinition, dict[str, t
     """
     folder, *_ = chosen_studies([study] if study else [], "measure the latency of")
     runs = read_study(folder).runs
-    found = {run: (system, path) for system, run, path in confirm_checkpoints(folder, runs)}
+    found = {run["run"]: (run["system"], path) for run, path in confirm_checkpoints(folder, runs)}
     if not found:
         raise UserError(
             f"--latency needs confirm runs with checkpoints, got none in {folder}; finish the "

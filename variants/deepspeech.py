@@ -101,8 +101,7 @@ class DeepSpeechConfig:
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
         check_range(self, "dropout", at_least=0, below=1)
         check_range(self, "relu_clip", above=0)
-        if not 0 <= self.blank_bias <= MAX_BLANK_BIAS:
-            raise ValueError(f"blank_bias must be 0 to {MAX_BLANK_BIAS}, got {self.blank_bias}")
+        check_range(self, "blank_bias", at_least=0, at_most=MAX_BLANK_BIAS)
 
 
 def _expect_blanks(output: nn.Linear, bias: float) -> None:

@@ -12,8 +12,9 @@ from bench.decoding.beam import install_command
 from bench.results.comparison import StudyComparison
 from bench.runs import display_uri, tracking_uri
 from bench.runs.mlflow.uri import VARIABLE
-from reports.format import decimal, plural, points, points_range
+from reports.format import bare_percent, decimal, plural, points, points_range
 from reports.input import ReportInput
+from reports.mlflow_pages import is_served
 from reports.second import SecondVerdict
 from reports.sections.verdict import cautions, split_heard
 
@@ -84,10 +85,11 @@ def _print_second(second: SecondVerdict) -> None:
     STDOUT.print(f"\nWith a language model: {second.verdict}", style="bold", markup=False)
     for gain in second.gains:
         change, low, high = gain.change
+        greedy, beam = bare_percent(gain.greedy[0]), bare_percent(gain.beam[0])
         STDOUT.print(
-            f"{gain.system}: {100 * gain.greedy[0]:.1f} % greedy, {100 * gain.beam[0]:.1f} % with "
-            f"it: {points(change)} points ({points_range(low, high)}); "
-            f"alpha {decimal(gain.alpha, 2)}, beta {decimal(gain.beta, 2)}",
+            f"{gain.system}: {greedy} % greedy, {beam} % with it: {points(change)} points "
+            f"({points_range(low, high)}); alpha {decimal(gain.alpha, 2)}, "
+            f"beta {decimal(gain.beta, 2)}",
             markup=False,
         )
     STDOUT.print(second.lm, markup=False)
@@ -112,7 +114,7 @@ def _print_heard(report_input: ReportInput) -> None:
 
 def _browse(uri: str) -> str:
     """The address of a tracking server, or the command that serves another kind of store."""
-    if uri.startswith(("http://", "https://", "databricks")):
+    if is_served(uri) or uri.startswith("databricks"):
         return display_uri(uri)
     command = _python_m("mlflow", "ui", "--workers", "1", "--backend-store-uri")
     # The address of a database may include a password, which must not be printed.

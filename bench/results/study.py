@@ -5,7 +5,7 @@ The frames are those that the report is made of; `bench.runs.reader.COLUMNS` and
 `reports.input.COLUMNS` state their columns, docs/from-python.md explains them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,7 @@ from bench.data.features import CorpusStats
 from bench.data.utterance import Snippet
 from bench.decoding import Decoder, greedy
 from bench.results.comparison import StudyComparison, compare
-from bench.runs import Tables, confirmed, read_study
-from bench.runs.layout import BEST
+from bench.runs import Tables, confirm_checkpoints, read_study
 from bench.study.definition import (
     StudyDefinition,
     find_study,
@@ -198,13 +197,4 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
 
 def best_checkpoint(folder: Path, runs: pd.DataFrame) -> Path | None:
     """The best checkpoint of `runs`, some of the study in `folder`; None if none has ended well."""
-    return next((path for _, _, path in confirm_checkpoints(folder, runs)), None)
-
-
-def confirm_checkpoints(folder: Path, runs: pd.DataFrame) -> Iterator[tuple[str, str, Path]]:
-    """(system, run, checkpoint) of the confirm runs among `runs` of the study in `folder` that
-    ended well and still have their checkpoint, that with the lowest valid WER first."""
-    for _, run in confirmed(runs).iterrows():
-        path = folder / "runs" / str(run["run"]) / BEST
-        if path.exists():
-            yield str(run["system"]), str(run["run"]), path
+    return next((path for _, path in confirm_checkpoints(folder, runs)), None)

@@ -13,7 +13,7 @@ from bench.runs.mlflow.mirror import store_of
 from bench.runs.mlflow.study import StudyTracker, flush_unsent
 from bench.runs.mlflow.tracker import Tracker, TrackingTarget
 from bench.runs.mlflow.uri import display_uri, set_mlflow_defaults, tracking_uri
-from bench.runs.reader import Tables, confirmed, read_study
+from bench.runs.reader import Tables, confirm_checkpoints, read_study
 from bench.runs.record import RunIdentity, RunRecord
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "Tables",
     "Tracker",
     "TrackingTarget",
-    "confirmed",
+    "confirm_checkpoints",
     "display_uri",
     "flush_unsent",
     "read_study",

@@ -8,6 +8,7 @@ from typing import cast
 import pandas as pd
 
 from bench.runs.layout import (
+    BEST,
     METRICS,
     RUN,
     SCORES,
@@ -22,6 +23,7 @@ from bench.runs.layout import (
     read_run,
 )
 from bench.runs.state import TRAINED, State, read_summary
+from reports.columns import RunColumns, rows_of
 
 OBJECTIVE = "valid/wer"
 
@@ -95,11 +97,14 @@ def read_study(folder: Path) -> Tables:
     return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
 
 
-def confirmed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished confirm runs, that with the lowest valid WER first: the test split chooses
-    nothing."""
+def confirm_checkpoints(folder: Path, runs: pd.DataFrame) -> Iterator[tuple[RunColumns, Path]]:
+    """The finished confirm runs among `runs` of the study in `folder` that still have their best
+    checkpoint, and that; the lowest valid WER first, since the test split chooses nothing."""
     ended = runs[(runs["kind"] == "confirm") & runs["state"].isin(TRAINED)]
-    return ended.sort_values(["valid_wer", "run"], kind="stable")
+    for run in rows_of(ended.sort_values(["valid_wer", "run"], kind="stable"), RunColumns):
+        checkpoint = folder / "runs" / run["run"] / BEST
+        if checkpoint.exists():
+            yield run, checkpoint
 
 
 def _run_row(folder: Path, run: RunFile, points: Sequence[MetricPoint]) -> dict[str, object]:

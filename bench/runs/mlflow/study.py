@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.paths import OUT
-from bench.runs.layout import BEST, ENVIRONMENT, RUN, read_json, read_run
+from bench.runs.layout import ENVIRONMENT, RUN, read_json, read_run
 from bench.runs.mlflow.descriptions import NOTE_TAG, Findings, describe_parent, describe_run
 from bench.runs.mlflow.mirror import is_behind, mirror
 from bench.runs.mlflow.pages import COLOR_TAG, REPORT_TAG, metric_name
@@ -25,7 +25,7 @@ from bench.runs.mlflow.uri import (
     tracking_uri,
 )
 from bench.runs.provenance import environment
-from bench.runs.reader import FROM_SUMMARY, Tables, confirmed, read_study
+from bench.runs.reader import FROM_SUMMARY, Tables, confirm_checkpoints, read_study
 from bench.runs.state import read_summary
 from reports.format import in_markdown
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASK_AGAIN_SECONDS = 60.0
-RATES = {key: FROM_SUMMARY[key] for key in ("valid_wer", "test_wer", "test_cer")}
-"""Columns of the table of runs, and the metrics that they are."""
 
 _logger = logging.getLogger(__name__)
 
@@ -164,20 +162,13 @@ class StudyTracker:
         """The best of the fresh seeds, for ``mlflow.pyfunc.load_model``."""
         from bench.runs.mlflow.model import log_model
 
-        for run, best in self._with_checkpoint(runs[runs["system"] == system]):
+        own = runs[runs["system"] == system]
+        for run, best in confirm_checkpoints(OUT / self._study, own):
             log_model(store, run["mlflow_run_id"], system, best)
             return
 
     def _folder(self, run: str) -> Path:
         return OUT / self._study / "runs" / run
-
-    def _with_checkpoint(self, runs: pd.DataFrame) -> Iterator[tuple[Mapping[str, str], Path]]:
-        """The rows of `runs` that are finished confirm runs and have their best checkpoint, with
-        that, the lowest valid WER first."""
-        for run in confirmed(runs).to_dict("records"):
-            best = self._folder(run["run"]) / BEST
-            if best.exists():
-                yield {str(key): str(value) for key, value in run.items()}, best
 
     def register(self, name: str) -> str | None:
         """Make the model of the study's best confirm run (lowest valid WER: the test split chooses
@@ -189,20 +180,23 @@ class StudyTracker:
         """
         from bench.runs.mlflow.model import log_model, register
 
-        found = next(self._with_checkpoint(read_study(OUT / self._study).runs), None)
+        study = OUT / self._study
+        found = next(confirm_checkpoints(study, read_study(study).runs), None)
         if found is None:
             _logger.warning("no finished confirm run has a checkpoint: %s gets no version", name)
             return None
         run, best = found
         facts = read_json(best.parents[1] / ENVIRONMENT) or {}
-        known = {key: f"{float(run[key]):.4f}" for key in RATES if run[key] != "nan"}
+        rates = {key: run[key] for key in ("valid_wer", "test_wer", "test_cer")}
         tags = {
             "study": self._study,
-            **{key: run[key] for key in ("system", "run", "seed")},
+            "system": run["system"],
+            "run": run["run"],
+            "seed": str(run["seed"]),
             "data_digest": self._data_digest,
             "git_commit": str(facts.get("git.commit", "unknown")),
-            "chosen_by": metric_name(RATES["valid_wer"]),
-            **{metric_name(RATES[key]): rate for key, rate in known.items()},
+            "chosen_by": metric_name(FROM_SUMMARY["valid_wer"]),
+            **{metric_name(FROM_SUMMARY[k]): f"{r:.4f}" for k, r in rates.items() if r == r},
         }
         note = f"The confirm run of {self._study} with the lowest WER on valid: "
         note += f"[{in_markdown(run['run'])}](#/runs/{run['mlflow_run_id']})"
