@@ -1,6 +1,5 @@
 """A study's records, gathered into what the report draws."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -74,6 +73,10 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
     definition, tables, looks = load(folder), read_study(folder), read_looks(folder)
     comparison = compare(definition, tables, looks)
     corpus = load_corpus(definition.corpus)
+    speed = records.load(system.variant for system in definition.systems.values())
+    rtf = real_time_factors(definition, speed)
+    latency = records.load_latency(definition.name, definition.systems, folder.parent)
+    measured = {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)}
     known = {utterance.id: utterance.attributes for utterance in corpus.split("test")}
     groups, gains = by_every_group(comparison.system_runs, known)
     openings = openings_sentence(folder.resolve().parent, definition.data_digest)
@@ -86,7 +89,7 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         budget=replace(describe_budget(definition.budget), seeds=confirm_seeds(definition, looks)),
         environment=_environment(folder, definition),
         tracking_uri=store_of(folder),
-        systems=comparison.systems.assign(real_time_factor=math.nan),
+        systems=comparison.systems.assign(real_time_factor=comparison.systems["system"].map(rtf)),
         pairs=comparison.pairs,
         runs=tables.runs,
         curves=tables.curves,
@@ -95,6 +98,9 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         samples=gather_samples(folder, corpus, tables.runs, tables.utterances) if audio else None,
         groups=groups,
         gains=gains,
+        speed=speed,
+        latency=latency,
+        tradeoffs=tradeoffs(comparison.systems, measured),
         looks=looks,
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
         robustness=robustness(folder, definition, tables, comparison.pairs),
@@ -104,30 +110,11 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
             describe_design(definition), findings=comparison.findings, assumptions=assumptions
         ),
     )
-    for add in (_with_costs, _with_search, _with_settings):
-        report_input = add(report_input, folder, definition)
-    return report_input, comparison
+    report_input = _with_search(report_input, definition)
+    return _with_settings(report_input, folder, definition), comparison
 
 
-def _with_costs(
-    report_input: ReportInput, folder: Path, definition: StudyDefinition
-) -> ReportInput:
-    """What bench.speed measured of the systems, and WER against each cost."""
-    systems = report_input.systems
-    speed = records.load(system.variant for system in definition.systems.values())
-    latency = records.load_latency(definition.name, definition.systems, folder.parent)
-    rtf = real_time_factors(definition, speed)
-    measured = {"real_time_factor": rtf, "user_perceived_ms": user_perceived(latency)}
-    return replace(
-        report_input,
-        systems=systems.assign(real_time_factor=systems["system"].map(rtf)),
-        speed=speed,
-        latency=latency,
-        tradeoffs=tradeoffs(systems, measured),
-    )
-
-
-def _with_search(report_input: ReportInput, _: Path, definition: StudyDefinition) -> ReportInput:
+def _with_search(report_input: ReportInput, definition: StudyDefinition) -> ReportInput:
     """What the searches found, and in which spaces."""
     runs = report_input.runs
     return replace(
