@@ -103,8 +103,8 @@ def gather(folder: Path, *, audio: bool = True) -> tuple[ReportInput, StudyCompa
         tradeoffs=tradeoffs(comparison.systems, measured),
         looks=looks,
         train_words=Counter(word for u in corpus.split("train") for word in u.text.split()),
-        robustness=robustness(folder, definition, tables, comparison.pairs),
-        second=second_verdict(folder, definition, tables, corpus),
+        robustness=robustness(folder, definition, tables, comparison),
+        second=second_verdict(folder, definition, tables, corpus, comparison),
         heard=heard_sentences(folder, tables),
         design=replace(
             describe_design(definition), findings=comparison.findings, assumptions=assumptions

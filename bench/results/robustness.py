@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.seeding import numpy_generator
+from bench.results.comparison import StudyComparison
 from bench.results.confirmed import confirm_runs, scored_again
 from bench.results.pairs import SystemRuns, counts_by_speaker, summarise
 from bench.results.sentences import UNDECIDED, who_is_better
@@ -72,21 +73,21 @@ class _Tested:
 
 
 def robustness(
-    folder: Path, definition: StudyDefinition, tables: Tables, pairs: pd.DataFrame
+    folder: Path, definition: StudyDefinition, tables: Tables, first: StudyComparison
 ) -> Robustness | None:
-    """What the conditions say of the study in `folder`; None where it was not tested under any, or
-    not every scored run was. `pairs` are those of the first verdict."""
+    """What the conditions say of the study in `folder`, of which `first` is the comparison on the
+    recordings as they are; None where it was not tested under any, or not every scored run was."""
     plan = load_plan(folder)
     if plan is None:
         return None
-    by_condition: dict[str, list[SystemRuns]] = {CLEAN: confirm_runs(definition, tables)[0]}
+    systems = first.system_runs
+    by_condition: dict[str, Sequence[SystemRuns]] = {CLEAN: systems}
     for condition in plan.conditions:
         scored = scored_again(tables, partial(scores_file, folder, condition=condition))
         if scored.empty or set(scored["run"]) != set(tables.utterances["run"]):
             return None
         runs, _ = confirm_runs(definition, replace(tables, utterances=scored))
         by_condition[condition.title] = runs
-    systems = by_condition[CLEAN]
     words_C = counts_by_speaker(systems)[1]
     errors = {title: counts_by_speaker(runs)[0] for title, runs in by_condition.items()}
     gaps: tuple[ConditionGap, ...] = ()
@@ -94,7 +95,7 @@ def robustness(
     if len(systems) > 1:
         gaps = tuple(_gaps(errors, words_C, plan, systems, definition.seed))
         changes = tuple(_changes(errors, words_C, plan, systems, definition.seed))
-    sentences = lead_sentences(pairs, gaps, changes)
+    sentences = lead_sentences(first.pairs, gaps, changes)
     return Robustness(
         name=plan.name,
         rates=tuple(_rates(by_condition, plan, definition.seed)),

@@ -19,8 +19,8 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
-from bench.results.comparison import compare
-from bench.results.confirmed import confirm_runs, scored_again
+from bench.results.comparison import StudyComparison, compare
+from bench.results.confirmed import scored_again
 from bench.results.counts import error_slots
 from bench.results.looks import margin_of
 from bench.results.pairs import SystemRuns, counts_by_speaker
@@ -32,7 +32,6 @@ from bench.stats.variance import estimate_systems, rates
 from bench.stats.verdict import judge
 from bench.study.decoding import BEAM, SCORES, find_plan, load_weights
 from bench.study.definition import StudyDefinition
-from bench.study.rounds import read_looks
 from reports.second import SecondGain, SecondGap, SecondVerdict, SecondWords
 
 TEMPLATES = "templates"
@@ -45,10 +44,14 @@ UNPLANNED = (
 
 
 def second_verdict(
-    folder: Path, definition: StudyDefinition, tables: Tables, corpus: Corpus
+    folder: Path,
+    definition: StudyDefinition,
+    tables: Tables,
+    corpus: Corpus,
+    first: StudyComparison,
 ) -> SecondVerdict | None:
-    """The second verdict of the study in `folder`; None where it was not decoded again, or not
-    every scored run was."""
+    """The second verdict of the study in `folder`, of which `first` is the comparison by greedy
+    decoding; None where it was not decoded again, or not every scored run was."""
     plan = find_plan(folder)
     if plan is None:
         return None
@@ -57,11 +60,9 @@ def second_verdict(
     runs = set(decoded.utterances["run"])
     if decoded.utterances.empty or runs != set(tables.utterances["run"]):
         return None
-    first = compare(definition, tables, read_looks(folder))
     # Looks were planned for greedy decoding: the beam's runs are compared once, as they are.
     second = compare(replace(definition, plan=None), decoded)
-    greedy_runs, _ = confirm_runs(definition, tables)
-    beam_runs, _ = confirm_runs(definition, decoded)
+    greedy_runs, beam_runs = first.system_runs, second.system_runs
     return SecondVerdict(
         decoder=(
             f"beam search, width {plan.width}, {plan.num_tokens} symbols a frame, "

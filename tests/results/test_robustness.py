@@ -85,7 +85,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def read(study: Study) -> Robustness | None:
     folder, definition = study
     tables = read_study(folder)
-    return robustness(folder, definition, tables, compare(definition, tables).pairs)
+    return robustness(folder, definition, tables, compare(definition, tables))
 
 
 def found(study: Study) -> Robustness:

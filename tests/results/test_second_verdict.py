@@ -11,6 +11,7 @@ from bench.core.config import to_dict
 from bench.core.files import write_json
 from bench.data.utterance import Corpus, Utterance
 from bench.decoding.language_model import LmFacts
+from bench.results.comparison import compare
 from bench.results.second_verdict import second_verdict
 from bench.results.systems import read_systems
 from bench.results.watch import heard_sentences
@@ -19,6 +20,7 @@ from bench.runs.state import State
 from bench.scoring import UtteranceScore, score
 from bench.study.decoding import BEAM, PLAN, WEIGHTS, DecodingPlan, Heard
 from bench.study.definition import FILE, StudyDefinition
+from bench.study.rounds import read_looks
 from reports.second import SecondVerdict
 from tests.studies import record_of, study_of, write_rows
 
@@ -77,7 +79,9 @@ def corpus() -> Corpus:
 
 def read(study: Study) -> SecondVerdict | None:
     folder, definition = study
-    return second_verdict(folder, definition, read_study(folder), corpus())
+    tables = read_study(folder)
+    first = compare(definition, tables, read_looks(folder))
+    return second_verdict(folder, definition, tables, corpus(), first)
 
 
 def test_gains_and_gaps_are_differences_of_the_same_runs(study: Study) -> None:
