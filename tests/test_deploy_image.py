@@ -37,5 +37,6 @@ def test_the_image_holds_the_checkout_that_it_installs(capsys: pytest.CaptureFix
 def test_templates_are_installed_with_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["bench"]
-    found = {path.name for pattern in patterns for path in (ROOT / "bench").glob(pattern)}
-    assert set(deploy.TEMPLATES.values()) <= found
+    packaged = {path for pattern in patterns for path in (ROOT / "bench").glob(pattern)}
+    found = {path.name for path in packaged if path.parent.name == "deployment"}
+    assert set(deploy.TEMPLATES.values()) == found
