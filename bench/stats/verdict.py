@@ -99,6 +99,8 @@ def remedy(
             np.nan_to_num(float(split.by_interaction)) * by_seeds * by_clusters,
         )
         runs_df = float(split.runs.degrees_of_freedom) * (seeds - 1) / max(1, num_seeds - 1)
+        # As in Component: each mean square has a noise of variance² / degrees of freedom, these add
+        # up, and the total has total² / noise degrees of freedom (Satterthwaite).
         from_clusters = parts[0] + parts[2]
         noise = from_clusters**2 / (clusters - 1)
         if parts[1]:
