@@ -134,6 +134,7 @@ def execute_run(
             num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
+        # The loop only knows that it was asked to stop; what was asked for says why.
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         metrics |= use.summary(sum(result.seconds.values()))
