@@ -7,6 +7,7 @@ One interval decides a pair. At the level that `step_down` gives the pair it eit
 tests, each at the level), or neither. So the interval shown beside a verdict is the one behind it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +133,7 @@ def deciding_power(delta: float, variance: float, df: float, level: float, margi
     return float(different + inner)
 
 
-def _smallest(power, num_clusters: int) -> int | None:  # type: ignore[no-untyped-def]
+def _smallest(power: Callable[[int], float], num_clusters: int) -> int | None:
     """The fewest clusters with enough power, by halving; None if not even the most have it."""
     if power(MOST_CLUSTERS) < POWER:
         return None

@@ -9,7 +9,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _log_add(a, b, c):
+def _log_add(a, b, c) -> tl.tensor:
     """log(exp(a) + exp(b) + exp(c)); -inf of nothing but -inf, NaN of a NaN."""
     most = tl.maximum(tl.maximum(a, b), c)
     safe = tl.where(most == float("-inf"), 0.0, most)
@@ -17,7 +17,9 @@ def _log_add(a, b, c):
 
 
 @triton.jit
-def _state_symbols(targets, row, num_labels, target_len, is_backward, L, BLANK, state):
+def _state_symbols(
+    targets, row, num_labels, target_len, is_backward, L, BLANK, state
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The symbol of each state, of the text reversed where `is_backward`, and of the label before
     it (BLANK if there is none)."""
     #     state     0      1        2      3        4          place of state 2 i + 1: i
@@ -36,7 +38,7 @@ def _state_symbols(targets, row, num_labels, target_len, is_backward, L, BLANK, 
 def sweep(
     log_probs, lens, targets, target_lens, paths, losses,
     U, V, L, BLANK: tl.constexpr, S: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Forward variables (program 1 of a row: those of row and text reversed, which are the backward
     ones) into `paths` [B, 2, U, S], and the loss of the row.
 
@@ -85,7 +87,7 @@ def sweep(
 def collect(
     log_probs, lens, targets, target_lens, paths, losses, grads,
     U, V, L, BLANK: tl.constexpr, S: tl.constexpr, CHUNK: tl.constexpr, VS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The gradient of a row's loss for the log-probabilities of one frame: minus the probability
     that the path is at a symbol. Zero in the padding, and in rows without a path."""
     row, frame = tl.program_id(0).to(tl.int64), tl.program_id(1)

@@ -22,19 +22,19 @@ PLAIN, RELU, CLIPPED, GRU, LSTM = 0, 1, 2, 3, 4
 
 
 @triton.jit
-def _sigmoid(x):
+def _sigmoid(x) -> tl.tensor:
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
-def _tanh(x):
+def _tanh(x) -> tl.tensor:
     rest = tl.exp(-2.0 * tl.abs(x))
     positive = (1.0 - rest) / (1.0 + rest)
     return tl.where(x < 0, -positive, positive)
 
 
 @triton.jit
-def _product(left, weight, total, PRECISION: tl.constexpr):
+def _product(left, weight, total, PRECISION: tl.constexpr) -> tl.tensor:
     """total + left weight."""
     return tl.dot(
         left.to(PRECISION),
@@ -50,7 +50,7 @@ def forward(
     gates, weight, new_bias, lens, states, saved, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """States, and what `backward` reads."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     direction = tl.program_id(1)
@@ -136,7 +136,7 @@ def backward(
     out_grads, weight, lens, states, saved, grads, new_grads, carry, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Gradients `grads` [B, T, D, G H] of h W_hh, and for a GRU `new_grads` [B, T, D, H] of its new
     gate's argument. `carry` [B, D, H] is scratch: what reaches the state before past W_hh."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
