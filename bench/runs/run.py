@@ -312,6 +312,7 @@ def count_opening(folder: Path, decoder: str = "greedy") -> int:
     """Write down that the test split is about to be scored with `decoder`; a run killed in between
     shows a second opening. Returns how often it was opened with this decoder."""
     path = folder / OPENED
+    # A line is the number of the opening, and of another decoder than greedy its name: "2 beam".
     lines = path.read_text().splitlines() if path.exists() else []
     name = "" if decoder == "greedy" else f" {decoder}"
     count = 1 + sum(line.partition(" ")[2] == name.strip() for line in lines)
