@@ -55,6 +55,10 @@ def _costs(ref: Sequence[str], hyp: Sequence[str]) -> list[list[int]]:
     rows = [[j * error for j in range(len(hyp) + 1)]]
     for i, word in enumerate(ref, start=1):
         above, row = rows[-1], [i * error]
+        # Each cell from three, as they lie in the table:
+        #
+        #     above[j - 1]   above[j]        a match or a substitution; a deletion
+        #     row[j - 1]     row[j]          an insertion
         for j, other in enumerate(hyp, start=1):
             pair = above[j - 1] + (-1 if word == other else error)
             row.append(min(pair, above[j] + error, row[j - 1] + error))

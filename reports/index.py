@@ -60,6 +60,7 @@ def build_index(rows: Sequence[StudyRow], path: Path, saved: Sequence[SavedGroup
     css = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
     listed: list[StudyRow | SavedRow] = [*rows, *(row for group in saved for row in group.rows)]
     names = sorted({name for row in listed for name in row.compared})
+    # Names of any form, which a class or a rule of CSS could not hold, so numbers stand for them.
     places = {name: f"s{place}" for place, name in enumerate(names)}
 
     def classes(found: Sequence[StudyRow | SavedRow]) -> str:

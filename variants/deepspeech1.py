@@ -89,6 +89,7 @@ class DeepSpeech1(AcousticModel):
         """Windows of frames, dense layers, recurrent layer and output of an utterance in chunks."""
         size, stride = 2 * self.context_frames + 1, self.stride_frames
         windows = Windows(
+            # As `stack_context`: frame by frame, where unfold puts the frames of a window last.
             lambda x_BTF: x_BTF.unfold(1, size, stride).transpose(2, 3).flatten(2),
             size=size,
             stride=stride,

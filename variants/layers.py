@@ -51,6 +51,8 @@ def stack_context(x_BTF: Tensor, lens_B: Tensor, context: int) -> Tensor:
 
     Zeros stand for frames before the first and after the last of an utterance.
     """
+    # unfold puts a window's frames last, [B, T, F, 2 context + 1]; frame by frame they are [.., 2
+    # context + 1, F].
     padded = F.pad(zero_padding(x_BTF, lens_B), (0, 0, context, context))
     return padded.unfold(1, 2 * context + 1, 1).transpose(2, 3).flatten(2)
 
@@ -154,6 +156,7 @@ _Pair = tuple[int, int]
 def _padded_to(x_BTx: Tensor, num_frames: int) -> Tensor:
     """`x` with zeros appended up to `num_frames`: torch rejects inputs shorter than the kernel."""
     lacking = max(0, num_frames - x_BTx.shape[1])
+    # F.pad counts from the last dimension: none but the frames, which are the second, is padded.
     return F.pad(x_BTx, (*(0, 0) * (x_BTx.dim() - 2), 0, lacking)) if lacking else x_BTx
 
 

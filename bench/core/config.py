@@ -118,6 +118,7 @@ def to_dict(config: object) -> dict[str, object]:
     """`config` as nested dicts and lists that JSON can hold."""
     assert dataclasses.is_dataclass(config)
     assert not isinstance(config, type)
+    # Through JSON, so that a tuple is the list that a file would give back.
     plain = json.loads(json.dumps(dataclasses.asdict(config)))
     assert isinstance(plain, dict)
     return plain
@@ -298,12 +299,15 @@ def _convert(hint: object, value: object, key: str) -> object:
         if origin is abc.Mapping and isinstance(value, Mapping):
             inner = typing.get_args(option)[1]
             return {name: _convert(inner, item, f"{key}.{name}") for name, item in value.items()}
+        # A bool is an int to Python, but true is no number of a config.
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            # float() would raise for it; JSON has no limit.
             if isinstance(value, int) and abs(value) > sys.float_info.max:
                 continue
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
+        # A NUL ends the text for the system, in names of files and in databases.
         if option in (bool, str) and isinstance(value, option) and "\0" not in str(value):
             return value
         if (

@@ -62,7 +62,7 @@ def _plural(words: str) -> str:
 def _texts(cls: type) -> dict[str, str]:
     """By field, the string literal under it in the source of `cls` or of a base class."""
     found: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
+    for base in reversed(cls.__mro__[:-1]):  # bases first: a class's own text wins
         try:
             tree = ast.parse(inspect.getsource(sys.modules[base.__module__]))
         except (OSError, TypeError, KeyError):  # no source: made by a program
@@ -75,6 +75,7 @@ def _texts(cls: type) -> dict[str, str]:
 
 def _under_fields(node: ast.ClassDef) -> dict[str, str]:
     texts = {}
+    # The text under a field is the statement after it.
     for field, text in zip(node.body, node.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)

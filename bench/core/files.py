@@ -61,7 +61,10 @@ def atomic_write(
         with temporary.open("wb") as handle:
             yield handle
             handle.flush()
+            # The content before its name: a rename that reached the disk first would leave an empty
+            # file after a power cut.
             os.fsync(handle.fileno())
+        # Between the two renames `path` is missing; a reader then finds the old content there.
         if keep_before is not None and path.exists():
             path.replace(keep_before)
         temporary.replace(path)
@@ -116,6 +119,8 @@ def append_whole(handle: FileIO, data: bytes, *, durable: bool = True) -> None:
     end = handle.seek(0, os.SEEK_END)
     left = memoryview(data)
     try:
+        # A raw write may take only a part (a disk that is nearly full): the rest is tried again,
+        # and the next call raises.
         while left:
             left = left[handle.write(left) :]
         if durable:
@@ -131,6 +136,7 @@ def truncate_incomplete_line(handle: FileIO) -> None:
     handle.seek(max(0, end - 1))
     if handle.read(1) in (b"", b"\n"):
         return
+    # Without any line's end rfind says -1, and nothing is left.
     handle.seek(0)
     handle.truncate(handle.read().rfind(b"\n") + 1)
 
@@ -161,6 +167,7 @@ def exclusive_lock(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # To append: opening must not erase the name of the present holder.
         handle = path.open("ab", buffering=0)
     except OSError as error:
         raise UnwritableError(path, error) from error

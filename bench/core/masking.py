@@ -3,7 +3,8 @@
 import logging
 import re
 
-_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
+_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # postgresql://user:PASSWORD@host
+# https://host/path?api_key=SECRET
 _SECRET = re.compile(r"([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*)=[^&\s]*", re.I)
 _KEYWORD = re.compile(r"""((?<![?&])\bpassw(?:or)?d\s*=\s*)('[^']*'|"[^"]*"|[^\s'"&]+)""", re.I)
 """In a connection string of libpq: "host=… password=…"."""

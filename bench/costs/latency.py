@@ -82,6 +82,7 @@ def align(aligner: Network, utterance: Utterance) -> Spoken | None:
     before: list[float] = []
     words: list[float] = []
     for letter, end in letters:
+        # A word ends with its last letter, the one before the space.
         if letter == " ":
             words.append(before[-1])
         before.append(end)
@@ -191,6 +192,7 @@ def _sessions(
             looks.append((recogniser.look_ahead_seconds, recogniser.mean_look_ahead_seconds))
         else:
             sessions.append(_whole(network, each.utterance, device))
+            # Every frame waits for the end: half of the utterance in the mean.
             looks.append((each.utterance.seconds, each.utterance.seconds / 2))
         progress(number, len(spoken))
     most, means = zip(*looks[_WARM_UP:], strict=True)
@@ -276,6 +278,7 @@ def _unstable_share(sessions: Iterable[_Session]) -> float:
     for session in sessions:
         for words in session.shown:
             num_shown += len(words)
+            # A word that the last text does not have at that place has changed.
             last = [*session.words, *[""] * len(words)]
             num_changed += sum(a != b for a, b in zip(words, last, strict=False))
     return num_changed / num_shown if num_shown else 0.0

@@ -144,7 +144,7 @@ def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
         macs_per_second_of_audio=arithmetic.macs_per_second,
         training_macs_per_second_of_audio=arithmetic.training_macs_per_second,
         matmul_flops_per_second=parts.peak,
-        fraction_of_matmul_peak=(
+        fraction_of_matmul_peak=(  # a multiply-add is two FLOP
             2 * arithmetic.training_macs_per_second * training.rate / parts.peak
         ),
         recurrent_fraction_of_matmul_peak=recurrent and recurrent / parts.peak,
@@ -300,6 +300,7 @@ def _arithmetic(subject: _Subject) -> _Arithmetic:
     with torch.device("meta"):
         meta_model = build_model(config)
     order = epoch_order(train_set, config.batches, seed=config.seed, epoch=0)
+    # The batch of median shape: in the order of rows, then frames.
     num_rows, num_frames, median = sorted(
         (len(batch), int(train_set.num_frames[batch].max()), batch) for batch in order
     )[len(order) // 2]

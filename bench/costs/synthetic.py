@@ -162,6 +162,8 @@ class Steps:
         num_labels = max(1, round(self.audio_seconds / rows * LABELS_PER_SECOND))
         lens_B = torch.full((rows,), frames)
         out_lens_B = self.trained.model.output_lengths(lens_B)
+        # At most half as many labels as output frames: then CTC has a path, whichever labels
+        # repeat.
         num_labels = min(num_labels, int(out_lens_B[0]) // 2)
         feats_NTF = torch.randn(rows, frames, config.features.num_bins, generator=rng)
         shape = Shape(

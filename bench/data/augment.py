@@ -159,6 +159,11 @@ def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, long
     First and last frame map to themselves; `longest` is at least the maximum of `new_lens_B`, and
     the last frame is repeated up to it.
     """
+    # Frame t of the new length is read at t (old - 1) / (new - 1) of the old one. In float64: at
+    # frame 1,000 a float32 is good to 6e-5 of a frame only.
+    #
+    #     4 frames to 7      0         1         2         3
+    #     read at            0   .5    1  1.5    2  2.5    3
     num_rows, num_frames, _ = feats_BTF.shape
     device = feats_BTF.device
     last_B1 = (old_lens_B - 1).clamp(min=0).double()[:, None]  # 0 for a row of padding
@@ -167,6 +172,7 @@ def change_tempo(feats_BTF: Tensor, old_lens_B: Tensor, new_lens_B: Tensor, long
     source_BT = (time_T * scale_B1).minimum(last_B1)
     before_BT = source_BT.floor()
     share_BT1 = (source_BT - before_BT).to(feats_BTF.dtype)[..., None]
+    # Rows lie end to end in `flat`, so one index_select serves all: row b begins at b * num_frames.
     row_B1 = torch.arange(num_rows, device=device)[:, None] * num_frames
     flat = feats_BTF.flatten(0, 1)
     earlier, later = (
@@ -183,6 +189,11 @@ def warp_frequencies(feats_BTF: Tensor, warp: float, uniform_B1: Tensor) -> Tens
     factor_B1 = 1 + warp * (2 * uniform_B1 - 1)
     bin_F = torch.arange(num_bins, device=feats_BTF.device, dtype=torch.float32)
     top = num_bins - 1
+    # Where each bin is read: on one line from 0 to the knee, on another from there to the top. The
+    # knee lies so that neither side of it is pushed beyond WARP_KNEE. With top = 100:
+    #
+    #     factor 1.25    bins 0 to 64 at 0 to 80, bins 64 to 100 at 80 to 100
+    #     factor 0.8     bins 0 to 80 at 0 to 64, bins 80 to 100 at 64 to 100
     knee_B1 = WARP_KNEE * top * factor_B1.clamp(max=1) / factor_B1
     rest = (top - factor_B1 * knee_B1) / (top - knee_B1).clamp(min=1)
     source_BF = torch.where(bin_F <= knee_B1, factor_B1 * bin_F, top - rest * (top - bin_F))
@@ -220,6 +231,7 @@ def _stripes(size: int, lengths_B: Tensor, widest_B: Tensor, uniform_2BM: Tensor
     Widths are uniform over 0 to `widest_B`, starts over the positions at which the interval lies
     within `lengths_B`.
     """
+    # floor(u · n) with u in [0, 1) is uniform over 0 to n - 1.
     width_BM = (uniform_2BM[0] * (widest_B[:, None] + 1)).long()
     start_BM = (uniform_2BM[1] * (lengths_B[:, None] - width_BM + 1)).long()
     position = torch.arange(size, device=lengths_B.device)

@@ -118,7 +118,12 @@ class Dataset:
         self.store = store
         self._rows = np.array([store.row(utterance.id) for utterance in self.utterances], np.int64)
         self.num_frames = store.lengths[self._rows]
-        self._starts = 1 + np.cumsum(self.num_frames) - self.num_frames  # place 0 is padding
+        # Places of each utterance's first frame; place 0 is padding:
+        #
+        #     num_frames    3    2    4
+        #     cumsum        3    5    9
+        #     starts        1    4    6          1 + the frames before it
+        self._starts = 1 + np.cumsum(self.num_frames) - self.num_frames
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -174,6 +174,7 @@ def degrade(
         noise_N: FloatArray = rng.standard_normal(len(clean_N)).astype(np.float32)
     else:
         noise_N = _babble(len(clean_N), sample_rate_hz, voices, rng)
+    # SNR in dB = 10 log10(P(clean) / (gain² P(noise))), solved for the gain.
     gain = math.sqrt(_power(clean_N) / max(_power(noise_N), 1e-12) / 10 ** (condition.snr_db / 10))
     return (clean_N + gain * noise_N).astype(np.float32)
 

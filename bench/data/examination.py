@@ -103,6 +103,7 @@ class ExaminationCache:
             if known_stamp != list(stamp):
                 return None
             values = known[_name(part)]
+            # Facts and faults are told apart by their number of values.
             return AudioFacts(*values) if len(values) == _NUM_FACTS else AudioFault(*values)
         except (KeyError, TypeError, ValueError):
             return None
@@ -151,6 +152,7 @@ def examine(
         for own, results in zip(todo.values(), ordered_map(_examined, todo.values()), strict=True):
             for part, result in zip(own, results, strict=True):
                 found[part] = result
+                # What could not be found has no stamp; it may be there the next time.
                 if stamp := stamps[part.audio]:
                     cache.put(part, stamp, result)
             tick(len(own))

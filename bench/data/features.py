@@ -121,6 +121,10 @@ def log_power(waveform_N: Tensor, config: FeatureConfig) -> Tensor:
     """Features [T, F] before normalisation: natural logarithm of the power in each bin."""
     # torch centres a window shorter than the FFT within it and multiplies the samples around it by
     # 0. Padding the waveform by as many samples makes frame t begin at sample t * hop.
+    #
+    #     window 4, FFT 8, hop 2     . . 0 1 2 3 4 5 6 7      . padding
+    #     frame 0                    0 0 w w w w 0 0
+    #     frame 1                        0 0 w w w w 0 0      w window, 0 the zeros around it
     surplus = config.fft_samples - config.window_samples
     short = max(0, config.window_samples - len(waveform_N))
     padded = F.pad(waveform_N, (surplus // 2, surplus - surplus // 2 + short))
@@ -156,6 +160,9 @@ def _every_filter_covers_a_bin(config: FeatureConfig) -> bool:
     """True if each mel filter, a triangle over [low, high] Hz, covers an FFT bin's frequency."""
     if config.num_bins > config.fft_samples:
         return False  # without computing a million edges
+    # HTK's scale: mel = 2595 log10(1 + Hz / 700). Filter i rises from edge i to i + 1 and falls to
+    # edge i + 2, and is 0 at both ends: the first bin above its lower end must lie below its upper
+    # one. A bin that is an end but for rounding (1e-6) does not count.
     top_mel = 2595 * math.log10(1 + config.sample_rate_hz / 2 / 700)
     edges_hz = [
         700 * (10 ** (top_mel * edge / (config.num_bins + 1) / 2595) - 1)

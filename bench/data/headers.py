@@ -111,10 +111,16 @@ def _wave_data(
 ) -> Claim:
     there = size - begin
     slack = max(8, _SLACK_SECONDS * bytes_per_second)
+    # Length 0 in a file with samples is a writer's that could not go back to the header. With other
+    # chunks behind it, the recording is empty indeed.
     if length >= UNKNOWN_BYTES or (length == 0 and not _is_chunks(handle, begin, size)):
+        # Both lengths reach to the end of the file; of one too long for them the decoder is told
+        # "unknown".
         whole = struct.pack("<I", min(there, UNKNOWN_BYTES))
         riff = struct.pack("<I", min(size - 8, UNKNOWN_BYTES))
         return Claim(patches=((4, riff), (begin - 4, whole)))
+    # Fewer bytes than claimed are missing speech, so less of that is allowed than of bytes too
+    # many.
     if length > there + slack / 10:
         return Claim(fault=f"ends after {there} of the {length} bytes of audio that it claims")
     if there - length > slack and not _is_chunks(handle, begin + length + length % 2, size):

@@ -118,6 +118,10 @@ def _at_claim(data: Data, stream: _Stream) -> Iterator[_Stream]:
 
 def _joined(data: Data, stream: _Stream) -> bytes:
     tag = stream.tag
+    # In the tag of a stream made here the number of frames is still to be filled in:
+    #
+    #     "Info"   flags   frames
+    #     at       at + 4  at + 8      4 bytes each, big-endian
     if stream.claimed is None:
         at = max(tag.find(name) for name in _TAGS)
         count = len(stream.parts).to_bytes(4, "big")
@@ -164,6 +168,8 @@ def _frame(data: Data, position: int) -> _Frame | None:
         return None
     rate_hz = _RATES_HZ[version][rate_index]
     length = _frame_bytes(version, kbps_index, rate_hz) + (head[2] >> 1 & 1)
+    # The header is followed by side information, of 32 bytes or in mono 17 (MPEG-1), of 17 or 9
+    # (MPEG-2 and 2.5), and that by the audio, or by a tag in its place.
     is_mono = head[3] >> 6 == 3
     side_bytes = (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
     return _Frame(
@@ -175,6 +181,8 @@ def _frame(data: Data, position: int) -> _Frame | None:
 
 
 def _frame_bytes(version: int, kbps_index: int, rate_hz: int) -> int:
+    # Bytes = samples of a frame / 8 · bits per second / rate, with 1,152 samples in MPEG-1, 576
+    # else.
     if version == 3:
         return 144_000 * _KBPS_MPEG1[kbps_index - 1] // rate_hz
     return 72_000 * _KBPS_MPEG2[kbps_index - 1] // rate_hz
@@ -193,7 +201,7 @@ def _made_tag(data: Data, frame: _Frame) -> bytes:
     head = bytearray(data[frame.begin : frame.begin + 4])
     version = head[1] >> 3 & 3
     head[1] |= 1  # no checksum
-    head[2] = _TAG_KBPS_INDEX << 4 | head[2] & 0x0C
+    head[2] = _TAG_KBPS_INDEX << 4 | head[2] & 0x0C  # with the rate of `frame`, unpadded
     length = _frame_bytes(version, _TAG_KBPS_INDEX, frame.rate_hz)
     made = bytearray(length)
     made[:4] = head

@@ -44,4 +44,6 @@ class SnrMeter:
             return None
         noise, speech = np.percentile(powers, (NOISE_PERCENTILE, SPEECH_PERCENTILE))
         noise = max(float(noise), FLOOR)
+        # The upper percentile is of speech and noise together, so the noise is subtracted; where
+        # little is left, the estimate ends at -10 dB.
         return round(float(10 * np.log10(max(float(speech) - noise, noise / 10) / noise)), 1)

@@ -35,6 +35,8 @@ def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Te
     kept, is_first = b"", True
     while data := os.read(descriptor, most):
         kept += data
+        # Nothing is given out before the head has been judged, and two channels take some samples
+        # to tell.
         if is_first and len(kept) < BYTES_PER_SAMPLE * 2 * _FEWEST_PAIRS:
             continue
         if is_first:

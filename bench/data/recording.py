@@ -115,6 +115,7 @@ class Recording:
         column = chosen_channel(self._path, self.num_channels, channel) or 0
         position = self._skipped_to(start)
         for samples_NC in self._decoded(position, stop):
+            # A decoder that could not seek has decoded from 0: what lies before `start` is dropped.
             skipped = max(0, start - position)
             position += len(samples_NC)
             samples_N = np.ascontiguousarray(samples_NC[skipped:, column])

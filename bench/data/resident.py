@@ -30,6 +30,7 @@ class ResidentFeatures:
         self._feats_NF[0] = 0.0
         place = 1
         for chunk in _chunks(dataset, is_pinned=device.type == "cuda"):
+            # The copy has ended when this returns, so the next chunk may overwrite the buffer.
             self._feats_NF[place : place + len(chunk)].copy_(chunk)
             place += len(chunk)
 

@@ -153,6 +153,7 @@ def _open(folder: Path, corpus: Corpus) -> FeatureStore | None:
     if not folder.exists():
         return None
     try:
+        # Everything that a damaged or half-copied folder may raise while it is read: it is rebuilt.
         store = FeatureStore(folder)
         if store.ids != tuple(utterance.id for utterance in corpus.utterances):
             raise ValueError("its utterances are not those of the corpus")
@@ -204,6 +205,7 @@ def build_store(
             "stats": asdict(stats) if stats else None,
         }
         write_json(partial / "meta.json", meta)
+        # Last, and moved as a whole: what is found under the final name is complete.
         (partial / ".completed").touch()
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -230,6 +232,8 @@ def _write_feats(
         file.write(feats.data)
         lengths.append(len(feats))
         tick()
+    # The other files are small, and damaged ones are noticed when they are read; of this one only
+    # the size is checked.
     file.flush()
     os.fsync(file.fileno())
     return lengths
@@ -253,6 +257,8 @@ def _corpus_stats(
     for num_frames, sums, squares in ordered_map(sums_of, train):
         count, sum_F, square_F = count + num_frames, sum_F + sums, square_F + squares
         tick()
+    # Var(x) = E[x²] - E[x]². In float64: the sums run over millions of frames, and float32 would
+    # lose the difference. Below 0 only by rounding, for a bin that is constant.
     mean_F = sum_F / count
     std_F = (square_F / count - mean_F.square()).clamp(min=0).sqrt()
     return CorpusStats(mean=tuple(mean_F.tolist()), std=tuple(std_F.tolist()))

@@ -172,6 +172,7 @@ class _Graph:
             "beam_size": config.width,
             "beam_size_token": min(config.num_tokens, NUM_SYMBOLS),
             "beam_threshold": config.threshold,
+            # KenLM's logarithms are to the base 10.
             "lm_weight": config.alpha * _LN_10,
             "log_add": True,
             "criterion_type": api.CriterionType.CTC,
@@ -180,7 +181,12 @@ class _Graph:
             free = api.LexiconFreeDecoderOptions(**common, sil_score=config.beta)
             return partial(_run, api.LexiconFreeDecoder(free, self._lm, SPACE, BLANK, []))
         options = api.LexiconDecoderOptions(
-            **common, word_score=config.beta, unk_score=-math.inf, sil_score=0.0
+            # No word comes out that the vocabulary has not, and the space costs nothing: words have
+            # the bonus.
+            **common,
+            word_score=config.beta,
+            unk_score=-math.inf,
+            sil_score=0.0,
         )
         unknown = len(self._words) - 1
         made = api.LexiconDecoder(options, self._trie, self._lm, SPACE, BLANK, unknown, [], False)
@@ -189,6 +195,7 @@ class _Graph:
     def hypothesis(self, result: "DecodeResult", config: BeamConfig) -> Hypothesis:
         """What flashlight found, in our terms."""
         if self._has_words:
+            # Places of an alignment at which no word ends hold -1.
             words = [self._words[index] for index in result.words if index >= 0]
             text, num_bonuses = " ".join(words), len(words)
         else:
@@ -253,6 +260,7 @@ def _run(search: "object", frames_UV: Tensor) -> "list[DecodeResult]":
 def _silenced_stderr() -> Iterator[None]:
     """Without what KenLM's C++ prints while it loads."""
     sys.stderr.flush()
+    # Of the process, not of Python: C++ writes to descriptor 2.
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)

@@ -128,6 +128,7 @@ def estimate(sentences: Iterable[str], order: int = 3) -> NGram:
             own = (count - cuts[min(count, 3)]) / totals[context]
             probs[gram] = own + weights[context] * lower
         if is_unigram:
+            # A word that never occurs has its share of the uniform distribution alone.
             probs.setdefault((UNKNOWN,), weights[()] * uniform)
         else:
             backoffs |= {context: math.log10(weight) for context, weight in weights.items()}

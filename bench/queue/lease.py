@@ -39,7 +39,7 @@ from bench.core.parsing import parse_json
 
 FILE = "lease.json"
 GRACE_SECONDS = 60.0
-TOUCHES_PER_GRACE = 6
+TOUCHES_PER_GRACE = 6  # Five may be late or fail before others take the run.
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _logger = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class Lease:
         )
         path, new = folder / FILE, folder / f".{FILE}.{holder.token}"
         write_json(new, asdict(holder))
+        # Writable, though only the lock is wanted: on NFS flock is a byte-range lock, which is
+        # exclusive only on a handle that may write.
         handle = new.open("r+b")
         # Locked under a name that nobody looks for, then renamed. The lock belongs to the inode, so
         # no observer ever sees a lease.json whose holder lives and which is not locked.
@@ -274,6 +276,7 @@ def _read(path: Path) -> tuple[Holder, int] | None:
             f"{path} must be readable for all who work in a folder, got {error.strerror}; work in "
             "another folder, or share this one (a common group, umask 002)"
         ) from error
+    # A lease is renamed into place whole, so damaged content belongs to no living holder.
     except (FileNotFoundError, UserError, ValueError):
         return None
 

@@ -126,6 +126,7 @@ class SlotQueue:
                     study.set_metric_names([METRIC_NAME])
             for slot in range(self._definition.budget.num_trials):
                 if slot not in present:
+                    # Slot 0 tries the defaults: no search ends worse on valid than no search.
                     searched = self._definition.searched(self._system) if slot == 0 else {}
                     fixed = {key: dimension.default for key, dimension in searched.items()}
                     study.enqueue_trial(fixed, user_attrs={SLOT: slot})
@@ -228,6 +229,8 @@ class SlotQueue:
         known = self._load().get_trials(deepcopy=False)[trial.number]
         if epoch not in known.intermediate_values:
             trial.report(wer, epoch)
+        # Told before anything is asked: the pruner and the standings read the storage, where this
+        # trial must stand with its newest WER.
         for rung in self._rungs:
             # A rung between two evaluations is reached at the later one.
             if rung <= epoch and f"{RUNG}{rung}" not in known.user_attrs:
@@ -253,6 +256,8 @@ class SlotQueue:
     def _end(self, number: int, end: RunEnd) -> None:
         if self._has_ended(number):
             return  # told before, and the answer was lost
+        # Optuna lets nothing of a trial that has ended be changed: the attribute comes first. It
+        # takes the last reported value of a trial that is told PRUNED.
         self._storage.set_trial_user_attr(self._id_of(number), STATE, end.state.value)
         state = TRIAL_STATES[end.state]
         value = end.valid_wer if state == TrialState.COMPLETE else None

@@ -43,6 +43,7 @@ LOCK = ".claim.lock"
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
 LEASE_POLL_SECONDS = 0.5
+# PostgreSQL's own words, since a connection that fails carries no error code.
 _REFUSAL = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
 )
@@ -318,6 +319,7 @@ def stop_behind(error: BaseException) -> BaseException | None:
 
 def _reason(error: BaseException) -> str | None:
     """Why the database does not answer; None if `error` has another cause."""
+    # Optuna wraps the driver's error in one of its own; SQLAlchemy, called directly, does not.
     cause = error if isinstance(error, OperationalError | InterfaceError) else error.__cause__
     if not isinstance(cause, OperationalError | InterfaceError):
         return None

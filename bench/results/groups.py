@@ -106,6 +106,8 @@ def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
     """`values` as they are, or numbers of many values in bins with their ends as names."""
     numbers = [_number(value) for value in values]
     known = np.array([number for number in numbers if number is not None])
+    # As they are: no number is known, a value is no number, or few differ. What has a unit (words,
+    # dB) is always binned.
     if (
         not len(known)
         or any(n is None and value for n, value in zip(numbers, values, strict=True))
@@ -120,6 +122,7 @@ def _binned(values: Sequence[str], form: str) -> NDArray[np.str_]:
     edges = np.quantile(known, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf")
     bins = np.searchsorted(np.unique(edges), known)
     ends = {b: (known[bins == b].min(), known[bins == b].max()) for b in np.unique(bins)}
+    # `bins` are those of the known numbers, in the order in which the last line takes them.
     named = iter(form.format(_range(*ends[b])) for b in bins)
     return np.array([UNNAMED if number is None else next(named) for number in numbers])
 

@@ -152,6 +152,7 @@ def saved_groups(folder: Path = COMPARISONS) -> tuple[SavedGroup, ...]:
         except UserError as error:
             broken.append(SavedRow(file=path.name, saved="", systems="", verdicts=str(error)))
             continue
+        # The first whose systems it differs from in nothing.
         fitting = (group for group in groups if not _differing([*group, saved]))
         group = next(fitting, None)
         if group is None:

@@ -17,7 +17,7 @@ from bench.results.pairs import SystemRuns, claimed_pairs
 from bench.results.sentences import who_is_better
 from bench.runs import read_study
 from bench.runs.record import timestamp
-from bench.runs.state import ENDS, TRAINED, has_ended, read_state
+from bench.runs.state import has_ended, has_found_setting, read_end
 from bench.stats.component import Component
 from bench.stats.estimate import Estimate
 from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, Decisions, Ints, Plan, decide
@@ -47,10 +47,11 @@ def _all_ended(folder: Path, definition: StudyDefinition, seeds: Mapping[str, in
     """Whether every trial has ended, and every confirm run of systems whose search has found a
     setting."""
     for label, num in seeds.items():
-        trials = range(definition.budget.num_trials)
-        states = [read_state(run_folder(folder, label, "trial", slot)) for slot in trials]
-        confirms = range(num if any(state in TRAINED for state in states) else 0)
-        if not all(state in ENDS for state in states) or not all(
+        slots = range(definition.budget.num_trials)
+        trials = [read_end(run_folder(folder, label, "trial", slot)) for slot in slots]
+        ended = [end for end in trials if end is not None]
+        confirms = range(num if has_found_setting(ended) else 0)
+        if len(ended) < len(trials) or not all(
             has_ended(run_folder(folder, label, "confirm", slot)) for slot in confirms
         ):
             return False

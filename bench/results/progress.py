@@ -11,7 +11,7 @@ from bench.results.search import narrow_systems
 from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
-from bench.runs.state import ENDS, TRAINED, State, read_state
+from bench.runs.state import ENDS, TRAINED, RunEnd, State, has_found_setting, read_state
 from bench.study.definition import StudyDefinition, load, run_folder
 from bench.study.rounds import confirm_seeds, read_looks
 from reports.looks import Look
@@ -159,7 +159,8 @@ class ProgressReader:
                 folder = run_folder(self._folder, label, "trial", slot)
                 trials.append(self._run(folder, label, "trial", slot, budget.search_epochs, now))
             yield from trials
-            if all(t.has_ended for t in trials) and not any(t.state in TRAINED for t in trials):
+            ends = [RunEnd(t.state, min(t.valid_wers, default=None)) for t in trials]
+            if all(t.has_ended for t in trials) and not has_found_setting(ends):
                 continue  # nothing to confirm
             for slot in range(seeds[label]):
                 folder = run_folder(self._folder, label, "confirm", slot)

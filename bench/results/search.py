@@ -27,6 +27,7 @@ def expected_best(values_N: Floats, num_trials: int) -> float:
     assert 1 <= num_trials <= size, f"{num_trials} of {size} trials cannot be drawn"
     # The probability that all draws have rank i or higher (0 the lowest value), i = 0 … N. The
     # differences of successive ones are the probabilities that rank i is the minimum.
+    # Drawn without replacement, n of N: the product over k < n of (N - i - k) / (N - k).
     left = size - np.arange(size + 1)[:, None] - np.arange(num_trials)
     reached = np.clip(left / (size - np.arange(num_trials)), 0, None).prod(axis=1)
     weights = reached[:-1] - reached[1:]

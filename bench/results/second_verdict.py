@@ -198,6 +198,7 @@ def _words(greedy_runs: SystemRuns, beam_runs: SystemRuns) -> SecondWords:
         for id, ref, without, with_beam in columns:
             if without == with_beam or not ref:
                 continue
+            # Of the slots the odd ones, which are the reference's words.
             wrong, wrong_after = (error_slots([ref], [hyp])[1::2] for hyp in (without, with_beam))
             for word, before, after in zip(ref.split(), wrong, wrong_after, strict=True):
                 mended[word] += bool(before and not after)
@@ -206,6 +207,7 @@ def _words(greedy_runs: SystemRuns, beam_runs: SystemRuns) -> SecondWords:
                 net = int(wrong.sum() - wrong_after.sum())
                 examples.append((net, (id, ref, without, with_beam)))
     examples.sort(key=lambda each: each[0])
+    # Half of the examples at most are those that the language model spoiled.
     worst = [row for net, row in examples[: MAX_EXAMPLES // 2] if net < 0]
     best = [row for net, row in examples[::-1][: MAX_EXAMPLES - len(worst)] if net > 0]
     return SecondWords(

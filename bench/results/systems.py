@@ -153,7 +153,7 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
 
 def _of_decoding(folder: Path) -> list[ScoredSystem]:
     """The systems of a study as they were decoded again, from the folder of that decoding."""
-    study = folder.resolve().parents[1]
+    study = folder.resolve().parents[1]  # out/STUDY/decoding/beam
     definition, plan = load(study), load_plan(study)
     systems = []
     for label in definition.systems:

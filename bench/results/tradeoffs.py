@@ -15,6 +15,7 @@ from bench.stats.clusters import Floats
 def pareto_set(costs_P2: Floats) -> NDArray[np.bool_]:
     """The Pareto-optimal points, as bools [P]: no other point is as good in both costs and better
     in one."""
+    # [i, j]: point i costs no more than point j in either, and less in one.
     as_good = (costs_P2[:, None] <= costs_P2[None]).all(axis=2)
     better = (costs_P2[:, None] < costs_P2[None]).any(axis=2)
     optimal: NDArray[np.bool_] = np.logical_not((as_good & better).any(axis=0))

@@ -111,6 +111,8 @@ class RunRecord:
         _truncate_incomplete_line(folder / METRICS)
         _truncate_incomplete_line(folder / WATCH)
         now = timestamp()
+        # Of the run, not of the attempt: the first opening decides, and MLflow's run is found
+        # again.
         fixed = {
             "uid": uuid.uuid4().hex,
             "mlflow_run_id": None,

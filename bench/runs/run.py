@@ -134,6 +134,7 @@ def execute_run(
             num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
+        # The loop only knows that it was asked to stop; what was asked for says why.
         state = stopped or State(result.state)
         metrics = _summary(result) | _costs(model, plan.config)
         metrics |= use.summary(sum(result.seconds.values()))
@@ -311,6 +312,7 @@ def count_opening(folder: Path, decoder: str = "greedy") -> int:
     """Write down that the test split is about to be scored with `decoder`; a run killed in between
     shows a second opening. Returns how often it was opened with this decoder."""
     path = folder / OPENED
+    # A line is the number of the opening, and of another decoder than greedy its name: "2 beam".
     lines = path.read_text().splitlines() if path.exists() else []
     name = "" if decoder == "greedy" else f" {decoder}"
     count = 1 + sum(line.partition(" ")[2] == name.strip() for line in lines)

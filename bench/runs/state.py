@@ -21,7 +21,7 @@ process that dies between the folder and a copy leaves the copy behind; whoever 
 folder and brings the copy up to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +79,15 @@ class RunEnd:
     state: State
     valid_wer: float | None
     """Its best, if it was ever evaluated."""
+
+
+def has_found_setting(trials: Iterable[RunEnd]) -> bool:
+    """Whether a search whose trials ended so has a setting to confirm: of a trial that trained as
+    far as the budget goes, else of a pruned one with a WER (bench.queue.slots.best_slot)."""
+    return any(
+        end.state in TRAINED or (end.state == State.PRUNED and end.valid_wer is not None)
+        for end in trials
+    )
 
 
 def check_transition(before: State, after: State, *, is_single: bool = False) -> None:

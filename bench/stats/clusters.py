@@ -72,6 +72,8 @@ def covariance(
     rates_RM = resampled_rates(errors_MC, words_C, rng, num_replicates)
     # atleast_2d: numpy gives the covariance of a single row no axes.
     found: Floats = np.atleast_2d(np.cov(rates_RM, rowvar=False, bias=True))
+    # Test sets drawn from C clusters scatter by (C - 1) / C of what those drawn from their
+    # population do.
     return found * num_clusters / (num_clusters - 1)
 
 

@@ -3,7 +3,7 @@
 Legend: P pairs of systems; a leading "..." stands for studies that are computed at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ class Estimate:
         level = 1 - np.asarray(alpha) / 2
         return self._widest(lambda se, df: (_quantile(df, level) + _quantile(df, POWER)) * se)
 
-    def _widest(self, of) -> Floats:  # type: ignore[no-untyped-def]
+    def _widest(self, of: Callable[[Floats, Floats], Floats]) -> Floats:
         # fmax ignores NaN, so a variance that is unknown, or does not count for a pair, has no
         # part.
         found = np.full(np.shape(self.value), np.nan)

@@ -33,6 +33,7 @@ def log_interval(rate: float, standard_error: float, df: float) -> tuple[float, 
 def wilson_interval(num_wrong: int, num_units: int) -> tuple[float, float]:
     """The 95 % interval of a share of independent units (Wilson, JASA 1927). Of none wrong it ends
     above zero, at about 3.7 over `num_units`."""
+    # (p + z²/2n ± sqrt(p (1 - p) z²/n + z⁴/4n²)) / (1 + z²/n), with `spread` = z²/n.
     z = float(special.ndtri((1 + LEVEL) / 2))
     share, spread = num_wrong / num_units, z**2 / num_units
     middle = (share + spread / 2) / (1 + spread)

@@ -46,8 +46,9 @@ LOOKS = (3, 5, 8, 12, 20)
 """Seeds of each system."""
 OPEN, DIFFERENT, EQUIVALENT = 0, 1, 2
 
+# Alphas for which the levels are computed; between them their logarithms are interpolated.
 _ALPHAS = np.geomspace(1e-7, 0.6, 40)
-_GRID = 401
+_GRID = 401  # points of a density between the boundaries
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ class _Paths:
         # Paths that were inside at the time before take a normal step of variance `time -
         # before.time`; those that are outside the new boundary then are dropped, and no later look
         # counts them.
-        edge = min(boundary, 9.0) * np.sqrt(time)
+        edge = min(boundary, 9.0) * np.sqrt(time)  # beyond 9 nothing of a normal density is left
         grid_G = np.linspace(-edge, edge, _GRID)
         if before is None:
             return cls(time, grid_G, _normal_density(grid_G, np.sqrt(time)))
@@ -308,7 +309,8 @@ def _boundary(paths: _Paths | None, time: float, spend: float) -> float:
     """Beyond which `spend` of all paths cross at `time` for the first time."""
     if paths is None:
         return float(-special.ndtri(spend / 2))
-    # Logarithms, since levels range over many powers of ten.
+    # From 0, beyond which all paths are, to 38, where the normal tail leaves the range of floats.
+    # In logarithms, since levels range over many powers of ten.
     return float(
         brentq(lambda z: np.log(paths.crossing(time, z) + 1e-320) - np.log(spend), 0.0, 38.0)
     )

@@ -51,6 +51,9 @@ def mapsswe(errors_a_K: Ints, errors_b_K: Ints, num_ref_words_U: Ints) -> Mapssw
         return Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
     utterance, place = utterance_K[wrong], place_K[wrong]
     # Slots 2 w and 2 w + 1 have w words before them; from the one after it, one more.
+    #
+    #     slot    0   1 the   2   3 cat   4   5 sat   6      even: insertions, odd: the word itself
+    #     between slots 1 and 5 lies one word: 5 // 2 - (1 + 1) // 2
     words_between = place[1:] // 2 - (place[:-1] + 1) // 2
     begins = (utterance[1:] != utterance[:-1]) | (words_between >= _WORDS_BETWEEN)
     starts = np.flatnonzero(np.concatenate([[True], begins]))

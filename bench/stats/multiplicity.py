@@ -50,7 +50,7 @@ def step_down(p: Floats, claims_P: Bools) -> Levels:
     registered before the study; without any, all pairs are one family."""
     num_pairs = p.shape[-1]
     flat_EP = np.where(np.isnan(p), 1.0, p).reshape(-1, num_pairs)
-    num_systems = round((1 + np.sqrt(1 + 8 * num_pairs)) / 2)
+    num_systems = round((1 + np.sqrt(1 + 8 * num_pairs)) / 2)  # P = V (V - 1) / 2, solved for V
     weigh = _ByLogic if num_systems <= MOST_PARTITIONED else _ByNumber
     weights = weigh(claims_P, num_systems, len(flat_EP))
     adjusted_EP, level_EP = np.ones_like(flat_EP), np.zeros_like(flat_EP)
@@ -108,7 +108,8 @@ class _ByLogic:
         self.possible_EN = np.ones((num_studies, len(self.equal_NP)), dtype=bool)
 
     def now(self, open_EP: Bools) -> Floats:
-        """The smallest weight [E, P] over possible partitions; pairs that are none's are shut."""
+        """The smallest weight [E, P] over the partitions that are still possible; 1 for pairs that
+        were parted before, which are equal in none."""
         found_EP = np.full(open_EP.shape, np.inf)
         for pair, weight_N in enumerate(self.weight_NP.T):
             own = np.isfinite(weight_N)

@@ -43,6 +43,8 @@ def wilcoxon(rates_a_C: Floats, rates_b_C: Floats) -> float:
         return 1.0
     # Twice the mean ranks are whole numbers, so sums of ranks can be counted.
     ranks = np.rint(2 * _mean_ranks(np.abs(differences))).astype(np.int64)
+    # Without a difference the positive ranks sum to sum(r) / 2 in the mean, with a variance of
+    # sum(r²) / 4.
     if differences.size > MOST_EXACT:
         beyond = ranks[differences > 0].sum() - ranks.sum() / 2
         return 2 * float(special.ndtr(-abs(beyond) / (np.sqrt((ranks**2).sum()) / 2)))
@@ -61,6 +63,7 @@ def wilcoxon(rates_a_C: Floats, rates_b_C: Floats) -> float:
 def _mean_ranks(values: Floats) -> Floats:
     """From 1; equal values share the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # The ranks from last - count + 1 to last, in the mean.
     last = np.cumsum(counts)
     ranks: Floats = ((2 * last - counts + 1) / 2)[place]
     return ranks
@@ -87,6 +90,7 @@ def rank(rates_NV: Floats) -> Ranking:
     rates_NV = np.round(rates_NV, 12)
     average = stats.rankdata(rates_NV, axis=1).mean(axis=0)
     per_step = num_systems * (num_systems + 1)
+    # Nemenyi's: q / sqrt(2) · sqrt(V (V + 1) / (6 N)).
     quantile = stats.studentized_range.ppf(1 - ALPHA, num_systems, np.inf) / np.sqrt(2)
     all_tie = bool((rates_NV == rates_NV[:, :1]).all())
     return Ranking(

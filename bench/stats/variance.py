@@ -251,6 +251,8 @@ def _average(systems: SystemEstimates, pool_V: Bools) -> PerRun:
     total = np.where(freedom > 0, freedom, np.nan)
 
     def average(part: Component) -> Floats:
+        # The variance of a mean times its runs is that of one run; each counts by its degrees of
+        # freedom.
         found: Floats = (np.nan_to_num(part.variance) * num_V * freedom_V).sum(axis=-1) / total
         return found
 
@@ -290,7 +292,7 @@ def probability_of_improvement(errors_a_SC: Floats, errors_b_SC: Floats, words_C
     variance_ST = (between**2).sum(axis=2) * num_clusters / max(1, num_clusters - 1)
     known = variance_ST > _ROUNDING
     z_ST = delta_ST / np.sqrt(np.where(known, variance_ST, 1.0))
-    sure = (np.sign(np.where(np.abs(delta_ST) < 1e-12, 0.0, delta_ST)) + 1) / 2
+    sure = (np.sign(np.where(np.abs(delta_ST) < 1e-12, 0.0, delta_ST)) + 1) / 2  # certain, or a tie
     return float(np.where(known, special.ndtr(z_ST), sure).mean())
 
 
@@ -309,6 +311,8 @@ def _run_parts(
     seeds = Component.of(values_S.var(axis=-1, ddof=1) / num_runs, num_runs - 1)
     # Residuals of each run about the mean run: what its speakers have beyond the run's own rate.
     rest = residuals_SC - residuals_SC.mean(axis=-2, keepdims=True)
+    # A cell of the table of runs and clusters is C times its residual, with the variance C² squares
+    # / freedom; the mean over S C cells has that over S C.
     freedom = (num_runs - 1) * max(1, num_clusters - 1)
     squares = (rest**2).sum(axis=(-2, -1))
     return seeds, Component.of(num_clusters * squares / (num_runs * freedom), freedom)
@@ -319,8 +323,8 @@ def _split(
 ) -> Split:
     """Less variance between runs than their interaction alone would bring is no sign of a
     difference between seeds, and the interaction is in the clusters' part already."""
-    nothing = np.where(by_clusters > _ROUNDING, by_clusters, 0.0)
-    clusters = Component.of(nothing, max(1, num_clusters - 1))
+    cleared = np.where(by_clusters > _ROUNDING, by_clusters, 0.0)
+    clusters = Component.of(cleared, max(1, num_clusters - 1))
     known = np.isfinite(seeds.variance)
     with np.errstate(invalid="ignore"):
         more = known & (seeds.variance > interaction.variance)
@@ -363,4 +367,4 @@ def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools,
     none = num_repeated == 0
     own = (repeated_P & ~alike) | none
     pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)
-    return own & np.ones_like(alike), pooled
+    return own & np.ones_like(alike), pooled  # np.ones_like: for all leading axes

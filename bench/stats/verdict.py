@@ -7,6 +7,7 @@ One interval decides a pair. At the level that `step_down` gives the pair it eit
 tests, each at the level), or neither. So the interval shown beside a verdict is the one behind it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,8 @@ def remedy(
             np.nan_to_num(float(split.by_interaction)) * by_seeds * by_clusters,
         )
         runs_df = float(split.runs.degrees_of_freedom) * (seeds - 1) / max(1, num_seeds - 1)
+        # As in Component: each mean square has a noise of variance² / degrees of freedom, these add
+        # up, and the total has total² / noise degrees of freedom (Satterthwaite).
         from_clusters = parts[0] + parts[2]
         noise = from_clusters**2 / (clusters - 1)
         if parts[1]:
@@ -130,7 +133,7 @@ def deciding_power(delta: float, variance: float, df: float, level: float, margi
     return float(different + inner)
 
 
-def _smallest(power, num_clusters: int) -> int | None:  # type: ignore[no-untyped-def]
+def _smallest(power: Callable[[int], float], num_clusters: int) -> int | None:
     """The fewest clusters with enough power, by halving; None if not even the most have it."""
     if power(MOST_CLUSTERS) < POWER:
         return None

@@ -95,6 +95,7 @@ class DecodingPlan:
 
 def settings_to_try(seed: int, default: BeamConfig) -> tuple[tuple[float, float], ...]:
     """NUM_SETTINGS pairs of alpha and beta: the default, then a scrambled Halton sequence."""
+    # Quasi-random points leave no part of the square empty, as so few random ones would.
     points = qmc.Halton(2, seed=derive(seed, "decoder weights") % 2**32).random(NUM_SETTINGS - 1)
     lows, highs = zip(ALPHA_RANGE, BETA_RANGE, strict=True)
     drawn = ((round(a, 3), round(b, 3)) for a, b in qmc.scale(points, lows, highs).tolist())
@@ -193,6 +194,10 @@ def decode_study(
 def tuned_weights(checkpoint: Path) -> tuple[float, float] | None:
     """alpha and beta of the system whose confirm run in a study left `checkpoint`; None where the
     study was not decoded again."""
+    # The parents of a checkpoint in a study:
+    #
+    #     out/STUDY/runs/SYSTEM/confirm-K/checkpoints/best.pt
+    #         [4]   [3]  [2]    [1]       [0]
     parents = checkpoint.resolve().parents
     if len(parents) < 5 or parents[3].name != "runs":
         return None

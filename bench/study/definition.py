@@ -152,6 +152,7 @@ class StudyDefinition:
 
     def _resolve(self, label: str, *more: Layer) -> Resolved[RunConfig]:
         system, solved = self.systems[label], []
+        # A solved width is kept among the system's settings, and is a value of the match.
         if self.match is not None and WIDTH in system.settings:
             own = {key: value for key, value in system.settings.items() if key != WIDTH}
             solved = [self.match.layer(system.settings[WIDTH], self.sources.match)]
@@ -237,7 +238,7 @@ def define(
     except ValueError as error:
         raise UserError(f"--name: {error}") from error
     for label in labelled:
-        definition.first(label)
+        definition.first(label)  # refuses now what a run's config would refuse later
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
     return definition if name else replace(definition, name=own_name(definition))
@@ -300,6 +301,7 @@ def _matched(definition: StudyDefinition, match: Match) -> dict[str, System]:
 def own_name(definition: StudyDefinition) -> str:
     """The default name of a study: systems, corpus, budget, and a digest of the rest."""
     parts = ("systems", "spaces", "settings", "seed", *(["plan"] if definition.plan else []))
+    # Of what the name does not say already.
     short = digest({name: identity(getattr(definition, name)) for name in parts})[:8]
     labels = tuple(definition.systems)
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"

@@ -69,6 +69,7 @@ class Match:
 
     def __str__(self) -> str:
         """As ``--match`` reads it: ``params=2M``."""
+        # The largest unit that divides it, since the table goes from large to small.
         suffix, unit = next((s, u) for s, u in _SUFFIXES.items() if self.target % u == 0)
         return f"{self.quantity}={self.target // unit}{suffix}"
 
@@ -115,6 +116,7 @@ def solve_width(config: RunConfig, match: Match, label: str) -> int:
         return size(match.quantity, updated(config, {WIDTH: width}))
 
     low, high = _bracket(size_at, match.target, config.model.width)
+    # size(low) < target <= size(high) at every turn, as _bracket left it.
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if size_at(middle) >= match.target else (middle, high)

@@ -121,9 +121,11 @@ def simulate(recording: Recording, budget: Budget, max_epochs: int, seed: int) -
     while spent[-1] < max_epochs:
         trial = study.ask(distributions)
         place_K = np.array(_place(recording.space, trial.params))
+        # The curve of the recorded trial that is nearest, every key scaled to 0 to 1.
         nearest = int(((units_NK - place_K) ** 2).sum(axis=1).argmin())
         wers_E = recording.wers_NE[nearest]
         trained = recording.num_epochs
+        # After the last epoch nothing is left to prune.
         for epoch, wer in enumerate(wers_E[:-1], start=1):
             trial.report(float(wer), epoch)
             if trial.should_prune():
@@ -203,7 +205,7 @@ def compare_methods(
 def _median_ranks(size: int) -> tuple[int, int]:
     """Places in a sorted sample between which its median lies with 95 % (normal approximation of
     the binomial)."""
-    half = 0.98 * math.sqrt(size)
+    half = 0.98 * math.sqrt(size)  # 1.96 standard deviations of the binomial, sqrt(size) / 2
     return max(0, math.floor(size / 2 - half)), min(size - 1, math.ceil(size / 2 + half))
 
 

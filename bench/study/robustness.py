@@ -115,6 +115,7 @@ def score_under_conditions(
     made = None
     with counting(f"confirm runs under {name}") as progress:
         for done, (condition, label, run) in enumerate(todo, start=1):
+            # `todo` goes condition by condition, so its recordings are made once for all runs.
             if made is None or todo[done - 2][0] != condition:
                 made = degraded(corpus, condition, plan.seed)
             _score(folder, label, run, condition, definition, made, device)

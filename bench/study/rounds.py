@@ -71,6 +71,8 @@ def round_of_run(definition: StudyDefinition, kind: str, slot: int) -> int:
     trial, and without a plan."""
     if definition.plan is None or kind != "confirm":
         return 0
+    # A plan of 3, 5 and 8 seeds: slots 0 to 2 are of round 1, 3 and 4 of round 2, 5 to 7 of round
+    # 3.
     return 1 + sum(slot >= num for num in definition.plan.looks[:-1])
 
 

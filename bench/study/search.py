@@ -43,6 +43,7 @@ def make_sampler(budget: Budget, seed: int) -> BaseSampler:
     Raises:
         UserError: it names none of SAMPLERS.
     """
+    # numpy takes seeds of 32 bits.
     return look_up(SAMPLERS, budget.sampler, "sampler")(budget, seed % 2**32)
 
 

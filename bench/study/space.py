@@ -68,6 +68,7 @@ class Budget:
         if self.pruner != HALVING:
             return ()
         first = max(1, self.warmup_epochs)
+        # A warm-up of 2 epochs of 20: rungs 2, 4, 8 and 16.
         doubles = (first * 2**k for k in range(self.search_epochs.bit_length()))
         return tuple(rung for rung in doubles if rung < self.search_epochs)
 
@@ -254,6 +255,8 @@ def load_space(variant: str, base: RunConfig, folder: Path = SWEEPS) -> Space:
         for key, (table, file) in sorted(tables.items(), key=lambda item: item[0])
         if table is not False
     }
+    # A key that is searched is not fixed: a file that fixes what the base searches must take it out
+    # of the search too, as above.
     fixed = {key: value for key, value in fixed.items() if key not in search}
     files = {key: file for key, (_, file) in (*fixed.items(), *search.items())}
     for key, file in files.items():
@@ -322,6 +325,7 @@ def _tuned_on(table: Mapping[str, object], file: str, folder: Path) -> TunedOn:
 def _check_values(space: Space, base: RunConfig) -> None:
     """Refuse a space with a value that its config refuses."""
     fixed = space.fixed_layers()
+    # One value at a time: a combination that its config refuses is met by the trial that draws it.
     resolve(base, fixed)
     for key, dimension in space.search.items():
         for value in dimension.values():

@@ -191,6 +191,8 @@ def newest_whole(last: Path, best: Path, device: torch.device) -> dict[str, Any]
         if damaged:
             message = "damaged: %s; going on from %s, step %d"
             _logger.warning(message, _listed(damaged), path, loop.get("step", 0))
+        # The whole one becomes the last: the next save renames that one, and a damaged one would
+        # replace it as the one before.
         path.replace(last)
         return content
     if damaged:

@@ -25,7 +25,10 @@ def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B:
     """
     device, num_frames = log_probs_BUV.device, log_probs_BUV.shape[1]
     here_BUV = log_probs_BUV.float()
+    # Each row's other view, by swapping within pairs: rows 0 1 | 2 3 become 1 0 | 3 2.
     other_BUV = here_BUV.detach().reshape(-1, 2, *here_BUV.shape[1:]).flip(1).view_as(here_BUV)
+    # kl_div takes the logarithms of q and p, in this order, and gives p (log p - log q): summed
+    # over the symbols KL(p ‖ q).
     apart_BUV = F.kl_div(here_BUV, other_BUV, reduction="none", log_target=True)
     outside_BU = torch.arange(num_frames, device=device) >= out_lens_B[:, None]
     apart_B = apart_BUV.sum(dim=-1).masked_fill(outside_BU, 0.0).sum(dim=-1)

@@ -107,6 +107,7 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
     restore_optimizer(optimizer, content["optimizer"])
     state = LoopState(**content["loop"])
     features = resident_features(job.dataset, device)
+    # Ready before joining: to join is to wait for the leader, who joins when all are ready.
     leader.send(None)
     join(rank, job.num_ranks, place, device)
     trained = Trained(

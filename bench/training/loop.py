@@ -118,6 +118,8 @@ def train(
                     raise
                 _logger.info("out of memory", exc_info=True)
                 reason = str(error)
+            # Here, not in the except block: there the error's traceback would keep every tensor
+            # alive.
             model.zero_grad(set_to_none=True)
             release()
             retried_at = prepare_retry(directory, config, retried_at, device, reason)
@@ -216,6 +218,8 @@ def _train(
             state.epoch, state.batch = state.epoch + 1, 0
         over = out_of_time or state.epoch == settings.num_epochs
         due = epoch_ends and state.epoch % settings.eval_every_epochs == 0
+        # Not one that has just diverged (read_window): its weights are no better than the last
+        # ones.
         evaluated = (due or over) and state.outcome is None
         watch: tuple[WatchTranscript, ...] = ()
         if evaluated:
@@ -227,6 +231,7 @@ def _train(
                 with clocks("checkpoint"):
                     checkpoint.save(best, config, average.model, data.train.store.stats)
             patience = settings.patience or math.inf
+            # The last epoch first: a run that also runs out of time there is whole, not cut.
             if state.epoch == settings.num_epochs or state.epoch - state.best_epoch >= patience:
                 state.outcome = "finished"
             elif out_of_time:

@@ -54,7 +54,7 @@ class ModelEma:
         """
         if not self._decay:
             return
-        share = torch.where(skip, 0.0, share)
+        share = torch.where(skip, 0.0, share)  # a share of 0 leaves the average as it is
         shares = [share.expand_as(averaged) for averaged in self._averaged]
         torch._foreach_lerp_(self._averaged, self._current, shares)
         for averaged, current in self._buffers:

@@ -49,6 +49,10 @@ class OptimConfig:
 def learning_rate_at(step: int, num_steps: int, config: OptimConfig) -> float:
     """The learning rate of `step` (from 0) in a run of `num_steps`."""
     num_warmup = round(config.warmup_share * num_steps)
+    # From a share of the maximum above 0 to just below it, which the step after the warm-up has:
+    #
+    #     step       0    1    2    3          a warm-up of 3 steps
+    #     rate     1/4  2/4  3/4    1          of the maximum
     if step < num_warmup:
         return config.learning_rate * (step + 1) / (num_warmup + 1)
     # 0 at the first step after the warm-up, 1 at the last of the run.

@@ -322,6 +322,8 @@ def _register_recorded(key: str, path: Path) -> None:
         specs = _specs(source) if not source.package else {}
         _register(source, specs.get(source.name) or _attribute(source))
         return
+    # A package of several files goes by the digest of all of them, and only one was recorded: the
+    # package itself must be installed, with the same code.
     if not source.package:
         raise UserError(
             f"{path.with_suffix('.py')} was changed after it was recorded (its digest is "

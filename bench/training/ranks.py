@@ -106,6 +106,7 @@ class Ranks:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        # That a follower is gone shows in the leader as a RuntimeError of the process group.
         is_own = not isinstance(error, RuntimeError) or is_out_of_memory(error)
         if not is_own and self._watch is not None:
             self._watch.join(END_SECONDS)  # a closed connection may tell before a follower does
@@ -122,7 +123,7 @@ class Ranks:
         return step(trained, inputs, clocks)
 
     def _start(self, job: Job, place: str) -> None:
-        context = get_context("spawn")
+        context = get_context("spawn")  # CUDA does not survive a fork
         gpus = choose([]) if job.device.type == "cuda" else []
         resource_tracker.ensure_running()  # unblocks SIGINT in its caller
         for rank in range(1, self.num_ranks):
@@ -161,6 +162,7 @@ class Ranks:
             dist.distributed_c10d._abort_process_group()
 
     def _end(self) -> None:
+        # First, so that the watch takes the end of followers that are killed here for no failure.
         self._is_over = True
         for follower in self._followers:
             follower.process.kill()

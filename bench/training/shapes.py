@@ -78,6 +78,7 @@ def divide(extents: Sequence[Shape], most: int = MAX_SHAPES) -> Shapes:
     an exact partition of the batches by length, by dynamic programming."""
     ordered = sorted(extents, key=lambda e: (e.num_frames, e.num_utterances))
     table = np.array([list(vars(extent).values()) for extent in ordered], np.int64)
+    # Candidate places to divide, evenly spread over the sorted batches.
     ends = np.unique(np.linspace(0, len(table), min(MAX_EDGES, len(table)) + 1).astype(np.int64))
     costs = _group_costs(table, ends)
     num_edges = len(ends)
@@ -90,9 +91,12 @@ def divide(extents: Sequence[Shape], most: int = MAX_SHAPES) -> Shapes:
     least[:, 0] = 0.0
     back = np.zeros((most + 1, num_edges), np.int64)
     for used in range(1, most + 1):
+        # least[used, j] = min over i of least[used - 1, i] + costs[i, j]: the last shape holds the
+        # batches from edge i to edge j.
         totals = least[used - 1][:, None] + costs
         back[used], least[used] = totals.argmin(axis=0), totals.min(axis=0)
         least[used][0] = 0.0
+    # From the last edge back to the first, along the choices made.
     shapes, last = set(), num_edges - 1
     for used in range(most, 0, -1):
         if last == 0:
@@ -117,6 +121,8 @@ def _group_costs(table: _Array, ends: _Array) -> npt.NDArray[np.float64]:
     num_edges = len(ends)
     costs = np.full((num_edges, num_edges), np.inf)
     for first in range(num_edges - 1):
+        # A shape is as large as the largest row count and the largest frame count of its batches,
+        # which accumulate while the group grows; each batch then takes that much.
         rows = np.maximum.accumulate(table[ends[first] :, 0])
         frames = np.maximum.accumulate(table[ends[first] :, 2])
         last = ends[first + 1 :] - ends[first] - 1

@@ -79,6 +79,8 @@ def read_window(
         state.nonfinite_streak += 1
         if state.nonfinite_streak == MAX_NONFINITE_STREAK:
             state.outcome = "diverged"
+        # Steps count from 1 over the whole run; state.step - state.batch were taken before this
+        # epoch.
         step = state.step - state.batch + place + 1
         ids = ", ".join(
             dataset.utterances[index].id for index in order_of(epoch=state.epoch)[place]
@@ -96,5 +98,6 @@ def read_window(
         "train/audio_seconds_per_second": speed,
         "train/audio_hours": state.audio_seconds / 3600,
     }
+    # Without the column of the buffers; none at all if every step of the window was skipped.
     columns = list(zip(*finite, strict=True))[1:]
     return metrics | {name: fmean(column) for name, column in zip(CURVES, columns, strict=False)}

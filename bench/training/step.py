@@ -112,13 +112,14 @@ def train_step(trained: Trained, inputs: StepInputs, clocks: Clocks) -> Tensor:
     # The device skips the step if a value is not finite; the host learns of it in read_window.
     with clocks("optimizer"):
         set_learning_rate(optimizer, inputs.learning_rate)
+        # If the norm is not finite, neither are the clipped gradients; then the step is skipped.
         grad_norm = clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
         # The norm is of all ranks already. Of the buffers only whether they are finite matters.
         largest, loss, consistency = trained.replica.summed(
             trained.buffers.largest(), loss, consistency
         )
         measured = [largest, loss, grad_norm, consistency]
-        row = torch.stack(measured[: config.training.num_views + 2])
+        row = torch.stack(measured[: config.training.num_views + 2])  # the last only with two views
         skip = ~row.isfinite().all()
         step_unless(optimizer, skip)
         trained.buffers.restore_if(skip)

@@ -156,6 +156,7 @@ class _Process:
         self.connection, there = context.Pipe(duplex=False)
         self.process = context.Process(target=work, args=(assignment, there))
         self.process.start()
+        # While a copy of the worker's end is open here, its death would not close the connection.
         there.close()
         self._gpu_lock = gpu_lock
 
@@ -182,6 +183,7 @@ class _Process:
         self.process.kill()
 
     def close(self) -> None:
+        # The GPU is given to the next one only when this process, and so its memory, is gone.
         self.process.join()
         self.connection.close()
         self._gpu_lock.close()
@@ -218,7 +220,7 @@ def share_host(
             )
     if num_workers is not None:  # divided among all GPUs
         names = names[:num_workers]
-        per_gpu = -(-num_workers // max(1, len(names)))
+        per_gpu = -(-num_workers // max(1, len(names)))  # rounded up: the last GPU may hold fewer
     count = num_workers or max(1, len(names) * per_gpu)
     num_threads = max(1, cores // (count * num_ranks))
     return LocalEngine(count, num_threads, gpus=names, per_gpu=per_gpu, num_ranks=num_ranks)

@@ -109,10 +109,13 @@ class Launcher:
             overall = bars.add_task(self._definition.name, total=study.num_planned)
             while True:
                 check_stop()
+                # A worker that has ended changes what may start; else others' progress is looked
+                # for.
                 if self._reap(bars) or time.monotonic() - study.seen_at >= POLL_SECONDS:
                     study = self._look()
                 self._start_what_waits(study, bars)
                 if not self._running:
+                    # Nothing to start and not all ended: workers of other launchers have the rest.
                     if study.num_ended >= study.num_planned:
                         return
                     if next(self._waiting(study), None) is None:
@@ -131,6 +134,7 @@ class Launcher:
         worker is gone."""
         seen_at, leased = time.monotonic(), self._leased()
         held = {folder for folder in leased if self._watch.is_held(folder)}
+        # A run's folder is runs/SYSTEM/RUN, so these are folders of systems.
         gone = {folder.parent for folder in leased - held}
         systems = {}
         for system, queue in self._queues.items():
@@ -138,6 +142,8 @@ class Launcher:
             resting = queue.resting(slots)
             at_work = [s for s in slots if s.is_running and s not in resting]
             trials = {queue.folder_of("trial", s.number) for s in at_work}
+            # A trial that runs without a lease, or a lease without a holder (a confirm run's, too):
+            # only then is the queue's lock taken.
             if trials - held or queue.folder_of("trial", 0).parent in gone:
                 if queue.reclaim(self._watch):
                     self._send_ends()
@@ -291,6 +297,8 @@ class Launcher:
             self._tell_end(running)
             running.worker.close()
             self._check_memory(running)
+            # It ended unasked and before it had said a word, so its run is not to blame. Started
+            # again at once, such workers would die for ever.
             early = not running.said and running.worker.exit_code not in (0, EXIT_START_AGAIN)
             self._early_deaths = self._early_deaths + 1 if early else 0
             if self._early_deaths >= MAX_EARLY_DEATHS:
@@ -343,6 +351,7 @@ class Launcher:
         finally:
             if self._running:
                 _logger.info("%d workers stop at their next step", len(self._running))
+            # All are asked before any is waited for: they stop side by side, within one grace.
             for running in self._running:
                 running.worker.stop()
             deadline = time.monotonic() + STOP_GRACE_SECONDS

@@ -90,6 +90,7 @@ class _LauncherLink:
 
     def _await_hangup(self) -> None:
         # At once, not with the next message: the launcher may be lost with its whole node.
+        # poll reports a hang-up without being asked, so no event is asked for.
         hangup = select.poll()
         hangup.register(self._connection.fileno(), 0)
         hangup.poll()
@@ -115,6 +116,8 @@ class _LauncherLink:
 def work(assignment: Assignment, connection: Connection) -> None:
     """The body of a worker process; exits with 0 (the run has ended), 75 (start it again) or by a
     crash."""
+    # CUDA reads these when it is first used in a process. torch is imported already, by the server
+    # that this process was forked from, but has not used it.
     if assignment.gpu is not None:
         os.environ.update(environment_of(assignment.gpu))
     for name, value in assignment.variables.items():

@@ -133,6 +133,7 @@ def _variance(row: PairColumns, tones: dict[str, int]) -> VarianceRow:
     a, b = str(row["a"]), str(row["b"])
     found = (row["share_seeds"], row["share_test_set"], row["share_interaction"])
     shares = dict(zip(SOURCES, found, strict=True))
+    # What cannot be seen is never the largest.
     largest = max(shares, key=lambda key: -1.0 if math.isnan(shares[key]) else shares[key])
     return VarianceRow(
         a=a,

@@ -165,6 +165,7 @@ def _by_epoch(curves: pd.DataFrame) -> Curves:
     """The mean of what was read in an epoch, and what the run had trained for at its end."""
     known = curves[curves["metric"].isin([metric for metric, _, _ in METRICS])]
     known = known[pd.to_numeric(known["value"]).map(math.isfinite)]
+    # What was logged after 2.4 epochs belongs to the third.
     keys = [known["metric"], known["run"], known["epoch"].astype(float).map(math.ceil)]
     found = known.groupby(keys).agg({"value": "mean", "seconds": "max", "audio_hours": "max"})
     return {

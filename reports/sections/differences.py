@@ -100,6 +100,7 @@ def _shown(value: object) -> str:
 def _origin(key: str, report_input: ReportInput) -> str:
     if any(key in space for space in report_input.spaces.values()):
         return "searched"
+    # A solved width is a setting too, but none of the changes that were asked for.
     systems = report_input.design.systems.values()
     if any(key in system.changes for system in systems):
         return "the question"

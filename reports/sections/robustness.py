@@ -107,6 +107,7 @@ def draw(noise: NoiseChart) -> Chart:
     beside = levels[-1] + BESIDE_DB
     traces: list[object] = []
     for place, line in enumerate(noise.lines):
+        # Side by side, with their middle at the level.
         shift = APART_DB * (place - (len(noise.lines) - 1) / 2)
         said = [f"{db:g} dB" for db, _ in line.rates]
         traces.append(_points(line, [db + shift for db, _ in line.rates],
@@ -124,6 +125,7 @@ def draw(noise: NoiseChart) -> Chart:
         "xaxis": {
             "title": {"text": "signal-to-noise ratio, dB"},
             "tickvals": ticks,
+            # The last name only where it has a tick.
             "ticktext": [*(f"{db:g}" for db in levels), "as recorded"][: len(ticks)],
             "zeroline": False,
         },

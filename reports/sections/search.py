@@ -243,6 +243,8 @@ def _parallel(search: SystemSearch) -> Chart:
 
 def _slices(search: SystemSearch) -> Chart:
     """One small drawing a searched key: its value against the trial's WER."""
+    # Plotly calls the axes x, x2, x3, …; all share one y axis. Of the width of each drawing 14 % is
+    # the gap to the next.
     share = 1 / len(search.axes)
     traces = []
     layout: dict[str, object] = {"yaxis": {"ticksuffix": " %", "title": {"text": "valid WER"}}}

@@ -89,6 +89,8 @@ def _speakers(scored: pd.DataFrame, names: list[str]) -> tuple[SpeakerRow, ...]:
     counted = scored.assign(errors=scored[kinds].sum(axis=1))
     grouped = counted.groupby(["speaker", "system", "run"], sort=True)
     sums = grouped[["errors", "num_ref_words"]].sum()
+    # Each run's rate on a speaker, then their mean; words and utterances are the same in every run,
+    # and count once.
     rates = (sums["errors"] / sums["num_ref_words"]).groupby(["speaker", "system"]).mean()
     table = rates.unstack("system").reindex(columns=names)
     once = scored.drop_duplicates(["speaker", "id"]).groupby("speaker")["num_ref_words"]

@@ -8,7 +8,7 @@ from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
 from reports.markup import render
-from reports.palette import GOING_ON, system_names, tones_of
+from reports.palette import GOING_ON, TRAINED, system_names, tones_of
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
@@ -150,7 +150,7 @@ def cautions(report_input: ReportInput) -> tuple[str, ...]:
 
 
 def _is_over(report_input: ReportInput) -> bool:
-    """Whether every trial, and every confirm run of a system with a finished trial, has ended."""
+    """Whether every trial, and every confirm run of a system that has a setting, has ended."""
     runs, budget = report_input.runs, report_input.budget
     ended = runs[~runs["state"].isin(GOING_ON)]
     for name in system_names(report_input):
@@ -158,8 +158,10 @@ def _is_over(report_input: ReportInput) -> bool:
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
         if trials["slot"].nunique() < budget.num_trials:
             return False
-        is_hopeful = (trials["state"] == "finished").any()
-        if is_hopeful and confirms["slot"].nunique() < budget.seeds_of(name):
+        # That of a trial which trained as far as the budget goes, else of a pruned one with a WER.
+        is_pruned = (trials["state"] == "pruned") & trials["valid_wer"].notna()
+        is_found = trials["state"].isin(TRAINED) | is_pruned
+        if is_found.any() and confirms["slot"].nunique() < budget.seeds_of(name):
             return False
     looks = report_input.looks
     return not report_input.design.plan or (bool(looks) and looks[-1].is_last)

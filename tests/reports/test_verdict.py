@@ -100,6 +100,11 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
     searched = make_input()
     trials = searched.runs[searched.runs["kind"] == "trial"]
     assert incomplete in " ".join(verdict.cautions(replace(searched, runs=trials)))
+    for state in ("cut", "pruned"):
+        unconfirmed = replace(searched, runs=trials.assign(state=state, valid_wer=0.5))
+        assert incomplete in " ".join(verdict.cautions(unconfirmed)), state
+    hopeless = replace(searched, runs=trials.assign(state="pruned", valid_wer=math.nan))
+    assert incomplete not in " ".join(verdict.cautions(hopeless))
 
 
 def test_a_system_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:

@@ -104,6 +104,16 @@ def test_a_system_without_a_finished_trial_confirms_nothing(study: Path, train: 
     assert progress.seconds_left == 0.0
 
 
+def test_a_system_whose_best_trial_was_pruned_confirms_that(study: Path, train: Train) -> None:
+    train("ds-gru", "trial-000", 4, "diverged")
+    train("ds-gru", "trial-001", 2, "pruned")
+    for slot in (0, 1):
+        train("ds-lstm", f"trial-{slot:03d}", 4, "finished")
+        train("ds-lstm", f"confirm-{slot}", 8, "finished")
+    progress = ProgressReader(study).read()
+    assert (progress.num_ended, progress.num_planned, progress.is_over) == (6, 8, False)
+
+
 def test_an_ended_run_is_read_once_and_a_running_one_again(study: Path, train: Train) -> None:
     ended = train("ds-gru", "trial-000", 4, "finished")
     reader = ProgressReader(study)

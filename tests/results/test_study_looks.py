@@ -46,7 +46,9 @@ def definition() -> StudyDefinition:
     return study_of(systems, question=QUESTION, name="until", plan=Plan(looks=(3, 5, 8)))
 
 
-def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> None:
+def write_run(
+    folder: Path, label: str, kind: str, slot: int, rate: float, state: State = State.FINISHED
+) -> None:
     """An ended run; a confirm run with errors at about `rate`, the same whenever it is written."""
     run = run_folder(folder, label, kind, slot)
     record = record_of(run, study="until", system=label, kind=kind, slot=slot, seed=slot)
@@ -62,7 +64,7 @@ def write_run(folder: Path, label: str, kind: str, slot: int, rate: float) -> No
             "test", score(ids, refs, hyps, [id[:3] for id in ids], [1.0] * len(ids))
         )
         metrics["test/wer"] = float(wrong.sum()) / (WORDS * len(ids))
-    record.close(State.FINISHED, metrics)
+    record.close(state, metrics)
 
 
 def run_round(folder: Path, definition: StudyDefinition, rates: dict[str, float] = RATES) -> None:
@@ -100,6 +102,21 @@ def test_a_look_is_taken_when_its_runs_have_ended_and_once(
     before = (tmp_path / "looks" / "look-1.json").read_bytes()
     assert next_look(tmp_path, definition) == first, "the next one waits for its runs"
     assert (tmp_path / "looks" / "look-1.json").read_bytes() == before
+
+
+def test_a_look_waits_for_the_confirm_runs_of_a_pruned_trial(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    begin_or_return(tmp_path, definition)
+    for slot in range(definition.budget.num_trials):
+        write_run(tmp_path, "d", "trial", slot, RATES["d"], State.PRUNED)
+    for label in "abc":
+        for kind, count in (("trial", definition.budget.num_trials), ("confirm", 3)):
+            for slot in range(count):
+                write_run(tmp_path, label, kind, slot, RATES[label])
+    assert next_look(tmp_path, definition) is None
+    run_round(tmp_path, definition)
+    assert next_look(tmp_path, definition) is not None
 
 
 def test_a_look_whose_record_was_lost_has_the_same_answer(

@@ -92,6 +92,7 @@ class MinGRU(ComposedCell):
         gates_BTG = self.inputs(x_BTC)
         z_BTH, n_BTH = _wide(gates_BTG).chunk(2, dim=-1)
         # 1 - sigma(z) would round to 0 too early.
+        # h_t = sigma(-z) * h_{t-1} + sigma(z) * g(n).
         h_BTH = linear_recurrence((-z_BTH).sigmoid(), z_BTH.sigmoid() * _positive(n_BTH), state[0])
         return h_BTH.to(gates_BTG.dtype), (h_BTH[:, -1],)
 
@@ -195,8 +196,9 @@ class SRU(ComposedCell):
         cells = [c_BH]
         for f_BH, new_BH in zip(f_BTH.unbind(dim=1), _wide(new_BTH).unbind(dim=1), strict=True):
             f_BH = torch.addcmul(f_BH, self.peephole_forget_H, c_BH).sigmoid()
-            c_BH = torch.lerp(new_BH, c_BH, f_BH)
+            c_BH = torch.lerp(new_BH, c_BH, f_BH)  # f c + (1 - f) new
             cells.append(c_BH)
+        # All c_t with c_0 before them: [:, :-1] are the c_{t-1}, [:, 1:] the c_t.
         cells_BTH = torch.stack(cells, dim=1)
         r_BTH = torch.addcmul(r_BTH, self.peephole_reset_H, cells_BTH[:, :-1]).sigmoid()
         skip_BTH = self.ALPHA * _wide(x_BTC if self.skip is None else self.skip(x_BTC))

@@ -56,6 +56,7 @@ class _Convolution(torch.autograd.Function):
             "convolve",
             step=stride * num_inputs,
             inputs=padded_BTC.flatten(1),
+            # As the floats of a window lie: frame by frame, each of C channels.
             weight=kernel.pack(weight_DCK.permute(2, 1, 0).flatten(0, 1)),
             bias=bias_D,
             out=y_BUD,

@@ -90,6 +90,7 @@ INLINE void multiply_panel(int num_rows, const float *left, int64_t row_stride,
         sums[row][0] = sums[row][1] = (vec){0};
         if (start) copy(width, NR, start + row * start_stride, (float *)sums[row]);
     }
+    /* Each k loads the panel's two vectors once for all rows, and one factor a row. */
     for (int64_t k = 0; k < num_inner; k++, panel += NR, left += inner_stride) {
         vec low = *(const vec *)panel, high = *(const vec *)(panel + LANES);
         for (int row = 0; row < num_rows; row++) {
@@ -122,7 +123,9 @@ INLINE void multiply_rows(int64_t num_rows, const float *left, int64_t row_strid
     }
 }
 
-/* out = bias + left @ right, the same bias for each row, or none (NULL). */
+/* out = bias + left @ right, the same bias for each row, or none (NULL). Rows are divided evenly,
+ * 13 into 7 and 6 and not into 12 and 1: a block of few rows has too few sums that do not wait for
+ * one another. */
 static void multiply(int64_t num_rows, const float *left, int64_t left_stride, const float *packed,
                      int64_t num_inner, int64_t num_columns, const float *bias, float *out,
                      int64_t out_stride) {
@@ -213,6 +216,7 @@ void add_weight_grads(int64_t first, int64_t last, const struct add_weight_grads
             for (int64_t k = 0; k < size; k++)
                 for (int64_t i = 0; i < MR; i++) sum[i] += block[k * MR + i];
             for (int64_t i = 0; i < height; i++) args->bias_grad[row + i] += sum[i];
+            /* A panel holds N frames of NR columns; frame `begin` lies begin NR after its start. */
             add_rows(height, size, C, block, args->left + begin * NR, N * NR,
                      args->left_grad + row * C);
             if (args->right)
@@ -291,7 +295,8 @@ static void block_moments(int64_t num_rows, int64_t num, int64_t C, const float 
 }
 
 /* How the moments of two parts make those of both: Chan, Golub and LeVeque 1983,
- * doi:10.1080/00031305.1983.10483115. `part` is the share of the rows that the second has. */
+ * doi:10.1080/00031305.1983.10483115. `part` is the share of the rows that the second has, so that
+ * part * num_before = n m / (n + m), the weight of the squared distance of the two means. */
 static void join_moments(int64_t num, float part, float num_before, const float *restrict mean_2,
                          const float *restrict squares_2, float *restrict mean,
                          float *restrict squares) {
@@ -441,6 +446,7 @@ struct drop {
 
 static void drop_range(int64_t num, int64_t num_kept, const int16_t *restrict draws,
                        const float *restrict x, float *restrict y) {
+    /* Draws are signed: the least is -32768. A product, not a choice, with 0: NaN must stay. */
     float factor = (float)(65536.0 / num_kept);
     int32_t limit = (int32_t)(num_kept - 32768);
     for (int64_t i = 0; i < num; i++) y[i] = x[i] * (draws[i] < limit ? factor : 0.0f);
@@ -460,14 +466,16 @@ INLINE float reduced(float x, float *power) {
     x = x < -80.0f ? -80.0f : x;
     float n = __builtin_rintf(x * 1.44269504f);
     n = n > -126.0f ? n : -126.0f; /* false for NaN, whose conversion to int is undefined */
+    /* ln 2 in two parts (Cody and Waite 1980): of the first, with few bits, n times is exact. */
     float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+    /* Horner: p = 1/2! + r/3! + ... + r^5/7!, and e^r - 1 = r + r^2 p. */
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;
     p = p * r + 1.0f / 24;
     p = p * r + 1.0f / 6;
     p = p * r + 0.5f;
-    int32_t bits = ((int32_t)n + 127) * (1 << 23);
+    int32_t bits = ((int32_t)n + 127) * (1 << 23); /* 2^n: its exponent, biased, and no mantissa */
     memcpy(power, &bits, sizeof bits);
     return p * r * r + r;
 }
@@ -482,6 +490,7 @@ INLINE float exp_of(float x) {
     return power * p + power;
 }
 
+/* Both from e^x - 1, of which tanh keeps all digits near 0, where e^x alone would round to 1. */
 INLINE float sigmoid(float x) { return 1.0f / (2.0f + exp_minus_1(-x)); }
 
 INLINE float tanh_of(float x) {
@@ -529,6 +538,12 @@ void rnn_forward(int64_t first, int64_t last, const struct rnn_forward *args) {
     }
 }
 
+/* Backwards in time. With a for the argument of tanh, and d for a gradient of the loss:
+ *
+ *     da[t] = (dh[t] + U^T da[t + 1]) * (1 - h[t]^2)
+ *
+ * dh[t] is `out`, what the layers above send, and U^T da[t + 1] is `sum`: one product per frame for
+ * all rows, as forwards. */
 static void rnn_slopes(int64_t H, int64_t relu, const float *restrict out,
                        const float *restrict sum, const float *restrict h, float *restrict grad) {
     if (relu)
@@ -603,6 +618,13 @@ void gru_forward(int64_t first, int64_t last, const struct gru_forward *args) {
     }
 }
 
+/* With u = U h + c, and d for the gradient of h':
+ *
+ *     n    d (1 - z) (1 - n^2) = dn          z    d (h - n) z (1 - z)
+ *     r    dn u r (1 - r)                    u    dn r
+ *     h    d z, besides what goes through U: `later`, of the frame after on entry, of this one on
+ *          return
+ */
 static void gru_slopes(int64_t H, const float *restrict out, const float *restrict sum,
                        const float *restrict before, const float *restrict gate,
                        const float *restrict new_gate, float *restrict later, float *restrict grad,
@@ -769,6 +791,9 @@ void lstm_forward(int64_t first, int64_t last, const struct lstm_forward *args) 
     }
 }
 
+/* With d for the gradient of h' and dc for that of c', which comes from h' and, as `later`, from
+ * the frame after; on return `later` is what the frame before gets. tanh(c') is computed again: to
+ * store it would cost more memory traffic. */
 static void lstm_slopes(int64_t H, const float *restrict out, const float *restrict sum,
                         const float *restrict before, const float *restrict c,
                         const float *restrict gate, float *restrict later, float *restrict grad) {
@@ -827,14 +852,16 @@ void lstm_backward(int64_t first, int64_t last, const struct lstm_backward *args
 #define IMPOSSIBLE -1e30f
 #define LEAST_EMISSION -1e9f /* stands for all less, the logarithm of 0 too; NaN stays NaN */
 
-/* z + z^3/3 + ... = atanh z with s = 2^k (1 + z) / (1 - z), for s from 1 to 3. */
+/* z + z^3/3 + ... = atanh z with s = 2^k (1 + z) / (1 - z), for s from 1 to 3. k = 1 above 1.5
+ * keeps |z| below 0.2, where the first term left out, z^11/11, is below 2e-9. */
 INLINE float log_1_to_3(float s) {
     float scale = s > 1.5f ? 0.5f : 1.0f, base = s > 1.5f ? 0.693147181f : 0.0f;
     float z = (s * scale - 1.0f) / (s * scale + 1.0f), q = z * z;
     return base + 2.0f * z * (1.0f + q * (1.0f / 3 + q * (0.2f + q * (1.0f / 7 + q / 9))));
 }
 
-/* log(e^a + e^b) */
+/* log(e^a + e^b) = a + log(1 + e^(b - a)) with a the larger: no exponential overflows, and of two
+ * IMPOSSIBLE the sum is IMPOSSIBLE, since log 2 is nothing beside it. */
 INLINE float log_add(float a, float b) {
     float high = a > b ? a : b, low = a > b ? b : a;
     return high + log_1_to_3(1.0f + exp_of(low - high));
@@ -846,6 +873,7 @@ INLINE float log_add_3(float a, float b, float c) {
     return most + log_1_to_3(1.0f + exp_of(low - most) + exp_of(rest - most));
 }
 
+/* In lanes by hand: a compiler may not reorder a maximum of floats, which may be NaN. */
 static float largest(int64_t num, const float *values) {
     float lanes[LANES], most = IMPOSSIBLE;
     int64_t i = 0;
@@ -907,10 +935,12 @@ static void ctc_occupancy(int64_t L, int64_t V, int64_t blank, float blank_emiss
                           const int64_t *labels, const float *restrict emitted,
                           const float *restrict alpha, const float *restrict beta,
                           float *restrict joint, float *restrict grads) {
-    /* `beta` and `emitted` are in reverse order: label i is label L - 1 - i there. */
+    /* `beta` and `emitted` are in reverse order: label i is label L - 1 - i there, blank i is blank
+     * L - i. A label's place in a frame's states is one after its number, a blank's L + 1 after. */
     for (int64_t i = 0; i < L; i++) joint[i] = alpha[i + 1] + beta[L - i] - emitted[L - 1 - i];
     for (int64_t i = 0; i <= L; i++)
         joint[L + i] = alpha[L + 1 + i] + beta[2 * L + 1 - i] - blank_emission;
+    /* Scaled by the largest of all: of what the frames were divided by nothing is left to undo. */
     float most = largest(2 * L + 1, joint), total = 0.0f;
     for (int64_t i = 0; i <= 2 * L; i++) joint[i] = exp_of(joint[i] - most);
     for (int64_t i = 0; i < L; i++) grads[labels[i]] += joint[i];
@@ -941,7 +971,7 @@ void ctc(int64_t first, int64_t last, const struct ctc *args) {
         float *emitted = args->scratch + b * 5 * max_states, *skips = emitted + max_states;
         float *joint = skips + max_states;
         float *beta = joint + max_states, *next_beta = beta + max_states;
-        double log_prob = 0;
+        double log_prob = 0; /* of what the frames were divided by; in float64, as it adds up */
         ctc_start(L, alpha);
         ctc_skips(L, labels, 1, skips);
         for (int64_t t = 0; t < T; t++, alpha += num_states) {
@@ -949,11 +979,16 @@ void ctc(int64_t first, int64_t last, const struct ctc *args) {
             log_prob += ctc_step(L, emission(log_probs[t * V + blank]), emitted, skips, alpha,
                                  alpha + num_states);
         }
+        /* A path ends on the last label or on the blank after it. One that does not fit, or needs a
+         * symbol of probability 0, has a term of IMPOSSIBLE or LEAST_EMISSION: far below others.
+         */
         log_prob += log_add(alpha[L], alpha[2 * L + 1]);
         int impossible = log_prob < 0.5 * LEAST_EMISSION;
         args->losses[b] = impossible ? __builtin_inff() : (float)-log_prob;
         if (!args->grads || impossible) continue;
 
+        /* Backwards, alpha goes down frame by frame, and beta needs only the frame after. Labels
+         * are read from the last one back, so that the step is the one of alpha. */
         const int64_t *last_label = L ? labels + L - 1 : labels;
         ctc_start(L, beta);
         ctc_skips(L, last_label, -1, skips);

@@ -60,6 +60,14 @@ def _scan(decays_BTH: Tensor, inputs_BTH: Tensor, initial_BH: Tensor) -> Tensor:
         x_BKLH = F.pad(x_BTH, (0, 0, 0, lacking)).view(num_rows, -1, BLOCK, width)
         return x_BKLH.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
 
+    # In two levels, here with blocks of 4 frames; P_t is the product of the decays since the
+    # block's begin:
+    #
+    #     frames          0 1 2 3 | 4 5 6 7 | 8 9 ...
+    #     in each block   s_t from zero, and P_t             all blocks at once, BLOCK steps
+    #     from block      h_3 = s_3 + P_3 h_0, then          one step a block
+    #     to block        h_7 = s_7 + P_7 h_3, ...
+    #     at last         h_t = s_t + P_t (state that the block begins with)
     # Within all blocks at once: the states from zero, and the products of decays since the begin.
     products_LBKH, states_LBKH = in_blocks(decays_BTH), in_blocks(inputs_BTH)
     for frame in range(1, BLOCK):

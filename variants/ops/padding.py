@@ -22,6 +22,10 @@ def reverse_by_length(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
     """`x` with the valid frames of each utterance reversed; the padding stays in place."""
     num_rows, num_frames, _ = x_BTC.shape
     time_T = torch.arange(num_frames, device=x_BTC.device)
+    # Of 3 frames in a row of 5:
+    #
+    #     frame     0  1  2  3  4
+    #     source    2  1  0  3  4
     source_BT = torch.where(time_T < lens_B[:, None], lens_B[:, None] - 1 - time_T, time_T)
     row_B1 = torch.arange(num_rows, device=x_BTC.device)[:, None]
     # index_select of whole frames is 5 to 15 times as fast on a CPU as gather by an expanded index.

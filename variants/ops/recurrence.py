@@ -57,7 +57,7 @@ def recur_from(
     weights = [cast(Tensor, getattr(cell, name)) for name in names]
     if x_BTC.numel() and kernel.computes(x_BTC):
         paths.note(paths.RECURRENCE, kernel.description())
-        given = (*(state or ()), None, None)[:2]
+        given = (*(state or ()), None, None)[:2]  # h and, of an LSTM, c
         out = _Recurrence.apply(cell.mode, x_BTC, *given, *weights)
         states_BTH, cells_BH = cast(tuple[Tensor, Tensor | None], out)
         last_BH = states_BTH[:, -1]
@@ -128,6 +128,7 @@ def _by_torch(
         state = (zeros_BH,) * (2 if cell.mode == "LSTM" else 1)
     initial = tuple(part[None] for part in state)
     # The argument `train` of cuDNN: gradients may be needed in evaluation too.
+    # has_biases, num_layers, dropout, train, bidirectional, batch_first:
     options = (cell.bias, 1, 0.0, torch.is_grad_enabled(), False, True)
     if cell.mode == "LSTM":
         states_BTH, *final = torch.lstm(x_BTC, initial, weights, *options)
@@ -153,6 +154,7 @@ class _Recurrence(torch.autograd.Function):
         bias_G = None
         new_gate_bias_H = weight_hh_GH.new_zeros(weight_hh_GH.shape[1])
         if bias_ih_G is not None and bias_hh_G is not None:
+            # The new gate's part of b_hh is taken off again below.
             bias_G = bias_ih_G + bias_hh_G
             # n = tanh(W x + b_in + r * (U h + b_hn)): b_hn is multiplied by the reset gate r, so
             # for a GRU's new gate it cannot be added to the bias of the inputs.
@@ -183,6 +185,8 @@ class _Recurrence(torch.autograd.Function):
             ctx.mode, grad_BTH.contiguous(), weight_hh_GH, first_BH, states_BTH, others, carry_BH
         )
         initial_grads: list[Tensor | None] = [None, None]
+        # h reaches the first frame through U, in a GRU also past it (carry); c of an LSTM only past
+        # it.
         if ctx.needs_input_grad[2]:
             h_grad_BH = kernel.product(grads_BTG[:, 0], weight_hh_GH)
             initial_grads[0] = h_grad_BH + carry_BH if ctx.mode == "GRU" else h_grad_BH
@@ -195,6 +199,7 @@ class _Recurrence(torch.autograd.Function):
             input_sum_G = sum_G
         else:  # in the new gate, r scales the gradient of U h + b_hn but not that of W x + b_in
             sum_G, weight_hh_grad, _ = kernel.weight_grads(grads_NG, before_NH)
+            # In place: these gradients have been used.
             grads_BTG[..., -new_grads_BTH.shape[-1] :] = new_grads_BTH
             input_sum_G, weight_ih_grad, _ = kernel.weight_grads(grads_NG, x_NC)
         bias_grads = (input_sum_G, sum_G) if ctx.biased else (None, None)

@@ -85,6 +85,7 @@ def launch(
 
     num_rows, num_frames, num_symbols = log_probs_BUV.shape
     num_labels = targets_BL.shape[1]
+    # A power of 2, as a range of Triton's must be.
     num_states = max(4, triton_runtime.power_of_2(2 * num_labels + 1))
     paths = log_probs_BUV.new_empty(num_rows, 2, num_frames, num_states)
     losses_B = log_probs_BUV.new_empty(num_rows)

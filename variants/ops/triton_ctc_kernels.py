@@ -9,7 +9,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _log_add(a, b, c):
+def _log_add(a, b, c) -> tl.tensor:
     """log(exp(a) + exp(b) + exp(c)); -inf of nothing but -inf, NaN of a NaN."""
     most = tl.maximum(tl.maximum(a, b), c)
     safe = tl.where(most == float("-inf"), 0.0, most)
@@ -17,9 +17,13 @@ def _log_add(a, b, c):
 
 
 @triton.jit
-def _state_symbols(targets, row, num_labels, target_len, is_backward, L, BLANK, state):
+def _state_symbols(
+    targets, row, num_labels, target_len, is_backward, L, BLANK, state
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The symbol of each state, of the text reversed where `is_backward`, and of the label before
     it (BLANK if there is none)."""
+    #     state     0      1        2      3        4          place of state 2 i + 1: i
+    #     symbol    blank  label 0  blank  label 1  blank
     place = (state - 1) // 2
     is_label = ((state % 2) == 1) & (place < target_len)
     here = tl.where(is_backward, target_len - 1 - place, place)
@@ -34,7 +38,7 @@ def _state_symbols(targets, row, num_labels, target_len, is_backward, L, BLANK, 
 def sweep(
     log_probs, lens, targets, target_lens, paths, losses,
     U, V, L, BLANK: tl.constexpr, S: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Forward variables (program 1 of a row: those of row and text reversed, which are the backward
     ones) into `paths` [B, 2, U, S], and the loss of the row.
 
@@ -54,6 +58,7 @@ def sweep(
     first = tl.where(is_backward, num_frames - 1, 0)
     step = tl.where(is_backward, -1, 1)
     path = tl.full((S,), float("-inf"), tl.float32)
+    # A path begins on the first blank or on the first label.
     begins = (state < 2) & is_state & (num_frames > 0)
     path = tl.where(begins, tl.load(emissions + first * V, mask=begins, other=0.0), path)
     tl.store(out + first * S, path, mask=is_state & (num_frames > 0))
@@ -82,7 +87,7 @@ def sweep(
 def collect(
     log_probs, lens, targets, target_lens, paths, losses, grads,
     U, V, L, BLANK: tl.constexpr, S: tl.constexpr, CHUNK: tl.constexpr, VS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The gradient of a row's loss for the log-probabilities of one frame: minus the probability
     that the path is at a symbol. Zero in the padding, and in rows without a path."""
     row, frame = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -97,11 +102,12 @@ def collect(
             symbol, _, _ = _state_symbols(targets, row, L, target_len, False, L, BLANK, state)
             emitted = tl.load(log_probs + (row * U + frame) * V + symbol, mask=is_state, other=0.0)
             path = paths + (row * 2 * U + frame) * S
-            there = 2 * target_len - state
+            there = 2 * target_len - state  # the same state in the reversed text
             alpha = tl.load(path + state, mask=is_state, other=float("-inf"))
             beta = tl.load(path + U * S + there, mask=is_state, other=float("-inf"))
             # Both include the emission of this frame. Nothing passes through a state of -inf.
             is_passed = (alpha != float("-inf")) & (beta != float("-inf"))
+            # log of beginnings times ends, over this emission, which both hold, and over p(text).
             logs = tl.where(is_passed, alpha + beta - emitted + loss, float("-inf"))
             hits = symbol[:, None] == symbols[None, :]
             shares += tl.sum(tl.where(hits, tl.exp(logs)[:, None], 0.0), 0)

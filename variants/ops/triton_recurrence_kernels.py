@@ -22,19 +22,19 @@ PLAIN, RELU, CLIPPED, GRU, LSTM = 0, 1, 2, 3, 4
 
 
 @triton.jit
-def _sigmoid(x):
+def _sigmoid(x) -> tl.tensor:
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
-def _tanh(x):
+def _tanh(x) -> tl.tensor:
     rest = tl.exp(-2.0 * tl.abs(x))
     positive = (1.0 - rest) / (1.0 + rest)
     return tl.where(x < 0, -positive, positive)
 
 
 @triton.jit
-def _product(left, weight, total, PRECISION: tl.constexpr):
+def _product(left, weight, total, PRECISION: tl.constexpr) -> tl.tensor:
     """total + left weight."""
     return tl.dot(
         left.to(PRECISION),
@@ -50,7 +50,7 @@ def forward(
     gates, weight, new_bias, lens, states, saved, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """States, and what `backward` reads."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     direction = tl.program_id(1)
@@ -59,11 +59,15 @@ def forward(
     weight += direction * G * H * H
     for number in range(0, longest):
         is_valid = number < length
+        # Step `number` of a row of length n is frame `number`, or n - 1 - `number` backwards. Rows
+        # that are shorter than the longest have ended: their lanes load zeros and store nothing.
         frame = tl.where(direction == 1, length - 1 - number, number)
         before = tl.where(direction == 1, frame + 1, frame - 1)
         here = ((row * T + frame) * D + direction)[:, None]
         there = ((row * T + before) * D + direction)[:, None]
         is_later = (is_valid & (number > 0))[:, None]
+        # A tile of NB units of all gates: the state is read once, in pieces of KB units, for all of
+        # them.
         for start in range(0, units, NB):
             unit = start + tl.arange(0, NB)
             is_unit = is_valid[:, None] & (unit < H)[None, :]
@@ -89,7 +93,7 @@ def forward(
             gate = gates + here * (G * H) + unit[None, :]
             kept = saved + here * (S * H) + unit[None, :]
             arg_0 = tl.load(gate, is_unit, 0.0).to(tl.float32) + sum_0
-            if CELL == 3:
+            if CELL == 3:  # with the equations of gru_gates in kernel.c
                 old = tl.load(states + there * H + unit[None, :], is_later & is_unit, 0.0)
                 bias = tl.load(new_bias + direction * H + unit, unit < H, 0.0)
                 reset = _sigmoid(arg_0)
@@ -101,7 +105,7 @@ def forward(
                 tl.store(kept + H, update, is_unit)
                 tl.store(kept + 2 * H, new, is_unit)
                 tl.store(kept + 3 * H, recurrent, is_unit)
-            elif CELL == 4:
+            elif CELL == 4:  # those of lstm_gates
                 old = tl.load(
                     saved + there * (S * H) + 4 * H + unit[None, :], is_later & is_unit, 0.0
                 )
@@ -124,7 +128,7 @@ def forward(
                 if CELL == 2:
                     value = tl.where(value > clip, clip, value)
             tl.store(states + here * H + unit[None, :], value, is_unit)
-        tl.debug_barrier()
+        tl.debug_barrier()  # the next frame reads states that other threads have stored
 
 
 @triton.jit
@@ -132,7 +136,7 @@ def backward(
     out_grads, weight, lens, states, saved, grads, new_grads, carry, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
     ROWS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Gradients `grads` [B, T, D, G H] of h W_hh, and for a GRU `new_grads` [B, T, D, H] of its new
     gate's argument. `carry` [B, D, H] is scratch: what reaches the state before past W_hh."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
@@ -172,7 +176,7 @@ def backward(
             )
             kept = saved + here * (S * H) + unit[None, :]
             out = grads + here * (G * H) + unit[None, :]
-            if CELL == 3:
+            if CELL == 3:  # as gru_slopes in kernel.c
                 grad += tl.load(past, has_after & is_unit, 0.0)
                 old = tl.load(states + there * H + unit[None, :], has_before & is_unit, 0.0)
                 reset, update = tl.load(kept, is_unit, 0.0), tl.load(kept + H, is_unit, 0.0)
@@ -185,7 +189,7 @@ def backward(
                 tl.store(out + 2 * H, new_grad * reset, is_unit)
                 tl.store(new_grads + here * H + unit[None, :], new_grad, is_unit)
                 tl.store(past, grad * update, is_unit)
-            elif CELL == 4:
+            elif CELL == 4:  # as lstm_slopes
                 entry, forget = tl.load(kept, is_unit, 0.0), tl.load(kept + H, is_unit, 0.0)
                 new, exit = (
                     tl.load(kept + 2 * H, is_unit, 0.0), tl.load(kept + 3 * H, is_unit, 0.0),

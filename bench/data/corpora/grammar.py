@@ -39,6 +39,8 @@ def draw_sentences(
     deck = _Deck(templates or grammar.templates, rng)
     watched = {trigram for sentence in grammar.watch.values() for trigram in trigrams(sentence)}
     drawn: dict[str, None] = {}
+    # Duplicates and refused sentences are drawn anew, until there are enough; the dict keeps the
+    # order in which they came.
     while len(drawn) < count:
         template = deck.draw()
         filled = [(slot, decks[slot].draw()) for slot in _SLOT.findall(template)]

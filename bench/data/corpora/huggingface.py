@@ -70,6 +70,7 @@ _USUAL = {
 _ROWS = "rows.jsonl"
 _DATASET = "state.json"
 """What ``save_to_disk`` writes beside the data of a Dataset; a DatasetDict is a folder of those."""
+# Lazy, so that the name ends where nothing but numbers, "of" and fingerprints follow.
 _SHARD = re.compile(r"(?P<name>.*?)([-_.](\d+|of|[0-9a-f]{16}))*", re.IGNORECASE)
 """The name of a shard: ``train-00000-of-00005``, ``train-00000-of-00005-0123456789abcdef``."""
 _FILES_PER_FOLDER = 10_000

@@ -19,6 +19,7 @@ CLIPPED_SHARE = 0.001
 FAR_OUT_SCALES, FAR_OUT_FACTOR = 5.0, 2.0
 """Letters per second are far out if they differ from the median by more than both: this many robust
 standard deviations of the logarithm, and this factor."""
+# Of a normal distribution: standard deviation / median absolute deviation, 1 / Phi^-1(3/4).
 _MAD_TO_SCALE = 1.4826
 
 
@@ -96,6 +97,7 @@ def _far_out(utterances: Sequence[Utterance]) -> list[str]:
     """The ids of utterances whose letters per second are far from the median."""
     if not utterances:
         return []
+    # Logarithms, so that twice and half the usual rate are equally far out.
     rates = [math.log(len(u.text.replace(" ", "")) / u.seconds) for u in utterances]
     middle = median(rates)
     scale = _MAD_TO_SCALE * median(abs(rate - middle) for rate in rates)

@@ -133,6 +133,7 @@ def _dealt(size: Size, rng: random.Random) -> dict[str, list[tuple[str, _Sentenc
     unseen = {s: round(size.unseen_share * size.num_sentences[s]) for s in ("test", "valid")}
     seen = {split: size.num_sentences[split] - unseen[split] for split in unseen}
     drawn = draw_sentences(size.grammar, size.num_sentences["train"] + sum(seen.values()), rng)
+    # The words of what is not dealt to test or valid, so at the end those of train.
     left = Counter(word for sentence in drawn for word in sentence.split())
     dealt: dict[str, list[_Sentence]] = {"train": [], "valid": [], "test": []}
     for sentence in drawn:
@@ -165,6 +166,7 @@ def _deal_unseen(
     known = (x for x in drawn if all(trained[w] >= size.min_train_count for w in x.split()))
     for split, count in counts.items():
         for index in range(count):
+            # The middles of `count` equal parts of the list as it is when the sentence is inserted.
             place = round((index + 0.5) * (len(dealt[split]) + 1) / count)
             dealt[split].insert(place, _Sentence(next(known), "unseen"))
 

@@ -94,6 +94,8 @@ class Espeak:
 
 def recorded(speech: Samples, line: Line) -> NDArray[np.int16]:
     """`speech` at 16 kHz at the level of `line`, with its margins and noise; int16 [N]."""
+    # Decibels of amplitudes: 20 log10 of their ratio. A peak that would be clipped lowers the whole
+    # utterance, and with it the noise, which keeps its distance.
     audio: Samples = speech * (10 ** (line.level_db / 20) / np.sqrt(np.mean(speech**2)))
     audio = audio * min(1.0, _PEAK / np.abs(audio).max())
     noise_rms = np.sqrt(np.mean(audio**2)) / 10 ** (line.snr_db / 20)
@@ -108,6 +110,8 @@ def _noise(num_samples: int, line: Line) -> Samples:
     noise = np.random.default_rng(line.noise_seed).standard_normal(1 << num_samples.bit_length())
     if line.noise == "pink":
         spectrum = np.fft.rfft(noise)
+        # Pink: the power falls as 1 / f, so amplitudes as 1 / sqrt(f). The constant part, at f = 0,
+        # is left as it is.
         noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))
     noise = noise[:num_samples]
     scaled: Samples = noise / np.sqrt(np.mean(noise**2))

@@ -36,6 +36,7 @@ VARIANTS = {
     "watch": ("f2",),
 }  # fmt: skip
 
+# With 8 accents any odd step visits all before one returns, so a variant's accents differ.
 _ACCENT_STRIDE = 3
 
 
@@ -81,6 +82,7 @@ def voices(split: str, accents_per_variant: int) -> tuple[tuple[str, str], ...]:
     """The (accent, variant) pairs of a split: each variant with `accents_per_variant` accents."""
     return tuple(
         (ACCENTS[(index + _ACCENT_STRIDE * turn) % len(ACCENTS)], variant)
+        # Turn after turn, so that a corpus with few voices has as many variants as it can.
         for turn in range(accents_per_variant)
         for index, variant in enumerate(VARIANTS[split])
     )

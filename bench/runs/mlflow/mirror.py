@@ -239,7 +239,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     lines = list(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", ScoreLine))
     scores = pd.DataFrame(lines)
     if not scores.empty:
-        step = -(-len(scores) // NUM_DECODES)
+        step = -(-len(scores) // NUM_DECODES)  # rounded up: at most NUM_DECODES rows
         sample = scores.sort_values("id", kind="stable").iloc[::step]
         words = sample["substitutions"] + sample["deletions"] + sample["insertions"]
         shown = sample.assign(
