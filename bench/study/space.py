@@ -312,7 +312,7 @@ def _tuned_on(table: Mapping[str, object], file: str, folder: Path) -> TunedOn:
     found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
     for known, name, what in (
         (VARIANTS, found.variant, "variant"),
-        (CORPORA, found.corpus, "corpus"),
+        *((CORPORA, name, "corpus") for name in found.corpus.split("+")),
         (load_budgets(folder), found.budget, "budget"),
     ):
         look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
