@@ -14,8 +14,7 @@ from dataclasses import asdict
 from bench.core.config import parse_settings
 from bench.core.console import STDOUT, counting, print_error
 from bench.core.errors import UserError
-from bench.core.lookup import look_up
-from bench.data.corpora import CORPORA, CorpusConfig
+from bench.data.corpora import list_corpus, parse_corpus
 from bench.data.corpora.inspection import Inspection, inspect
 from bench.data.corpora.validate import MAX_LISTED, some, survey
 
@@ -63,10 +62,9 @@ def _check_variant(options: argparse.Namespace) -> None:
 
 def _check_corpus(options: argparse.Namespace) -> None:
     """Print counts, utterances that would be left out, suspicious ones, and a few examples."""
-    config = CorpusConfig.parse(options.corpus, channel=options.channel, columns=options.columns)
-    spec = look_up(CORPORA, config.name, "corpus")
-    with counting(f"corpus {config.name}") as progress:
-        listing = spec.listing(config, progress)
+    config = parse_corpus(options.corpus, channel=options.channel, columns=options.columns)
+    with counting(f"corpus {config.title}") as progress:
+        listing = list_corpus(config, progress=progress)
         findings = survey(listing, config, progress)
     found = inspect(findings, listing, config)
     if options.json:

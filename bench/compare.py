@@ -16,6 +16,7 @@ from bench.core.seeding import numpy_generator
 from bench.results.comparability import (
     check_comparable,
     differing_costs,
+    differing_training,
     leaks,
     left_out_of_corpora,
     unknown_facts,
@@ -93,6 +94,7 @@ def main(options: argparse.Namespace) -> None:
         systems=summarise(system_runs, rng),
         pairs=pairs,
         not_comparable=differing,
+        training=differing_training(systems),
         leakage=leakage,
         notes=(
             *warnings,

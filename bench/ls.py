@@ -141,10 +141,14 @@ def metrics() -> Rows:
 
 
 def corpora() -> Rows:
-    """Every corpus that `--corpus` takes."""
+    """Every corpus that `--corpus` takes, and how it takes several."""
     from bench.data.corpora import CORPORA
+    from bench.data.corpora.joined import SUMMARY
 
-    return [{"name": c.name, "summary": c.summary, "source": c.source} for c in CORPORA.values()]
+    rows: Rows = [
+        {"name": c.name, "summary": c.summary, "source": c.source} for c in CORPORA.values()
+    ]
+    return [*rows, {"name": "A+B", "summary": SUMMARY, "source": "those of A and of B"}]
 
 
 def budgets() -> Rows:
@@ -201,7 +205,7 @@ def studies() -> Rows:
             {
                 "name": definition.name,
                 "systems": " ".join(definition.systems),
-                "corpus": definition.corpus.name,
+                "corpus": definition.corpus.title,
                 "budget": definition.budget.name,
                 "report": str(folder / "report.html") if (folder / "report.html").exists() else "",
             }

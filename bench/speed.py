@@ -76,7 +76,7 @@ def main(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     for config in configs:
         check_training_memory(config, device.type)
-    with counting(f"corpus {corpus_config.name}") as progress:
+    with counting(f"corpus {corpus_config.title}") as progress:
         corpus = load_corpus(corpus_config, progress=progress)
     require_splits(corpus, ("train",), "a measurement of speed")
     rows = []
@@ -119,7 +119,7 @@ def _measure_latencies(options: argparse.Namespace) -> None:
     with threads(1):
         networks = {run: load_network(path, run, device) for run, (_, path) in runs.items()}
         aligner = _aligner(options.aligner, runs, networks)
-        with counting(f"corpus {definition.corpus.name}") as progress:
+        with counting(f"corpus {definition.corpus.title}") as progress:
             corpus = load_corpus(definition.corpus, progress=progress)
         require_splits(corpus, ("valid",), "a measurement of latency")
         valid = corpus.split("valid")

@@ -251,7 +251,7 @@ def make_engine(options: argparse.Namespace, device: str) -> Engine:
 def _with_data(definition: StudyDefinition) -> tuple[Corpus, StudyDefinition]:
     """Load the corpus and build its features; returns the corpus, and the definition with the
     corpus's digest and the ids of utterances left out."""
-    with counting(f"corpus {definition.corpus.name}") as progress:
+    with counting(f"corpus {definition.corpus.title}") as progress:
         corpus = load_corpus(definition.corpus, progress=progress)
     require_splits(corpus, ("train", "valid", "test"), "a study")
     excluded = _common_subset(corpus, definition)

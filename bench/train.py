@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
         if device == "cuda":
             groups_of(choose([]), options.num_ranks)  # refused here, as above
         torch.set_num_threads(max(1, num_cores() // options.num_ranks))
-    with counting(f"corpus {config.corpus.name}") as progress:
+    with counting(f"corpus {config.corpus.title}") as progress:
         corpus = load_corpus(config.corpus, progress=progress)
     require_splits(corpus, ("train",), "training")
     name = f"{config.variant}.{corpus.name}.{digest(config)[:8]}"

@@ -131,6 +131,23 @@ def test_all_that_is_odd_is_counted_and_nothing_stops_it(run: Any, tmp_path: Pat
         assert told in out
 
 
+def test_joined_corpora_are_counted_together(run: Any, tmp_path: Path) -> None:
+    places = []
+    for name in ("a", "b+c"):
+        (tmp_path / name).mkdir()
+        rows = sound_rows(tmp_path / name)
+        places.append(manifest(tmp_path / name, rows))
+    code, out, _ = run("--corpus", "+".join(places), "--json")
+    found = json.loads(out)
+    assert (code, found["corpus"]) == (0, "manifest+manifest-2")
+    assert {split: size["utterances"] for split, size in found["splits"].items()} == {
+        "train": 14, "test": 7,
+    }  # fmt: skip
+    assert found["suspicious"]["audio occurs more than once"][-1] == "manifest-2:train-6"
+    code, out, err = run("--corpus", "+".join([*places, "b"]))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
 def test_leakage_and_repeated_texts_name_their_utterances(run: Any, tmp_path: Path) -> None:
     rows = sound_rows(tmp_path)
     rows[7]["text"] = rows[0]["text"]

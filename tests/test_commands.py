@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from bench import sweep, train
+from bench.data.corpora import CORPORA
 from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
 from bench.runs.run import RunPlan
@@ -89,6 +90,8 @@ def good(tone_corpus: Corpus) -> list[str]:
         (["--variant", "ds-gru", "--variant", "ds-gru"], "got 'ds-gru' twice"),
         (["--variant", "ds-gru", "--budget", "quik"], "unknown budget 'quik'; did you mean quick"),
         (["--variant", "ds-gru", "--corpus", "spokn"], "unknown corpus 'spokn'; did you mean spoken"),
+        (["--variant", "ds-gru", "--corpus", "spoken+spokn"], "'spokn' is no corpus"),
+        (["--variant", "ds-gru", "--corpus", "spoken+an4+spoken"], "a corpus is joined once, got spoken twice"),
         (["--variant", "ds-gru", "--set", "optim.learning_rat=1"], "did you mean learning_rate"),
         (["--variant", "ds-gru", "--set", "optim.learning_rate=-1"], "learning_rate must be above 0, got -1"),
         (["--variant", "ds-gru", "--set", "training.num_epochs=99"], "what the budget or the study fixes"),
@@ -348,6 +351,14 @@ def test_ls_variants_as_a_program_reads_it(run: Run) -> None:
         assert r["num_parameters"] > 0
         assert (r["streams"] == "yes") == (r["cannot_stream"] == "")
         assert r["macs_per_second_of_audio"] > 0
+
+
+def test_ls_corpora_says_how_several_are_joined(run: Run) -> None:
+    code, out, _ = run("ls", "corpora", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["name"] for row in rows] == [*CORPORA, "A+B"]
+    assert all(row["summary"] and row["source"] for row in rows)
 
 
 def test_ls_shows_the_width_that_a_match_asks_for_or_why_there_is_none(

@@ -86,9 +86,10 @@ def add_corpus_place(command: argparse.ArgumentParser, default: str | None, note
     command.add_argument(
         "--corpus",
         default=default,
-        metavar="NAME[:PATH]",
+        metavar="NAME[:PATH][+…]",
         help="spoken, spoken-tiny, an4[:PATH], librispeech:PATH, manifest:PATH, commonvoice:PATH, "
-        f"kaldi:PATH, hf:PATH, lhotse:PATH ({note})",
+        "kaldi:PATH, hf:PATH, lhotse:PATH, or several joined, as in an4+spoken: trained on all, "
+        f"chosen and tested on the first ({note})",
     )
     add_channel(command)
     command.add_argument(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SNR = "snr"
+CORPUS = "corpus"
 SPLITS = ("train", "valid", "test", "watch")
 """`watch` is neither trained on nor scored; its transcripts are recorded at each evaluation."""
 AUDIO_SUFFIXES = (
@@ -50,7 +51,8 @@ class Utterance:
     """The part of `audio` that is the utterance; None: all of it."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What else the corpus says of utterance and speaker: ``{"gender": "f", "age": "9"}``; under
-    SNR the estimate of bench.data.noise in whole dB, unless the corpus has one of its own."""
+    SNR the estimate of bench.data.noise in whole dB, under CORPUS the label of a joined corpus,
+    unless the corpus has one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +76,17 @@ class Corpus:
     notes: tuple[str, ...] = ()
     """Remarks for readers of results, such as that the test split is part of the training part."""
     digest: str = ""
-    """Digest of the content: ids, texts, speakers, splits and audio digests."""
+    """Digest of the content: ids, texts, speakers, splits and audio digests. Of joined corpora that
+    of the first as if it were alone, a plus, and that of what the others add; see `task_digest`."""
 
     def split(self, name: str) -> tuple[Utterance, ...]:
         """The utterances of one split, in the corpus's order."""
         return tuple(u for u in self.utterances if u.split == name)
+
+
+def task_digest(digest: str) -> str:
+    """The part of a corpus's digest that says what is tested on: the first of joined corpora."""
+    return digest.partition("+")[0]
 
 
 def without_suffix(audio: str) -> str:

@@ -2,16 +2,18 @@
 conditions.py for the report."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.data.corpora import load_corpus
+from bench.data.utterance import task_digest
 from bench.results.scored import ScoredSystem
 
 STAMP = "NOT COMPARABLE"
 COSTS_STAMP = "COSTS NOT COMPARABLE"
+TRAINING_STAMP = "TRAINING DATA DIFFER"
 COST_NAMES = {
     "recurrence": "what computed recurrences",
     "ctc": "what computed CTC",
@@ -63,15 +65,33 @@ def differing_facts(
     """The keys in which systems are known to differ, so that their error rates are not comparable,
     or `of_costs`, so that only their costs are not: by key the value of each system that has one.
 
-    A fact that is unknown, as for external systems, is not a difference.
+    A fact that is unknown, as for external systems, is not a difference. Nor are corpora that were
+    joined to the one that is tested on, see `differing_training`.
     """
     keys = sorted({key for own in facts.values() for key in own if _is_of_costs(key) == of_costs})
     known = {key: {name: own[key] for name, own in facts.items() if key in own} for key in keys}
-    return {key: values for key, values in known.items() if len(set(values.values())) > 1}
+    return {key: own for key, own in known.items() if _differ(key, own.values())}
+
+
+def _differ(key: str, values: Iterable[str]) -> bool:
+    return len({task_digest(value) if key == "data" else value for value in values}) > 1
 
 
 def _is_of_costs(key: str) -> bool:
     return any(rule.only_costs and rule.governs(key) for rule in RULES)
+
+
+def differing_training(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
+    """A sentence if `systems` are tested on one corpus, and others were joined to it for some."""
+    known = {s.name: s.facts["data"] for s in systems if "data" in s.facts}
+    if len(set(known.values())) < 2 or _differ("data", known.values()):
+        return ()
+    told = {s.name: s.corpus.title for s in systems if s.corpus is not None}
+    shown = _examples({name: f"{told.get(name, '')} {own}".strip() for name, own in known.items()})
+    return (
+        f"{TRAINING_STAMP} ({shown}), test is the same: a difference is one of systems and data "
+        "together",
+    )
 
 
 def differing_costs(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
@@ -136,7 +156,7 @@ def left_out_of_corpora(systems: Sequence[ScoredSystem]) -> tuple[str, ...]:
             continue
         if reasons:
             shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-            found.append(f"{reasons.total()} utterances of {config.name} were left out: {shown}")
+            found.append(f"{reasons.total()} utterances of {config.title} were left out: {shown}")
     return tuple(found)
 
 
@@ -153,7 +173,7 @@ def leaks(
     for config, digest in corpora:
         if config is None:
             continue
-        unknown = f"leakage between the splits of {config.name} is unknown"
+        unknown = f"leakage between the splits of {config.title} is unknown"
         try:
             corpus = load_corpus(config, progress=progress)
         except UserError as error:
@@ -165,5 +185,5 @@ def leaks(
             found.append(f"{unknown}: the corpus has changed")
         elif shared:
             counts = ", ".join(f"{key} ({count})" for key, count in sorted(shared.items()))
-            found.append(f"LEAKAGE between the splits of {config.name}: {counts}")
+            found.append(f"LEAKAGE between the splits of {config.title}: {counts}")
     return tuple(found)

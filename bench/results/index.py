@@ -109,7 +109,7 @@ def _read(folder: Path) -> StudyRow:
     return StudyRow(
         name=definition.name,
         asked=question.summary if question else ", ".join(definition.systems),
-        corpus=definition.corpus.name,
+        corpus=definition.corpus.title,
         budget=definition.budget.name,
         state=_state(definition, tables.runs, sum(confirm_seeds(definition, looks).values())),
         changed=_last_change(tables.runs),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.utterance import task_digest
 from bench.results.progress import ProgressReader
 from bench.runs import read_study
 from bench.runs.layout import OPENED, RUN, read_json
@@ -87,14 +88,14 @@ def _ends(runs: pd.DataFrame) -> str:
 
 def openings_sentence(results: Path, data_digest: str) -> str:
     """How often the test set of the corpus `data_digest` has been scored, over every study in
-    `results`; "" if never.
+    `results` and whatever was joined to that corpus for training; "" if never.
 
     Choices made after many evaluations on one test set are fitted to that test set.
     """
     by_study: dict[str, int] = {}
     for path in sorted(results.glob(f"*/runs/*/*/{OPENED}")):
         run = read_json(path.parent / RUN) or {}
-        if run.get("data_digest") == data_digest:
+        if task_digest(str(run.get("data_digest"))) == task_digest(data_digest):
             study = path.relative_to(results).parts[0]
             by_study[study] = by_study.get(study, 0) + len(path.read_text().splitlines())
     if not by_study:

@@ -33,6 +33,8 @@ class Comparison:
     """The table of `bench.results.pairs.compare_pairs`."""
     not_comparable: tuple[str, ...]
     """Facts in which the systems differ, so that they are not comparable."""
+    training: tuple[str, ...] = ()
+    """A sentence if other corpora were joined to that of one system than to another's."""
     leakage: tuple[str, ...] = ()
     """Leakage between the splits of the systems' corpora, a sentence each."""
     notes: tuple[str, ...] = ()
@@ -43,9 +45,8 @@ class Comparison:
     @property
     def stamps(self) -> tuple[str, ...]:
         """Warnings to print above the numbers in every form."""
-        if not self.not_comparable:
-            return self.leakage
-        return f"{STAMP}: the systems differ in {', '.join(self.not_comparable)}", *self.leakage
+        differ = f"{STAMP}: the systems differ in {', '.join(self.not_comparable)}"
+        return (*([differ] if self.not_comparable else []), *self.training, *self.leakage)
 
 
 def as_json(comparison: Comparison) -> dict[str, object]:
@@ -62,6 +63,7 @@ def as_json(comparison: Comparison) -> dict[str, object]:
         "pairs": [_nested(_plain(row)) for row in comparison.pairs.to_dict("records")],
         **asked,
         "not_comparable": list(comparison.not_comparable),
+        "training": list(comparison.training),
         "leakage": list(comparison.leakage),
         "notes": list(comparison.notes),
     }

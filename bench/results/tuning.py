@@ -49,8 +49,8 @@ def _doubts(
             f"{file} was tuned on {tuned.variant}: the optimum of {', '.join(others)} may lie "
             "elsewhere"
         )
-    if tuned.corpus != definition.corpus.name:
-        yield f"{file} was tuned on {tuned.corpus}, the study is on {definition.corpus.name}"
+    if tuned.corpus != definition.corpus.title:
+        yield f"{file} was tuned on {tuned.corpus}, the study is on {definition.corpus.title}"
     if tuned.text != TEXT_VERSION:
         yield f"{file} was tuned with text version {tuned.text}, the study has {TEXT_VERSION}"
 

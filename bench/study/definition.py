@@ -307,7 +307,7 @@ def own_name(definition: StudyDefinition) -> str:
     what = "+".join(labels) if len(labels) <= 3 else f"{labels[0]}+{len(labels) - 1}-more"
     if definition.question is not None:
         what = definition.question.name
-    return f"{what}.{definition.corpus.name}.{definition.budget.name}.{short}"
+    return f"{what}.{definition.corpus.title}.{definition.budget.name}.{short}"
 
 
 def begin_or_return(folder: Path, definition: StudyDefinition) -> None:

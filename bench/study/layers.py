@@ -85,7 +85,7 @@ def corpus_layers(corpus: CorpusConfig, source: str) -> Iterator[Layer]:
     """The corpus, named by `source`, and the flags that say how to read it."""
     usual = dotted(to_dict(CorpusConfig()))
     for key, value in dotted(to_dict(corpus)).items():
-        if key in ("name", "path"):
+        if key in ("name", "path", "added"):
             yield Layer(Origin("corpus", source), {f"corpus.{key}": value})
         elif value != usual[key]:
             yield Layer(Origin("corpus", f"--{key}"), {f"corpus.{key}": value})

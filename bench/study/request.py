@@ -12,7 +12,7 @@ from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.paths import OUT
 from bench.data.conditions import CONDITION_SETS
-from bench.data.corpora import CORPORA, CorpusConfig
+from bench.data.corpora import CorpusConfig, parse_corpus
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
 from bench.decoding.language_model import LmConfig, language_model
@@ -201,14 +201,13 @@ def _corpus(
     """The corpus, and the flag or file that names it."""
     given = options.corpus is not None
     config = corpus_of(options, options.corpus if given else default)
-    look_up(CORPORA, config.name, "corpus")
     return config, "--corpus" if given else default_source
 
 
 def corpus_of(options: argparse.Namespace, place: str) -> CorpusConfig:
     """The corpus at `place`, read as the flags of `cli.add_corpus` say."""
     how = {name: getattr(options, name) for name in ("text", "audio", "channel", "columns")}
-    return CorpusConfig.parse(place, **how)
+    return parse_corpus(place, **how)
 
 
 def command_of(
@@ -227,8 +226,7 @@ def command_of(
         parts += [f"--variant {_asked_as(definition, label)}" for label in definition.systems]
     if definition.match is not None:
         parts.append(f"--match {definition.match}")
-    where = f":{corpus.path}" if corpus.path else ""
-    parts.append(f"--corpus {shlex.quote(corpus.name + where)}")
+    parts.append(f"--corpus {shlex.quote(corpus.given)}")
     parts.append(f"--budget {definition.budget.name} --seed {definition.seed}")
     if definition.plan is not None:
         parts.append(f"--until-decided {','.join(map(str, definition.plan.looks))}")

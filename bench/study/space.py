@@ -313,12 +313,14 @@ def _parts(content: Mapping[str, object], where: str) -> _Parts:
 def _tuned_on(table: Mapping[str, object], file: str, folder: Path) -> TunedOn:
     """The table ``[tuned_on]`` of `file`, whose names exist."""
     found = from_dict(TunedOn, table, f"{file} {TUNED_ON}.")
-    for known, name, what in (
-        (VARIANTS, found.variant, "variant"),
-        (CORPORA, found.corpus, "corpus"),
-        (load_budgets(folder), found.budget, "budget"),
-    ):
-        look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
+    table_of: dict[str, Mapping[str, object]] = {
+        "variant": VARIANTS,
+        "corpus": CORPORA,
+        "budget": load_budgets(folder),
+    }
+    for what, known in table_of.items():
+        for name in getattr(found, what).split("+"):  # of joined corpora each
+            look_up(known, name, f"{what} in [{TUNED_ON}] of {file}")
     return found
 
 

@@ -12,6 +12,7 @@ from bench.results import comparability as refusal
 from bench.results.comparability import (
     check_comparable,
     differing_facts,
+    differing_training,
     leaks,
     left_out_of_corpora,
     unknown_facts,
@@ -53,6 +54,22 @@ def test_what_is_alike_or_unknown_is_not_refused() -> None:
     assert check_comparable(systems, force=False) == ()
     assert unknown_facts(systems) == ("c, d: data, decoder, budget, precision, hardware unknown",)
     assert unknown_facts(systems[:2]) == ()
+
+
+def test_other_training_data_for_the_same_test_set_are_a_stamp_and_no_refusal() -> None:
+    alone = system("a", CorpusConfig(name="kaldi"))
+    more = system("b", CorpusConfig(name="kaldi", added=("spoken",)), data="d1+d2")
+    assert check_comparable([alone, more], force=False) == ()
+    assert differing_training([alone, more, foreign("c")]) == (
+        "TRAINING DATA DIFFER (a: kaldi d1, b: kaldi+spoken d1+d2), test is the same: a difference "
+        "is one of systems and data together",
+    )
+    (saved,) = differing_training([replace(alone, corpus=None), system("b", data="d1+d3")])
+    assert "(a: d1, b: d1+d3)" in saved
+    assert differing_training([alone, alone]) == ()
+    other = system("c", data="d2+d1")
+    assert check_comparable([alone, more, other], force=True) == ("data",)
+    assert differing_training([alone, more, other]) == (), "refused already"
 
 
 def test_external_texts_are_normalised_under_a_rule_too() -> None:

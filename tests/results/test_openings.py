@@ -23,6 +23,14 @@ def test_openings_are_counted_over_every_study_with_these_data(tmp_path: Path) -
     assert openings_sentence(tmp_path, "d1") == expected
 
 
+def test_what_was_joined_for_training_leaves_the_test_set_the_same(tmp_path: Path) -> None:
+    opened(tmp_path, "one", "confirm-0", "d1", 1)
+    opened(tmp_path, "two", "confirm-0", "d1+d2", 2)
+    opened(tmp_path, "three", "confirm-0", "d2+d1", 4)
+    for digest in ("d1", "d1+d2", "d1+d3"):
+        assert "scored 3 times by the runs of 2 studies" in openings_sentence(tmp_path, digest)
+
+
 def test_a_run_without_a_record_belongs_to_no_system(tmp_path: Path) -> None:
     opened(tmp_path, "one", "confirm-0", "d1", 1)
     (tmp_path / "one" / "runs" / "ds-gru" / "confirm-0" / "run.json").unlink()

@@ -51,6 +51,7 @@ def stamped(**names: str) -> Comparison:
         systems=plain.systems,
         pairs=plain.pairs,
         not_comparable=("data", "budget.num_trials"),
+        training=("TRAINING DATA DIFFER (a: x, b: x+y)",),
         leakage=("LEAKAGE between the splits of x_y: train/test same text (3)",),
         notes=("a note",),
     )
@@ -71,6 +72,7 @@ def test_json_has_the_promised_keys_and_null_for_unknown_values() -> None:
     assert "probability_of_improvement" in pair
     assert found["not_comparable"] == ["data", "budget.num_trials"]
     assert found["leakage"][0].startswith("LEAKAGE")
+    assert found["training"] == ["TRAINING DATA DIFFER (a: x, b: x+y)"]
     assert found["notes"] == ["a note"]
 
 
@@ -80,7 +82,7 @@ def test_csv_is_two_tables_that_read_back() -> None:
     assert [row["name"] for row in systems] == ['x,"y"', "b"]
     assert float(systems[0]["wer"]) == 0.113913
     assert pairs[0]["verdict"] == 'x,"y" better'
-    assert [line[:2] for line in text.splitlines()[:3]] == ["# ", "# ", "na"]
+    assert [line[:2] for line in text.splitlines()[:4]] == ["# ", "# ", "# ", "na"]
 
 
 def test_cells_show_percent_and_points() -> None:
@@ -174,6 +176,6 @@ def test_latex_escapes_what_a_name_holds(name: str, shown: str) -> None:
 
 
 def test_latex_keeps_its_stamps() -> None:
-    first, second = as_latex(stamped()).split("\n\n")[:2]
+    first, _, third = as_latex(stamped()).split("\n\n")[:3]
     assert first == r"\textbf{NOT COMPARABLE: the systems differ in data, budget.num\_trials}\par"
-    assert r"x\_y" in second
+    assert r"x\_y" in third

@@ -40,5 +40,9 @@ def test_a_file_without_a_note_and_one_of_another_text_version() -> None:
     assert tuning_condition(older).details == (
         "sweeps/base.toml was tuned with text version 1, the study has 2",
     )
+    joined = replace(own, corpus=replace(own.corpus, added=("an4",)))
+    assert "sweeps/base.toml was tuned on spoken, the study is on spoken+an4" in (
+        tuning_condition(joined).details
+    )
     none = replace(own, spaces={"ds-gru": replace(space, tuned_on={})})
     assert tuning_condition(none).found == "on what they were tuned is not recorded"

@@ -10,7 +10,7 @@ import pytest
 
 from bench.core.config import parse_settings
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
+from bench.data.corpora import parse_corpus
 from bench.stats.looks import Plan
 from bench.study.definition import (
     FILE,
@@ -162,7 +162,7 @@ def test_a_file_of_another_version_is_named(
 def test_a_seed_is_that_of_one_run_of_one_system() -> None:
     """A twin of the baseline that had its seeds would repeat its texts, and never be told apart."""
     sanity = load_study_file("sanity")
-    corpus, budget = CorpusConfig.parse(sanity.corpus), load_budget(sanity.budget)
+    corpus, budget = parse_corpus(sanity.corpus), load_budget(sanity.budget)
 
     def seeds(seed: int) -> list[int]:
         made = study_of(sanity.systems, budget, corpus=corpus, seed=seed)

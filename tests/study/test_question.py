@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
+from bench.data.corpora import parse_corpus
 from bench.study.definition import StudyDefinition
 from bench.study.match import size
 from bench.study.question import StudyFile, load_study_file, load_study_files
@@ -34,7 +34,7 @@ model.width = 32
 
 
 def defined(study: StudyFile) -> StudyDefinition:
-    corpus, budget = CorpusConfig.parse(study.corpus), load_budget(study.budget)
+    corpus, budget = parse_corpus(study.corpus), load_budget(study.budget)
     return study_of(
         study.systems, budget, corpus=corpus, match=study.match, question=study.question
     )

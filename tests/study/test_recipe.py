@@ -6,7 +6,7 @@ import pytest
 
 from bench.core.config import updated
 from bench.core.errors import UserError
-from bench.data.corpora import CorpusConfig
+from bench.data.corpora import parse_corpus
 from bench.study.recipe import FOLDER, load_recipe
 from bench.training.config import build_model, default_run_config
 
@@ -22,7 +22,7 @@ corpus = "an4"
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.toml")))
 def test_shipped_recipes_can_be_trained(name: str) -> None:
     recipe = load_recipe(name)
-    corpus = CorpusConfig.parse(recipe.corpus, text="error", channel=None)
+    corpus = parse_corpus(recipe.corpus, text="error", channel=None)
     build_model(updated(default_run_config(recipe.variant, corpus), recipe.set))
     assert recipe.summary
 

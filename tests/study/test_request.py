@@ -62,6 +62,7 @@ def parsed(command: str) -> Namespace:
     "flags",
     [
         "",
+        "--corpus 'manifest:/my data/m.jsonl+spoken+an4' --text drop",
         "--conditions noise",
         "--decoder beam",
         "--decoder beam --lm-order 2 --lm-text 'my text.txt' --lm-text b.txt --conditions noise",

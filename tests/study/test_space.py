@@ -62,7 +62,7 @@ def test_a_variant_is_the_base_plus_its_difference(tmp_path: Path, config: RunCo
         ("[fixed]\ncorpus = {name = 'an4'}\n" + RATE, "'corpus.name' belongs to the budget"),
         ("[budget]\nnum_trials = 9\n", r"got \[budget\]"),
         (TUNED.replace("ds-gru", "ds-gro"), r"unknown variant in \[tuned_on\] of .*did you mean ds-gru"),
-        (TUNED.replace("spoken", "spokn"), r"unknown corpus in \[tuned_on\]"),
+        (TUNED.replace("spoken", "spoken+spokn"), r"unknown corpus in \[tuned_on\]"),
         (TUNED.replace("quick", "quik"), r"unknown budget in \[tuned_on\]"),
         (TUNED.replace('text = "2"', "text = 2"), r"tuned_on.text"),
         (TUNED.replace('text = "2"', ""), r"text"),

@@ -26,6 +26,9 @@ class CorpusConfig:
     """One of bench.data.corpora.CORPORA."""
     path: str | None = None
     """Folder, archive or file; None if the corpus has default paths or is synthesised."""
+    added: tuple[str, ...] = ()
+    """Further corpora, each as NAME[:PATH], whose train splits are joined to this one's; valid,
+    test and watch are this one's alone."""
     channel: int | None = None
     """The channel, from 0, to use of recordings with several; None: those are an error."""
     text: Literal["error", "drop"] = "error"
@@ -49,6 +52,8 @@ class CorpusConfig:
             if value not in ("error", "drop"):
                 raise ValueError(f"{key} is error or drop, got {value!r}; choose one of the two")
         parse_columns(self.columns)
+        if twice := [given for given in self.added if (self.first, *self.added).count(given) > 1]:
+            raise ValueError(f"a corpus is joined once, got {twice[0]} twice; leave one out")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
 
@@ -62,7 +67,8 @@ class CorpusConfig:
         channel: int | None = None,
         columns: str | None = None,
     ) -> Self:
-        """The config of ``--corpus NAME[:PATH]`` and of the flags named as the arguments.
+        """The config of one corpus, NAME[:PATH], and of the flags named as the arguments.
+        bench.data.corpora.parse_corpus reads joined ones too.
 
         Raises:
             UserError: no name, or a value out of range.
@@ -74,6 +80,32 @@ class CorpusConfig:
         place = str(user_path(path, "--corpus")) if path else None
         plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
         return from_dict(cls, plain | {"columns": columns})
+
+    @property
+    def first(self) -> str:
+        """The first corpus as NAME[:PATH]."""
+        return self.name if self.path is None else f"{self.name}:{self.path}"
+
+    @property
+    def given(self) -> str:
+        """As ``--corpus`` takes it."""
+        return "+".join((self.first, *self.added))
+
+    @property
+    def parts(self) -> dict[str, Self]:
+        """The joined corpora, each by a label: its name, or NAME-2 for the second of that name."""
+        parts: dict[str, Self] = {}
+        for given in (self.first, *self.added):
+            name, _, path = given.partition(":")
+            count = 1 + sum(part.name == name for part in parts.values())
+            label = name if count == 1 else f"{name}-{count}"
+            parts[label] = replace(self, name=name, path=path or None, added=())
+        return parts
+
+    @property
+    def title(self) -> str:
+        """Name for people, files and studies: the labels of its parts, as in ``kaldi+spoken``."""
+        return "+".join(self.parts)
 
     def required_path(self) -> Path:
         """The file or folder to read, for a corpus without default paths.
@@ -134,6 +166,8 @@ class Row:
     """The part of `audio` that is the utterance; None: all of it."""
     channel: int | None = None
     """The channel that is the utterance; None: the one that ``--channel`` names."""
+    corpus: str = ""
+    """Label of the joined corpus that lists it (CorpusConfig.parts); "" if none are joined."""
     claimed_seconds: float | None = None
     """The duration that the corpus states; None: it states none."""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)

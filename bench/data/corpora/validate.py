@@ -17,7 +17,7 @@ from bench.core.console import ProgressCallback
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
-from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Part, examine
+from bench.data.examination import AudioFacts, AudioFault, ExaminationCache, Found, Part, examine
 from bench.data.text import normalize, unknown_symbols
 from bench.data.utterance import SNR, SPLITS, Corpus, ExcludedUtterance, Utterance
 
@@ -92,9 +92,13 @@ def survey(
         Part(row.audio, config.channel if row.channel is None else row.channel, row.snippet)
         for row in rows
     ]
-    place = digest([config.name, config.path])
-    cache = ExaminationCache(cache_root() / "corpora" / f"{config.name}-audio-{place}.json")
-    found = examine(parts, cache, _ticker(progress, len(parts)))
+    tick, found = _ticker(progress, len(parts)), dict[Part, Found]()
+    for label, one in config.parts.items():
+        # Joined corpora share the results that each has alone.
+        own = [part for row, part in zip(rows, parts, strict=True) if row.corpus in ("", label)]
+        place = digest([one.name, one.path])
+        cache = ExaminationCache(cache_root() / "corpora" / f"{one.name}-audio-{place}.json")
+        found |= examine(own, cache, tick)
     findings = []
     for row, part in zip(rows, parts, strict=True):
         text = normalize(row.text)
@@ -108,8 +112,12 @@ def survey(
 
 def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConfig) -> Corpus:
     """The corpus of the rows that can be used."""
-    utterances = tuple(_utterance(f, f.audio) for f in findings
-                       if not f.left_out and isinstance(f.audio, AudioFacts))  # fmt: skip
+    sound = [(f.row.corpus, _utterance(f, f.audio)) for f in findings
+             if not f.left_out and isinstance(f.audio, AudioFacts)]  # fmt: skip
+    utterances = tuple(utterance for _, utterance in sound)
+    first = next(iter(config.parts))
+    own = [utterance for label, utterance in sound if label in ("", first)]
+    added = [utterance for label, utterance in sound if label not in ("", first)]
     notes = listing.notes
     if mismatched := [f.row.id for f in findings if f.is_mismatch and not f.left_out]:
         notes += (
@@ -118,7 +126,7 @@ def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConf
             f"{len(mismatched)} ({some(mismatched)})",
         )
     return Corpus(
-        name=config.name,
+        name=config.title,
         utterances=utterances,
         left_out=tuple(
             ExcludedUtterance(id=f.row.id, split=f.row.split, reason=f.left_out)
@@ -127,9 +135,13 @@ def sound_part(findings: Sequence[Finding], listing: Listing, config: CorpusConf
         ),
         leakage={aspect: len(ids) for aspect, ids in leaked_ids(utterances).items()},
         notes=notes,
-        digest=digest(
-            [[u.id, u.text, u.speaker, u.split, u.channel, u.audio_digest] for u in utterances]
-        ),
+        digest="+".join(map(_digest, (own, added) if added else (own,))),
+    )
+
+
+def _digest(utterances: Sequence[Utterance]) -> str:
+    return digest(
+        [[u.id, u.text, u.speaker, u.split, u.channel, u.audio_digest] for u in utterances]
     )
 
 
@@ -144,9 +156,12 @@ def require_splits(corpus: Corpus, splits: Iterable[str], who: str) -> None:
         if not found[split]:
             refused = sum(item.split == split for item in corpus.left_out)
             counts = ", ".join(f"{s} {found[s]}" for s in SPLITS if found[s]) or "none at all"
+            way_out = "supply utterances for it"
+            if "+" in corpus.name and split != "train":
+                way_out = "name a corpus that has one first: of joined corpora it alone gives it"
             raise UserError(
                 f"{who} needs a {split} split, but corpus {corpus.name} has none (got {counts}; "
-                f"left out of {split}: {refused}); supply utterances for it"
+                f"left out of {split}: {refused}); {way_out}"
             )
 
 
@@ -257,7 +272,7 @@ def _check_refused(findings: Sequence[Finding], config: CorpusConfig) -> None:
             flags["--audio drop"] = None
     if faults:
         raise UserError(
-            f"{len(faults)} of {len(findings)} utterances of corpus {config.name!r} cannot be "
+            f"{len(faults)} of {len(findings)} utterances of corpus {config.title!r} cannot be "
             f"used: {_listed(faults)}; {'; '.join(ways_out)}; or leave such utterances out with "
             f"{' '.join(flags)}"
         )

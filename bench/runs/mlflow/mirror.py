@@ -18,6 +18,8 @@ import pandas as pd
 
 from bench.core.config import flatten, from_dict
 from bench.core.files import exclusive_lock, write_json
+from bench.data.corpora.spec import CorpusConfig
+from bench.data.utterance import task_digest
 from bench.runs.layout import (
     BEST,
     CONFIG,
@@ -169,10 +171,13 @@ def _send_opening(
         store.set_tags(copy.info.run_id, tags)
         store.client.update_run(copy.info.run_id, status="RUNNING")
     run_id = copy.info.run_id
-    config = flatten(read_json(folder / CONFIG))
-    store.log_params(copy, config)
-    if (corpus := config.get("corpus.name")) and run["data_digest"]:
-        store.log_datasets(run_id, str(corpus), run["data_digest"], READS[run["kind"]])
+    config = read_json(folder / CONFIG) or {}
+    store.log_params(copy, flatten(config))
+    if "corpus" in config and (digest := run["data_digest"]):
+        corpus = from_dict(CorpusConfig, config["corpus"])
+        # Of joined corpora the first alone is chosen and tested on.
+        sources = {split: (corpus.name, task_digest(digest)) for split in READS[run["kind"]]}
+        store.log_datasets(run_id, sources | {"train": (corpus.title, digest)})
     _send_files(folder, (CONFIG, ORIGINS, ENVIRONMENT, DIFF, *VARIANT_FILES), run_id, store)
     if run_id != run["mlflow_run_id"]:
         # This store did not have the run: all points are missing.

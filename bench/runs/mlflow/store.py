@@ -110,15 +110,15 @@ class MlflowStore:
         for chunk in _chunks(new, MAX_PARAMS):
             self.client.log_batch(run.info.run_id, params=chunk)
 
-    def log_datasets(self, run_id: str, corpus: str, digest: str, splits: Iterable[str]) -> None:
-        """Log the `splits` of a corpus as inputs of a run, which the UI filters by; MLflow doubles
-        none that it has. One dataset a split, since MLflow keeps one context of each."""
+    def log_datasets(self, run_id: str, sources: Mapping[str, tuple[str, str]]) -> None:
+        """Log the inputs of a run, which the UI filters by: by split the corpus and its digest.
+        MLflow doubles none that it has. One dataset a split, since it keeps one context of each."""
         inputs = [
             DatasetInput(
                 Dataset(f"{corpus} {split}", digest, source_type="corpus", source=corpus),
                 [InputTag(MLFLOW_DATASET_CONTEXT, split)],
             )
-            for split in splits
+            for split, (corpus, digest) in sources.items()
         ]
         self.client.log_inputs(run_id, inputs)
 

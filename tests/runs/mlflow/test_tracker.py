@@ -161,6 +161,21 @@ def test_what_a_run_read_is_an_input_of_it_once(lab: Any, kind: str, splits: lis
     assert named == [(f"spoken {split}", "d1", split) for split in splits]
 
 
+def test_the_inputs_of_joined_corpora_are_all_of_train_and_the_first_of_test(lab: Any) -> None:
+    record = lab.record("r", kind="confirm", data_digest=f"{'a' * 16}+{'b' * 16}")
+    config = {"corpus": {"name": "kaldi", "path": "/k", "added": ["spoken", "an4"]}}
+    (record.folder / "config.json").write_text(json.dumps(config))
+    copy(record.folder, connect(URI))
+    run = lab.run("confirm")
+    named = sorted((i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs)
+    assert named == [
+        ("kaldi test", "a" * 16),
+        ("kaldi valid", "a" * 16),
+        ("kaldi+spoken+an4 train", f"{'a' * 16}+{'b' * 16}"),
+    ]
+    assert run.data.params["corpus.added"] == "spoken,an4"
+
+
 def test_a_torn_line_is_sent_once_it_is_whole(lab: Any) -> None:
     record = lab.record()
     record.append(lab.progress(1))
