@@ -82,7 +82,6 @@ def align(aligner: Network, utterance: Utterance) -> Spoken | None:
     before: list[float] = []
     words: list[float] = []
     for letter, end in letters:
-        # A word ends with its last letter, the one before the space.
         if letter == " ":
             words.append(before[-1])
         before.append(end)

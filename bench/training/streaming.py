@@ -45,7 +45,7 @@ class Words:
         texts: list[str] = []
         seconds: list[float] = []
         raw, last = "", 0
-        for frame in [*symbols, Frame(0, False, " ")]:  # the space ends the last word
+        for frame in [*symbols, Frame(0, False, " ")]:
             if frame.symbol != " ":
                 raw, last = raw + frame.symbol, frame.number
                 continue
