@@ -168,6 +168,10 @@ def measure_latency(
         compute_p99_ms=p99,
         emission_p50_ms=emission_p50,
         emission_p90_ms=float(np.percentile(emissions, 90)) if emissions else None,
+        # The parts follow one another, and none is counted twice:
+        #
+        #     end of the word --> its output frame --> the last audio it reads --> its numbers
+        #                 emission             look-ahead                  compute
         user_perceived_ms=None if emission_p50 is None else mean_look_ahead_ms + p50 + emission_p50,
         finalisation_ms=1000 * median(waits),
         unstable_share=_unstable_share(heard.each),

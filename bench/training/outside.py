@@ -289,6 +289,7 @@ def _of_package(entry: EntryPoint) -> tuple[VariantSource, object]:
             "one name"
         )
     top = importlib.util.find_spec(entry.module.partition(".")[0])
+    # The spec's module may import others of its package, so all of them are in the digest.
     places = [Path(place) for place in (top.submodule_search_locations or ())] if top else []
     files = sorted(file for place in places for file in place.rglob("*.py"))
     every = "\n".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
