@@ -219,6 +219,8 @@ def _streamed(
         begin = time.perf_counter()
         heard = recogniser.push(samples_N, is_last=number == len(chunks) - 1)
         session.compute_seconds.append(time.perf_counter() - begin)
+        # A chunk is computed once its last sample has arrived; until then the stream could not
+        # know.
         now += len(samples_N) / rate
         for each in heard:
             session.shown.append([*done.texts, *each.words.texts])

@@ -359,6 +359,13 @@ def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools,
     """Whether a pair's own variance counts, and whether the pooled one does: [..., P] each."""
     num_V = np.array(systems.num_seeds)
     a_P, b_P = np.triu_indices(num_V.size, 1)
+    # What counts, of which the wider one decides:
+    #
+    #     runs of the two systems             own variance      pooled variance
+    #     several of each, all alike          no                yes
+    #     several of each, else               yes               if a third has several too
+    #     a single one of either              no                yes
+    #     single ones in the whole study      yes, of clusters  no
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
     num_repeated = (num_V > 1).sum()
     alike = (
