@@ -368,10 +368,7 @@ def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools,
     #     single ones in the whole study      yes, of clusters  no
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
     num_repeated = (num_V > 1).sum()
-    alike = (
-        enough_to_pool(systems) & (np.nan_to_num(pool.p_equal) >= EQUAL_VARIANCE_LEVEL)[..., None]
-    )
-    none = num_repeated == 0
-    own = (repeated_P & ~alike) | none
-    pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)
-    return own & np.ones_like(alike), pooled  # np.ones_like: for all leading axes
+    alike = np.nan_to_num(pool.p_equal)[..., None] >= EQUAL_VARIANCE_LEVEL
+    own = repeated_P & ~(enough_to_pool(systems) & alike) | (num_repeated == 0)
+    pooled = (num_repeated > 0) & (~repeated_P | (num_repeated > 2))
+    return own, np.broadcast_to(pooled, own.shape)
