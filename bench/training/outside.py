@@ -333,10 +333,10 @@ def _register_recorded(key: str, path: Path) -> None:
     entry = installed_variants().get(source.name)
     found = None if entry is None else _of_package(entry)
     if found is None or found[0].key != key:
-        installed = "it is not installed" if found is None else f"{found[0].package} is installed"
+        there = "none" if found is None else f"{found[0].package} with other code"
         raise UserError(
-            f"variant {key} is of the package {source.package}, and {installed} with other code; "
-            "install that version"
+            f"variant {key} needs the package {source.package} as it was, got {there}; install "
+            "that version"
         )
     _register(source, found[1])
 
