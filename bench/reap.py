@@ -45,6 +45,8 @@ def main(options: argparse.Namespace) -> None:
         with _queue_of(folder, options.storage) as storage:
             lock = storage.exclusive_lock if storage else partial(exclusive_lock, folder / LOCK)
             closed += _close(folder, watch, lock)
+            # A lease of another machine expires by this one's clock, so it has to be watched for a
+            # while.
             while _held(folder, watch) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
                 closed += _close(folder, watch, lock)

@@ -132,6 +132,7 @@ def _sweep(
 ) -> tuple[StudyComparison, ReportInput, SweepResult]:
     """Prepare the study, run its slots, write the report; returns what ``--json`` prints too."""
     folder = OUT / definition.name
+    # One launcher prepares; others of the same study wait, and find all of it done.
     with storage.exclusive_lease(grace_seconds=options.grace):
         begin_or_return(folder, definition)
         check_queue(folder, options.storage)
@@ -156,11 +157,13 @@ def _sweep(
         while not _round_is_last(folder, launcher, definition, storage, tracker, options, stop):
             pass
     except BaseException as error:
+        # Other launchers go on with the study, which has not stopped then.
         if not launcher.has_company():
             is_stop = isinstance(error, KeyboardInterrupt | TemporaryError)
             tracker.stop("killed" if is_stop else "failed")
         raise
 
+    # Again one at a time: who comes second finds the transcripts and the summaries there.
     with storage.exclusive_lease(grace_seconds=options.grace):
         _decode_again(folder, definition, corpus, search)
         if conditions:

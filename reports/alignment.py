@@ -71,6 +71,7 @@ def _trace(ref: Sequence[str], hyp: Sequence[str], costs: list[list[int]]) -> li
     error = _error_cost(ref, hyp)
     steps: list[Step] = []
     i, j = len(ref), len(hyp)
+    # Of equal paths always the same: the diagonal first, then a deletion.
     while i or j:
         same = bool(i and j) and ref[i - 1] == hyp[j - 1]
         if i and j and costs[i][j] == costs[i - 1][j - 1] + (-1 if same else error):

@@ -84,6 +84,8 @@ def _macs(model: AcousticModel, num_bins: int, num_frames: int) -> _Macs:
         out: Tensor = output[0] if isinstance(output, tuple) else output  # cells return states too
         num_weights = sum(w.numel() for w in module.parameters(recurse=False) if w.dim() > 1)
         channel_axis = 1 if isinstance(module, (nn.Conv1d, nn.Conv2d)) else -1
+        # Each weight is used once at every position of the output: frames, and bins in two
+        # dimensions.
         macs = num_weights * (out.numel() // out.shape[channel_axis])
         forward += macs
         if not inputs[0].requires_grad:

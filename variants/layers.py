@@ -350,6 +350,8 @@ class RecurrentLayer(nn.Module):
             chunks.append(y_BTH)
             states.append(state)
         forward_BKWH = torch.stack(chunks, dim=1)
+        # The contexts of all windows (N = B K) in one batch, each from the state at its chunk's
+        # end.
         if x_BKWC.shape[2] > chunk:
             ends = tuple(
                 torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*states, strict=True)
@@ -359,6 +361,7 @@ class RecurrentLayer(nn.Module):
             y_BKTH = y_NTH.view(*lens_BK.shape, -1, self.forward_cell.hidden_size)
             forward_BKWH = torch.cat((forward_BKWH, y_BKTH), dim=2)
         x_NWC, lens_N = x_BKWC.flatten(0, 1), lens_BK.flatten()
+        # Reversed by length, so that padding is read last and changes nothing that counts.
         backward_NWH = recur(self.backward_cell, reverse_by_length(x_NWC, lens_N))
         backward_BKWH = reverse_by_length(backward_NWH, lens_N).view_as(forward_BKWH)
         return self._combined(forward_BKWH, backward_BKWH), states[-1]

@@ -71,6 +71,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], num_left: 
         table.add_column(Text(name), justify=side, no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
+    # What it takes unwrapped, where rich would fit it to the terminal.
     table.width = Measurement.get(STDOUT, STDOUT.options.update_width(1000), table).maximum
     STDOUT.print(table, crop=False)
 

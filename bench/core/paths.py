@@ -111,7 +111,9 @@ def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
         return folder
     lock = folder.with_name(f"{folder.name}.lock")
     with writing_cache(folder), exclusive_lock(lock, patience_seconds=math.inf):
+        # The process that held the lock before may have made it meanwhile.
         if not folder.is_dir():
+            # Beside its later place: a rename works within one file system.
             with TemporaryDirectory(dir=folder.parent) as temporary:
                 complete = Path(temporary, "complete")
                 complete.mkdir()

@@ -200,6 +200,7 @@ def packed_copy(model: AcousticModel) -> AcousticModel | None:
     """A copy of `model` with each RecurrentLayer replaced by a PackedLayer; None if it has none
     whose cells are torch's."""
     copy = deepcopy(model)
+    # Collected first: replacing them changes the tree that `modules` walks.
     places = [
         (parent, name, child)
         for parent in copy.modules()

@@ -87,6 +87,7 @@ class Meter:
         steps = range(self._step, progress.step)
         self._step = progress.step
         audio = sum(next(self._audio_of_steps) for _ in steps)
+        # By the loop's own clock, which stands still while it evaluates and saves.
         speed = progress.metrics["train/audio_seconds_per_second"]
         return Slice(audio_seconds=audio, seconds=audio / speed)
 

@@ -82,7 +82,6 @@ def align(aligner: Network, utterance: Utterance) -> Spoken | None:
     before: list[float] = []
     words: list[float] = []
     for letter, end in letters:
-        # A word ends with its last letter, the one before the space.
         if letter == " ":
             words.append(before[-1])
         before.append(end)
@@ -169,6 +168,10 @@ def measure_latency(
         compute_p99_ms=p99,
         emission_p50_ms=emission_p50,
         emission_p90_ms=float(np.percentile(emissions, 90)) if emissions else None,
+        # The parts follow one another, and none is counted twice:
+        #
+        #     end of the word --> its output frame --> the last audio it reads --> its numbers
+        #                 emission             look-ahead                  compute
         user_perceived_ms=None if emission_p50 is None else mean_look_ahead_ms + p50 + emission_p50,
         finalisation_ms=1000 * median(waits),
         unstable_share=_unstable_share(heard.each),
@@ -216,6 +219,8 @@ def _streamed(
         begin = time.perf_counter()
         heard = recogniser.push(samples_N, is_last=number == len(chunks) - 1)
         session.compute_seconds.append(time.perf_counter() - begin)
+        # A chunk is computed once its last sample has arrived; until then the stream could not
+        # know.
         now += len(samples_N) / rate
         for each in heard:
             session.shown.append([*done.texts, *each.words.texts])

@@ -78,6 +78,7 @@ def measure(
     Raises:
         UserError: as `train`, or training ended before the last round.
     """
+    # The rounds and the warm-up one before them, the features, the workers.
     num_parts = effort.num_rounds + 3
     with threads(1):
         model, data = network_and_excerpt(config, corpus, effort.minutes)

@@ -44,6 +44,7 @@ def read_audio(
         start, stop = snippet_range(snippet, rate)
         pieces = list(recording.blocks(channel, start, stop))
     samples_N = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    # One that came out whole lies in its recording; for others all of that is decoded.
     if snippet is not None and (stop is None or len(samples_N) != stop - start):
         check_snippet(path, snippet, count_frames(path, channel), rate)
     audio_N = torch.from_numpy(samples_N)

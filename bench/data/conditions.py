@@ -165,6 +165,7 @@ def degrade(
 ) -> FloatArray:
     """The samples of utterance `id` under `condition`, as many as before; `voices` are the training
     utterances of each speaker, for babble."""
+    # The level has no part in it: at each the noise is the same, only louder.
     rng = numpy_generator(seed, f"test condition {condition.kind}/{id}")
     if condition.kind == "room":
         assert condition.rt60_seconds is not None
@@ -207,6 +208,7 @@ def impulse_response(
     num_samples = max(2, round(rt60_seconds * sample_rate_hz))
     time_N = np.arange(1, num_samples) / sample_rate_hz
     decay_N = rng.standard_normal(num_samples - 1) * np.exp(-_DECAY * time_N / rt60_seconds)
+    # The direct path has an energy of 1; all that follows it has that many decibels less.
     decay_N /= math.sqrt(np.square(decay_N).sum() * 10 ** (DIRECT_TO_REVERBERANT_DB / 10))
     return np.concatenate([[1.0], decay_N]).astype(np.float32)
 

@@ -154,6 +154,11 @@ class PatchedFile(io.FileIO):
         view = memoryview(buffer).cast("B")
         begin = self.tell()
         count = super().readinto(view) or 0
+        # What of the patch lies in the bytes that were read:
+        #
+        #     file      . . . [ p a t c h ] . . . .
+        #     buffer            [ . . . . . . ]          begin to begin + count
+        #                       low       high
         for offset, patch in self._patches:
             low, high = max(offset, begin), min(offset + len(patch), begin + count)
             if low < high:

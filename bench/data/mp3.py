@@ -66,6 +66,7 @@ def mp3_layout(path: Path) -> Mp3Layout:
     """The layout of `path`; the file as it is if it holds no layer III frames that can be
     counted."""
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # By another name it is an MP3 only if a frame begins where the first would.
         if path.suffix.lower() != ".mp3" and _frame(data, id3_bytes(data[:10])) is None:
             return Mp3Layout()
         streams, fault = _streams(data)
@@ -73,6 +74,7 @@ def mp3_layout(path: Path) -> Mp3Layout:
             count, claimed = len(stream.parts), stream.claimed
             if claimed is not None and count < claimed - _UNCOUNTED:
                 fault = f"ends after {count} of the {claimed} frames that it claims"
+        # A single stream with a tag is decoded right as it is.
         if fault or not streams or (len(streams) == 1 and streams[0].claimed is not None):
             return Mp3Layout(fault=fault)
         return Mp3Layout(streams=tuple(io.BytesIO(_joined(data, stream)) for stream in streams))

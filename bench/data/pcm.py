@@ -69,6 +69,7 @@ def _check_head(head: bytes, rate_hz: int) -> None:
                 f"a stream must be 16-bit samples without a header, got {name}; {way_out}"
             )
     values = np.frombuffer(head[: len(head) // 4 * 4], "<i2").reshape(-1, 2)
+    # Silence is equal in pairs too, and no sign of two channels.
     if len(values) >= _FEWEST_PAIRS and values.any() and (values[:, 0] == values[:, 1]).all():
         raise UserError(
             f"a stream must have one channel, got samples in equal pairs, as two have; {way_out}"

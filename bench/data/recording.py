@@ -248,6 +248,7 @@ def _check(path: Path, sounds: Sequence[_Sound]) -> None:
             raise unreadable(
                 path, "breaks off within a page, or goes on after its end as files joined do"
             )
+    # Of the formats left out here the claims of headers have been read (bench.data.headers, mp3).
     elif first.format not in ("WAV", "WAVEX", "FLAC", "MP3", "RAW"):
         for claimed, there in _CUT_LINE.findall(first.extra_info):
             if int(there) < int(claimed) < UNKNOWN_BYTES:

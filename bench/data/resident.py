@@ -55,7 +55,7 @@ def _chunks(dataset: Dataset, *, is_pinned: bool) -> Iterator[Tensor]:
     """The frames of all utterances in their order, in one buffer of about CHUNK_BYTES that is
     filled again and again; a longer utterance is a chunk of its own."""
     num_bins = dataset.store.config.num_bins
-    most = max(CHUNK_BYTES // (2 * num_bins), int(dataset.num_frames.max()))
+    most = max(CHUNK_BYTES // (2 * num_bins), int(dataset.num_frames.max()))  # float16: 2 bytes
     size = min(most, dataset.num_places)
     buffer = torch.empty((size, num_bins), dtype=torch.float16, pin_memory=is_pinned)
     frames: npt.NDArray[np.float16] = buffer.numpy()

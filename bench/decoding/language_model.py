@@ -127,6 +127,7 @@ def language_model(
     valid = tuple(valid_texts)
     given = None if config.arpa is None else read_text(config.arpa, "language model")
     sentences = () if given is not None else (*train_texts, *_sentences(config.texts))
+    # All that the files hang on; valid too, whose perplexity is among the facts.
     what = [NGRAM_VERSION, config.order, config.lexicon, given, sentences, valid, _source(config)]
 
     def make(folder: Path) -> None:
@@ -185,6 +186,7 @@ def _read(path: Path, text: str) -> NGram:
             f"--lm reads an n-gram in ARPA format, {path} is none: {error}; name another file"
         ) from error
     strange = [word for word in model.words if unknown_symbols(word)]
+    # Half or more: another alphabet or case, not a few foreign words.
     if 2 * len(strange) >= len(model.words):
         shown = f", such as {strange[0]!r}" if strange else ""
         raise UserError(

@@ -211,6 +211,7 @@ def from_arpa(text: str) -> NGram:
     """
     lines = ((number, line.strip()) for number, line in enumerate(split_lines(text), start=1))
     content = ((number, line) for number, line in lines if line)
+    # This reads up to that line, and the loop below goes on behind it.
     if not any(line == "\\data\\" for _, line in content):
         raise ValueError("it has no \\data\\ line")
     claimed: list[int] = []
@@ -252,6 +253,7 @@ def _entry(line: str, number: int, length: int) -> tuple[Gram, float, float | No
         weight = float(fields[length + 1]) if len(fields) == length + 2 else None
     except ValueError as error:
         raise ValueError(f"line {number} has no number where one belongs: {line[:40]!r}") from error
+    # Not "value > 0", which NaN is not.
     if length == 0 or len(fields) not in (length + 1, length + 2) or not value <= 0:
         raise ValueError(f"line {number} is no {length}-gram with its logarithm: {line[:40]!r}")
     if weight is not None and not math.isfinite(weight):

@@ -146,13 +146,15 @@ class Lease:
             # This process may have stood still for longer than the grace (a suspended laptop), and
             # another host may have taken the run. The token tells: the file's time does not, since
             # its new holder touches it too.
-            if not self._is_ours():
-                self._on_loss()
-                return
             try:
+                if not self._is_ours():
+                    self._on_loss()
+                    return
                 os.utime(self._path)  # needs no room on a full disk
-            except OSError as error:
-                _logger.warning("%s cannot be touched (%s)", self._path, error)
+            # A network file system fails for moments, in reading too. Without this thread others
+            # would take the run, so it goes on, and tries again in a moment.
+            except (OSError, UserError) as error:
+                _logger.warning("%s cannot be read or touched (%s)", self._path, error)
 
 
 class LeaseWatch:

@@ -199,6 +199,8 @@ class SlotQueue:
                 return None
             searched = self._definition.searched(self._system)
             trial = study.ask({key: distribution(d) for key, d in searched.items()})
+            # Should this process die before the lease is there, `reclaim` finds the trial without
+            # one.
             return trial, take_lease(self.folder_of("trial", trial.user_attrs[SLOT]))
 
     @retried

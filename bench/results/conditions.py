@@ -57,6 +57,7 @@ def _alike(rule: Rule, facts: Mapping[str, Mapping[str, str]]) -> Condition:
     details = []
     for key in keys:
         values = {name: known[key] for name, known in own.items() if key in known}
+        # A system whose runs differ has all their values, joined by the separator.
         if key in differing or any(SEPARATOR in value for value in values.values()):
             name = cost_name(key) if rule.only_costs else key
             details.append(f"{name}: {_grouped(values)}")

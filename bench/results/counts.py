@@ -63,6 +63,7 @@ def counts_of(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Counts:
         for run in own:
             assert run["id"].tolist() == ids, f"{name}: other utterances"
     speakers = first["speaker"].to_numpy(dtype=np.str_)
+    # Of one speaker the utterances are the clusters.
     alone = len(set(speakers)) == 1
     return Counts(
         errors=tuple(np.stack([_errors(run) for run in own]) for own in runs.values()),

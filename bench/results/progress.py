@@ -230,6 +230,8 @@ def estimate_seconds_left(runs: tuple[RunProgress, ...]) -> float | None:
 
 
 def _expected_seconds(run: RunProgress, runs: tuple[RunProgress, ...]) -> float | None:
+    # From the best evidence to the weakest: the run's own pace, runs of its kind that have ended
+    # (of its system, else of any), the pace of any run.
     if run.state == State.RUNNING and run.epoch > 0:
         return run.seconds * run.num_epochs / run.epoch
     alike = [r for r in runs if r.kind == run.kind]

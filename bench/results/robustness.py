@@ -193,10 +193,12 @@ def _family(
     """Of each test of a family its pairs, from sums of errors [S, C] of each system."""
     estimates = []
     for own in errors:
+        # The generator begins anew, so that all tests draw the same replicates of speakers.
         rng = numpy_generator(seed, "paired bootstrap")
         delta, splits = differences(estimate_systems(own, words_C, rng))
         estimates.append(Estimate(delta, [split.total for split in splits]))
     p_MP = np.array([estimate.p() for estimate in estimates])
+    # All pairs of all tests are one family: Holm's method takes the M * P p-values in a row.
     levels = holm(p_MP.ravel())
     adjusted_MP, level_MP = (part.reshape(p_MP.shape) for part in (levels.p_adjusted, levels.level))
     pairs = list(combinations([system.name for system in systems], 2))

@@ -141,6 +141,8 @@ def _gaps(
     rng = numpy_generator(definition.seed, "paired bootstrap")
     num_pairs = len(greedy_runs) * (len(greedy_runs) - 1) // 2
     unclaimed_P = np.zeros(num_pairs, np.bool_)
+    # A difference of two systems' changes is the change of their gap, so the changes are judged as
+    # errors are. Nothing was claimed of them.
     found = judge(estimate_systems(changes, words_C, rng), unclaimed_P, margin_of(definition))
     pairs = combinations([system.name for system in greedy_runs], 2)
     by_names = [

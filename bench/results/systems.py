@@ -124,6 +124,7 @@ def _of_name(name: str) -> list[ScoredSystem]:
         )
     if path.is_file():
         return [_scored(path, read_json_lines(path))]
+    # Last, since it reads the record of every run.
     for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):
         if read_run(file.parent)["mlflow_run_id"] == name:
             return [_of_run(file.parent)]
@@ -243,6 +244,7 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
+        # A run on the CPU of a machine with a GPU has the GPU in its environment too.
         gpu = None if device == "cpu" else environment.get("gpu")
         jiwer = environment.get("version.jiwer")
         run, paths = read_run(folder), read_json(folder / PATHS) or {}

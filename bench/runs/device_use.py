@@ -81,6 +81,7 @@ class DeviceUse:
         ]
         watts = [value for value in each if value is not None]
         found: dict[str, float] = {}
+        # Of all or of none: a sum over some of the GPUs would say too little.
         if watts and len(watts) == len(each):
             found |= {"gpu_power_watts": sum(watts), "gpu_energy_joules": sum(watts) * seconds}
         if self._most_memory:

@@ -218,6 +218,7 @@ def _words_along(cells: Sequence[Sequence[tuple[int, _Step]]]) -> tuple[str, str
     """The texts of reference and hypothesis, traced back from the last pair of nodes."""
     ref_words: list[str] = []
     hyp_words: list[str] = []
+    # From the end, so words are collected backwards, those of a skipped arc too.
     _, (i, j, a, b) = cells[-1][-1]
     while i >= 0:
         if a is not None:

@@ -60,6 +60,7 @@ def plain_intervals(
     the runs fixed (Bisani & Ney 2004): normal for ten clusters or more, else percentiles of the
     bootstrap, which of so few cover about 90 %."""
     if not too_few_to_linearise(words_C):
+        # Without the factor C / (C - 1) for few clusters: a bootstrap over them has none.
         covariance = linearised_covariance(errors_MC, words_C) * (1 - 1 / words_C.size)
         variance = np.diagonal(covariance)[:, None] + np.diagonal(covariance) - 2 * covariance
         rates_M = errors_MC.sum(axis=1) / words_C.sum()

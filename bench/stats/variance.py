@@ -359,12 +359,16 @@ def _which_count(systems: SystemEstimates, pool: PooledVariance) -> tuple[Bools,
     """Whether a pair's own variance counts, and whether the pooled one does: [..., P] each."""
     num_V = np.array(systems.num_seeds)
     a_P, b_P = np.triu_indices(num_V.size, 1)
+    # What counts, of which the wider one decides:
+    #
+    #     runs of the two systems             own variance      pooled variance
+    #     several of each, all alike          no                yes
+    #     several of each, else               yes               if a third has several too
+    #     a single one of either              no                yes
+    #     single ones in the whole study      yes, of clusters  no
     repeated_P = (num_V[a_P] > 1) & (num_V[b_P] > 1)
     num_repeated = (num_V > 1).sum()
-    alike = (
-        enough_to_pool(systems) & (np.nan_to_num(pool.p_equal) >= EQUAL_VARIANCE_LEVEL)[..., None]
-    )
-    none = num_repeated == 0
-    own = (repeated_P & ~alike) | none
-    pooled = ~none & (~repeated_P | (num_repeated > 2)) & np.ones_like(alike)
-    return own & np.ones_like(alike), pooled  # np.ones_like: for all leading axes
+    alike = np.nan_to_num(pool.p_equal)[..., None] >= EQUAL_VARIANCE_LEVEL
+    own = repeated_P & ~(enough_to_pool(systems) & alike) | (num_repeated == 0)
+    pooled = (num_repeated > 0) & (~repeated_P | (num_repeated > 2))
+    return own, np.broadcast_to(pooled, own.shape)

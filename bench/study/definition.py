@@ -331,6 +331,7 @@ def begin_or_return(folder: Path, definition: StudyDefinition) -> None:
     before, after = begun.budget.num_seeds, definition.budget.num_seeds
     grows = begun.plan is None and definition.plan is None and after > before
     if grows:
+        # As if it had had that number from the beginning: nothing else may differ.
         begun = replace(begun, budget=replace(begun.budget, num_seeds=after))
     _check_same(begun, definition)
     if grows:

@@ -66,5 +66,6 @@ def end_of(dimension: Dimension, value: float) -> str:
     else:
         place = (value - low) / (high - low)
     if place <= EDGE_SHARE:
+        # Nothing lies below zero, of a dropout for instance: the search was not too narrow there.
         return "lower" if low else ""
     return "upper" if place >= 1 - EDGE_SHARE else ""

@@ -175,6 +175,8 @@ def compare_methods(
     def searches(sampler: str, pruner: str) -> list[Search]:
         told = replace(budget, sampler=sampler, pruner=pruner)
         return [
+            # Twice the compute, so that searches that are worse than random ones can reach the
+            # target too.
             simulate(recording, told, 2 * whole, derive(seed, "replay", number))
             for number in range(num_studies)
         ]
@@ -193,6 +195,8 @@ def compare_methods(
                 pruner=pruner,
                 best_wer=float(best.mean()),
                 share_better=float(((best < random) + 0.5 * (best == random)).mean()),
+                # The lower of two middle ones: their mean would be infinite if one never reached
+                # the target.
                 compute=float(epochs[(num_studies - 1) // 2]),
                 compute_low=float(epochs[low]),
                 compute_high=float(epochs[high]),

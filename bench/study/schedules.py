@@ -127,6 +127,7 @@ def candidates(num_trials: int, num_epochs: int) -> Iterator[Schedule]:
         (4, doubling[1:2]),
         (2, (num_epochs // 2,)),
     ]
+    # A ladder without a rung, or with one at epoch 0 (of trials of one epoch), is no halving.
     for factor, rungs in dict.fromkeys((factor, rungs) for factor, rungs in ladders if any(rungs)):
         for number in (2 * num_trials // 3, num_trials, 4 * num_trials // 3):
             for criterion in ("WER", "loss"):

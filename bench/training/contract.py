@@ -168,13 +168,14 @@ def _compare(
         off_UV = (one[0][row, :num_out] - other[0][row, :num_out]).abs()
         if not off_UV.numel():
             continue
-        worst = max(worst, float(off_UV.max()))
-        if not worst <= TOLERANCE:
+        off = float(off_UV.max())
+        if not off <= TOLERANCE:  # NaN is more than rounding, though no comparison says so
             frame = int(off_UV.amax(-1).argmax())
             raise _BrokenRule(
-                f"{rule}, they differ by {worst:.3g} at output frame {frame} of {num_out} of an "
+                f"{rule}, they differ by {off:.3g} at output frame {frame} of {num_out} of an "
                 f"utterance of {int(lens_B[row])} frames"
             )
+        worst = max(worst, off)
     return worst
 
 

@@ -87,6 +87,7 @@ def evaluate(
     before()
     scores = score_texts(dataset, hyps)
     return Evaluation(
+        # An utterance with fewer frames than its text needs has an infinite loss, and is left out.
         loss=torch.cat(losses).cpu()[torch.cat(feasible)].mean().item(),
         blank_share=num_blanks.item() / num_frames,
         empty_share=sum(not hyp for hyp in hyps) / len(hyps),

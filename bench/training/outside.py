@@ -289,6 +289,7 @@ def _of_package(entry: EntryPoint) -> tuple[VariantSource, object]:
             "one name"
         )
     top = importlib.util.find_spec(entry.module.partition(".")[0])
+    # The spec's module may import others of its package, so all of them are in the digest.
     places = [Path(place) for place in (top.submodule_search_locations or ())] if top else []
     files = sorted(file for place in places for file in place.rglob("*.py"))
     every = "\n".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
@@ -332,10 +333,10 @@ def _register_recorded(key: str, path: Path) -> None:
     entry = installed_variants().get(source.name)
     found = None if entry is None else _of_package(entry)
     if found is None or found[0].key != key:
-        installed = "it is not installed" if found is None else f"{found[0].package} is installed"
+        there = "none" if found is None else f"{found[0].package} with other code"
         raise UserError(
-            f"variant {key} is of the package {source.package}, and {installed} with other code; "
-            "install that version"
+            f"variant {key} needs the package {source.package} as it was, got {there}; install "
+            "that version"
         )
     _register(source, found[1])
 

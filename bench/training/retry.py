@@ -39,6 +39,8 @@ def prepare_retry(
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
     content = checkpoint.newest_whole(last, best, torch.device("cpu"))
     loop = content["loop"] if content else {"step": -1}
+    # A neighbour may have needed the memory for a moment. If the same step fails again, without any
+    # progress in between, the run itself needs too much.
     if is_shared(device) and retried_at != loop["step"]:
         _logger.warning("out of memory on a shared GPU; trying again from step %d", loop["step"])
         return int(loop["step"])

@@ -45,7 +45,7 @@ class Words:
         texts: list[str] = []
         seconds: list[float] = []
         raw, last = "", 0
-        for frame in [*symbols, Frame(0, False, " ")]:  # the space ends the last word
+        for frame in [*symbols, Frame(0, False, " ")]:
             if frame.symbol != " ":
                 raw, last = raw + frame.symbol, frame.number
                 continue
@@ -113,6 +113,7 @@ class Recogniser:
         frames_per_second = config.features.frames_per_second
         self.seconds_per_frame = self._stream.stride / frames_per_second
         """Of an output frame."""
+        # The last frame of features that an output frame reads is a window of audio itself.
         window_seconds = config.features.window_ms / 1000
         self.look_ahead_seconds = self._stream.look_ahead_frames / frames_per_second
         self.look_ahead_seconds += window_seconds

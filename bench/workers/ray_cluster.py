@@ -98,6 +98,8 @@ def share_cluster(
             "--address=HOST:PORT"
         )
     if device == "cpu":
+        # A worker lies on one node, which has room for floor(CPUs / threads) of them. The most
+        # threads with which all have room.
         count = sum(node.num_cpus for node in lending)
         wanted = count if num_workers is None else num_workers
         fitting = (
@@ -106,6 +108,8 @@ def share_cluster(
             if sum(node.num_cpus // threads for node in lending) >= wanted
         )
         return Share(wanted, next(fitting, 1), 0.0)
+    # Places are the workers that a node's GPUs take; each has as many threads as the node with the
+    # fewest CPUs a place can give.
     places = [(node.num_cpus, node.num_gpus * per_gpu) for node in lending]
     threads = max(1, min(cpus // slots for cpus, slots in places))
     count = sum(min(cpus // threads, slots) for cpus, slots in places)

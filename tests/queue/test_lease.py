@@ -1,10 +1,12 @@
 """One worker a run; one that is gone is told from one that is slow."""
 
+import errno
 import json
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from bench.core.errors import LeaseLostError, TemporaryError
+from bench.core.errors import LeaseLostError, TemporaryError, UserError
 from bench.core.files import exclusive_lock
+from bench.queue import lease as module
 from bench.queue.lease import FILE, Lease, LeaseWatch, this_host
 
 
@@ -185,6 +188,26 @@ def test_a_holder_keeps_its_lease_fresh(tmp_path: Path) -> None:
             pass
         clock.now += 60
         assert watch.is_held(tmp_path)
+
+
+def test_a_heartbeat_goes_on_after_errors_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system has them for moments; without a heartbeat others take the run."""
+    errors = iter([OSError(errno.ESTALE, "stale file handle"), UserError("a ticket has expired")])
+    read = module._read
+
+    def flaky(path: Path) -> object:
+        if (error := next(errors, None)) is not None:
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(module, "_read", flaky)
+    with Lease.take(tmp_path, grace_seconds=0.05):
+        before, deadline = (tmp_path / FILE).stat().st_mtime_ns, time.monotonic() + 10
+        while (tmp_path / FILE).stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
 
 def test_a_lost_lease_is_noticed_and_left_to_its_new_holder(tmp_path: Path) -> None:

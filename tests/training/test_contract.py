@@ -65,6 +65,7 @@ def test_built_in_variants_obey_every_rule(variant: str) -> None:
         (RETURN, RETURN.replace(".float()", ".double()"), "log-probabilities", "must return float32"),
         (FORWARD, FORWARD + "        x_BUH = x_BUH - x_BUH.mean(1, keepdim=True)\n", "padding", "padding must change nothing"),
         (FORWARD, FORWARD + "        x_BUH = x_BUH if self.training else x_BUH - x_BUH.mean(0, keepdim=True)\n", "padding", "alone and padded inside a batch"),
+        (FORWARD, FORWARD + "        x_BUH = x_BUH / (feats_BTF.amax() < 500)\n", "padding", "they differ by nan"),
         ("self.output = nn", "self.unused = nn.Linear(2, 2)\n        self.output = nn", "gradients", "none reaches unused.weight"),
         ("self.output = nn", "self.noise = __import__('random').random()\n        self.output = nn", "determinism", "they differ"),
         ("self.output = nn", STREAMS, "streaming", "a stream must give"),

@@ -199,7 +199,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_package_is_found_by_name_and_known_by_all_its_code(
-    package: Path, tmp_path: Path
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = find_variant("residual")
     assert default_run_config(key, CorpusConfig()).model.width == 24
@@ -212,6 +212,9 @@ def test_a_package_is_found_by_name_and_known_by_all_its_code(
     forget()
     (package / "sizes.py").write_text("WIDTH = 25\n")
     with pytest.raises(UserError, match="with other code; install that version"):
+        load(folder)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    with pytest.raises(UserError, match="as it was, got none; install that version"):
         load(folder)
 
 

@@ -181,6 +181,8 @@ class SRU(ComposedCell):
             self.skip = nn.Linear(num_inputs, width, bias=False)
         self.peephole_forget_H = nn.Parameter(torch.empty(width))
         self.peephole_reset_H = nn.Parameter(torch.empty(width))
+        # Uniform in ± sqrt(3 v) has the variance v: 1 / C of the new values, half of that of gates,
+        # 1 / 2 of peepholes.
         limit = math.sqrt(3 / num_inputs)
         nn.init.uniform_(self.gates.weight, -limit * math.sqrt(0.5), limit * math.sqrt(0.5))
         nn.init.zeros_(self.gates.bias)

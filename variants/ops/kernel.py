@@ -87,6 +87,7 @@ def call(name: str, **arguments: Argument) -> None:
     if num_threads == 1:
         compute(0, num_rows, struct)
         return
+    # Parts of nearly equal size, for instance of 10 rows for 4 threads: ends 0, 2, 5, 7, 10.
     ends = [num_rows * part // num_threads for part in range(num_threads + 1)]
     # ctypes releases the GIL. The loop waits for all threads, and raises what one of them raises.
     for _ in _pool(num_threads).map(lambda rows: compute(*rows, struct), pairwise(ends)):

@@ -113,6 +113,7 @@ class _TorchBatchNorm(torch.autograd.Function):
     ) -> tuple[Tensor, None, Tensor, Tensor, None]:
         centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
         grad_NC = grad_BRC.flatten(0, 1)
+        # Over padding too: y depends on the weights and the statistics there as elsewhere.
         own_sum_C, own_product_C = grad_NC.sum(0), (grad_NC * centred_NC).sum(0)
         sum_C, product_C = _of_all_ranks(ctx, own_sum_C, own_product_C)
         # With x̂ = (x - mean) / σ, dy/dx through mean and variance reaches valid positions only:

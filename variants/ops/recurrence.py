@@ -233,6 +233,7 @@ def _run(
 ) -> tuple[Tensor, list[Tensor]]:
     """States [B, T, H] from gate inputs `gates_BTG`, which are overwritten, and the other tensors
     that `_run_back` needs."""
+    # The other: an LSTM's cells, or what a GRU keeps of its new gate.
     states_BTH, other_BTH = gates_BTG.new_empty(2, *gates_BTG.shape[:2], weight_hh_GH.shape[1])
     common: dict[str, Argument] = {
         "weight_hh": kernel.pack(weight_hh_GH.t()),

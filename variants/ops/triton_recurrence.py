@@ -123,6 +123,8 @@ class _Recurrence(torch.autograd.Function):
             @ before[d].reshape(-1, width).to(precision)
             for d in range(num_directions)
         ]
+        # The new gate of a GRU is tanh(a + r * b), a of the input, b = U_n h + bias: the last H of
+        # `grads` are of b, `new_grads` of a.
         new_bias_grad, gate_grads_BTDG = None, grads_BTDG
         if new_grads_BTDH is not None:
             new_bias_grad = grads_BTDG[..., -width:].sum(dim=(0, 1)).to(bias_type)
@@ -180,6 +182,7 @@ def run_back(
     carry_BDH = states_BTDH.new_empty(num_rows, num_directions, width)
     kernels.backward[_grid(num_rows, num_directions)](
         grad_BTDH, weight_DGH, lens_B, states_BTDH, saved, grads_BTDG,
+        # Cells without a new gate write nothing there.
         carry_BDH if new_grads_BTDH is None else new_grads_BTDH, carry_BDH,
         num_rows, num_frames, width, clip,
         **constants(mode, width, num_directions, weight_DGH.dtype),

@@ -158,6 +158,8 @@ def backward(
         for start in range(0, units, NB):
             unit = start + tl.arange(0, NB)
             is_unit = is_valid[:, None] & (unit < H)[None, :]
+            # What the next step of this row sends back through W_hh: the gradients of all its
+            # gates, times W_hh.
             total = tl.zeros((ROWS, NB), tl.float32)
             for first in range(0, G * units, KB):
                 inner = first + tl.arange(0, KB)
@@ -170,6 +172,7 @@ def backward(
                 place = weight + inner[:, None] * H + unit[None, :]
                 part = tl.load(place, is_inner[:, None] & (unit < H)[None, :], 0.0)
                 total = _product(grad, part, total, PRECISION)
+            # And what it sends back past W_hh: of the old state of a GRU, of an LSTM's cell.
             past = carry + (row * D + direction)[:, None] * H + unit[None, :]
             grad = (
                 tl.load(out_grads + here * H + unit[None, :], is_unit, 0.0).to(tl.float32) + total
