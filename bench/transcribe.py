@@ -91,7 +91,9 @@ def _transcribe_stream(options: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     trained = TrainedModel.load(checkpoint, options.device)
     rule = EndpointRule(blank_seconds=options.endpoint)
-    recogniser = Recogniser(trained.network, trained.config, trained.stats, trained.device, rule)
+    recogniser = Recogniser(
+        trained.network, trained.config, trained.stats, trained.device, rule, trained.units
+    )
     rate_hz = trained.config.features.sample_rate_hz
     rate, chunks = _chunks(options, rate_hz)
     resampled = ResamplingStream(rate, rate_hz)

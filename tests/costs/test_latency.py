@@ -17,7 +17,7 @@ from bench.costs.latency import (
     matched,
     measure_latency,
 )
-from bench.data.text import encode
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.training.streaming import EndpointRule
 from reports.measurements import LatencyRow
@@ -42,7 +42,7 @@ class Speller(AcousticModel):
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         log_probs_UV = torch.full((len(self.frames), 29), -9.0)
         for row, symbol in enumerate(self.frames):
-            log_probs_UV[row, 0 if symbol == "-" else encode(symbol)[0]] = -0.01
+            log_probs_UV[row, 0 if symbol == "-" else LETTERS.encode(symbol)[0]] = -0.01
         return log_probs_UV[None], torch.tensor([len(self.frames)])
 
 

@@ -32,7 +32,7 @@ from bench.data.batches import (
 )
 from bench.data.features import FeatureConfig
 from bench.data.store import FeatureStore, open_store
-from bench.data.text import decode, encode
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus, Utterance
 
 
@@ -187,7 +187,7 @@ def test_collate(tones: Dataset) -> None:
         expected = torch.from_numpy(tones.store.feats(utterance.id))
         assert torch.equal(batch.feats_BTF[place, :frames], expected)
         assert not batch.feats_BTF[place, frames:].any()
-        assert decode(batch.targets[place, :labels].tolist()) == utterance.text
+        assert LETTERS.decode(batch.targets[place, :labels].tolist()) == utterance.text
         assert not batch.targets[place, labels:].any()
     assert batch.targets.shape[1] == max(batch.target_lens_B)
 
@@ -273,7 +273,7 @@ def test_min_frames(text: str, frames: int) -> None:
 
 @pytest.mark.parametrize("text", ["cab", "add", "bee b", "aaaa"])
 def test_min_frames_is_where_ctc_loss_becomes_finite(text: str) -> None:
-    labels = torch.tensor([encode(text)])
+    labels = torch.tensor([LETTERS.encode(text)])
     for frames in (min_ctc_frames(text) - 1, min_ctc_frames(text)):
         loss = torch.nn.functional.ctc_loss(
             torch.zeros(frames, 1, 29).log_softmax(2),

@@ -34,7 +34,8 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def test_gives_back_the_network_and_its_config(path: Path, config: RunConfig) -> None:
-    model, read = checkpoint.load_model(path, CPU)
+    trained = checkpoint.load_model(path, CPU)
+    model, read = trained.model, trained.config
     assert read == config
     assert not model.training
     saved = build_model(config).state_dict()
@@ -46,7 +47,7 @@ def test_keeps_what_corpus_normalisation_needs(tmp_path: Path, config: RunConfig
     stats = CorpusStats(mean=(0.5, -1.0), std=(1.0, 2.0))
     for kept in (stats, None):
         checkpoint.save(tmp_path / "a.pt", config, build_model(config), kept)
-        assert checkpoint.load_stats(tmp_path / "a.pt") == kept
+        assert checkpoint.load_model(tmp_path / "a.pt", CPU).stats == kept
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])

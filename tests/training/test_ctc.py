@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.data.text import NUM_SYMBOLS
+from bench.data.units import LETTERS
 from bench.training.ctc import ctc_losses
 from variants.ops import kernel
 
@@ -17,7 +17,7 @@ def example(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log probabilities and labels of rows of all lengths; letters are often doubled."""
     rng = torch.Generator().manual_seed(num_frames)
-    log_probs = spread * torch.randn(num_rows, num_frames, NUM_SYMBOLS, generator=rng)
+    log_probs = spread * torch.randn(num_rows, num_frames, LETTERS.num_symbols, generator=rng)
     lens = torch.randint(num_frames // 2, num_frames + 1, (num_rows,), generator=rng)
     lens[0] = num_frames
     target_lens = torch.randint(0, num_labels + 1, (num_rows,), generator=rng)
@@ -69,20 +69,20 @@ def test_padding_gets_no_gradient_whatever_it_holds() -> None:
     log_probs[1, 5:] = math.nan
     here = log_probs.requires_grad_()
     grad = gradient(ctc_losses(here, lens, targets, target_lens), here)
-    assert torch.equal(grad[1, 5:], torch.zeros(4, NUM_SYMBOLS))
+    assert torch.equal(grad[1, 5:], torch.zeros(4, LETTERS.num_symbols))
     torch.testing.assert_close(-2 * 4 * grad[0].sum(-1), torch.ones(9))  # weight 1/2, four labels
 
 
 @pytest.mark.parametrize("labels", [[3, 3], [3, 4, 5]])
 def test_too_few_frames_are_an_infinite_loss_without_gradient(labels: list[int]) -> None:
     for num_frames, is_possible in ((2, False), (3, True)):
-        log_probs = torch.zeros(1, num_frames, NUM_SYMBOLS).log_softmax(-1).requires_grad_()
+        log_probs = torch.zeros(1, num_frames, LETTERS.num_symbols).log_softmax(-1).requires_grad_()
         lens, target_lens = torch.tensor([num_frames]), torch.tensor([len(labels)])
         loss = ctc_losses(log_probs, lens, torch.tensor([labels]), target_lens)
         assert bool(loss.isfinite()) == is_possible
         (grad,) = torch.autograd.grad(loss.sum(), log_probs)
         assert bool(grad.any()) == is_possible
-    empty = torch.zeros(1, 0, NUM_SYMBOLS)
+    empty = torch.zeros(1, 0, LETTERS.num_symbols)
     none = torch.tensor([0])
     assert ctc_losses(empty, none, torch.tensor([labels]), target_lens).isinf().all()
     assert ctc_losses(empty, none, torch.tensor([labels]), none).tolist() == [0.0]
@@ -97,7 +97,7 @@ def test_what_is_not_finite_shows() -> None:
 
 
 def test_a_symbol_of_probability_0_is_never_decoded() -> None:
-    log_probs = torch.full((1, 3, NUM_SYMBOLS), -math.inf)
+    log_probs = torch.full((1, 3, LETTERS.num_symbols), -math.inf)
     log_probs[0, :, 0] = log_probs[0, :, 5] = math.log(0.5)
     lens, target_lens = torch.tensor([3]), torch.tensor([1])
     here = log_probs.requires_grad_()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.text import encode
+from bench.data.units import LETTERS
 from bench.training.evaluate import transcribe
 from bench.training.streaming import EndpointRule, Heard, Recogniser
 from tests.babbler import STATS, STREAMING, babbler
@@ -54,7 +54,7 @@ class Script:
         now, self.frames = self.frames[: len(feats_TF)], self.frames[len(feats_TF) :]
         log_probs_UV = torch.zeros(len(now), 29)
         for row, symbol in enumerate(now):
-            log_probs_UV[row, 0 if symbol == "-" else encode(symbol)[0]] = 1.0
+            log_probs_UV[row, 0 if symbol == "-" else LETTERS.encode(symbol)[0]] = 1.0
         return log_probs_UV
 
 
