@@ -44,6 +44,7 @@ def main(options: argparse.Namespace) -> None:
         if options.lm is None:
             trained_on = load_corpus(config.corpus, splits=("train", "valid"))
         search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search.check(config.units)
         if options.nbest is not None:
             _print_nbest(search, dataset, trained, options)
             return

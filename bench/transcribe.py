@@ -45,7 +45,9 @@ def main(options: argparse.Namespace) -> None:
         trained_on = Corpus(name="", utterances=())
         if options.lm is None:
             trained_on = load_corpus(trained.config.corpus, splits=("train", "valid"))
-        decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search.check(trained.config.units)
+        decoder = search
     paths = list(_recordings(options.audio))
     rows: list[dict[str, str]] = []
     for path in paths:

@@ -74,6 +74,11 @@ class Units:
         return len(self.symbols) == len(ALPHABET)
 
     @property
+    def config(self) -> UnitsConfig:
+        """What asks for as many of them."""
+        return UnitsConfig(num_pieces=0 if self.are_letters else len(self.symbols))
+
+    @property
     def num_symbols(self) -> int:
         """V, the blank included."""
         return 1 + len(self.symbols)

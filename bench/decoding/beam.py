@@ -33,7 +33,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bench.core.errors import UserError
 from bench.data.text import ALPHABET, BLANK, normalize
-from bench.data.units import LETTERS, Units
+from bench.data.units import LETTERS, Units, UnitsConfig
 from bench.decoding.language_model import SPACE_LETTER, LanguageModel
 from bench.decoding.ngram import UNKNOWN
 
@@ -111,16 +111,16 @@ class BeamSearch:
         made._searches = {}
         return made
 
-    def check(self, units: Units) -> None:
-        """Return if texts in `units` can be searched.
+    def check(self, units: UnitsConfig) -> None:
+        """Return if the outputs of a network with `units` can be searched.
 
         Raises:
             UserError: they cannot.
         """
-        if not units.are_letters and self.model.facts.unit == "letter":
+        if units.num_pieces and self.model.facts.unit == "letter":
             raise UserError(
                 "--open-vocabulary searches with a language model of letters, the network outputs "
-                f"{len(units.symbols)} pieces; leave it out, or take a network of letters"
+                f"{units.num_pieces} pieces; leave it out, or take a network of letters"
             )
 
     def __call__(
@@ -148,7 +148,7 @@ class BeamSearch:
 
     def _found(self, log_probs_UV: Tensor, units: Units) -> Iterable[Hypothesis]:
         """What the beam ends with, the best first; texts may be there several times."""
-        self.check(units)
+        self.check(units.config)
         if units.digest not in self._searches:
             self._searches[units.digest] = self._graph.search(self.config, units)
         # One more frame in which only the space is possible: the last word of each prefix then ends

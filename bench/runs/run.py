@@ -24,7 +24,7 @@ from bench.data.units import Units, units_of
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.device_use import DeviceUse, gpu_facts, gpus_of_run
-from bench.runs.layout import BEST, LAST, OPENED, ORIGINS, PATHS, RUN, read_run
+from bench.runs.layout import BEST, LAST, OPENED, ORIGINS, PATHS, RUN, UNITS, read_run
 from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
@@ -121,6 +121,9 @@ def execute_run(
         device, use = resolve_device(plan.device), DeviceUse(plan.gpus)
         corpus = _unchanged_corpus(plan)
         sets = datasets(corpus, plan.config, plan.excluded)
+        units = sets["train"].units
+        if not units.are_letters:
+            write_json(plan.folder / UNITS, {"digest": units.digest, "symbols": units.symbols})
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])

@@ -10,6 +10,8 @@ import torch
 
 from bench.core.errors import UserError
 from bench.data.features import CorpusStats
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
 from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model
 
@@ -48,6 +50,18 @@ def test_keeps_what_corpus_normalisation_needs(tmp_path: Path, config: RunConfig
     for kept in (stats, None):
         checkpoint.save(tmp_path / "a.pt", config, build_model(config), kept)
         assert checkpoint.load_model(tmp_path / "a.pt", CPU).stats == kept
+
+
+def test_keeps_what_the_symbols_stand_for(path: Path, tiny: Configure) -> None:
+    assert checkpoint.load_model(path, CPU).units == LETTERS
+    config = tiny(**{"units.num_pieces": 30})
+    pieces = Units((" a", "bc", *ALPHABET))
+    checkpoint.save(path, config, build_model(config), None, pieces)
+    assert checkpoint.load_model(path, CPU).units == pieces
+    for wrong in (None, 3, ["a"], [*ALPHABET, "a"]):
+        rewrite(path, units=wrong)
+        with pytest.raises(checkpoint.DamagedCheckpointError):
+            checkpoint.load_model(path, CPU)
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -100,7 +114,7 @@ def test_missing_foreign_and_outdated_files_are_refused(path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         checkpoint.load(path.with_name("other.pt"), CPU)
     rewrite(path, version=0)
-    with pytest.raises(UserError, match="has checkpoint layout 0, this version reads 1"):
+    with pytest.raises(UserError, match="has checkpoint layout 0, this version reads 2"):
         checkpoint.load(path, CPU)
     rewrite(path, version=1, text="0000")
     with pytest.raises(UserError, match=r"another alphabet or text normalisation \(0000, here"):

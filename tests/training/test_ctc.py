@@ -13,16 +13,21 @@ from variants.ops import kernel
 
 
 def example(
-    num_rows: int, num_frames: int, num_labels: int, spread: float = 3.0
+    num_rows: int,
+    num_frames: int,
+    num_labels: int,
+    spread: float = 3.0,
+    num_symbols: int = LETTERS.num_symbols,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log probabilities and labels of rows of all lengths; letters are often doubled."""
     rng = torch.Generator().manual_seed(num_frames)
-    log_probs = spread * torch.randn(num_rows, num_frames, LETTERS.num_symbols, generator=rng)
+    log_probs = spread * torch.randn(num_rows, num_frames, num_symbols, generator=rng)
     lens = torch.randint(num_frames // 2, num_frames + 1, (num_rows,), generator=rng)
     lens[0] = num_frames
     target_lens = torch.randint(0, num_labels + 1, (num_rows,), generator=rng)
     target_lens[0] = num_labels
-    targets = torch.randint(1, 4, (num_rows, num_labels), generator=rng)
+    num_used = 4 if num_symbols == LETTERS.num_symbols else num_symbols
+    targets = torch.randint(1, num_used, (num_rows, num_labels), generator=rng)
     return log_probs.log_softmax(-1), lens, targets, target_lens
 
 
@@ -36,7 +41,17 @@ def gradient(losses: Tensor, log_probs: Tensor) -> Tensor:
 @pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
 @pytest.mark.parametrize("shape", [(5, 30, 9), (3, 120, 40), (2, 7, 0), (4, 1, 1), (1, 400, 150)])
 def test_loss_and_gradient(shape: tuple[int, int, int], spread: float) -> None:
-    log_probs, lens, targets, target_lens = example(*shape, spread)
+    agrees_with_torch(*example(*shape, spread))
+
+
+def test_many_symbols() -> None:
+    """1,024 pieces of words, in a text of as many labels as the longest of `spoken` has letters."""
+    agrees_with_torch(*example(2, 400, 187, num_symbols=1025))
+
+
+def agrees_with_torch(
+    log_probs: Tensor, lens: Tensor, targets: Tensor, target_lens: Tensor
+) -> None:
     here = log_probs.requires_grad_()
     found = ctc_losses(here, lens, targets, target_lens)
     wide = log_probs.detach().double().requires_grad_()
@@ -46,7 +61,7 @@ def test_loss_and_gradient(shape: tuple[int, int, int], spread: float) -> None:
     # Torch's gradient is that of what goes into a softmax: the probabilities come on top of ours.
     feasible = expected.isfinite()
     weights = torch.arange(1, len(lens) + 1) / len(lens) / target_lens.clamp(min=1)
-    inside = torch.arange(shape[1]) < lens[:, None]
+    inside = torch.arange(log_probs.shape[1]) < lens[:, None]
     softmax = wide.detach().exp() * (weights[:, None] * inside)[..., None]
     difference = gradient(found, here) - (gradient(expected, wide) - softmax)
     assert difference[feasible].abs().max() < 2e-5

@@ -10,7 +10,7 @@ from bench.data.audio import read_utterance
 from bench.data.batches import BatchConfig
 from bench.data.features import CorpusStats
 from bench.data.text import BLANK
-from bench.data.units import LETTERS
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus
 from bench.decoding import Decoder
 from bench.training.config import RunConfig, build_model
@@ -54,13 +54,15 @@ def test_texts_are_spelled_while_the_next_batch_is_computed(
 ) -> None:
     events: list[str] = []
 
-    def noted(decoder: Decoder, log_probs: Tensor, lens: Tensor) -> Callable[[], list[str]]:
+    def noted(
+        decoder: Decoder, log_probs: Tensor, lens: Tensor, units: Units
+    ) -> Callable[[], list[str]]:
         number = events.count("begin")
         events.append("begin")
 
         def spell() -> list[str]:
             events.append(f"spell {number}")
-            return decoder(log_probs, lens)
+            return decoder(log_probs, lens, units)
 
         return spell
 
