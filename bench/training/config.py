@@ -26,6 +26,8 @@ from variants.spec import AcousticModel, check_range
 
 MAX_EPOCHS = 100_000
 """The order of each epoch is drawn when a run begins."""
+NETWORK_KEYS = ("model.", "features.", "units.")
+"""How the config keys begin on which the network's layers depend, besides the variant."""
 BYTES_PER_WEIGHT = 4
 BYTES_PER_TRAINED_WEIGHT = 16
 """With its gradient and the two moments of Adam."""

@@ -116,7 +116,7 @@ def test_missing_foreign_and_outdated_files_are_refused(path: Path) -> None:
     rewrite(path, version=0)
     with pytest.raises(UserError, match="has checkpoint layout 0, this version reads 2"):
         checkpoint.load(path, CPU)
-    rewrite(path, version=1, text="0000")
+    rewrite(path, version=2, text="0000")
     with pytest.raises(UserError, match=r"another alphabet or text normalisation \(0000, here"):
         checkpoint.load(path, CPU)
     torch.save({"state_dict": {}}, path)
