@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -163,7 +164,10 @@ def test_a_run_of_pieces_is_scored_in_those_of_its_checkpoint(
         "model.width": 8, "model.num_layers": 1, "training.num_epochs": 1, "units.num_pieces": 32,
     }  # fmt: skip
     plan = trained_on(plan, tone_corpus, settings, monkeypatch)
+    learnt = Mock(side_effect=units_of)
+    monkeypatch.setattr("bench.runs.run.units_of", learnt)
     begin(plan)
+    assert learnt.call_count == 1, "for training alone"
     trained = load_model(plan.folder / BEST, torch.device("cpu"))
     recorded = read_json(plan.folder / UNITS)
     assert recorded == {"digest": trained.units.digest, "symbols": list(trained.units.symbols)}
