@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 (SPACE,) = LETTERS.encode(" ")
 _NEVER = -1e4
 """A log-probability lower than any network's, and finite: sums must not become NaN."""
+_SURE = 0.8
+"""The probability above which a piece counts as held for another frame."""
 _LN_10 = math.log(10)
 
 
@@ -187,16 +189,18 @@ def _held(log_probs_UV: Tensor) -> Tensor:
     """The log-probability [U, 1] of a symbol that stands for another frame of a word's last piece.
 
     After a word flashlight allows the blank and one symbol, for letters the space that ends it.
-    Pieces have no such symbol, but a piece that lasts is the likeliest of two frames in a row:
+    Pieces have no such symbol, but a piece that surely lasts is the likeliest of two frames in a
+    row. Other pieces than it could be held there too, so an unsure one would mislead the search
+    (docs/experiments.md).
 
-        frame         0       1         2        3
-        likeliest    " the"  " the"    blank    " cat"
+        frame         0       1          2        3
+        likeliest    " the"  " the"     blank    " cat"
         held         never   p(" the")  never    never
     """
-    best_U = log_probs_UV.argmax(dim=-1)
-    lasts_U = (best_U == best_U.roll(1)) & (best_U != BLANK)
+    most_U, best_U = log_probs_UV.max(dim=-1)
+    lasts_U = (best_U == best_U.roll(1)) & (best_U != BLANK) & (most_U > math.log(_SURE))
     lasts_U[:1] = False
-    return torch.where(lasts_U, log_probs_UV.amax(dim=-1), _NEVER)[:, None]
+    return torch.where(lasts_U, most_U, _NEVER)[:, None]
 
 
 class _Graph:
