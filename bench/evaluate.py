@@ -38,12 +38,13 @@ def main(options: argparse.Namespace) -> None:
         )
     with counting("features") as progress:
         store = open_store(corpus, config.features, stats=trained.stats, progress=progress)
-    dataset = Dataset(corpus.utterances, store)
+    dataset = Dataset(corpus.utterances, store, trained.units)
     if check_decoder(options):
         trained_on = corpus
         if options.lm is None:
             trained_on = load_corpus(config.corpus, splits=("train", "valid"))
         search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search.check(config.units)
         if options.nbest is not None:
             _print_nbest(search, dataset, trained, options)
             return
@@ -84,8 +85,8 @@ def _print_nbest(
     firsts, oracles = [], []
     rows = log_probabilities(trained.network, dataset, trained.config.batches, trained.device)
     for utterance, row_UV in zip(dataset.utterances, rows, strict=True):
-        found = search.nbest(row_UV, options.nbest)
-        single = Dataset([utterance] * len(found), dataset.store)
+        found = search.nbest(row_UV, options.nbest, trained.units)
+        single = Dataset([utterance] * len(found), dataset.store, dataset.units)
         scores = score_texts(single, [each.text for each in found])
         errors = [s.substitutions + s.deletions + s.insertions for s in scores]
         ranked = [{**asdict(h), "errors": e} for h, e in zip(found, errors, strict=True)]

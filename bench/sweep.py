@@ -105,6 +105,9 @@ def main(options: argparse.Namespace) -> None:
         corpus, definition = _with_data(definition)
         # Before hours of work: a language model that cannot be read is an error now.
         search = beam_search_of(options, corpus) if with_beam else None
+        if search is not None:
+            for label in definition.systems:
+                search.check(definition.base_config(label).units)
         _logger.info("study %s, %d workers, device %s", definition.name, count, device)
         _logger.info("%s", budget_sentence(definition))
         with closing(QueueStorage(options.storage, folder, num_workers=count)) as storage:

@@ -45,7 +45,9 @@ def main(options: argparse.Namespace) -> None:
         trained_on = Corpus(name="", utterances=())
         if options.lm is None:
             trained_on = load_corpus(trained.config.corpus, splits=("train", "valid"))
-        decoder = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+        search.check(trained.config.units)
+        decoder = search
     paths = list(_recordings(options.audio))
     rows: list[dict[str, str]] = []
     for path in paths:
@@ -91,7 +93,9 @@ def _transcribe_stream(options: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     trained = TrainedModel.load(checkpoint, options.device)
     rule = EndpointRule(blank_seconds=options.endpoint)
-    recogniser = Recogniser(trained.network, trained.config, trained.stats, trained.device, rule)
+    recogniser = Recogniser(
+        trained.network, trained.config, trained.stats, trained.device, rule, trained.units
+    )
     rate_hz = trained.config.features.sample_rate_hz
     rate, chunks = _chunks(options, rate_hz)
     resampled = ResamplingStream(rate, rate_hz)

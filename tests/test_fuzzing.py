@@ -407,8 +407,7 @@ def checkpoints(folder: Path) -> list[Reader]:
     checkpoint.save(path, config, build_model(config), None)
 
     def read() -> Any:
-        checkpoint.load_stats(path)
-        return checkpoint.load_model(path, torch.device("cpu"))[0]
+        return checkpoint.load_model(path, torch.device("cpu")).model
 
     return [Reader("a checkpoint", path, read, lambda model: not model.training)]
 

@@ -8,6 +8,7 @@ stride fast speech would have fewer output frames than CTC needs.
 Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast, get_args
@@ -31,6 +32,8 @@ from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_c
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
 MAX_BLANK_BIAS = 20
+NUM_LETTERS = 28
+"""The space, the apostrophe and a to z: what networks output unless it is pieces of words."""
 OUTPUT_WEIGHT_SCALE = 0.1
 
 
@@ -64,8 +67,9 @@ class DeepSpeechConfig:
     relu_clip: float = 20.0
     """Upper limit of the ReLU of convolutions and dense layers."""
     blank_bias: float = 3.0
-    """Initial bias of the blank, beside output weights a tenth of torch's; 0: all as torch
-    initialises them. See `_expect_blanks`."""
+    """Initial bias of the blank among 29 symbols, beside output weights a tenth of torch's; more
+    symbols get the same probability of the blank. 0: all as torch initialises them. See
+    `_expect_blanks`."""
 
     def __post_init__(self) -> None:
         shapes = {len(row) for row in self.convs}
@@ -115,7 +119,8 @@ def _expect_blanks(output: nn.Linear, bias: float) -> None:
     with torch.no_grad():
         output.weight.mul_(OUTPUT_WEIGHT_SCALE)
         output.bias.zero_()
-        output.bias[BLANK] = bias
+        # The odds of the blank, e^bias to V - 1 symbols, are those of a network of letters.
+        output.bias[BLANK] = bias + math.log((len(output.bias) - 1) / NUM_LETTERS)
 
 
 def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:

@@ -39,9 +39,9 @@ from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
 from bench.data.augment import augment, draw, draw_lengths
 from bench.data.batches import Batch, Dataset, batches_from, copied, min_ctc_frames
-from bench.data.features import CorpusStats, FeatureConfig, compute
+from bench.data.features import FeatureConfig, compute
 from bench.data.resident import ResidentFeatures
-from bench.data.text import BLANK, encode
+from bench.data.text import BLANK
 from bench.data.utterance import Corpus, Utterance
 from bench.runs import set_mlflow_defaults
 from bench.training.config import RunConfig
@@ -305,8 +305,8 @@ def family_batches(dataset: Dataset, config: RunConfig, num_workers: int) -> Ite
     `num_workers` processes of the DataLoader read ahead.
     """
     mean_seconds = fmean(utterance.seconds for utterance in dataset.utterances)
-    loader: DataLoader[tuple[Utterance, Tensor]] = DataLoader(
-        _Recordings(dataset.utterances, config.features, dataset.store.stats),
+    loader: DataLoader[_Recording] = DataLoader(
+        _Recordings(dataset, config.features),
         batch_size=max(1, round(config.batches.batch_seconds / mean_seconds)),
         shuffle=True,
         collate_fn=_collate,
@@ -320,35 +320,35 @@ def family_batches(dataset: Dataset, config: RunConfig, num_workers: int) -> Ite
         yield from cast(Iterator[TimedBatch], iter(loader))
 
 
-class _Recordings(TorchDataset[tuple[Utterance, Tensor]]):
+_Recording = tuple[Utterance, Tensor, list[int]]
+"""An utterance, its features and its labels."""
+
+
+class _Recordings(TorchDataset[_Recording]):
     """Utterances with their features, computed at each access."""
 
-    def __init__(
-        self,
-        utterances: tuple[Utterance, ...],
-        config: FeatureConfig,
-        stats: CorpusStats | None,
-    ) -> None:
-        self._utterances, self._config, self._stats = utterances, config, stats
+    def __init__(self, dataset: Dataset, config: FeatureConfig) -> None:
+        self._dataset, self._config = dataset, config
 
     def __len__(self) -> int:
-        return len(self._utterances)
+        return len(self._dataset)
 
-    def __getitem__(self, index: int) -> tuple[Utterance, Tensor]:
-        utterance, config = self._utterances[index], self._config
+    def __getitem__(self, index: int) -> _Recording:
+        utterance, config = self._dataset.utterances[index], self._config
         waveform_N = read_utterance(utterance, config.sample_rate_hz)
-        return utterance, compute(waveform_N, config, self._stats)
+        feats_TF = compute(waveform_N, config, self._dataset.store.stats)
+        return utterance, feats_TF, self._dataset.labels(index)
 
 
-def _collate(rows: list[tuple[Utterance, Tensor]]) -> TimedBatch:
-    utterances, feats = zip(*rows, strict=True)
-    labels = [torch.tensor(encode(u.text), dtype=torch.int64) for u in utterances]
+def _collate(rows: list[_Recording]) -> TimedBatch:
+    utterances, feats, spelled = zip(*rows, strict=True)
+    labels = [torch.tensor(row, dtype=torch.int64) for row in spelled]
     batch = Batch(
         feats_BTF=pad_sequence(list(feats), batch_first=True),
         feat_lens_B=torch.tensor([len(feats_TF) for feats_TF in feats]),
         targets=pad_sequence(labels, batch_first=True),
         target_lens_B=torch.tensor([len(label) for label in labels]),
-        min_ctc_frames_B=torch.tensor([min_ctc_frames(u.text) for u in utterances]),
+        min_ctc_frames_B=torch.tensor([min_ctc_frames(row) for row in spelled]),
         ids=tuple(u.id for u in utterances),
     )
     return TimedBatch(batch=batch, audio_seconds=sum(u.seconds for u in utterances))

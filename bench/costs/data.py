@@ -16,6 +16,7 @@ from bench.core.errors import UserError
 from bench.data.audio import read_utterance
 from bench.data.batches import Dataset, feasible_subset
 from bench.data.store import FeatureStore, open_store
+from bench.data.units import LETTERS, Units, units_of
 from bench.data.utterance import Corpus, Utterance
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData
@@ -35,8 +36,11 @@ def network_and_excerpt(
     Each process of a measurement calls this, so all train the same network on the same data.
     """
     model = build_model(config)
+    units = units_of(config.units, (u.text for u in corpus.split("train")))
     store = open_store(corpus, config.features)
-    return model, excerpt(corpus, store, minutes=minutes, output_lengths=model.output_lengths)
+    return model, excerpt(
+        corpus, store, minutes=minutes, output_lengths=model.output_lengths, units=units
+    )
 
 
 def excerpt(
@@ -45,6 +49,7 @@ def excerpt(
     *,
     minutes: float,
     output_lengths: Callable[[Tensor], Tensor],
+    units: Units = LETTERS,
 ) -> TrainingData:
     """About `minutes` of the training audio, with the same distribution of lengths as the whole.
 
@@ -55,7 +60,7 @@ def excerpt(
     Raises:
         UserError: no training utterance remains.
     """
-    train, _ = feasible_subset(Dataset(corpus.split("train"), store), output_lengths)
+    train, _ = feasible_subset(Dataset(corpus.split("train"), store, units), output_lengths)
     if not len(train):
         raise UserError(
             f"corpus {corpus.name} must have a train utterance with at least as many output frames "
@@ -65,7 +70,7 @@ def excerpt(
 
     def part(utterances: Sequence[Utterance]) -> Dataset:
         by_length = sorted(utterances, key=lambda utterance: (utterance.seconds, utterance.id))
-        return Dataset(evenly_spaced(by_length, share), store)
+        return Dataset(evenly_spaced(by_length, share), store, units)
 
     return TrainingData(
         train=part(train.utterances),

@@ -14,15 +14,14 @@ import numpy as np
 import torch
 import torchaudio
 from rapidfuzz.distance import Levenshtein
-from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.data.audio import read_utterance
 from bench.data.batches import min_ctc_frames
 from bench.data.features import CorpusStats, compute
-from bench.data.text import encode
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Utterance
-from bench.training.checkpoint import load_model, load_stats
+from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.streaming import EndpointRule, Recogniser, Words
@@ -46,11 +45,12 @@ class Network:
     model: AcousticModel
     config: RunConfig
     stats: CorpusStats | None
+    units: Units = LETTERS
 
 
 def load_network(path: Path, run: str, device: torch.device) -> Network:
     """The network of the checkpoint `path`; errors as in `bench.training.checkpoint.load`."""
-    return Network(run, *load_model(path, device), load_stats(path))
+    return Network(run, **vars(load_model(path, device)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +72,17 @@ def align(aligner: Network, utterance: Utterance) -> Spoken | None:
     feats_TF = compute(audio_N, config.features, aligner.stats)
     log_probs_BUV, lens_B = aligner.model(feats_TF[None], torch.tensor([len(feats_TF)]))
     num_frames = int(lens_B[0])
-    if min_ctc_frames(utterance.text) > num_frames:
+    labels = aligner.units.encode(utterance.text)
+    if min_ctc_frames(labels) > num_frames:
         return None
-    targets_BL = torch.tensor([encode(utterance.text)])
+    targets_BL = torch.tensor([labels])
     path_BU, _ = torchaudio.functional.forced_align(log_probs_BUV[:, :num_frames], targets_BL)
     seconds_per_frame = len(audio_N) / config.features.sample_rate_hz / num_frames
     ends = [seconds_per_frame * (frame + 1) for frame in last_frames(path_BU[0].tolist())]
-    letters = zip(utterance.text, ends, strict=True)
-    before: list[float] = []
-    words: list[float] = []
-    for letter, end in letters:
-        if letter == " ":
-            words.append(before[-1])
-        before.append(end)
-    return Spoken(utterance=utterance, word_ends=(*words, before[-1]))
+    # A word ends before a space: a symbol of its own, or the beginning of a piece.
+    begins_word = [aligner.units.text_of(label).startswith(" ") for label in labels]
+    words = [end for end, next_begins in zip(ends, begins_word[1:], strict=False) if next_begins]
+    return Spoken(utterance=utterance, word_ends=(*words, ends[-1]))
 
 
 def last_frames(path: Sequence[int]) -> list[int]:
@@ -190,7 +187,9 @@ def _sessions(
     looks: list[tuple[float, float]] = []
     for number, each in enumerate([*spoken[:_WARM_UP], *spoken]):
         if network.model.cannot_stream is None:
-            recogniser = Recogniser(network.model, network.config, network.stats, device, rule)
+            recogniser = Recogniser(
+                network.model, network.config, network.stats, device, rule, network.units
+            )
             sessions.append(_streamed(network, recogniser, each.utterance, chunk_seconds, rule))
             looks.append((recogniser.look_ahead_seconds, recogniser.mean_look_ahead_seconds))
         else:
@@ -244,7 +243,9 @@ def _whole(network: Network, utterance: Utterance, device: torch.device) -> _Ses
         log_probs_BUV, lens_B = network.model(
             feats_TF[None].to(device), torch.tensor([len(feats_TF)], device=device)
         )
-    words = _words(log_probs_BUV[0, : int(lens_B[0])], config.frames_per_second, len(feats_TF))
+    log_probs_UV = log_probs_BUV[0, : int(lens_B[0])]
+    seconds_per_frame = len(feats_TF) / config.frames_per_second / max(1, len(log_probs_UV))
+    words = Words.spelled(log_probs_UV, seconds_per_frame, network.units)
     seconds = time.perf_counter() - begin
     return _Session(
         compute_seconds=[seconds],
@@ -253,11 +254,6 @@ def _whole(network: Network, utterance: Utterance, device: torch.device) -> _Ses
         shown=[list(words.texts)],
         final_seconds=len(audio_N) / config.sample_rate_hz + seconds,
     )
-
-
-def _words(log_probs_UV: Tensor, frames_per_second: float, num_frames: int) -> Words:
-    seconds_per_frame = num_frames / frames_per_second / max(1, len(log_probs_UV))
-    return Words.spelled(log_probs_UV, seconds_per_frame)
 
 
 def _emissions(sessions: Iterable[_Session], spoken: Iterable[Spoken]) -> list[float]:

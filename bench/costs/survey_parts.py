@@ -19,7 +19,8 @@ from bench.core.seeding import seed_torch
 from bench.costs.concurrency import CONTEXT, START_SECONDS, child_processes
 from bench.costs.survey import Part, Rows, Setting
 from bench.costs.synthetic import NUM_BATCHES, Steps
-from bench.data.text import BLANK, NUM_SYMBOLS
+from bench.data.text import BLANK
+from bench.data.units import LETTERS
 from bench.training.capture import CapturedSteps, captured_steps
 from bench.training.ctc import ctc_losses
 from bench.training.device import autocast, peak_memory_bytes
@@ -78,14 +79,15 @@ def shapes(setting: Setting) -> Rows:
 def ctc(setting: Setting) -> Rows:
     """The loss and its gradient: torch's kernels and Triton's, ms."""
     device = torch.device(setting.device)
+    num_symbols = LETTERS.num_symbols
     sizes = ((2, 4, 1),) if setting.is_dry else ((76, 87, 40), (15, 433, 200), (8, 87, 40))
     for num_rows, num_frames, num_labels in sizes:
         torch.manual_seed(0)
-        log_probs = torch.randn(num_rows, num_frames, NUM_SYMBOLS, device=device).log_softmax(-1)
+        log_probs = torch.randn(num_rows, num_frames, num_symbols, device=device).log_softmax(-1)
         log_probs.requires_grad_()
         lens = torch.full((num_rows,), num_frames, device=device)
         target_lens = torch.full((num_rows,), num_labels, device=device)
-        targets = torch.randint(1, NUM_SYMBOLS, (num_rows, num_labels), device=device)
+        targets = torch.randint(1, num_symbols, (num_rows, num_labels), device=device)
         given = (lens, targets, target_lens)
 
         values = {

@@ -16,7 +16,6 @@ from bench.costs.survey import Setting
 from bench.costs.timings import synchronizer
 from bench.data.augment import draw
 from bench.data.corpora import CorpusConfig
-from bench.data.text import NUM_SYMBOLS
 from bench.training.clocks import Clocks
 from bench.training.config import build_model, default_run_config
 from bench.training.device import default_precision
@@ -178,7 +177,9 @@ class Steps:
             old_lens_B=lens_B,
             new_lens_B=lens_B.clone(),
             out_lens_B=out_lens_B,
-            targets_BS=torch.randint(1, NUM_SYMBOLS, (rows, num_labels), generator=rng),
+            targets_BS=torch.randint(
+                1, config.units.num_symbols, (rows, num_labels), generator=rng
+            ),
             target_lens_B=torch.full((rows,), num_labels),
             draws=draw(rows, config.augment, rng),
             num_rows=torch.tensor(float(rows)),

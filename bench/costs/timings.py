@@ -177,7 +177,8 @@ def time_recognition(
         begun = time.perf_counter()
         # The transcript is copied to the host, which waits for the device.
         waveform_N = read_utterance(utterance, config.features.sample_rate_hz)
-        transcribe(model, config, waveform_N, device, dataset.store.stats)
+        stats, units = dataset.store.stats, dataset.units
+        transcribe(model, config, waveform_N, device, stats, units=units)
         spent.append(time.perf_counter() - begun)
     return Recognition(
         latency_seconds=median(spent[1:]),

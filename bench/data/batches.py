@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.seeding import derive, numpy_generator
 from bench.data.store import FeatureStore
-from bench.data.text import encode
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import ExcludedUtterance, Utterance
 
 IntArray = npt.NDArray[np.int64]
@@ -106,16 +106,21 @@ def copied(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Dataset:
-    """Utterances and their features, by index."""
+    """Utterances, their features and their labels, by index."""
 
     utterances: tuple[Utterance, ...]
     store: FeatureStore
+    units: Units
+    """Of the labels."""
     num_frames: IntArray
     """Frames of each utterance."""
 
-    def __init__(self, utterances: Iterable[Utterance], store: FeatureStore) -> None:
+    def __init__(
+        self, utterances: Iterable[Utterance], store: FeatureStore, units: Units = LETTERS
+    ) -> None:
         self.utterances = tuple(utterances)
         self.store = store
+        self.units = units
         self._rows = np.array([store.row(utterance.id) for utterance in self.utterances], np.int64)
         self.num_frames = store.lengths[self._rows]
         # Places of each utterance's first frame; place 0 is padding:
@@ -142,6 +147,10 @@ class Dataset:
         """Features [T, F] of the utterance at `index`, as stored."""
         return self.store.read(self._rows[index])
 
+    def labels(self, index: int) -> list[int]:
+        """The text of the utterance at `index`, in `units`."""
+        return self.units.encode(self.utterances[index].text)
+
     def collate(
         self, indices: Sequence[int], *, as_stored: bool = False, as_places: bool = False
     ) -> Batch:
@@ -154,8 +163,8 @@ class Dataset:
             # Collected as float16 and converted once by torch: NumPy's conversion is slow.
             stored_BTF = torch.from_numpy(self._stored(indices, feat_lens))
             feats_BTF = stored_BTF if as_stored else stored_BTF.float()
-        texts = [self.utterances[index].text for index in indices]
-        target_lens = np.array([len(text) for text in texts])
+        labels = [self.labels(index) for index in indices]
+        target_lens = np.array([len(row) for row in labels])
         targets = np.zeros((len(indices), target_lens.max()), np.int64)
         # A boolean mask is filled row by row, so one assignment places the labels of all texts.
         #
@@ -163,13 +172,13 @@ class Dataset:
         #     "ab"        1 1 0       a b c d e f           a b 0
         #     "c"         1 0 0                             c 0 0
         #     "def"       1 1 1                             d e f
-        targets[np.arange(targets.shape[1]) < target_lens[:, None]] = encode("".join(texts))
+        targets[np.arange(targets.shape[1]) < target_lens[:, None]] = list(chain(*labels))
         return Batch(
             feats_BTF=feats_BTF,
             feat_lens_B=torch.from_numpy(feat_lens),
             targets=torch.from_numpy(targets),
             target_lens_B=torch.from_numpy(target_lens),
-            min_ctc_frames_B=torch.tensor([min_ctc_frames(text) for text in texts]),
+            min_ctc_frames_B=torch.tensor([min_ctc_frames(row) for row in labels]),
             ids=tuple(self.utterances[index].id for index in indices),
         )
 
@@ -271,14 +280,14 @@ def padding_share(order: list[list[int]], num_frames: IntArray) -> float:
     return 1 - int(sum(num_frames[batch].sum() for batch in order)) / padded
 
 
-def min_ctc_frames(text: str) -> int:
-    """The smallest number of output frames for which `text` has a CTC path; at least 1.
+def min_ctc_frames(labels: Sequence[object]) -> int:
+    """The smallest number of output frames for which `labels` have a CTC path; at least 1.
 
     One frame per label, and one for the blank between two equal labels (Graves et al. 2006,
-    section 3): ``hello`` needs 6.
+    section 3): the letters of ``hello`` need 6.
     """
-    repeats = sum(a == b for a, b in pairwise(text))
-    return max(1, len(text) + repeats)
+    repeats = sum(a == b for a, b in pairwise(labels))
+    return max(1, len(labels) + repeats)
 
 
 def feasible_subset(
@@ -290,14 +299,14 @@ def feasible_subset(
     """
     feasible, excluded = [], []
     num_output_frames = output_lengths(torch.from_numpy(dataset.num_frames)).tolist()
-    for utterance, available in zip(dataset.utterances, num_output_frames, strict=True):
-        needed = min_ctc_frames(utterance.text)
+    for index, available in enumerate(num_output_frames):
+        utterance, needed = dataset.utterances[index], min_ctc_frames(dataset.labels(index))
         if available >= needed:
             feasible.append(utterance)
             continue
         reason = f"its text needs {needed} output frames and its audio gives {available}"
         excluded.append(ExcludedUtterance(id=utterance.id, split=utterance.split, reason=reason))
-    return Dataset(feasible, dataset.store), excluded
+    return Dataset(feasible, dataset.store, dataset.units), excluded
 
 
 def _cut(order: IntArray, dataset: Dataset, batch_seconds: float) -> list[list[int]]:

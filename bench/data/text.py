@@ -1,8 +1,8 @@
 """The alphabet, and the normalisation of transcripts.
 
-Symbol 0 is CTC's blank; 1 is the space, 2 the apostrophe, 3 to 28 are a to z. Networks output no
-other symbol, and error rates are counted on normalised text; so a digest of both is recorded with
-every run.
+Texts hold the space, the apostrophe and a to z, and error rates are counted on normalised text; so
+a digest of both is recorded with every run. With which symbols a network spells them is said in
+bench.data.units.
 """
 
 import re
@@ -17,11 +17,11 @@ TEXT_VERSION = "2"
 """Raised when `normalize` gives another text for some input: results are then not comparable."""
 
 BLANK = 0
+"""CTC's symbol for no text."""
 ALPHABET = " '" + string.ascii_lowercase
-"""The symbols with index 1, 2, …"""
-NUM_SYMBOLS = 1 + len(ALPHABET)
+"""What texts are made of."""
 
-_INDEX = {symbol: index for index, symbol in enumerate(ALPHABET, start=1)}
+_KNOWN = frozenset(ALPHABET)
 
 _APOSTROPHE_NAMES = re.compile(
     r"APOSTROPHE|(LEFT|RIGHT|HIGH-REVERSED-9) SINGLE QUOTATION|SINGLE HIGH-REVERSED-9"
@@ -95,26 +95,14 @@ def unknown_symbols(text: str) -> str:
     """The distinct symbols of normalised `text` that are outside the alphabet, sorted; "" if there
     are none.
     """
-    return "".join(sorted(set(text) - _INDEX.keys()))
+    return "".join(sorted(set(text) - _KNOWN))
 
 
 def count_unknown_symbols(texts: Iterable[str]) -> Counter[str]:
     """How often normalised `texts` hold each symbol that is outside the alphabet."""
     # Joined first: one pass over one text, in C, in place of an update per text.
     counts = Counter("".join(texts))
-    return Counter({symbol: n for symbol, n in counts.items() if symbol not in _INDEX})
-
-
-def encode(text: str) -> list[int]:
-    """Normalised `text` as symbol indices (1 to 28, never the blank)."""
-    return [_INDEX[symbol] for symbol in text]
-
-
-def decode(indices: Iterable[int]) -> str:
-    """The text of symbol `indices`, the inverse of `encode`; without blanks."""
-    chosen = list(indices)
-    assert all(BLANK < index < NUM_SYMBOLS for index in chosen), f"not symbols of text: {chosen}"
-    return "".join(ALPHABET[index - 1] for index in chosen)
+    return Counter({symbol: n for symbol, n in counts.items() if symbol not in _KNOWN})
 
 
 def text_digest() -> str:

@@ -8,13 +8,18 @@ with natural logarithms, p_CTC summed over all alignments (Hannun et al., First-
 Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs, 2014). Without a
 lexicon the language model is over letters, and n counts the spaces.
 
-Legend: B utterances, U output frames, V symbols.
+Of a network that outputs pieces of words p_CTC is that of the text's own pieces (`Units.encode`),
+and the search has two passes. flashlight's first one cannot hold the last piece of a word for
+several frames, as it can hold the space after a word of letters (see `_held`), so that its sums are
+not exact; the second computes log p_CTC(y | x) of each text that the first one found.
+
+Legend: B utterances, C texts, U output frames, V symbols.
 """
 
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -22,19 +27,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.core.errors import UserError
-from bench.data.text import ALPHABET, BLANK, NUM_SYMBOLS, decode, encode, normalize
+from bench.data.text import ALPHABET, BLANK, normalize
+from bench.data.units import LETTERS, Units, UnitsConfig
 from bench.decoding.language_model import SPACE_LETTER, LanguageModel
 from bench.decoding.ngram import UNKNOWN
 
 if TYPE_CHECKING:
     from flashlight.lib.text.decoder import DecodeResult
 
-SPACE = encode(" ")[0]
+(SPACE,) = LETTERS.encode(" ")
 _NEVER = -1e4
 """A log-probability lower than any network's, and finite: sums must not become NaN."""
+_SURE = 0.8
+"""The probability above which a piece counts as held for another frame."""
 _LN_10 = math.log(10)
 
 
@@ -81,7 +91,7 @@ class Hypothesis:
 
 
 class BeamSearch:
-    """A decoder: `BeamSearch(...)(log_probs_BUV, out_lens_B)` gives B texts."""
+    """A decoder: `BeamSearch(...)(log_probs_BUV, out_lens_B, units)` gives B texts."""
 
     def __init__(self, config: BeamConfig, model: LanguageModel) -> None:
         """Load `model`.
@@ -92,7 +102,7 @@ class BeamSearch:
         self.config = config
         self.model = model
         self._graph = _Graph(model)
-        self._search = self._graph.search(config)
+        self._searches: dict[str, partial[list[DecodeResult]]] = {}
 
     def with_weights(self, alpha: float, beta: float) -> "BeamSearch":
         """The same search with other weights; shares the language model."""
@@ -100,35 +110,97 @@ class BeamSearch:
         made.config = replace(self.config, alpha=alpha, beta=beta)
         made.model = self.model
         made._graph = self._graph
-        made._search = self._graph.search(made.config)
+        made._searches = {}
         return made
 
-    def __call__(self, log_probs_BUV: Tensor, out_lens_B: Tensor) -> list[str]:
-        """The best text of each utterance."""
+    def check(self, units: UnitsConfig) -> None:
+        """Return if the outputs of a network with `units` can be searched.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if units.num_pieces and self.model.facts.unit == "letter":
+            raise UserError(
+                "--open-vocabulary searches with a language model of letters, the network outputs "
+                f"{units.num_pieces} pieces; leave it out, or take a network of letters"
+            )
+
+    def __call__(
+        self, log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units = LETTERS
+    ) -> list[str]:
+        """The best text of each utterance.
+
+        Raises:
+            UserError: as `check`.
+        """
         host_BUV, lengths = log_probs_BUV.float().cpu(), out_lens_B.tolist()
         return [
-            next((h.text for h in self._found(rows_UV[:length])), "")
+            next((h.text for h in self._found(rows_UV[:length], units)), "")
             for rows_UV, length in zip(host_BUV, lengths, strict=True)
         ]
 
-    def nbest(self, log_probs_UV: Tensor, count: int) -> list[Hypothesis]:
-        """Up to `count` different texts of one utterance, the best first."""
+    def nbest(self, log_probs_UV: Tensor, count: int, units: Units = LETTERS) -> list[Hypothesis]:
+        """Up to `count` different texts of one utterance, the best first; errors as `check`."""
         found: dict[str, Hypothesis] = {}
-        for hypothesis in self._found(log_probs_UV.float().cpu()):
+        for hypothesis in self._found(log_probs_UV.float().cpu(), units):
             found.setdefault(hypothesis.text, hypothesis)
             if len(found) == count:
                 break
         return list(found.values())
 
-    def _found(self, log_probs_UV: Tensor) -> Iterator[Hypothesis]:
+    def _found(self, log_probs_UV: Tensor, units: Units) -> Iterable[Hypothesis]:
         """What the beam ends with, the best first; texts may be there several times."""
+        self.check(units.config)
+        if units.digest not in self._searches:
+            self._searches[units.digest] = self._graph.search(self.config, units)
         # One more frame in which only the space is possible: the last word of each prefix then ends
         # like the others, and every alignment goes on in exactly one way, so that no sum changes.
-        last_V = log_probs_UV.new_full((1, NUM_SYMBOLS), _NEVER)
-        last_V[0, SPACE] = 0.0
-        frames_UV = torch.cat([log_probs_UV.clamp(min=_NEVER), last_V]).contiguous()
-        for result in self._search(frames_UV):
-            yield self._graph.hypothesis(result, self.config)
+        # Of pieces only the blank.
+        last_V = log_probs_UV.new_full((1, units.num_symbols), _NEVER)
+        last_V[0, SPACE if units.are_letters else BLANK] = 0.0
+        frames_UV = torch.cat([log_probs_UV.clamp(min=_NEVER), last_V])
+        given_UV = frames_UV if units.are_letters else torch.cat([frames_UV, _held(frames_UV)], 1)
+        results = self._searches[units.digest](given_UV.contiguous())
+        found = (self._graph.hypothesis(result, self.config) for result in results)
+        return found if units.are_letters else _rescored(list(found), frames_UV, units)
+
+
+def _rescored(found: list[Hypothesis], log_probs_UV: Tensor, units: Units) -> list[Hypothesis]:
+    """`found` with log p_CTC of all alignments of each text's own pieces, the best first."""
+    if not found:
+        return []
+    labels = [torch.tensor(units.encode(h.text), dtype=torch.int64) for h in found]
+    losses_C = F.ctc_loss(
+        log_probs_UV[:, None].expand(-1, len(found), -1),
+        pad_sequence(labels, batch_first=True),
+        torch.full((len(found),), len(log_probs_UV)),
+        torch.tensor([len(row) for row in labels]),
+        blank=BLANK,
+        reduction="none",
+    )
+    exact = (
+        replace(h, ctc=-loss, score=h.score - h.ctc - loss)
+        for h, loss in zip(found, losses_C.tolist(), strict=True)
+    )
+    return sorted(exact, key=lambda h: h.score, reverse=True)
+
+
+def _held(log_probs_UV: Tensor) -> Tensor:
+    """The log-probability [U, 1] of a symbol that stands for another frame of a word's last piece.
+
+    After a word flashlight allows the blank and one symbol, for letters the space that ends it.
+    Pieces have no such symbol, but a piece that surely lasts is the likeliest of two frames in a
+    row. Other pieces than it could be held there too, so an unsure one would mislead the search
+    (docs/experiments.md).
+
+        frame         0       1          2        3
+        likeliest    " the"  " the"     blank    " cat"
+        held         never   p(" the")  never    never
+    """
+    most_U, best_U = log_probs_UV.max(dim=-1)
+    lasts_U = (best_U == best_U.roll(1)) & (best_U != BLANK) & (most_U > math.log(_SURE))
+    lasts_U[:1] = False
+    return torch.where(lasts_U, most_U, _NEVER)[:, None]
 
 
 class _Graph:
@@ -140,15 +212,17 @@ class _Graph:
         from flashlight.lib.text.decoder.kenlm import KenLM
 
         self._api = decoder
+        self._tries: dict[str, object] = {}
         self._has_words = model.facts.unit == "word"
         self._words = (*model.words, UNKNOWN) if self._has_words else _letters()
         entries = dictionary.Dictionary(list(self._words))
         with _silenced_stderr():
             self._lm = KenLM(str(model.path), entries)
-        self._trie = self._spelled() if self._has_words else None
 
-    def _spelled(self) -> "object":
-        """The prefix tree of the vocabulary's spellings; each word ends with a space."""
+    def _spelled(self, units: Units) -> "object":
+        """The prefix tree of the vocabulary's spellings; a word of letters ends with a space."""
+        if (known := self._tries.get(units.digest)) is not None:
+            return known
         # An utterance can only follow the tree's branches, so only words of the vocabulary come
         # out:
         #
@@ -157,27 +231,29 @@ class _Graph:
         #
         # Smearing gives each inner node the best unigram score of the words below it, so that a
         # prefix competes by what it may become, and not only once its word is complete.
-        trie = self._api.Trie(NUM_SYMBOLS, SPACE)
+        trie = self._api.Trie(units.num_symbols + 1, SPACE)
+        end = [SPACE] if units.are_letters else []
         start = self._lm.start(False)
         for index, word in enumerate(self._words[:-1]):
             _, score = self._lm.score(start, index)
-            trie.insert([*encode(word), SPACE], index, score)
+            trie.insert([*units.encode(word), *end], index, score)
         trie.smear(self._api.SmearingMode.MAX)
+        self._tries[units.digest] = trie
         return trie
 
-    def search(self, config: BeamConfig) -> "partial[list[DecodeResult]]":
-        """The search of [U, V] frames with `config`."""
+    def search(self, config: BeamConfig, units: Units) -> "partial[list[DecodeResult]]":
+        """The search of frames with `config`: [U, V] of letters, else [U, V + 1] with `_held`."""
         api = self._api
         common = {
             "beam_size": config.width,
-            "beam_size_token": min(config.num_tokens, NUM_SYMBOLS),
+            "beam_size_token": min(config.num_tokens, units.num_symbols),
             "beam_threshold": config.threshold,
             # KenLM's logarithms are to the base 10.
             "lm_weight": config.alpha * _LN_10,
             "log_add": True,
             "criterion_type": api.CriterionType.CTC,
         }
-        if self._trie is None:
+        if not self._has_words:
             free = api.LexiconFreeDecoderOptions(**common, sil_score=config.beta)
             return partial(_run, api.LexiconFreeDecoder(free, self._lm, SPACE, BLANK, []))
         options = api.LexiconDecoderOptions(
@@ -189,7 +265,9 @@ class _Graph:
             sil_score=0.0,
         )
         unknown = len(self._words) - 1
-        made = api.LexiconDecoder(options, self._trie, self._lm, SPACE, BLANK, unknown, [], False)
+        trie = self._spelled(units)
+        space = SPACE if units.are_letters else units.num_symbols  # of `_held`
+        made = api.LexiconDecoder(options, trie, self._lm, space, BLANK, unknown, [], False)
         return partial(_run, made)
 
     def hypothesis(self, result: "DecodeResult", config: BeamConfig) -> Hypothesis:
@@ -200,7 +278,7 @@ class _Graph:
             text, num_bonuses = " ".join(words), len(words)
         else:
             symbols = list(_merged(result.tokens))
-            text, num_bonuses = normalize(decode(symbols)), symbols.count(SPACE)
+            text, num_bonuses = normalize(LETTERS.decode(symbols)), symbols.count(SPACE)
         score, lm = float(result.score), float(result.lmScore) * _LN_10
         # flashlight's own emittingModelScore is that of the best alignment alone.
         # Of the score the terms of the language model are subtracted; what is left is log p_CTC.

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.text import BLANK, decode
+from bench.data.text import BLANK
+from bench.data.units import LETTERS, Units
 
 
-def greedy(log_probs_BUV: Tensor, out_lens_B: Tensor) -> list[str]:
+def greedy(log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units = LETTERS) -> list[str]:
     """The text of each utterance: the best symbol of each frame, repeats merged, blanks removed.
 
-    `out_lens_B` is int64 frames, on any device.
+    `out_lens_B` is int64 frames, on any device; `units` say what the symbols stand for.
     """
-    return begin_greedy(log_probs_BUV, out_lens_B)()
+    return begin_greedy(log_probs_BUV, out_lens_B, units)()
 
 
-def begin_greedy(log_probs_BUV: Tensor, out_lens_B: Tensor) -> Callable[[], list[str]]:
+def begin_greedy(
+    log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units
+) -> Callable[[], list[str]]:
     """Start `greedy` without waiting for the device; the result waits for it and spells the texts.
 
     Symbols are selected on the device of the log-probabilities for all utterances at once, and
@@ -43,7 +46,7 @@ def begin_greedy(log_probs_BUV: Tensor, out_lens_B: Tensor) -> Callable[[], list
 
     def spell() -> list[str]:
         wait()
-        return [decode(symbols_U[symbols_U != BLANK].tolist()) for symbols_U in host_BU]
+        return [units.decode(symbols_U[symbols_U != BLANK].tolist()) for symbols_U in host_BU]
 
     return spell
 
@@ -68,13 +71,15 @@ class Frame:
     is_blank: bool
     """True if the blank is its best symbol."""
     symbol: str
-    """A symbol that begins here, or ""."""
+    """The text of a symbol that begins here, or ""."""
 
 
 class IncrementalGreedy:
-    """The best path, frame by frame: the symbols of all frames are the text of `greedy`."""
+    """The best path, frame by frame: the symbols of all frames are the text of `greedy`, pieces
+    with the space that begins the first word."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: Units = LETTERS) -> None:
+        self._units = units
         self._num_frames = 0
         self._before = BLANK
 
@@ -82,6 +87,7 @@ class IncrementalGreedy:
         """What each of the next frames adds."""
         for best in log_probs_UV.argmax(dim=-1).tolist():
             begins = best not in (BLANK, self._before)
-            yield Frame(self._num_frames, best == BLANK, decode([best]) if begins else "")
+            symbol = self._units.text_of(best) if begins else ""
+            yield Frame(self._num_frames, best == BLANK, symbol)
             self._before = best
             self._num_frames += 1

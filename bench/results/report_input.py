@@ -43,7 +43,7 @@ from bench.study.robustness import load_plan
 from bench.study.rounds import confirm_seeds, plan_sentence, raised_sentence, read_looks
 from bench.study.rungs import rungs_clause
 from bench.study.space import Budget, Dimension
-from bench.training.config import RunConfig
+from bench.training.config import NETWORK_KEYS, RunConfig
 from reports.columns import COLUMNS
 from reports.input import (
     BudgetSummary,
@@ -297,7 +297,7 @@ def real_time_factors(definition: StudyDefinition, speed: Iterable[SpeedRow]) ->
     by_conditions: dict[tuple[str, float, float], dict[str, float]] = {}
     for label, system in definition.systems.items():
         pinned = {*definition.settings, *system.settings} - {WIDTH}
-        if any(key.startswith(("model.", "features.")) for key in pinned):
+        if any(key.startswith(NETWORK_KEYS) for key in pinned):
             continue  # a network other than the variant at some width: not what was measured
         width = flatten(to_dict(definition.base_config(label))).get(WIDTH)
         for row in speed:

@@ -19,11 +19,12 @@ from bench.core.errors import UserError
 from bench.data.audio import read_utterance
 from bench.data.batches import min_ctc_frames
 from bench.data.features import compute
-from bench.data.text import BLANK, decode, encode
+from bench.data.text import BLANK
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus, Utterance
 from bench.runs.layout import BEST
 from bench.runs.state import TRAINED
-from bench.training.checkpoint import load_model, load_stats
+from bench.training.checkpoint import load_model
 from reports.input import Letter, Sample
 from variants.spec import AcousticModel
 
@@ -90,12 +91,16 @@ def _sample(
     """The sample of `utterance`; `scored` has the transcript of each run."""
     letters, feats_TF, waveform_N, rate = {}, torch.zeros(1, 1), torch.zeros(0), 16_000
     for system, run, path in networks:
-        model, config = load_model(path, torch.device("cpu"))
-        rate = config.features.sample_rate_hz
+        trained = load_model(path, torch.device("cpu"))
+        features = trained.config.features
+        rate = features.sample_rate_hz
         waveform_N = read_utterance(utterance, rate)
-        feats_TF = compute(waveform_N, config.features, load_stats(path))
+        feats_TF = compute(waveform_N, features, trained.stats)
         if run in scored:
-            letters[system] = emissions(model, feats_TF, scored[run], len(waveform_N) / rate)
+            seconds = len(waveform_N) / rate
+            letters[system] = emissions(
+                trained.model, feats_TF, scored[run], seconds, trained.units
+            )
     if not networks:
         waveform_N = read_utterance(utterance, rate)
     sound = io.BytesIO()
@@ -113,7 +118,7 @@ def _sample(
 
 @torch.inference_mode()
 def emissions(
-    model: AcousticModel, feats_TF: Tensor, text: str, seconds: float
+    model: AcousticModel, feats_TF: Tensor, text: str, seconds: float, units: Units = LETTERS
 ) -> tuple[Letter, ...]:
     """The symbols of `text`, each at its first frame on the most probable CTC path for `text`
     (Graves et al. 2006, section 3.2).
@@ -126,6 +131,7 @@ def emissions(
         feats_TF: of one utterance.
         text: the scored transcript.
         seconds: the utterance's duration, which the output frames divide evenly.
+        units: what the symbols stand for.
 
     Raises:
         UserError: `text` needs more output frames than there are.
@@ -134,8 +140,8 @@ def emissions(
         return ()
     log_probs_BUV, out_lens_B = model(feats_TF[None], torch.tensor([len(feats_TF)]))
     num_frames = int(out_lens_B[0])
-    targets = encode(text)
-    if min_ctc_frames(text) > num_frames:
+    targets = units.encode(text)
+    if min_ctc_frames(targets) > num_frames:
         raise UserError(f"the text that was scored needs more than {num_frames} output frames")
     log_probs_BUV = log_probs_BUV[:, :num_frames].float()
     path_BU, values_BU = torchaudio.functional.forced_align(
@@ -152,7 +158,9 @@ def emissions(
     ):
         if symbol not in (BLANK, before):
             at = (frame + 0.5) / num_frames * seconds
-            found.append(Letter(decode([symbol]), round(at, 3), round(float(np.exp(value)), 3)))
+            found.append(
+                Letter(units.text_of(symbol), round(at, 3), round(float(np.exp(value)), 3))
+            )
         before = symbol
     return tuple(found)
 

@@ -17,6 +17,7 @@ from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.data.audio import read_audio
 from bench.data.features import CorpusStats
+from bench.data.units import Units
 from bench.data.utterance import Snippet
 from bench.decoding import Decoder, greedy
 from bench.results.comparison import StudyComparison, compare
@@ -27,7 +28,7 @@ from bench.study.definition import (
     load,
     studies_newest_first,
 )
-from bench.training.checkpoint import load_model, load_stats
+from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
@@ -43,6 +44,8 @@ class TrainedModel:
     """In evaluation mode."""
     config: RunConfig
     stats: CorpusStats | None
+    units: Units
+    """What its symbols stand for."""
     device: torch.device
 
     @classmethod
@@ -53,8 +56,8 @@ class TrainedModel:
             UserError: no such device, or no checkpoint that can be used.
         """
         where = resolve_device(device)
-        network, config = load_model(checkpoint, where)
-        return cls(checkpoint, network, config, load_stats(checkpoint), where)
+        found = load_model(checkpoint, where)
+        return cls(checkpoint, found.model, found.config, found.stats, found.units, where)
 
     def transcribe(
         self,
@@ -71,7 +74,9 @@ class TrainedModel:
         """
         rate = self.config.features.sample_rate_hz
         waveform_N = read_audio(Path(audio), channel=channel, sample_rate_hz=rate, snippet=snippet)
-        return transcribe(self.network, self.config, waveform_N, self.device, self.stats, decoder)
+        return transcribe(
+            self.network, self.config, waveform_N, self.device, self.stats, decoder, self.units
+        )
 
 
 class Study:

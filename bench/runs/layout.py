@@ -2,6 +2,7 @@
 
     run.json  config.json  environment.json  git.diff        written when the run is opened
     variant.py  variant.json                                 then too, of a variant from outside
+    units.json                                               before training, of pieces of words
     metrics.jsonl  watch.jsonl                               appended to at each log point
     utterances-<split>.jsonl  summary.json                   written whole
 
@@ -28,6 +29,8 @@ ORIGINS = "origins.json"
 """What set each value of the config."""
 OPENED = "test-opened.txt"
 """A line each time that the test split was about to be scored."""
+UNITS = "units.json"
+"""The pieces of words that the network outputs, and their digest; of letters there is none."""
 PATHS = "paths.json"
 """Which implementation computed each operation, see variants.ops.paths; written after training."""
 METRICS, WATCH, SUMMARY = "metrics.jsonl", "watch.jsonl", "summary.json"

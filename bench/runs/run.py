@@ -20,10 +20,11 @@ from bench.core.nvml import Gpu
 from bench.data.batches import Dataset, feasible_subset, thinned
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
+from bench.data.units import Units, units_of
 from bench.data.utterance import SPLITS, Corpus, Utterance
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.device_use import DeviceUse, gpu_facts, gpus_of_run
-from bench.runs.layout import BEST, LAST, OPENED, ORIGINS, PATHS, RUN, read_run
+from bench.runs.layout import BEST, LAST, OPENED, ORIGINS, PATHS, RUN, UNITS, read_run
 from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
@@ -118,7 +119,11 @@ def execute_run(
     # From here on every end is recorded: a run without a record would be begun again and again.
     try:
         device, use = resolve_device(plan.device), DeviceUse(plan.gpus)
-        sets = datasets(_unchanged_corpus(plan), plan.config, plan.excluded)
+        corpus = _unchanged_corpus(plan)
+        sets = datasets(corpus, plan.config, plan.excluded)
+        units = sets["train"].units
+        if not units.are_letters:
+            write_json(plan.folder / UNITS, {"digest": units.digest, "symbols": units.symbols})
         model = build_model(plan.config)
         trainable, _ = feasible_subset(sets["train"], model.output_lengths)
         data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
@@ -139,7 +144,7 @@ def execute_run(
         metrics = _summary(result) | _costs(model, plan.config)
         metrics |= use.summary(sum(result.seconds.values()))
         if state in TRAINED:
-            metrics |= _score(plan, sets, device, tracker, BEST)
+            metrics |= _score(plan, corpus, device, tracker, BEST)
         elif state == State.DIVERGED:
             metrics |= _score_last(plan, tracker)
         check_lease()
@@ -202,8 +207,7 @@ def _score_last(plan: RunPlan, tracker: Tracker) -> dict[str, float]:
         checkpoint = last_finite(plan.folder, device)
         if checkpoint is None:
             return {}
-        sets = datasets(_unchanged_corpus(plan), plan.config, plan.excluded)
-        return _score(plan, sets, device, tracker, checkpoint)
+        return _score(plan, _unchanged_corpus(plan), device, tracker, checkpoint)
     except Exception as error:
         if (exhausted := as_exhausted(error)) is not None:
             raise exhausted from None
@@ -236,20 +240,26 @@ def datasets(
     config: RunConfig,
     excluded: Collection[str],
     progress: ProgressCallback | None = None,
+    units: Units | None = None,
 ) -> dict[str, Dataset]:
     """The splits of `corpus` as features, train thinned as `config` says, and under "watch" what is
-    followed through the epochs."""
-    store = open_store(corpus, config.features, progress=progress)
+    followed through the epochs.
+
+    The labels are in `units`, those of a checkpoint; without them in those that `config` asks for,
+    of the thinned train split. What is `excluded` may depend on the units, so they do not on it.
+    """
     utterances = {split: corpus.split(split) for split in SPLITS}
     utterances["train"] = thinned(utterances["train"], config.batches.train_share)
+    if units is None:
+        units = units_of(config.units, (u.text for u in utterances["train"]))
+    store = open_store(corpus, config.features, progress=progress)
     sets = {
-        split: Dataset((u for u in listed if u.id not in excluded), store)
+        split: Dataset((u for u in listed if u.id not in excluded), store, units)
         for split, listed in utterances.items()
     }
     if not sets["watch"].utterances:
-        sets["watch"] = Dataset(
-            _spread(sets["valid"] if len(sets["valid"]) else sets["train"]), store
-        )
+        spread = _spread(sets["valid"] if len(sets["valid"]) else sets["train"])
+        sets["watch"] = Dataset(spread, store, units)
     return sets
 
 
@@ -282,21 +292,22 @@ def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
 
 def _score(
     plan: RunPlan,
-    sets: dict[str, Dataset],
+    corpus: Corpus,
     device: torch.device,
     tracker: Tracker,
     checkpoint: Path,
 ) -> dict[str, float]:
     """Score `checkpoint`, relative to the run's folder, on valid and, where the plan says so, on
     test."""
-    best, _ = load_model(plan.folder / checkpoint, device)
+    best = load_model(plan.folder / checkpoint, device)
+    sets = datasets(corpus, plan.config, plan.excluded, units=best.units)
     metrics: dict[str, float] = {}
     for split in ("valid", "test") if plan.open_test else ("valid",):
         if not len(sets[split]):
             continue
         if split == "test":
             metrics["test/num_opened"] = count_opening(plan.folder)
-        evaluation = evaluate(best, sets[split], plan.config.batches, device)
+        evaluation = evaluate(best.model, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
             metrics |= _rates(evaluation)

@@ -26,6 +26,7 @@ from bench.core.errors import UserError
 from bench.core.files import write_json
 from bench.core.seeding import derive
 from bench.data.batches import Dataset
+from bench.data.units import Units
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch
 from bench.decoding.greedy import greedy
@@ -224,8 +225,9 @@ class _Network:
     def load(
         cls, run: Path, definition: StudyDefinition, corpus: Corpus, device: torch.device
     ) -> "_Network":
-        model, config = load_model(run / BEST, device)
-        return cls(model, config, datasets(corpus, config, definition.excluded), device)
+        found = load_model(run / BEST, device)
+        sets = datasets(corpus, found.config, definition.excluded, units=found.units)
+        return cls(found.model, found.config, sets, device)
 
     def log_probs(self, split: str) -> list[Tensor]:
         return log_probabilities(self.model, self.sets[split], self.config.batches, self.device)
@@ -241,7 +243,8 @@ def _search(
     valid, rows = network.sets["valid"], network.log_probs("valid")
     errors, words = [], 0
     for alpha, beta in plan.settings:
-        scores = score_texts(valid, _texts(search.with_weights(alpha, beta), rows))
+        hyps = _texts(search.with_weights(alpha, beta), rows, valid.units)
+        scores = score_texts(valid, hyps)
         errors.append(sum(s.substitutions + s.deletions + s.insertions for s in scores))
         words = sum(s.num_ref_words for s in scores)
     write_json(own / SEARCH, {"errors": errors, "num_ref_words": words})
@@ -269,12 +272,12 @@ def _score(own: Path, run: Path, load: Callable[[], _Network], tuned: BeamSearch
     for split in ("valid", "test"):
         if split == "test":
             count_opening(run, "beam")
-        hyps = _texts(tuned, network.log_probs(split))
+        hyps = _texts(tuned, network.log_probs(split), network.sets[split].units)
         write_scores(own / f"utterances-{split}.jsonl", score_texts(network.sets[split], hyps))
 
 
-def _texts(search: BeamSearch, rows: list[Tensor]) -> list[str]:
-    return [search(row_UV[None], torch.tensor([len(row_UV)]))[0] for row_UV in rows]
+def _texts(search: BeamSearch, rows: list[Tensor], units: Units) -> list[str]:
+    return [search(row_UV[None], torch.tensor([len(row_UV)]), units)[0] for row_UV in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,7 +331,7 @@ def _heard(label: str, run: str, network: _Network, search: BeamSearch | None) -
     for utterance, row_UV in zip(
         network.sets["watch"].utterances, network.log_probs("watch"), strict=True
     ):
-        given = row_UV[None], torch.tensor([len(row_UV)])
+        given = row_UV[None], torch.tensor([len(row_UV)]), network.sets["watch"].units
         yield Heard(
             system=label,
             run=run,

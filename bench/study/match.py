@@ -11,7 +11,7 @@ from bench.core.config import Layer, Origin, Setting, updated
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.study.space import Dimension
-from bench.training.config import RunConfig, model_shape
+from bench.training.config import NETWORK_KEYS, RunConfig, model_shape
 from variants.cost import macs_per_second, num_parameters
 from variants.spec import AcousticModel
 
@@ -166,7 +166,7 @@ def check_size_is_fixed(
         UserError: names the key.
     """
     for key, dimension in searched.items():
-        if not key.startswith(("model.", "features.")):
+        if not key.startswith(NETWORK_KEYS):
             continue
         sizes = [size(match.quantity, updated(config, {key: v})) for v in dimension.values()]
         if not all(map(match.holds, sizes)):

@@ -31,7 +31,7 @@ from bench.runs.record import write_scores
 from bench.runs.run import count_opening
 from bench.study.decoding import scored_runs
 from bench.study.definition import StudyDefinition
-from bench.training.checkpoint import load_model, load_stats
+from bench.training.checkpoint import load_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import evaluate
 
@@ -131,10 +131,12 @@ def _score(
     made: Corpus,
     device: torch.device,
 ) -> None:
-    model, config = load_model(run / BEST, device)
-    store = open_store(made, config.features, stats=load_stats(run / BEST))
+    trained = load_model(run / BEST, device)
+    config = trained.config
+    store = open_store(made, config.features, stats=trained.stats)
     excluded = frozenset(definition.excluded)
-    dataset = Dataset((u for u in made.split("test") if u.id not in excluded), store)
+    utterances = (u for u in made.split("test") if u.id not in excluded)
+    dataset = Dataset(utterances, store, trained.units)
     count_opening(run, condition.name)
-    evaluation = evaluate(model, dataset, config.batches, device)
+    evaluation = evaluate(trained.model, dataset, config.batches, device)
     write_scores(scores_file(folder, f"{label}/{run.name}", condition), evaluation.scores)

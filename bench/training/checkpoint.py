@@ -5,7 +5,8 @@ it reads; `load` verifies them (0.05 s for 90 MB). The last checkpoint of a run 
 it, `before(path)`, are both stored: if the disk damages one, the run resumes from the other.
 
 Keys of the file: `format` and `version` (of this layout), `text` (digest of the alphabet), `config`
-(a RunConfig as a dict), `stats` (of corpus normalisation, or None), `model` (weights and buffers).
+(a RunConfig as a dict), `stats` (of corpus normalisation, or None), `units` (the texts of the
+symbols), `model` (weights and buffers).
 The last checkpoint of a run, from which it resumes, adds `data` (digest of the training data),
 `optimizer`, `loop` (a LoopState as a dict) and, if the run averages its weights, `average` (the
 averaged weights and buffers; `model` has the trained ones).
@@ -15,7 +16,7 @@ import errno
 import logging
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +27,29 @@ from bench.core.errors import UnwritableError, UserError
 from bench.core.files import atomic_write
 from bench.data.features import CorpusStats
 from bench.data.text import text_digest
+from bench.data.units import LETTERS, Units
 from bench.training.config import RunConfig, build_model, run_config_from_dict
 from bench.training.memory import is_out_of_memory
 from bench.training.outside import VARIANT_RECORD, find_recorded
 from variants.spec import AcousticModel
 
 FORMAT = "deepspeech-bench checkpoint"
-VERSION = 1
+VERSION = 2
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network of a checkpoint, with what it takes to use it."""
+
+    model: AcousticModel
+    """In evaluation mode."""
+    config: RunConfig
+    stats: CorpusStats | None
+    """What ``normalize="corpus"`` used in training; None for other settings."""
+    units: Units
+    """What its symbols stand for."""
 
 
 class DamagedCheckpointError(UserError):
@@ -52,6 +67,7 @@ def save(
     config: RunConfig,
     model: AcousticModel,
     stats: CorpusStats | None,
+    units: Units = LETTERS,
     **resuming: Any,
 ) -> None:
     """Write a checkpoint atomically: at any moment `path` is the old file or the new one.
@@ -61,6 +77,7 @@ def save(
         config: what the network was built from.
         model: on any device.
         stats: of the feature store that the network is trained on.
+        units: of the labels that it is trained on.
         resuming: `data`, `optimizer`, `loop` and perhaps `average`, of a checkpoint to resume
             from; the previous one is then renamed to `before(path)`.
 
@@ -73,6 +90,7 @@ def save(
         "text": text_digest(),
         "config": to_dict(config),
         "stats": asdict(stats) if stats else None,
+        "units": list(units.symbols),
         "model": model.state_dict(),
         **resuming,
     }
@@ -140,7 +158,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
             "wrote it"
         )
     parts = (content.get("config"), content.get("model"), content.get("stats") or {})
-    if not all(isinstance(part, dict) for part in parts):
+    if not all(isinstance(part, dict) for part in parts) or _units(content) is None:
         raise DamagedCheckpointError(path)
     return content
 
@@ -211,8 +229,16 @@ def _listed(paths: Iterable[Path]) -> str:
     return " and ".join(map(str, paths))
 
 
-def load_model(path: Path, device: torch.device) -> tuple[AcousticModel, RunConfig]:
-    """The trained network of a checkpoint on `device`, in evaluation mode, and its config.
+def _units(content: dict[str, Any]) -> Units | None:
+    """The units of a checkpoint; None if it holds none."""
+    try:
+        return Units(tuple(map(str, content["units"])))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def load_model(path: Path, device: torch.device) -> TrainedNetwork:
+    """The trained network of a checkpoint, on `device`.
 
     The source of a variant from outside is read from the run's folder, or from beside the file.
 
@@ -226,7 +252,11 @@ def load_model(path: Path, device: torch.device) -> tuple[AcousticModel, RunConf
     config = run_config_from_dict(content["config"])
     model = build_model(config).to(device)
     load_weights(path, content, config, model)
-    return model.eval(), config
+    stats, units = content["stats"], _units(content)
+    assert units is not None, "load has checked them"
+    return TrainedNetwork(
+        model.eval(), config, from_dict(CorpusStats, stats) if stats else None, units
+    )
 
 
 def load_weights(
@@ -248,16 +278,6 @@ def load_weights(
             f"the weights in {path} do not fit variant {config.variant} as this version builds it; "
             "use the version of the project that wrote it"
         ) from error
-
-
-def load_stats(path: Path) -> CorpusStats | None:
-    """What ``normalize="corpus"`` used when the network was trained; None for other settings.
-
-    Raises:
-        UserError: as `load`.
-    """
-    stats = load(path, torch.device("cpu"))["stats"]
-    return from_dict(CorpusStats, stats) if stats else None
 
 
 def check_same_run(

@@ -17,7 +17,7 @@ from bench.data.augment import AugmentConfig
 from bench.data.batches import BatchConfig
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FeatureConfig
-from bench.data.text import NUM_SYMBOLS
+from bench.data.units import UnitsConfig
 from bench.training.optim import OptimConfig
 from bench.training.outside import OUTSIDE, in_words
 from variants import VARIANTS, family_file
@@ -26,6 +26,8 @@ from variants.spec import AcousticModel, check_range
 
 MAX_EPOCHS = 100_000
 """The order of each epoch is drawn when a run begins."""
+NETWORK_KEYS = ("model.", "features.", "units.")
+"""How the config keys begin on which the network's layers depend, besides the variant."""
 BYTES_PER_WEIGHT = 4
 BYTES_PER_TRAINED_WEIGHT = 16
 """With its gradient and the two moments of Adam."""
@@ -88,6 +90,7 @@ class RunConfig:
     """The variant's own config."""
     corpus: CorpusConfig
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -202,7 +205,8 @@ def _built(config: RunConfig) -> AcousticModel:
         with warnings.catch_warnings():
             # Of an empty weight, which is refused below.
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
-            model = spec.build(config.model, config.features.num_bins, NUM_SYMBOLS)
+            num_bins, num_symbols = config.features.num_bins, config.units.num_symbols
+            model = spec.build(config.model, num_bins, num_symbols)
     except ValueError as error:
         raise UserError(f"variant {config.variant} cannot be built: {error}") from error
     except Exception as error:

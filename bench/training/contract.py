@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
-from bench.data.text import BLANK, NUM_SYMBOLS
+from bench.data.text import BLANK
 from bench.training.config import RunConfig, build_model
 from bench.training.outside import OUTSIDE, in_words
 from variants.cost import num_parameters
@@ -112,7 +112,7 @@ def _lengths(config: RunConfig) -> str:
 
 def _log_probabilities(config: RunConfig) -> str:
     log_probs_BUV, out_lens_B = _run(build_model(config).eval(), *_batch(config, 61, 40))
-    shape = (2, int(out_lens_B.max()), NUM_SYMBOLS)
+    shape = (2, int(out_lens_B.max()), config.units.num_symbols)
     if tuple(log_probs_BUV.shape) != shape or log_probs_BUV.dtype != torch.float32:
         raise _BrokenRule(
             f"forward must return float32 of shape {shape} (B, U, V), got {log_probs_BUV.dtype} of "

@@ -20,6 +20,7 @@ from bench.data.batches import (
 )
 from bench.data.features import CorpusStats, compute
 from bench.data.text import BLANK, normalize
+from bench.data.units import LETTERS, Units
 from bench.decoding import Decoder, begin, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.config import RunConfig
@@ -75,7 +76,8 @@ def evaluate(
     # device once a batch.
     for indices, host in in_background(collate, evaluation_order(dataset, batches)):
         out_lens_B = model.output_lengths(host.feat_lens_B)
-        recognise = partial(_recognise, model, host, out_lens_B, decoder, device, precision)
+        decode = partial(begin, decoder, units=dataset.units)
+        recognise = partial(_recognise, model, host, out_lens_B, decode, device, precision)
         parts = in_parts(recognise, len(indices))
         for part_losses, part_blanks, _ in parts:
             losses.append(part_losses)
@@ -154,7 +156,7 @@ def _recognise(
     model: AcousticModel,
     host: Batch,
     out_lens_B: Tensor,
-    decoder: Decoder,
+    decode: Callable[..., Callable[[], list[str]]],
     device: torch.device,
     precision: torch.dtype,
     rows: slice,
@@ -169,20 +171,24 @@ def _recognise(
     frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
     inside_BU = frame_U < out_lens_B[:, None]
     num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
-    return losses_B, num_blanks, begin(decoder, log_probs_BUV, out_lens_B)
+    return losses_B, num_blanks, decode(log_probs_BUV, out_lens_B)
 
 
 @torch.inference_mode()
 @exact_float32()
 def transcribe_feats(
-    model: AcousticModel, feats_TF: Tensor, device: torch.device, decoder: Decoder = greedy
+    model: AcousticModel,
+    feats_TF: Tensor,
+    device: torch.device,
+    decoder: Decoder = greedy,
+    units: Units = LETTERS,
 ) -> str:
-    """The text of one utterance, normalised as it is scored; the network is on `device`, in
-    evaluation mode."""
+    """The text of one utterance, normalised as it is scored; the network, which outputs `units`, is
+    on `device`, in evaluation mode."""
     feat_lens_B = torch.tensor([len(feats_TF)], device=device)
     with autocast(device, default_precision(device)):
         log_probs_BUV, out_lens_B = model(feats_TF[None].to(device), feat_lens_B)
-    (text,) = decoder(log_probs_BUV, out_lens_B)
+    (text,) = decoder(log_probs_BUV, out_lens_B, units)
     return normalize(text)
 
 
@@ -193,9 +199,11 @@ def transcribe(
     device: torch.device,
     stats: CorpusStats | None = None,
     decoder: Decoder = greedy,
+    units: Units = LETTERS,
 ) -> str:
     """The text of one utterance, whose samples have the rate of ``config.features``.
 
-    The network is on `device`, in evaluation mode; `stats` are those of its checkpoint.
+    The network is on `device`, in evaluation mode; `stats` and `units` are those of its checkpoint.
     """
-    return transcribe_feats(model, compute(waveform_N, config.features, stats), device, decoder)
+    feats_TF = compute(waveform_N, config.features, stats)
+    return transcribe_feats(model, feats_TF, device, decoder, units)

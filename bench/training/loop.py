@@ -19,7 +19,9 @@ from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.seeding import seed_torch
 from bench.data.batches import Dataset, epoch_order, feasible_subset
+from bench.data.features import CorpusStats
 from bench.data.resident import resident_features
+from bench.data.units import Units
 from bench.training import capture, checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
@@ -58,9 +60,10 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Identifies the utterances, their order and their features."""
+        """Identifies the utterances, their order, their features and the units of their labels."""
         sets = (self.train, self.valid, self.watch)
-        return digest([[d.store.digest, *(u.id for u in d.utterances)] for d in sets])
+        held = [[d.store.digest, *(u.id for u in d.utterances)] for d in sets]
+        return digest([self.train.units.digest, *held])
 
 
 def train(
@@ -229,7 +232,7 @@ def _train(
             if _is_better(state.final, state.best):
                 state.best, state.best_epoch = state.final, math.ceil(epoch)
                 with clocks("checkpoint"):
-                    checkpoint.save(best, config, average.model, data.train.store.stats)
+                    checkpoint.save(best, config, average.model, *_inputs(data))
             patience = settings.patience or math.inf
             # The last epoch first: a run that also runs out of time there is whole, not cut.
             if state.epoch == settings.num_epochs or state.epoch - state.best_epoch >= patience:
@@ -317,7 +320,13 @@ def _save_last(
         "loop": asdict(state),
         **average.state(),
     }
-    checkpoint.save(path, config, model, data.train.store.stats, **resuming)
+    stats, units = _inputs(data)
+    checkpoint.save(path, config, model, stats, units, **resuming)
+
+
+def _inputs(data: TrainingData) -> tuple[CorpusStats | None, Units]:
+    """What a checkpoint holds of the data."""
+    return data.train.store.stats, data.train.units
 
 
 def _evaluate(

@@ -137,8 +137,9 @@ def _extents(
     epoch: int,
 ) -> list[Shape]:
     """The extents of the batches of one epoch."""
-    num_labels = np.array([len(u.text) for u in dataset.utterances])
-    needed = torch.tensor([min_ctc_frames(u.text) for u in dataset.utterances])
+    labels = [dataset.labels(index) for index in range(len(dataset))]
+    num_labels = np.array([len(row) for row in labels])
+    needed = torch.tensor([min_ctc_frames(row) for row in labels])
     # Not the run's own draws, which a run that has begun elsewhere would draw at other steps.
     rng = generator(config.seed, "shapes", epoch)
     old_lens = torch.from_numpy(dataset.num_frames)

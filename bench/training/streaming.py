@@ -1,7 +1,7 @@
 """Recognition of audio that arrives chunk by chunk: samples in, partial and final texts out."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from bench.core.errors import UserError
 from bench.data.features import CorpusStats
 from bench.data.streaming import FeatureStream
 from bench.data.text import normalize
+from bench.data.units import LETTERS, Units
 from bench.decoding.greedy import Frame, IncrementalGreedy
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
@@ -46,19 +47,21 @@ class Words:
         seconds: list[float] = []
         raw, last = "", 0
         for frame in [*symbols, Frame(0, False, " ")]:
-            if frame.symbol != " ":
-                raw, last = raw + frame.symbol, frame.number
-                continue
-            for text in normalize(raw).split():
-                texts.append(text)
-                seconds.append(last * seconds_per_frame)
-            raw = ""
+            if frame.symbol.startswith(" "):  # a space between words, or a piece that begins one
+                for text in normalize(raw).split():
+                    texts.append(text)
+                    seconds.append(last * seconds_per_frame)
+                raw = ""
+            if letters := frame.symbol.lstrip():
+                raw, last = raw + letters, frame.number
         return cls(tuple(texts), tuple(seconds))
 
     @classmethod
-    def spelled(cls, log_probs_UV: Tensor, seconds_per_frame: float) -> "Words":
-        """The words of the best path."""
-        frames = IncrementalGreedy().push(log_probs_UV)
+    def spelled(
+        cls, log_probs_UV: Tensor, seconds_per_frame: float, units: Units = LETTERS
+    ) -> "Words":
+        """The words of the best path, in `units`."""
+        frames = IncrementalGreedy(units).push(log_probs_UV)
         return cls.of([frame for frame in frames if frame.symbol], seconds_per_frame)
 
     def __add__(self, other: "Words") -> "Words":
@@ -94,8 +97,10 @@ class Recogniser:
         stats: CorpusStats | None,
         device: torch.device,
         endpoint: EndpointRule | None = None,
+        units: Units = LETTERS,
     ) -> None:
-        """`model` is on `device`, in evaluation mode; `stats` are those of its checkpoint.
+        """`model` is on `device`, in evaluation mode; `stats` and `units` are those of its
+        checkpoint.
 
         Raises:
             UserError: the network or its features cannot stream.
@@ -108,7 +113,7 @@ class Recogniser:
         self._features = FeatureStream(config.features, stats)
         self._stream = model.stream()
         self._device = device
-        self._greedy = IncrementalGreedy()
+        self._greedy = IncrementalGreedy(units)
         self._endpoint = endpoint or EndpointRule()
         frames_per_second = config.features.frames_per_second
         self.seconds_per_frame = self._stream.stride / frames_per_second
@@ -153,14 +158,15 @@ class Recogniser:
         #     i - t - ' s - - - - | - - n o - w - - - -
         #     partial texts ...   final                final
         self._num_blanks = self._num_blanks + 1 if frame.is_blank else 0
+        rule, seconds = self._endpoint, self.seconds_per_frame
+        first = self._symbols[0].number if self._symbols else frame.number
+        is_long = (frame.number - first) * seconds > rule.max_seconds
+        if is_long and frame.symbol.startswith(" "):
+            yield from self._end()
+            frame = replace(frame, symbol=frame.symbol.lstrip())  # a piece begins the next text
         if frame.symbol:
             self._symbols.append(frame)
-        if not self._symbols:
-            return
-        rule, seconds = self._endpoint, self.seconds_per_frame
-        is_silent = self._num_blanks * seconds >= rule.blank_seconds
-        is_long = (frame.number - self._symbols[0].number) * seconds > rule.max_seconds
-        if is_silent or (is_long and frame.symbol == " "):
+        if self._symbols and self._num_blanks * seconds >= rule.blank_seconds:
             yield from self._end()
 
     def _end(self) -> Iterator[Heard]:

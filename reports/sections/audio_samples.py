@@ -99,7 +99,7 @@ def png(grey: NDArray[np.uint8]) -> bytes:
 
 def _placed(letter: Letter, seconds: float) -> Placed:
     return Placed(
-        symbol="␣" if letter.symbol == " " else letter.symbol,
+        symbol=letter.symbol.replace(" ", "␣"),
         left=round(100 * letter.seconds / seconds, 2),
         is_unsure=letter.probability < UNSURE,
         said=f"{letter.seconds:.2f} s, probability {letter.probability:.2f}",

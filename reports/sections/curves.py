@@ -28,6 +28,9 @@ METRICS = (
 )
 """Name as logged, title, whether it is a rate; in the order of the page."""
 
+PIECES = "units.num_pieces"
+"""The config key of what a network outputs; 0: letters."""
+
 AXES = (
     ("epochs", "epoch"),
     ("seconds", "training seconds"),
@@ -100,6 +103,8 @@ class Numbers:
     """Each system with curves: its name, its tone, and which runs are drawn."""
     was_thinned: bool = False
     """Whether trials or points were left out."""
+    units_differ: bool = False
+    """Whether some systems output letters and others pieces of words, or other numbers of them."""
 
     @property
     def axes(self) -> tuple[tuple[str, str], ...]:
@@ -142,7 +147,12 @@ def numbers(report_input: ReportInput) -> Numbers:
     was_thinned |= any(len(curve) > MAX_POINTS for curve in points.values())
     runs = rows_of(pd.concat(chosen), _Drawn)
     panels = (_panel(*metric, runs, points) for metric in METRICS)
-    return Numbers(tuple(panel for panel in panels if panel.lines), tuple(sources), was_thinned)
+    return Numbers(
+        tuple(panel for panel in panels if panel.lines),
+        tuple(sources),
+        was_thinned,
+        units_differ=len({config.get(PIECES, 0) for config in report_input.configs.values()}) > 1,
+    )
 
 
 def html(numbers: Numbers) -> str:

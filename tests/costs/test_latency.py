@@ -17,7 +17,8 @@ from bench.costs.latency import (
     matched,
     measure_latency,
 )
-from bench.data.text import encode
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus
 from bench.training.streaming import EndpointRule
 from reports.measurements import LatencyRow
@@ -42,7 +43,7 @@ class Speller(AcousticModel):
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         log_probs_UV = torch.full((len(self.frames), 29), -9.0)
         for row, symbol in enumerate(self.frames):
-            log_probs_UV[row, 0 if symbol == "-" else encode(symbol)[0]] = -0.01
+            log_probs_UV[row, 0 if symbol == "-" else LETTERS.encode(symbol)[0]] = -0.01
         return log_probs_UV[None], torch.tensor([len(self.frames)])
 
 
@@ -75,6 +76,21 @@ def test_a_word_ends_with_its_last_letter(tone_corpus: Corpus) -> None:
     assert align(speller("ab"), utterance) is None
     with pytest.raises(UserError, match=r"speller has fewer for all 2 utterances; name another"):
         align_all(speller("ab"), [utterance] * 2, lambda done, total: None)
+
+
+def test_a_word_ends_before_the_piece_that_begins_the_next(tone_corpus: Corpus) -> None:
+    units = Units((" a", " ab", " c", *ALPHABET))
+    utterance = dataclasses.replace(tone_corpus.split("valid")[0], text="abb c ab")
+    ab, b, c, _ = units.encode(utterance.text)
+    labels = [0, ab, ab, b, 0, c, 0, 0, ab, ab]
+    log_probs_UV = torch.full((len(labels), units.num_symbols), -9.0)
+    log_probs_UV[torch.arange(len(labels)), torch.tensor(labels)] = -0.01
+    model = Speller("")
+    model.forward = lambda *_: (log_probs_UV[None], torch.tensor([len(labels)]))  # type: ignore[method-assign]
+    spoken = align(dataclasses.replace(network("p"), model=model, units=units), utterance)
+    assert spoken is not None
+    frame = utterance.seconds / len(labels)
+    assert spoken.word_ends == pytest.approx((4 * frame, 6 * frame, 10 * frame))
 
 
 def measured(of: Network, spoken: list[Spoken], aligner: str = "speller") -> LatencyRow:

@@ -32,7 +32,8 @@ from bench.data.batches import (
 )
 from bench.data.features import FeatureConfig
 from bench.data.store import FeatureStore, open_store
-from bench.data.text import decode, encode
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus, Utterance
 
 
@@ -187,7 +188,7 @@ def test_collate(tones: Dataset) -> None:
         expected = torch.from_numpy(tones.store.feats(utterance.id))
         assert torch.equal(batch.feats_BTF[place, :frames], expected)
         assert not batch.feats_BTF[place, frames:].any()
-        assert decode(batch.targets[place, :labels].tolist()) == utterance.text
+        assert LETTERS.decode(batch.targets[place, :labels].tolist()) == utterance.text
         assert not batch.targets[place, labels:].any()
     assert batch.targets.shape[1] == max(batch.target_lens_B)
 
@@ -273,7 +274,7 @@ def test_min_frames(text: str, frames: int) -> None:
 
 @pytest.mark.parametrize("text", ["cab", "add", "bee b", "aaaa"])
 def test_min_frames_is_where_ctc_loss_becomes_finite(text: str) -> None:
-    labels = torch.tensor([encode(text)])
+    labels = torch.tensor([LETTERS.encode(text)])
     for frames in (min_ctc_frames(text) - 1, min_ctc_frames(text)):
         loss = torch.nn.functional.ctc_loss(
             torch.zeros(frames, 1, 29).log_softmax(2),
@@ -304,6 +305,21 @@ def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) ->
         ("train-3", "train", "its text needs 120 output frames and its audio gives 119"),
     ]
     assert kept.num_frames.tolist() == [kept.store.num_frames(u.id) for u in kept.utterances]
+
+
+def test_labels_are_in_the_units_of_the_dataset(tones: Dataset) -> None:
+    units = Units((" a", " b", "ee", *ALPHABET))
+    utterances = [
+        replace(u, text=text) for u, text in zip(tones.utterances, ("a bee", "b e"), strict=False)
+    ]
+    dataset = Dataset(utterances, tones.store, units)
+    batch = dataset.collate([0, 1])
+    assert batch.targets.tolist() == [[1, 2, 3], [2, *units.encode("e")]]
+    assert (batch.target_lens_B.tolist(), batch.min_ctc_frames_B.tolist()) == ([3, 3], [3, 3])
+    kept, left_out = feasible_subset(dataset, lambda lens: torch.tensor([3, 2]))
+    assert kept.units is units
+    assert [u.text for u in kept.utterances] == ["a bee"]
+    assert left_out[0].reason == "its text needs 3 output frames and its audio gives 2"
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])

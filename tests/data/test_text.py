@@ -7,21 +7,10 @@ from hypothesis import strategies as st
 
 from bench.data import text
 from bench.data.text import (
-    ALPHABET,
-    BLANK,
-    NUM_SYMBOLS,
     count_unknown_symbols,
-    decode,
-    encode,
     normalize,
     unknown_symbols,
 )
-
-
-def test_alphabet_is_blank_space_apostrophe_and_a_to_z() -> None:
-    assert (BLANK, NUM_SYMBOLS) == (0, 29)
-    assert encode(" 'abz") == [1, 2, 3, 4, 28]
-    assert len(set(ALPHABET)) == len(ALPHABET) == NUM_SYMBOLS - 1
 
 
 @pytest.mark.parametrize(
@@ -78,18 +67,6 @@ def test_normalize_is_idempotent_and_leaves_no_loose_space(given_text: str) -> N
 @given(st.sampled_from([chr(c) for c in range(0x110000) if unicodedata.category(chr(c))[0] == "L"]))
 def test_normalize_is_idempotent_for_letters(letter: str) -> None:
     assert normalize(normalize(letter)) == normalize(letter)
-
-
-@given(st.text(alphabet=ALPHABET))
-def test_decode_undoes_encode(spelled: str) -> None:
-    assert decode(encode(spelled)) == spelled
-    assert BLANK not in encode(spelled)
-
-
-@pytest.mark.parametrize("index", [BLANK, NUM_SYMBOLS])
-def test_decode_refuses_what_is_no_symbol(index: int) -> None:
-    with pytest.raises(AssertionError, match="not symbols of text"):
-        decode([3, index])
 
 
 def test_digest_names_alphabet_and_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode, normalize
+from bench.data.text import ALPHABET, BLANK, normalize
+from bench.data.units import LETTERS, Units
 from bench.decoding import DECODERS, greedy
 from bench.decoding import beam as beam_module
 from bench.decoding.beam import BeamConfig, BeamSearch, install_command
@@ -23,8 +24,8 @@ from bench.flags.evaluate import build_parser
 pytest.importorskip("flashlight.lib.text.decoder.kenlm")
 
 TEXTS = ("a b", "ab a", "b a b", "a a", "ba ab", "b", "ab ab a", "a b a", "ba a", "b b")
-ALL = BeamConfig(width=500, num_tokens=NUM_SYMBOLS, threshold=1e9)
-SYMBOLS = (BLANK, *encode(" ab"))
+ALL = BeamConfig(width=500, num_tokens=LETTERS.num_symbols, threshold=1e9)
+SYMBOLS = (BLANK, *LETTERS.encode(" ab"))
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def cases(number: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
 
 def widened(log_probs: NDArray[np.float64]) -> Tensor:
     """With the other symbols of the alphabet, which are impossible."""
-    wide = np.full((len(log_probs), NUM_SYMBOLS), -np.inf, np.float32)
+    wide = np.full((len(log_probs), LETTERS.num_symbols), -np.inf, np.float32)
     wide[:, SYMBOLS] = log_probs
     return torch.from_numpy(wide)
 
@@ -67,7 +68,7 @@ def enumerated(log_probs: NDArray[np.float64]) -> dict[str, float]:
     for path in itertools.product(range(len(SYMBOLS)), repeat=len(log_probs)):
         value = sum(row[symbol] for row, symbol in zip(log_probs, path, strict=True))
         kept = [s for i, s in enumerate(path) if s and (i == 0 or path[i - 1] != s)]
-        text = normalize(decode(SYMBOLS[s] for s in kept))
+        text = normalize(LETTERS.decode(SYMBOLS[s] for s in kept))
         found[text] = float(np.logaddexp(found.get(text, -np.inf), value))
     return found
 
@@ -92,6 +93,74 @@ def test_finds_the_best_texts_with_their_scores() -> None:
             assert hypothesis.lm == pytest.approx(log_lm(model, text), abs=1e-4)
 
 
+PIECES = Units((" a", " b", " ab", *ALPHABET))
+SPOKEN = (BLANK, 1, 2, 3, *PIECES.encode("aa")[1:])
+"""The blank, " a", " b", " ab" and "a"."""
+
+
+def with_pieces(log_probs: NDArray[np.float64]) -> dict[str, float]:
+    """log p_CTC by text, of the alignments of its own pieces."""
+    found: dict[str, float] = {}
+    for path in itertools.product(range(len(SPOKEN)), repeat=len(log_probs)):
+        value = sum(row[symbol] for row, symbol in zip(log_probs, path, strict=True))
+        labels = [SPOKEN[s] for i, s in enumerate(path) if s and (i == 0 or path[i - 1] != s)]
+        text = PIECES.decode(labels)
+        if PIECES.encode(text) == labels:
+            found[text] = float(np.logaddexp(found.get(text, -np.inf), value))
+    return found
+
+
+def test_finds_the_best_texts_of_pieces_with_their_scores() -> None:
+    model, rng = model_of(), np.random.default_rng(5)
+    search, lexicon = BeamSearch(ALL, model), set(model.words)
+    for _ in range(12):
+        scores = 2 * rng.normal(size=(rng.integers(2, 6), len(SPOKEN)))
+        log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        alpha, beta = float(rng.uniform(0, 1.5)), float(rng.uniform(-1, 2))
+        expected = sorted(
+            (
+                (ctc + alpha * log_lm(model, text) + beta * len(text.split()), text, ctc)
+                for text, ctc in with_pieces(log_probs).items()
+                if set(text.split()) <= lexicon
+            ),
+            reverse=True,
+        )
+        wide = np.full((len(log_probs), PIECES.num_symbols), -np.inf, np.float32)
+        wide[:, SPOKEN] = log_probs
+        given = torch.from_numpy(wide)
+        found = search.with_weights(alpha, beta).nbest(given, 4, PIECES)
+        for hypothesis, (score, text, ctc) in zip(found, expected, strict=False):
+            assert hypothesis.text == text
+            assert hypothesis.score == pytest.approx(score, abs=1e-4)
+            assert hypothesis.ctc == pytest.approx(ctc, abs=1e-4)
+            assert hypothesis.lm == pytest.approx(log_lm(model, text), abs=1e-4)
+
+
+def test_the_last_piece_of_a_word_may_last() -> None:
+    """Peaks of several frames, none with a blank between."""
+    rows = [label for label in PIECES.encode("ab a b") for _ in range(3)]
+    probs = torch.full((len(rows), PIECES.num_symbols), 1e-4)
+    probs[torch.arange(len(rows)), torch.tensor(rows)] = 1.0
+    log_probs_UV = probs.log_softmax(-1)
+    assert (log_probs_UV[:, BLANK] < -3).all()
+    given = batch((probs / probs.sum(-1, keepdim=True)).log())
+    search = BeamSearch(BeamConfig(), model_of())
+    assert search(*given, PIECES) == greedy(*given, PIECES) == ["ab a b"]
+
+
+def test_one_search_reads_networks_of_several_units() -> None:
+    search = BeamSearch(BeamConfig(), model_of(["don't go", "i don't", "go on", "i go"]))
+    empty = torch.zeros(1, 0, PIECES.num_symbols), torch.tensor([0])
+    assert search(*empty, PIECES) == [""]
+    assert search(*batch(peaky("i go"))) == ["i go"]
+
+
+def test_an_open_vocabulary_is_of_letters() -> None:
+    search = BeamSearch(BeamConfig(), model_of(lexicon=False))
+    with pytest.raises(UserError, match="language model of letters, the network outputs 31 pieces"):
+        search.nbest(torch.zeros(1, PIECES.num_symbols), 1, PIECES)
+
+
 def test_without_a_lexicon_letters_are_scored() -> None:
     model = model_of(lexicon=False)
     assert model.facts.unit == "letter"
@@ -113,9 +182,11 @@ def test_without_a_lexicon_letters_are_scored() -> None:
 def peaky(text: str, num_blanks: int = 3, sure: float = 0.999) -> Tensor:
     """As trained networks are: a peak for each symbol, blanks between."""
     rows = []
-    for symbol in encode(text):
+    for symbol in LETTERS.encode(text):
         rows += [BLANK] * num_blanks + [symbol]
-    probs = torch.full((len(rows) + num_blanks, NUM_SYMBOLS), (1 - sure) / (NUM_SYMBOLS - 1))
+    probs = torch.full(
+        (len(rows) + num_blanks, LETTERS.num_symbols), (1 - sure) / (LETTERS.num_symbols - 1)
+    )
     probs[torch.arange(len(probs)), torch.tensor([*rows, *[BLANK] * num_blanks])] = sure
     return probs.log()
 

@@ -6,20 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.data.text import BLANK, NUM_SYMBOLS, decode, encode
+from bench.data.text import BLANK
+from bench.data.units import LETTERS
 from bench.decoding import greedy
 from bench.decoding.greedy import IncrementalGreedy
 
 
 def spelled_out(log_probs_UV: Tensor, length: int) -> str:
     """The textbook, one frame at a time."""
-    best = [max(range(NUM_SYMBOLS), key=frame.__getitem__) for frame in log_probs_UV.tolist()]
-    return decode(symbol for symbol, _ in groupby(best[:length]) if symbol != BLANK)
+    best = [
+        max(range(LETTERS.num_symbols), key=frame.__getitem__) for frame in log_probs_UV.tolist()
+    ]
+    return LETTERS.decode(symbol for symbol, _ in groupby(best[:length]) if symbol != BLANK)
 
 
 def frames(symbols: list[int]) -> Tensor:
     """Log-probabilities [U, V] whose best symbols are `symbols`."""
-    return torch.eye(NUM_SYMBOLS)[symbols].log_softmax(dim=-1)
+    return torch.eye(LETTERS.num_symbols)[symbols].log_softmax(dim=-1)
 
 
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 12), min_size=1, max_size=5))
@@ -34,19 +37,19 @@ def test_agrees_with_the_textbook(seed: int, lengths: list[int]) -> None:
 
 
 def test_a_blank_keeps_a_double_letter_and_a_repeat_does_not() -> None:
-    a, b = encode("ab")
+    a, b = LETTERS.encode("ab")
     log_probs_BUV = torch.stack([frames([a, a, BLANK, a, b]), frames([BLANK, a, a, b, b])])
     assert greedy(log_probs_BUV, torch.tensor([5, 5])) == ["aab", "ab"]
 
 
 def test_frames_beyond_the_length_are_never_read() -> None:
-    a, b = encode("ab")
+    a, b = LETTERS.encode("ab")
     log_probs_BUV = torch.stack([frames([a, b, a, b]), frames([a, b, a, b])])
     assert greedy(log_probs_BUV, torch.tensor([2, 0])) == ["ab", ""]
 
 
 def test_the_last_frame_does_not_run_into_the_first() -> None:
-    (a,) = encode("a")
+    (a,) = LETTERS.encode("a")
     assert greedy(frames([a, BLANK, a])[None], torch.tensor([3])) == ["aa"]
     assert greedy(frames([a])[None], torch.tensor([1])) == ["a"]
 
@@ -55,7 +58,7 @@ def test_the_last_frame_does_not_run_into_the_first() -> None:
 def test_the_text_in_chunks_is_that_of_the_whole(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     # Few symbols, so that many frames repeat the one before.
-    log_probs_UV = torch.full((300, NUM_SYMBOLS), -9.0)
+    log_probs_UV = torch.full((300, LETTERS.num_symbols), -9.0)
     log_probs_UV[:, :4] = torch.randn((300, 4), generator=generator)
     decoder, frames = IncrementalGreedy(), []
     for chunk_UV in torch.split(log_probs_UV, size):

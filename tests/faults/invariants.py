@@ -212,13 +212,14 @@ def _worse_than_logged(at: Round, definition: StudyDefinition) -> Iterator[str]:
         best = folder / "checkpoints" / "best.pt"
         try:
             check_sums(best)
-            model, config = load_model(best, torch.device("cpu"))
+            trained = load_model(best, torch.device("cpu"))
         except Exception as error:  # of many types; here each is a finding
             yield f"{_named(folder)}: its best checkpoint does not load ({error})"
             continue
-        valid = datasets(corpus, config, definition.excluded)["valid"]
+        config, units = trained.config, trained.units
+        valid = datasets(corpus, config, definition.excluded, units=units)["valid"]
         device = torch.device("cpu")
-        now = evaluate(model, valid, config.batches, device, greedy)
+        now = evaluate(trained.model, valid, config.batches, device, greedy)
         logged: dict[str, Any] = json.loads((folder / SUMMARY).read_text())["metrics"]
         for name, value in {"best/valid/wer": now.totals.wer, "best/valid/loss": now.loss}.items():
             if value != logged[name]:

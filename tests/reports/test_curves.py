@@ -99,6 +99,15 @@ def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
     assert "diverged" in curves.html(shown)
 
 
+def test_losses_of_different_units_do_not_compare(make_input: MakeInput) -> None:
+    said = "losses do not compare between them"
+    assert said not in curves.html(curves.numbers(make_input()))
+    configs = {"ds-gru": {"units.num_pieces": 0}, "ds-lstm": {"units.num_pieces": 64}}
+    assert said in curves.html(curves.numbers(make_input(configs=configs)))
+    same = {"ds-gru": {"units.num_pieces": 64}, "ds-lstm": {"units.num_pieces": 64}}
+    assert said not in curves.html(curves.numbers(make_input(configs=same)))
+
+
 def test_a_loss_of_zero_has_no_logarithm(make_input: MakeInput) -> None:
     rows = [("ds-gru/confirm-0", "valid/loss", 1.0, 0.0)]
     (panel,) = curves.numbers(small(make_input, rows)).panels

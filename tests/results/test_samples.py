@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bench.core.config import updated
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
-from bench.data.text import encode
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus, Snippet
 from bench.results.samples import NUM_SAMPLES, choose, emissions, gather_samples
 from bench.training import checkpoint
@@ -36,7 +37,7 @@ class Dictated(nn.Module):
 
 
 def test_a_letter_stands_where_its_run_of_frames_begins() -> None:
-    a, b = encode("ab")
+    a, b = LETTERS.encode("ab")
     model: Any = Dictated([0, a, a, 0, a, b, 0, 1, 0, 0])
     found = emissions(model, torch.zeros(20, 3), "aab ", seconds=2.0)
     assert "".join(letter.symbol for letter in found) == "aab "
@@ -45,7 +46,7 @@ def test_a_letter_stands_where_its_run_of_frames_begins() -> None:
 
 
 def test_the_text_that_was_scored_is_shown_where_another_would_be_decoded() -> None:
-    a, b = encode("ab")
+    a, b = LETTERS.encode("ab")
     model: Any = Dictated([0, a, a, 0, b, b, 0, 0, a, 0])
     assert "".join(x.symbol for x in emissions(model, torch.zeros(20, 3), "aba", 2.0)) == "aba"
     other = emissions(model, torch.zeros(20, 3), "abba", 2.0)
@@ -54,6 +55,13 @@ def test_the_text_that_was_scored_is_shown_where_another_would_be_decoded() -> N
     assert emissions(model, torch.zeros(20, 3), "", 2.0) == ()
     with pytest.raises(UserError, match="more than 10 output frames"):
         emissions(model, torch.zeros(20, 3), "a" * 10, 2.0)
+
+
+def test_pieces_are_placed_with_the_space_that_they_begin_with() -> None:
+    units = Units((" a", "ab", *ALPHABET))
+    model: Any = Dictated([0, 1, 1, 2, 0, 0])
+    found = emissions(model, torch.zeros(20, 3), "aab", 3.0, units)
+    assert [(letter.symbol, letter.seconds) for letter in found] == [(" a", 0.75), ("ab", 1.75)]
 
 
 def scored(errors: dict[str, tuple[int, int]]) -> pd.DataFrame:

@@ -1,8 +1,10 @@
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,12 +12,13 @@ import torch
 from bench.core.config import flatten, resolve, updated
 from bench.core.errors import OutOfHostMemoryError, UnwritableError, UserError
 from bench.data.corpora import CorpusConfig
+from bench.data.units import UnitsConfig, units_of
 from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, TrackingTarget
-from bench.runs.layout import CONFIG, ORIGINS, read_json
+from bench.runs.layout import BEST, CONFIG, ORIGINS, UNITS, read_json
 from bench.runs.run import RunPlan, attempts_so_far, datasets, execute_run, give_up
 from bench.runs.state import State, has_ended
-from bench.training.checkpoint import write
+from bench.training.checkpoint import load_model, write
 from bench.training.config import default_run_config
 from bench.training.loop import train
 from bench.training.progress import Progress, TrainResult
@@ -150,6 +153,37 @@ def test_a_run_that_diverged_is_scored_with_what_it_could_do_before(
     assert read_json(plan.folder / "paths.json") == dict.fromkeys(
         ("ctc", "recurrence"), kernel.description()
     )
+
+
+def test_a_run_of_pieces_is_scored_in_those_of_its_checkpoint(
+    plan: RunPlan, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("sentencepiece")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    settings = {
+        "model.width": 8, "model.num_layers": 1, "training.num_epochs": 1, "units.num_pieces": 32,
+    }  # fmt: skip
+    plan = trained_on(plan, tone_corpus, settings, monkeypatch)
+    learnt = Mock(side_effect=units_of)
+    monkeypatch.setattr("bench.runs.run.units_of", learnt)
+    begin(plan)
+    assert learnt.call_count == 1, "for training alone"
+    trained = load_model(plan.folder / BEST, torch.device("cpu"))
+    recorded = read_json(plan.folder / UNITS)
+    assert recorded == {"digest": trained.units.digest, "symbols": list(trained.units.symbols)}
+    assert trained.units == units_of(
+        UnitsConfig(num_pieces=32), [u.text for u in tone_corpus.split("train")]
+    )
+    summary = read_json(plan.folder / "summary.json")
+    assert summary is not None
+    assert summary["metrics"]["test/wer"] >= 0
+    # A later command needs neither the library nor the cache.
+    shutil.rmtree(tmp_path / "cache" / "units")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    sets = datasets(tone_corpus, trained.config, (), units=trained.units)
+    assert sets["test"].units is trained.units
+    with pytest.raises(UserError, match="needs sentencepiece"):
+        datasets(tone_corpus, trained.config, ())
 
 
 def small(plan: RunPlan, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> RunPlan:

@@ -100,7 +100,8 @@ def test_a_network_without_a_width_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "key, choices, refused",
     [("model.dropout", (0.0, 0.3), False), ("optim.learning_rate", (1e-4, 1e-2), False),
-     ("model.num_layers", (2, 4), True), ("features.num_bins", (40, 80), True)],
+     ("model.num_layers", (2, 4), True), ("features.num_bins", (40, 80), True),
+     ("units.num_pieces", (0, 1024), True)],
 )  # fmt: skip
 def test_a_search_may_not_change_the_size_that_is_held_equal(
     key: str, choices: tuple[int | float, ...], refused: bool

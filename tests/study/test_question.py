@@ -14,7 +14,7 @@ from bench.study.space import SWEEPS, load_budget
 from tests.studies import study_of
 
 NAMES = sorted(path.stem for path in (SWEEPS / "studies").glob("*.toml"))
-SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned", "batch-norm", "dropout", "augmentation", "lstm-or-gru"}  # fmt: skip
+SHIPPED = {"cells", "depth", "width", "front-end", "look-ahead", "sortagrad", "data-scale", "published", "default-or-tuned", "batch-norm", "dropout", "augmentation", "lstm-or-gru", "subword"}  # fmt: skip
 
 GOOD = """
 summary = "Is wider better?"

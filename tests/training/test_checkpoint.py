@@ -10,6 +10,8 @@ import torch
 
 from bench.core.errors import UserError
 from bench.data.features import CorpusStats
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
 from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model
 
@@ -34,7 +36,8 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def test_gives_back_the_network_and_its_config(path: Path, config: RunConfig) -> None:
-    model, read = checkpoint.load_model(path, CPU)
+    trained = checkpoint.load_model(path, CPU)
+    model, read = trained.model, trained.config
     assert read == config
     assert not model.training
     saved = build_model(config).state_dict()
@@ -46,7 +49,19 @@ def test_keeps_what_corpus_normalisation_needs(tmp_path: Path, config: RunConfig
     stats = CorpusStats(mean=(0.5, -1.0), std=(1.0, 2.0))
     for kept in (stats, None):
         checkpoint.save(tmp_path / "a.pt", config, build_model(config), kept)
-        assert checkpoint.load_stats(tmp_path / "a.pt") == kept
+        assert checkpoint.load_model(tmp_path / "a.pt", CPU).stats == kept
+
+
+def test_keeps_what_the_symbols_stand_for(path: Path, tiny: Configure) -> None:
+    assert checkpoint.load_model(path, CPU).units == LETTERS
+    config = tiny(**{"units.num_pieces": 30})
+    pieces = Units((" a", "bc", *ALPHABET))
+    checkpoint.save(path, config, build_model(config), None, pieces)
+    assert checkpoint.load_model(path, CPU).units == pieces
+    for wrong in (None, 3, ["a"], [*ALPHABET, "a"]):
+        rewrite(path, units=wrong)
+        with pytest.raises(checkpoint.DamagedCheckpointError):
+            checkpoint.load_model(path, CPU)
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -99,9 +114,9 @@ def test_missing_foreign_and_outdated_files_are_refused(path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         checkpoint.load(path.with_name("other.pt"), CPU)
     rewrite(path, version=0)
-    with pytest.raises(UserError, match="has checkpoint layout 0, this version reads 1"):
+    with pytest.raises(UserError, match="has checkpoint layout 0, this version reads 2"):
         checkpoint.load(path, CPU)
-    rewrite(path, version=1, text="0000")
+    rewrite(path, version=2, text="0000")
     with pytest.raises(UserError, match=r"another alphabet or text normalisation \(0000, here"):
         checkpoint.load(path, CPU)
     torch.save({"state_dict": {}}, path)

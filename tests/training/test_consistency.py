@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.batches import epoch_order
-from bench.data.text import encode
+from bench.data.units import LETTERS
 from bench.scoring import METRICS
 from bench.training.clocks import Clocks
 from bench.training.config import TrainingConfig
@@ -181,7 +181,7 @@ def test_a_step_goes_down_the_mean_ctc_loss_and_the_weighted_term(
     feats_BTF, lens_B = model.heard[0]
     ctc, term = [], []
     for place, index in enumerate(first):
-        labels = torch.tensor(encode(dataset.utterances[index].text))
+        labels = torch.tensor(LETTERS.encode(dataset.utterances[index].text))
         rows = slice(2 * place, 2 * place + 2)
         one, two = initial.linear(feats_BTF[rows, : lens_B[2 * place]]).log_softmax(-1)
         for this, other in ((one, two), (two, one)):

@@ -7,22 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.data.text import NUM_SYMBOLS
+from bench.data.units import LETTERS
 from bench.training.ctc import ctc_losses
 from variants.ops import kernel
 
 
 def example(
-    num_rows: int, num_frames: int, num_labels: int, spread: float = 3.0
+    num_rows: int,
+    num_frames: int,
+    num_labels: int,
+    spread: float = 3.0,
+    num_symbols: int = LETTERS.num_symbols,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log probabilities and labels of rows of all lengths; letters are often doubled."""
     rng = torch.Generator().manual_seed(num_frames)
-    log_probs = spread * torch.randn(num_rows, num_frames, NUM_SYMBOLS, generator=rng)
+    log_probs = spread * torch.randn(num_rows, num_frames, num_symbols, generator=rng)
     lens = torch.randint(num_frames // 2, num_frames + 1, (num_rows,), generator=rng)
     lens[0] = num_frames
     target_lens = torch.randint(0, num_labels + 1, (num_rows,), generator=rng)
     target_lens[0] = num_labels
-    targets = torch.randint(1, 4, (num_rows, num_labels), generator=rng)
+    num_used = 4 if num_symbols == LETTERS.num_symbols else num_symbols
+    targets = torch.randint(1, num_used, (num_rows, num_labels), generator=rng)
     return log_probs.log_softmax(-1), lens, targets, target_lens
 
 
@@ -36,7 +41,17 @@ def gradient(losses: Tensor, log_probs: Tensor) -> Tensor:
 @pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
 @pytest.mark.parametrize("shape", [(5, 30, 9), (3, 120, 40), (2, 7, 0), (4, 1, 1), (1, 400, 150)])
 def test_loss_and_gradient(shape: tuple[int, int, int], spread: float) -> None:
-    log_probs, lens, targets, target_lens = example(*shape, spread)
+    agrees_with_torch(*example(*shape, spread))
+
+
+def test_many_symbols() -> None:
+    """1,024 pieces of words, in a text of as many labels as the longest of `spoken` has letters."""
+    agrees_with_torch(*example(2, 400, 187, num_symbols=1025))
+
+
+def agrees_with_torch(
+    log_probs: Tensor, lens: Tensor, targets: Tensor, target_lens: Tensor
+) -> None:
     here = log_probs.requires_grad_()
     found = ctc_losses(here, lens, targets, target_lens)
     wide = log_probs.detach().double().requires_grad_()
@@ -46,7 +61,7 @@ def test_loss_and_gradient(shape: tuple[int, int, int], spread: float) -> None:
     # Torch's gradient is that of what goes into a softmax: the probabilities come on top of ours.
     feasible = expected.isfinite()
     weights = torch.arange(1, len(lens) + 1) / len(lens) / target_lens.clamp(min=1)
-    inside = torch.arange(shape[1]) < lens[:, None]
+    inside = torch.arange(log_probs.shape[1]) < lens[:, None]
     softmax = wide.detach().exp() * (weights[:, None] * inside)[..., None]
     difference = gradient(found, here) - (gradient(expected, wide) - softmax)
     assert difference[feasible].abs().max() < 2e-5
@@ -69,20 +84,20 @@ def test_padding_gets_no_gradient_whatever_it_holds() -> None:
     log_probs[1, 5:] = math.nan
     here = log_probs.requires_grad_()
     grad = gradient(ctc_losses(here, lens, targets, target_lens), here)
-    assert torch.equal(grad[1, 5:], torch.zeros(4, NUM_SYMBOLS))
+    assert torch.equal(grad[1, 5:], torch.zeros(4, LETTERS.num_symbols))
     torch.testing.assert_close(-2 * 4 * grad[0].sum(-1), torch.ones(9))  # weight 1/2, four labels
 
 
 @pytest.mark.parametrize("labels", [[3, 3], [3, 4, 5]])
 def test_too_few_frames_are_an_infinite_loss_without_gradient(labels: list[int]) -> None:
     for num_frames, is_possible in ((2, False), (3, True)):
-        log_probs = torch.zeros(1, num_frames, NUM_SYMBOLS).log_softmax(-1).requires_grad_()
+        log_probs = torch.zeros(1, num_frames, LETTERS.num_symbols).log_softmax(-1).requires_grad_()
         lens, target_lens = torch.tensor([num_frames]), torch.tensor([len(labels)])
         loss = ctc_losses(log_probs, lens, torch.tensor([labels]), target_lens)
         assert bool(loss.isfinite()) == is_possible
         (grad,) = torch.autograd.grad(loss.sum(), log_probs)
         assert bool(grad.any()) == is_possible
-    empty = torch.zeros(1, 0, NUM_SYMBOLS)
+    empty = torch.zeros(1, 0, LETTERS.num_symbols)
     none = torch.tensor([0])
     assert ctc_losses(empty, none, torch.tensor([labels]), target_lens).isinf().all()
     assert ctc_losses(empty, none, torch.tensor([labels]), none).tolist() == [0.0]
@@ -97,7 +112,7 @@ def test_what_is_not_finite_shows() -> None:
 
 
 def test_a_symbol_of_probability_0_is_never_decoded() -> None:
-    log_probs = torch.full((1, 3, NUM_SYMBOLS), -math.inf)
+    log_probs = torch.full((1, 3, LETTERS.num_symbols), -math.inf)
     log_probs[0, :, 0] = log_probs[0, :, 5] = math.log(0.5)
     lens, target_lens = torch.tensor([3]), torch.tensor([1])
     here = log_probs.requires_grad_()

@@ -111,7 +111,8 @@ def test_evaluation_hears_what_the_cpu_hears(
     result = run(cuda, **{"training.num_epochs": 6})()
     found = {}
     for device in (CPU, cuda):
-        model, config = checkpoint.load_model(result.best_checkpoint, device)
+        trained = checkpoint.load_model(result.best_checkpoint, device)
+        model, config = trained.model, trained.config
         precision = torch.float32
         found[device] = evaluate(model, data.train, config.batches, device, precision=precision)
     here, there = found[CPU], found[cuda]

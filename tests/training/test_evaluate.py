@@ -9,7 +9,8 @@ import bench.training.evaluate as evaluation
 from bench.data.audio import read_utterance
 from bench.data.batches import BatchConfig
 from bench.data.features import CorpusStats
-from bench.data.text import BLANK, NUM_SYMBOLS, encode
+from bench.data.text import BLANK
+from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus
 from bench.decoding import Decoder
 from bench.training.config import RunConfig, build_model
@@ -32,8 +33,8 @@ class Parrot(AcousticModel):
     def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         out_lens_B = self.output_lengths(feat_lens_B)
         best_BU = torch.full((len(feats_BTF), int(out_lens_B.max())), BLANK)
-        best_BU[:, 0] = encode("a")[0]
-        one_hot = torch.nn.functional.one_hot(best_BU, NUM_SYMBOLS).float()
+        best_BU[:, 0] = LETTERS.encode("a")[0]
+        one_hot = torch.nn.functional.one_hot(best_BU, LETTERS.num_symbols).float()
         return (5 * one_hot).log_softmax(dim=-1), out_lens_B
 
 
@@ -53,13 +54,15 @@ def test_texts_are_spelled_while_the_next_batch_is_computed(
 ) -> None:
     events: list[str] = []
 
-    def noted(decoder: Decoder, log_probs: Tensor, lens: Tensor) -> Callable[[], list[str]]:
+    def noted(
+        decoder: Decoder, log_probs: Tensor, lens: Tensor, units: Units
+    ) -> Callable[[], list[str]]:
         number = events.count("begin")
         events.append("begin")
 
         def spell() -> list[str]:
             events.append(f"spell {number}")
-            return decoder(log_probs, lens)
+            return decoder(log_probs, lens, units)
 
         return spell
 

@@ -178,7 +178,8 @@ def test_keeps_the_best_weights_by_wer_then_cer_then_time(
 def test_the_best_checkpoint_scores_what_the_run_logged(run: MakeRun, average_decay: float) -> None:
     whole = run(**{"training.num_epochs": 5, "training.average_decay": average_decay})
     result = whole()
-    model, config = checkpoint.load_model(result.best_checkpoint, CPU)
+    trained = checkpoint.load_model(result.best_checkpoint, CPU)
+    model, config = trained.model, trained.config
     found = evaluate(model, whole.data.valid, config.batches, CPU)
     assert found.totals.wer == result.best["valid/wer"]
     assert found.loss == result.best["valid/loss"]

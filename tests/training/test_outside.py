@@ -174,7 +174,8 @@ def test_a_checkpoint_finds_its_variant_in_the_run_or_beside_it(tmp_path: Path) 
     record(OUTSIDE[key], beside.parent, VARIANT_RECORD)
     for path in (best, beside):
         forget()
-        loaded, found = checkpoint.load_model(path, torch.device("cpu"))
+        trained = checkpoint.load_model(path, torch.device("cpu"))
+        loaded, found = trained.model, trained.config
         assert to_dict(found) == to_dict(config)
         weights = zip(loaded.parameters(), model.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in weights)

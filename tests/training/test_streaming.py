@@ -1,6 +1,7 @@
 """A network that listens: its texts are those of the whole audio."""
 
 import tracemalloc
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.text import encode
+from bench.data.text import ALPHABET
+from bench.data.units import LETTERS, Units
+from bench.decoding import greedy
 from bench.training.evaluate import transcribe
 from bench.training.streaming import EndpointRule, Heard, Recogniser
 from tests.babbler import STATS, STREAMING, babbler
@@ -47,21 +50,22 @@ class Script:
 
     stride, look_ahead_frames, mean_look_ahead_frames = 1, 0, 0.0
 
-    def __init__(self, frames: str) -> None:
-        self.frames = frames
+    def __init__(self, frames: str | Sequence[str], units: Units = LETTERS) -> None:
+        self.frames, self.units = frames, units
 
     def push(self, feats_TF: Tensor, *, is_last: bool) -> Tensor:
         now, self.frames = self.frames[: len(feats_TF)], self.frames[len(feats_TF) :]
-        log_probs_UV = torch.zeros(len(now), 29)
+        log_probs_UV = torch.zeros(len(now), self.units.num_symbols)
         for row, symbol in enumerate(now):
-            log_probs_UV[row, 0 if symbol == "-" else encode(symbol)[0]] = 1.0
+            label = 0 if symbol == "-" else 1 + self.units.symbols.index(symbol)
+            log_probs_UV[row, label] = 1.0
         return log_probs_UV
 
 
-def told(frames: str, rule: EndpointRule) -> list[Heard]:
+def told(frames: str | Sequence[str], rule: EndpointRule, units: Units = LETTERS) -> list[Heard]:
     """What is heard of output frames of 20 ms, one at a time."""
-    recogniser = Recogniser(*listener(), STATS, CPU, rule)
-    recogniser._stream = Script(frames)  # type: ignore[assignment]
+    recogniser = Recogniser(*listener(), STATS, CPU, rule, units)
+    recogniser._stream = Script(frames, units)  # type: ignore[assignment]
     heard = recogniser.push(noise(0.025))
     for _ in frames[1:]:
         heard += recogniser.push(noise(0.01))
@@ -82,6 +86,29 @@ def test_silence_ends_a_text() -> None:
 def test_a_long_text_ends_at_a_space() -> None:
     heard = told("abcdef gh ijk lmn", EndpointRule(blank_seconds=9, max_seconds=0.16))
     assert finals(heard) == ["abcdef gh", "ijk lmn"]
+
+
+PIECES = Units((" th", " the", "in", " c", " ca", *ALPHABET))
+
+
+def test_pieces_make_words() -> None:
+    frames = [" the", "-", " th", "in", "in", " ca", "t", "-", "-", "-", "-", "-", " c", "a", "t"]
+    heard = told(frames, EndpointRule(blank_seconds=0.1), PIECES)
+    assert finals(heard) == ["the thin cat", "cat"]
+    first = next(each for each in heard if each.is_final)
+    assert first.words.seconds == pytest.approx((0.0, 0.06, 0.12))
+    assert (first.start_seconds, first.end_seconds) == pytest.approx((0.0, 0.14))
+    texts = [each.text for each in heard if not each.is_final]
+    assert texts == ["the", "the th", "the thin", "the thin ca", "the thin cat", "c", "ca", "cat"]
+
+
+def test_a_long_text_of_pieces_ends_before_a_word_begins() -> None:
+    frames = [" the", "-", " th", "in", "-", " ca", "t", "-", " the"]
+    heard = told(frames, EndpointRule(blank_seconds=9, max_seconds=0.07), PIECES)
+    assert finals(heard) == ["the thin", "cat the"]
+    log_probs_UV = Script(frames, PIECES).push(torch.zeros(9, 1), is_last=True)
+    whole = greedy(log_probs_UV[None], torch.tensor([9]), PIECES)
+    assert [" ".join(finals(heard))] == whole
 
 
 def test_no_audio_is_no_text() -> None:

@@ -15,6 +15,9 @@ from variants.ops import triton_runtime
 
 CHUNK = 64
 """States that one step of `collect` adds up."""
+SYMBOLS = 64
+"""Symbols at most whose gradients one program of `collect` adds up: all of letters, a part of
+pieces of words."""
 MAX_STATES = 4096
 """A row's states are the registers of one program; texts of up to 2,047 labels."""
 
@@ -98,9 +101,10 @@ def launch(
         return losses_B, None
     grads_BUV = torch.empty_like(log_probs_BUV)
     if num_frames:
-        kernels.collect[(num_rows, num_frames)](
+        part = min(SYMBOLS, triton_runtime.power_of_2(num_symbols))
+        kernels.collect[(num_rows, num_frames, -(-num_symbols // part))](
             *inputs, grads_BUV, *sizes, BLANK=blank, S=num_states, CHUNK=CHUNK,
-            VS=triton_runtime.power_of_2(num_symbols), num_warps=2,
+            VS=part, num_warps=2,
         )  # fmt: skip
     return losses_B, grads_BUV
 

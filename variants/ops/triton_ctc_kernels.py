@@ -88,12 +88,12 @@ def collect(
     log_probs, lens, targets, target_lens, paths, losses, grads,
     U, V, L, BLANK: tl.constexpr, S: tl.constexpr, CHUNK: tl.constexpr, VS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """The gradient of a row's loss for the log-probabilities of one frame: minus the probability
+    """The gradient of a row's loss for VS log-probabilities of one frame: minus the probability
     that the path is at a symbol. Zero in the padding, and in rows without a path."""
     row, frame = tl.program_id(0).to(tl.int64), tl.program_id(1)
     num_frames, target_len = tl.load(lens + row), tl.load(target_lens + row)
     loss = tl.load(losses + row)
-    symbols = tl.arange(0, VS)
+    symbols = tl.program_id(2) * VS + tl.arange(0, VS)
     shares = tl.zeros((VS,), tl.float32)
     if (frame < num_frames) & (loss != float("inf")):
         for start in range(0, 2 * target_len + 1, CHUNK):

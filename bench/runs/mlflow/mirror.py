@@ -30,6 +30,7 @@ from bench.runs.layout import (
     PATHS,
     RUN,
     SUMMARY,
+    UNITS,
     VARIANT_FILES,
     WATCH,
     MetricPoint,
@@ -226,7 +227,7 @@ def _send_end(
         store.log_metrics(run_id, [Point(metric_name(k), v, ended) for k, v in finals])
     store.client.set_terminated(run_id, STATUS[state], end_time=ended)
     scored = [path.name for path in sorted(folder.glob("utterances-*.jsonl"))]
-    _send_files(folder, (SUMMARY, PATHS, WATCH, "run.log", *scored), run_id, store)
+    _send_files(folder, (SUMMARY, PATHS, UNITS, WATCH, "run.log", *scored), run_id, store)
     store.log_tables(run_id, tables(folder))
     best = folder / BEST
     # Those of trials stay where they are: a study has many, and only winners are used again.

@@ -10,7 +10,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from bench.data.audio import read_audio
-from bench.training.checkpoint import load_model, load_stats
+from bench.training.checkpoint import load_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
 
@@ -24,8 +24,7 @@ class Transcriber(PythonModel):
         """Load the checkpoint, onto the GPU if there is one."""
         checkpoint = Path(context.artifacts[CHECKPOINT])
         self._device = resolve_device("auto")
-        self._model, self._config = load_model(checkpoint, self._device)
-        self._stats = load_stats(checkpoint)
+        self._trained = load_model(checkpoint, self._device)
         self._example = Path(context.artifacts[EXAMPLE])
 
     def predict(
@@ -50,9 +49,17 @@ class Transcriber(PythonModel):
     def _text(self, audio: Path) -> str:
         if str(audio) == EXAMPLE and not audio.exists():
             audio = self._example  # the model's own, wherever it was brought
-        rate = self._config.features.sample_rate_hz
+        trained = self._trained
+        rate = trained.config.features.sample_rate_hz
         waveform_N = read_audio(audio, channel=None, sample_rate_hz=rate)
-        return transcribe(self._model, self._config, waveform_N, self._device, self._stats)
+        return transcribe(
+            trained.model,
+            trained.config,
+            waveform_N,
+            self._device,
+            trained.stats,
+            units=trained.units,
+        )
 
 
 set_model(Transcriber())

@@ -59,7 +59,8 @@ def test_a_fresh_process_hears_the_same(lab: Any, checkpoint: Path, tone_corpus:
     version = register(store, "voice", model, checkpoint, {}, "")
     assert lab.run("confirm").info.status == "RUNNING", "logging does not touch the run's end"
 
-    network, config = load_model(checkpoint, CPU)
+    trained = load_model(checkpoint, CPU)
+    network, config = trained.model, trained.config
     spoken = tone_corpus.split("test")
     paths = [str(u.audio) for u in spoken]
     expected = [transcribe(network, config, read_utterance(u, 16_000), CPU) for u in spoken]
@@ -108,7 +109,8 @@ def test_the_best_confirm_run_is_registered_on_demand_and_once(lab: Any, checkpo
     assert f"#/runs/{run.info.run_id}" in first.description
 
     # A better seed with other weights is another version; another name begins at 1.
-    network, config = load_model(checkpoint, CPU)
+    trained = load_model(checkpoint, CPU)
+    network, config = trained.model, trained.config
     other = lab.project / "other.pt"
     with torch.no_grad():
         next(network.parameters()).add_(1.0)

@@ -92,9 +92,7 @@ def test_ctc(num_labels: int, capability: int) -> None:
     check(
         resources(kernels.sweep, constants, "fp32", capability), capability, f"sweep {num_labels}"
     )
-    constants |= {"CHUNK": triton_ctc.CHUNK, "VS": 32, "num_warps": 2}
-    check(
-        resources(kernels.collect, constants, "fp32", capability),
-        capability,
-        f"collect {num_labels}",
-    )
+    for part in (32, triton_ctc.SYMBOLS):  # of letters, of pieces
+        constants |= {"CHUNK": triton_ctc.CHUNK, "VS": part, "num_warps": 2}
+        found = resources(kernels.collect, constants, "fp32", capability)
+        check(found, capability, f"collect {num_labels} {part}")

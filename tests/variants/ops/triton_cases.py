@@ -125,13 +125,16 @@ CTC_CASES: dict[str, tuple[int, list[int], list[list[int]]]] = {
     "one frame": (1, [1, 1, 1], [[3], [], [3, 4]]),
     "rows of length 0": (4, [4, 0, 0], [[3], [], [7]]),
     "many labels": (12, [12, 12], [[3, 4, 5, 6, 3, 3], [28, 1]]),
+    "pieces": (6, [6, 4], [[3, 70, 70, 200], [64, 63]]),
 }  # fmt: skip
 
 
 def ctc_case(name: str, device: torch.device) -> dict[str, float]:
     num_frames, lens, texts = CTC_CASES[name]
     rng = torch.Generator().manual_seed(len(name))
-    log_probs = (2 * torch.randn(len(lens), num_frames, 29, generator=rng)).log_softmax(-1)
+    num_symbols = 201 if name == "pieces" else 29
+    scores = torch.randn(len(lens), num_frames, num_symbols, generator=rng)
+    log_probs = (2 * scores).log_softmax(-1)
     lens_B, target_lens = torch.tensor(lens), torch.tensor([len(text) for text in texts])
     targets = torch.zeros(len(lens), max(map(len, texts)), dtype=torch.int64)
     for row, text in enumerate(texts):
