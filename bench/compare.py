@@ -22,13 +22,8 @@ from bench.results.comparability import (
     unknown_facts,
 )
 from bench.results.groups import by_group
-from bench.results.pairs import (
-    SystemRuns,
-    assumptions,
-    compare_pairs,
-    rank_over_speakers,
-    summarise,
-)
+from bench.results.judged import judged
+from bench.results.pairs import SystemRuns, assumptions, rank_over_speakers
 from bench.results.saved_comparison import save_comparison
 from bench.results.scored import (
     ScoredSystem,
@@ -36,6 +31,8 @@ from bench.results.scored import (
     attributes_of,
     claims_among,
     left_out,
+    margin_among,
+    planned_among,
 )
 from bench.results.systems import read_systems
 from bench.results.tables import (
@@ -79,10 +76,12 @@ def main(options: argparse.Namespace) -> None:
     if options.save is not None:
         save_comparison(systems, options.save, leakage=leakage, common=options.common)
     warnings = tuple(_warnings(systems))
-    margin = min(s.margin for s in systems) if options.margin is None else options.margin / 100
+    margin = margin_among(systems) if options.margin is None else options.margin / 100
+    planned, not_counted = planned_among(systems, margin)
     notes = dict.fromkeys(note for system in systems for note in system.notes)
     with counting("systems") as progress:
-        pairs = compare_pairs(system_runs, rng, claims_among(systems), margin, progress)
+        claims = claims_among(systems)
+        rates, pairs = judged(system_runs, rng, claims, margin, planned, progress)
     groups, gains = (
         (None, None)
         if options.by is None
@@ -91,16 +90,17 @@ def main(options: argparse.Namespace) -> None:
     comparison = Comparison(
         groups=groups,
         gains=gains,
-        systems=summarise(system_runs, rng),
+        systems=rates,
         pairs=pairs,
         not_comparable=differing,
-        training=differing_training(systems),
+        cautions=(*differing_training(systems), *not_counted),
         leakage=leakage,
         notes=(
             *warnings,
             *left_out_of_corpora(systems),
             *notes,
             *assumptions(system_runs),
+            *([planned.sentence] if planned is not None else []),
             *unknown_facts(systems),
             *differing_costs(systems),
             *_ranks(system_runs),

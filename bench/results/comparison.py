@@ -8,20 +8,13 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
-from bench.results.looks import before_any_look, decisions_at, looks_sentences, margin_of
-from bench.results.pairs import (
-    RateColumns,
-    SystemRuns,
-    assumptions,
-    compare_pairs,
-    counts_by_speaker,
-    summarise,
-)
-from bench.results.sentences import UNDECIDED, verdict_sentence
+from bench.results.judged import judged
+from bench.results.looks import PlannedLooks, margin_of
+from bench.results.pairs import RateColumns, SystemRuns, assumptions, counts_by_speaker
+from bench.results.sentences import verdict_sentence
 from bench.results.tradeoffs import pareto_set
 from bench.results.tuning import bought_by_tuning
 from bench.runs import Tables
-from bench.stats.looks import Decisions
 from bench.stats.power_law import fit_power_law
 from bench.study.definition import StudyDefinition
 from bench.study.question import System
@@ -59,16 +52,14 @@ def compare(
     question = definition.question
     claims = question.claims if question else ()
     rng = numpy_generator(definition.seed, "bootstrap")
-    scored = {row["name"]: row for row in rows_of(summarise(system_runs, rng), RateColumns)}
+    planned = PlannedLooks.of(definition, looks)
+    rates, pairs = judged(system_runs, rng, claims, margin_of(definition), planned)
+    scored = {row["name"]: row for row in rows_of(rates, RateColumns)}
     rows = [
         _system_row(label, system, tables.runs, scored.get(label))
         for label, system in definition.systems.items()
     ]
-    decided = _decided(definition, system_runs, looks)
     systems = pd.DataFrame(rows)
-    pairs = compare_pairs(system_runs, rng, claims, margin_of(definition), decided=decided)
-    if definition.plan is not None:
-        pairs = _with_looks(pairs, looks)
     # A comparison with NaN is false, so pareto_set alone would count a system without a WER as
     # Pareto-optimal.
     costs = systems[["wer_mean", "macs_per_second_of_audio"]].to_numpy(dtype=np.float64)
@@ -82,30 +73,13 @@ def compare(
         pairs=pairs,
         verdict=verdict_sentence(systems, pairs, claims),
         findings=findings,
-        assumptions=(*absent, *assumptions(system_runs), *looks_sentences(definition, looks)),
+        assumptions=(
+            *absent,
+            *assumptions(system_runs),
+            *([planned.sentence] if planned is not None else []),
+        ),
         system_runs=tuple(system_runs),
     )
-
-
-def _decided(
-    definition: StudyDefinition, system_runs: Sequence[SystemRuns], looks: Sequence[Look]
-) -> Decisions | None:
-    if definition.plan is None or len(system_runs) < 2:
-        return None
-    if looks:
-        return decisions_at(looks[-1], [system.name for system in system_runs])
-    return before_any_look(definition, system_runs)
-
-
-def _with_looks(pairs: pd.DataFrame, looks: Sequence[Look]) -> pd.DataFrame:
-    """`pairs`, in which an undecided one that a next look may decide says so."""
-    if looks and looks[-1].is_last:
-        return pairs
-    going = pairs["verdict"] == UNDECIDED
-    number = len(looks) + 1
-    pairs.loc[going, "remedy"] = f"look {number} of the plan has not been taken"
-    pairs.loc[going, ["seeds_needed", "speakers_needed"]] = np.nan
-    return pairs
 
 
 def _data_scale(

@@ -19,10 +19,16 @@ from bench.core.paths import OUT, remembered
 from bench.core.seeding import numpy_generator
 from bench.results.comparability import RULES, STAMP, differing_facts
 from bench.results.comparison import compare
-from bench.results.pairs import compare_pairs, summarise
+from bench.results.judged import judged
 from bench.results.report_input import REPORT_FILE
 from bench.results.saved_comparison import read_saved_comparison
-from bench.results.scored import ScoredSystem, aligned, claims_among
+from bench.results.scored import (
+    ScoredSystem,
+    aligned,
+    claims_among,
+    margin_among,
+    planned_among,
+)
 from bench.runs import read_study
 from bench.runs.layout import METRICS, RUN, SCORES, SUMMARY, read_json
 from bench.runs.state import ENDS
@@ -179,11 +185,11 @@ def _read_saved(path: Path) -> _Saved:
 def _described(systems: list[ScoredSystem]) -> dict[str, str]:
     """WERs and verdicts in words: on its claims, or on all pairs if nothing was claimed."""
     runs, claims = aligned(systems, common=False), claims_among(systems)
-    rng = numpy_generator(0, "bootstrap")
-    margin = min(system.margin for system in systems)
-    pairs = compare_pairs(runs, rng, claims, margin).to_dict("records")
+    rng, margin = numpy_generator(0, "bootstrap"), margin_among(systems)
+    planned, _ = planned_among(systems, margin)
+    rates, compared = judged(runs, rng, claims, margin, planned)
+    scored, pairs = rates.to_dict("records"), compared.to_dict("records")
     claimed = [pair for pair in pairs if pair["claim"]]
-    scored = summarise(runs, rng).to_dict("records")
     return {
         "systems": ", ".join(f"{row['name']} {100 * row['wer']:.1f} %" for row in scored),
         "verdicts": "; ".join(

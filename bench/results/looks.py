@@ -4,7 +4,8 @@ Legend: P pairs of systems.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from bench.stats.variance import differences
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.rounds import confirm_seeds, plan_sentence, read_looks, write_look
+from reports.format import plural
 from reports.looks import Look, PairAtLook
 
 
@@ -73,7 +75,7 @@ def _look(
         claims_P = claimed_pairs(names, claims)
         seeds_V = more
         before = decisions_at(looks[-1], names) if looks else None
-        estimate = _estimate(definition, system_runs)
+        estimate = _estimate(system_runs, numpy_generator(definition.seed, "bootstrap"))
         found = decide(estimate, seeds_V, plan, before, claims_P, margin_of(definition))
         more = plan.next_seeds(seeds_V, found, claims_P)
     # A system without a scored run is in no pair, and nothing is added to it.
@@ -87,15 +89,57 @@ def _look(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedLooks:
+    """How the seeds of a study were planned, and what its looks have found so far."""
+
+    study: str
+    plan: Plan
+    looks: tuple[Look, ...]
+
+    @classmethod
+    def of(cls, definition: StudyDefinition, looks: Sequence[Look]) -> "PlannedLooks | None":
+        """Those of a study; None if it has no plan."""
+        if definition.plan is None:
+            return None
+        return cls(study=definition.name, plan=definition.plan, looks=tuple(looks))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every pair is decided or has no look left."""
+        return bool(self.looks) and self.looks[-1].is_last
+
+    @property
+    def sentence(self) -> str:
+        """The assumption behind the verdicts."""
+        return (
+            f"seeds were added by a plan ({plan_sentence(self.plan)}); "
+            f"{plural(len(self.looks), 'look was', 'looks were')} taken, and each decided pair has "
+            "the numbers of the look that decided it"
+        )
+
+    def decisions(self, system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> Decisions:
+        """What the last look has decided of each pair; before the first every pair is open, with
+        what has been measured so far."""
+        if self.looks:
+            return decisions_at(self.looks[-1], [system.name for system in system_runs])
+        estimate = _estimate(system_runs, rng)
+        nan = np.full(estimate.value.shape, np.nan)
+        none = np.zeros(estimate.value.shape, dtype=np.int64)
+        return Decisions(
+            look=0, outcome=none + OPEN, stage=none - 1, decided_at=none, estimate=estimate,
+            p_adjusted=nan, level=nan, half_width=nan, coverage=nan,
+        )  # fmt: skip
+
+
 def margin_of(definition: StudyDefinition) -> float:
     """The margin of equivalence, as a fraction."""
     question = definition.question
     return MARGIN if question is None else question.margin_points / 100
 
 
-def _estimate(definition: StudyDefinition, system_runs: Sequence[SystemRuns]) -> Estimate:
+def _estimate(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> Estimate:
     counts = counts_of({system.name: system.runs for system in system_runs})
-    rng = numpy_generator(definition.seed, "bootstrap")
     delta, splits = differences(counts.estimates(rng))
     return Estimate(delta, [split.total for split in splits])
 
@@ -170,17 +214,6 @@ def decisions_at(look: Look, names: Sequence[str]) -> Decisions:
     )
 
 
-def before_any_look(definition: StudyDefinition, system_runs: Sequence[SystemRuns]) -> Decisions:
-    """Every pair open, with what has been measured so far: nothing is decided between looks."""
-    estimate = _estimate(definition, system_runs)
-    nan = np.full(estimate.value.shape, np.nan)
-    none = np.zeros(estimate.value.shape, dtype=np.int64)
-    return Decisions(
-        look=0, outcome=none + OPEN, stage=none - 1, decided_at=none, estimate=estimate,
-        p_adjusted=nan, level=nan, half_width=nan, coverage=nan,
-    )  # fmt: skip
-
-
 def outcome_of(pair: PairAtLook, narrow: Collection[str]) -> str:
     """In words: "<name> better", "withheld", "equivalent" or "open"; `narrow` are the systems whose
     searched ranges were too narrow."""
@@ -199,13 +232,3 @@ def look_sentence(look: Look, narrow: Collection[str]) -> str:
     on = ", ".join(f"{name} gets {num}" for name, num in more.items())
     after = f"{on} seeds for the next look" if more else "the last look"
     return f"look {look.number}: {told}; {still} of {len(look.pairs)} pairs open; {after}"
-
-
-def looks_sentences(definition: StudyDefinition, looks: Sequence[Look]) -> Iterator[str]:
-    """The assumptions behind the verdicts of a study with a plan."""
-    if definition.plan is None:
-        return
-    yield (
-        f"seeds were added by a plan ({plan_sentence(definition.plan)}); {len(looks)} looks were "
-        "taken, and each decided pair has the numbers of the look that decided it"
-    )

@@ -36,7 +36,7 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
     scored, few seeds, utterances that were left out."""
     definition, tables = load(folder), read_study(folder)
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
-    planned, found = confirm_seeds(definition, looks := read_looks(folder)), []
+    planned, found = confirm_seeds(definition, read_looks(folder)), []
     seeds = dict.fromkeys(definition.systems, 0)
     for label in seeds:
         own = confirms[confirms["system"] == label]
@@ -53,11 +53,6 @@ def study_cautions(folder: Path) -> tuple[str, ...]:
         )
     if stamp := raised_sentence(definition):
         found.insert(0, f"{folder.name}: {stamp}")
-    if definition.plan is not None:
-        found.append(
-            f"{folder.name}: its pairs are decided by {len(looks)} planned looks, which its report "
-            "has; here all its seeds are taken as planned from the beginning"
-        )
     if definition.excluded:
         found.append(
             f"{folder.name}: {len(definition.excluded)} utterances were left out: fewer output "

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.core.config import from_dict
+from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.parsing import parse_json
+from bench.results.looks import PlannedLooks
 from bench.results.pairs import SystemRuns
 from bench.results.scored import (
     ScoredSystem,
@@ -24,6 +25,7 @@ from bench.results.scored import (
     attributes_of,
     claims_among,
     frame_of,
+    margin_among,
 )
 from bench.scoring import score
 from bench.stats.verdict import MARGIN
@@ -38,6 +40,8 @@ class _Facts:
     notes: tuple[str, ...]
     edges: tuple[str, ...] = ()
     """As SystemRuns has them."""
+    planned: str = ""
+    """The study among those of the head's `planned` that it is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class _Head:
     claims: tuple[tuple[str, ...], ...] = ()
     """Claims of the study before it began: pairs of names, the first with the lower WER."""
     margin: float = MARGIN
+    planned: tuple[PlannedLooks, ...] = ()
+    """Of the studies whose seeds were added at planned looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +99,17 @@ def save_comparison(
             "facts": dict(system.facts),
             "notes": [*system.notes, *system.warnings],
             "edges": list(system.scored.edges),
+            **({"planned": system.planned.study} if system.planned is not None else {}),
         }
         for system in systems
     ]
     head: dict[str, object] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
     head |= {
         "claims": list(claims_among(systems)),
-        "margin": min(system.margin for system in systems),
+        "margin": margin_among(systems),
     }
+    plans = {s.planned.study: to_dict(s.planned) for s in systems if s.planned is not None}
+    head |= {"planned": list(plans.values())} if plans else {}
     lines, known = [head], attributes_of(systems)
     utterances = system_runs[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
@@ -130,6 +139,7 @@ def read_saved_comparison(path: Path) -> list[ScoredSystem]:
         rows = [from_dict(_Row, line) for line in lines]
         if head.format != FORMAT or not head.systems or len({row.id for row in rows}) < len(rows):
             raise ValueError("its format is another, no system is there, or an utterance twice")
+        plans = {planned.study: planned for planned in head.planned}
         attributes = {row.id: row.attributes for row in rows if row.attributes}
         return [
             ScoredSystem(
@@ -141,6 +151,7 @@ def read_saved_comparison(path: Path) -> list[ScoredSystem]:
                 leakage=head.leakage,
                 claims=tuple((first, second) for first, second in head.claims),
                 margin=head.margin,
+                planned=plans[system.planned] if system.planned else None,
                 attributes=attributes,
             )
             for system in head.systems

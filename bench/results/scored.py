@@ -12,9 +12,11 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig, load_corpus
 from bench.results.groups import Attributes
+from bench.results.looks import PlannedLooks
 from bench.results.pairs import SystemRuns
 from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
+from bench.study.rounds import plan_sentence
 
 WRITTEN = "written"
 """Column of a run whose references have marks: the original reference."""
@@ -51,6 +53,8 @@ class ScoredSystem:
     """Attributes of utterances and speakers in its file; those of a run are in its corpus."""
     margin: float = MARGIN
     """WER difference within which its study counts two systems as equivalent."""
+    planned: PlannedLooks | None = None
+    """The looks by which its study decided pairs; None without a plan."""
 
     @property
     def name(self) -> str:
@@ -215,6 +219,34 @@ def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]
         for better, worse in s.claims
     ]
     return tuple(dict.fromkeys((a, b) for a, b in found if a is not None and b is not None))
+
+
+def margin_among(systems: Sequence[ScoredSystem]) -> float:
+    """The narrowest margin of the systems' studies."""
+    return min(system.margin for system in systems)
+
+
+def planned_among(
+    systems: Sequence[ScoredSystem], margin: float
+) -> tuple[PlannedLooks | None, tuple[str, ...]]:
+    """The looks that have decided the pairs of `systems`, if all are of one study with a plan and
+    `margin` is the study's; else a stamp for each such study, as its seeds are then taken as
+    planned from the beginning."""
+    plans = {s.planned.study: s.planned for s in systems if s.planned is not None}
+    of_one = len(plans) == 1 and all(s.planned is not None for s in systems)
+    # The same study read twice, from its folder and from a file, has longer names.
+    if of_one and len({s.study for s in systems}) == 1:
+        if all(s.margin == margin for s in systems):
+            return next(iter(plans.values())), ()
+        reason = "equivalence has another margin here"
+    else:
+        reason = "systems from elsewhere stand beside its own here"
+    return None, tuple(
+        f"LOOKS NOT COUNTED: {name} added seeds at planned looks ({plan_sentence(planned.plan)}), "
+        f"but {reason}, so its seeds are taken as planned from the beginning; intervals, p and "
+        f"verdicts are other than in its own report, and may err more often than alpha"
+        for name, planned in plans.items()
+    )
 
 
 def attributes_of(systems: Sequence[ScoredSystem]) -> dict[str, dict[str, str]]:

@@ -28,6 +28,7 @@ from bench.study.definition import (
     load,
     studies_newest_first,
 )
+from bench.study.rounds import read_looks
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig
 from bench.training.device import resolve_device
@@ -124,7 +125,7 @@ class Study:
     @cached_property
     def comparison(self) -> StudyComparison:
         """Who is better: the frames `systems` and `pairs`, and the `verdict` in words."""
-        return compare(self.definition, self._tables)
+        return compare(self.definition, self._tables, read_looks(self.folder))
 
     def best_model(self, system: str | None = None, *, device: str = "auto") -> TrainedModel:
         """The confirm run with the lowest valid WER; the test split chooses nothing.

@@ -13,11 +13,13 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
 from bench.results.comparability import SEPARATOR
+from bench.results.confirmed import confirm_runs
+from bench.results.looks import PlannedLooks
 from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
-from bench.results.search import search_edges
+from bench.results.second_verdict import UNPLANNED
 from bench.results.transcripts import Transcripts, file_name, read_json_lines, read_trn
 from bench.runs import read_study
 from bench.runs.layout import (
@@ -34,6 +36,7 @@ from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
+from bench.study.rounds import read_looks
 
 SHOWN_SYMBOLS = 20
 NORMALISED = (
@@ -135,20 +138,19 @@ def _of_name(name: str) -> list[ScoredSystem]:
 
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
-    definition, runs_table = load(folder), read_study(folder).runs
+    definition = load(folder)
+    system_runs, lost = confirm_runs(definition, read_study(folder))
+    planned = PlannedLooks.of(definition, read_looks(folder))
     systems = []
-    for label in definition.systems:
-        scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
-        if scored:
-            runs = [path.parent for path in scored]
-            system = _of_records(label, runs, folder.name, definition)
-            edges = search_edges(definition, label, runs_table)
-            system = replace(system, scored=replace(system.scored, edges=edges))
-            systems.append(_with_lost_runs(system, folder / "runs" / label))
+    for scored in system_runs:
+        paths = sorted((folder / "runs" / scored.name).glob(f"confirm-*/{SCORES}"))
+        runs = [path.parent for path in paths]
+        system = _of_records(scored.name, runs, folder.name, definition)
+        systems.append(replace(system, scored=scored, planned=planned))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
-    notes = (*study_cautions(folder), *systems[0].notes)
+    notes = (*study_cautions(folder), *lost)
     return [replace(systems[0], notes=notes, no_verdict=missing), *systems[1:]]
 
 
@@ -169,6 +171,8 @@ def _of_decoding(folder: Path) -> list[ScoredSystem]:
         systems.append(_with_lost_runs(system, study / "runs" / label))
     if not systems:
         raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
+    if definition.plan is not None:
+        systems[0] = replace(systems[0], notes=(*systems[0].notes, UNPLANNED))
     return systems
 
 

@@ -33,8 +33,8 @@ class Comparison:
     """The table of `bench.results.pairs.compare_pairs`."""
     not_comparable: tuple[str, ...]
     """Facts in which the systems differ, so that they are not comparable."""
-    training: tuple[str, ...] = ()
-    """A sentence if other corpora were joined to that of one system than to another's."""
+    cautions: tuple[str, ...] = ()
+    """Stamps on all numbers: training data that differ, looks that do not count."""
     leakage: tuple[str, ...] = ()
     """Leakage between the splits of the systems' corpora, a sentence each."""
     notes: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Comparison:
     def stamps(self) -> tuple[str, ...]:
         """Warnings to print above the numbers in every form."""
         differ = f"{STAMP}: the systems differ in {', '.join(self.not_comparable)}"
-        return (*([differ] if self.not_comparable else []), *self.training, *self.leakage)
+        return (*([differ] if self.not_comparable else []), *self.cautions, *self.leakage)
 
 
 def as_json(comparison: Comparison) -> dict[str, object]:
@@ -63,7 +63,7 @@ def as_json(comparison: Comparison) -> dict[str, object]:
         "pairs": [_nested(_plain(row)) for row in comparison.pairs.to_dict("records")],
         **asked,
         "not_comparable": list(comparison.not_comparable),
-        "training": list(comparison.training),
+        "cautions": list(comparison.cautions),
         "leakage": list(comparison.leakage),
         "notes": list(comparison.notes),
     }

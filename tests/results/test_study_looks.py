@@ -5,31 +5,36 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench import sweep, watch
 from bench.core.console import STDOUT
 from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
 from bench.queue.storage import QueueStorage
 from bench.results.comparison import compare
 from bench.results.looks import decisions_at, look_sentence, next_look, outcome_of
-from bench.results.planned import study_cautions
 from bench.results.progress import ProgressReader
 from bench.results.publish import publish
 from bench.results.search import narrow_systems, search_edges
+from bench.results.study import Study
+from bench.results.tables import Comparison, as_json
 from bench.runs import read_study
 from bench.runs.state import State
 from bench.scoring import score
 from bench.stats.looks import DIFFERENT, OPEN, Plan
-from bench.study.definition import StudyDefinition, begin_or_return, run_folder
+from bench.study.definition import StudyDefinition, begin_or_return, load, run_folder
 from bench.study.question import Question, System
 from bench.study.rounds import confirm_seeds, read_looks
+from reports.format import plural
 from tests.studies import record_of, study_of
 
 SPEAKERS, UTTERANCES, WORDS = 12, 5, 20
@@ -43,7 +48,9 @@ QUESTION = Question(
 @pytest.fixture
 def definition() -> StudyDefinition:
     systems = {label: System(variant="ds-gru") for label in RATES}
-    return study_of(systems, question=QUESTION, name="until", plan=Plan(looks=(3, 5, 8)))
+    corpus = CorpusConfig(name="manifest", path="/nowhere")
+    plan = Plan(looks=(3, 5, 8))
+    return study_of(systems, corpus=corpus, question=QUESTION, name="until", plan=plan)
 
 
 def write_run(
@@ -222,6 +229,95 @@ def test_verdicts_are_those_of_the_look_that_decided(
     assert any("a plan (looks at 3, 5, 8 seeds" in sentence for sentence in found.assumptions)
 
 
+Compare = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def compared(run: Callable[..., tuple[int, str, str]]) -> Compare:
+    """What ``bench.compare … --json`` prints."""
+
+    def of(*arguments: object) -> dict[str, Any]:
+        code, out, err = run("compare", *map(str, arguments), "--json")
+        assert code == 0, err
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    return of
+
+
+def as_reported(folder: Path, seed: int) -> dict[str, Any]:
+    """What the report says of each system and pair, as bench.compare has it."""
+    definition = replace(load(folder), seed=seed)
+    found = compare(definition, read_study(folder), read_looks(folder))
+    shown = Comparison(systems=found.systems.rename(columns=NAMES).assign(**UNSHOWN),
+                       pairs=found.pairs, not_comparable=())  # fmt: skip
+    return as_json(shown)
+
+
+NAMES = {"system": "name", "wer_mean": "wer", "wer_low": "low", "wer_high": "high"}
+UNSHOWN = dict.fromkeys(("errors", "num_ref_words", "se_utterances", "se_speakers"), 0)
+
+
+@pytest.mark.parametrize("num_looks", [0, 1, 2, 3])
+def test_the_command_compares_as_the_report_does(
+    tmp_path: Path, definition: StudyDefinition, compared: Compare, num_looks: int
+) -> None:
+    """Before each look, with runs of the next round already there, after the last, and saved."""
+    folder, saved = tmp_path / "until", tmp_path / "saved.jsonl"
+    begin_or_return(folder, definition)
+    for _ in range(num_looks):
+        run_round(folder, definition)
+        assert next_look(folder, definition) is not None
+    run_round(folder, definition)
+    expected = as_reported(folder, seed=0)
+    found = compared(folder, "--save", saved)
+    again = compared(saved)
+    for one in (found, again):
+        assert one["pairs"] == expected["pairs"]
+        assert [(s["name"], s["wer"], s["low"], s["high"]) for s in one["systems"]] == [
+            (s["name"], s["wer"], s["low"], s["high"]) for s in expected["systems"]
+        ]
+        (told,) = (note for note in one["notes"] if "by a plan" in note)
+        taken = plural(num_looks, "look was", "looks were")
+        assert f"(looks at 3, 5, 8 seeds, pocock spending of alpha); {taken} taken, " in told
+        assert one["cautions"] == []
+    assert again["systems"] == found["systems"]
+    verdicts = {pair["verdict"] for pair in found["pairs"]}
+    assert verdicts == ({"undecided", "a better", "b better", "c better"} if num_looks
+                        else {"undecided"})  # fmt: skip
+
+
+def test_looks_do_not_count_beside_systems_from_elsewhere_or_with_another_margin(
+    tmp_path: Path, definition: StudyDefinition, compared: Compare
+) -> None:
+    folder, other, saved = tmp_path / "until", tmp_path / "other", tmp_path / "saved.jsonl"
+    finished(folder, definition)
+    fixed = {"x": System(variant="ds-gru"), "y": System(variant="ds-gru")}
+    begin_or_return(other, study_of(fixed, name="other", corpus=definition.corpus))
+    for label in fixed:
+        write_run(other, label, "confirm", 0, 0.2)
+    outside = compared(folder, other, "--force", "--save", saved)
+    (stamp,) = outside["cautions"]
+    assert stamp.startswith("LOOKS NOT COUNTED: until added seeds at planned looks (looks at 3, 5")
+    assert "systems from elsewhere stand beside its own" in stamp
+    assert compared(saved, "--force")["cautions"] == [stamp]
+    (stamp,) = compared(folder, "--margin", "2")["cautions"]
+    assert "equivalence has another margin here" in stamp
+    assert compared(folder, "--margin", "1")["cautions"] == []
+    assert compared(other)["cautions"] == []
+
+
+def test_the_python_interface_has_the_verdicts_of_the_looks(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    finished(tmp_path, definition)
+    pairs = Study(tmp_path).comparison.pairs
+    assert set(pairs["verdict"]) > {"undecided"}
+    pd.testing.assert_frame_equal(
+        pairs, compare(definition, read_study(tmp_path), read_looks(tmp_path)).pairs
+    )
+
+
 def test_an_undecided_pair_after_the_last_look_has_a_remedy(
     tmp_path: Path, definition: StudyDefinition
 ) -> None:
@@ -289,8 +385,6 @@ def test_progress_has_the_round(tmp_path: Path, definition: StudyDefinition) -> 
         STDOUT.print(watch.draw(progress), width=200)
     assert "round 2: 3 to 5 seeds, 8 at most; 3 of 6 pairs decided" in capture.get()
     assert json.dumps(progress.as_json())
-    (caution,) = (c for c in study_cautions(tmp_path) if "planned looks" in c)
-    assert "decided by 1 planned looks" in caution
 
 
 def test_two_launchers_take_each_look_once(

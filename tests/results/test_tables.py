@@ -51,7 +51,7 @@ def stamped(**names: str) -> Comparison:
         systems=plain.systems,
         pairs=plain.pairs,
         not_comparable=("data", "budget.num_trials"),
-        training=("TRAINING DATA DIFFER (a: x, b: x+y)",),
+        cautions=("TRAINING DATA DIFFER (a: x, b: x+y)",),
         leakage=("LEAKAGE between the splits of x_y: train/test same text (3)",),
         notes=("a note",),
     )
@@ -72,7 +72,7 @@ def test_json_has_the_promised_keys_and_null_for_unknown_values() -> None:
     assert "probability_of_improvement" in pair
     assert found["not_comparable"] == ["data", "budget.num_trials"]
     assert found["leakage"][0].startswith("LEAKAGE")
-    assert found["training"] == ["TRAINING DATA DIFFER (a: x, b: x+y)"]
+    assert found["cautions"] == ["TRAINING DATA DIFFER (a: x, b: x+y)"]
     assert found["notes"] == ["a note"]
 
 
