@@ -19,12 +19,14 @@ class Numbers:
     second: SecondVerdict | None
     tones: dict[str, int]
     """By system."""
+    has_looks: bool
+    """Whether greedy gaps are those of the look that decided them, perhaps with fewer seeds."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Both verdicts."""
     tones = tones_of(report_input)
-    return Numbers(report_input.verdict, report_input.second, tones)
+    return Numbers(report_input.verdict, report_input.second, tones, bool(report_input.looks))
 
 
 def html(numbers: Numbers) -> str:

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 from reports.input import ReportInput
 from reports.looks import Look, PairAtLook
-from reports.sections import looks, verdict
+from reports.second import SecondGap, SecondVerdict
+from reports.sections import looks, second_verdict, verdict
 
 PLANNED = (3, 5, 8)
 
@@ -82,3 +83,21 @@ def test_many_pairs_fold_away(study: ReportInput) -> None:
     made = with_looks(study, (3, 5, 0))
     many = replace(made.looks[0], pairs=made.looks[0].pairs * 16)
     assert "All 16 pairs at each look" in page(replace(made, looks=(many,)))
+
+
+def test_a_second_verdict_says_that_greedy_gaps_are_of_the_deciding_look(
+    study: ReportInput,
+) -> None:
+    gap = SecondGap(
+        a="ds-gru", b="ds-lstm", greedy=(0.1, 0.0, 0.2), greedy_verdict="ds-gru better",
+        beam=(0.1, 0.0, 0.2), beam_verdict="ds-gru better", change=(0.01, -0.1, 0.1),
+        coverage=0.95, differs=False,
+    )  # fmt: skip
+    second = SecondVerdict(
+        decoder="beam", lm="3-gram", verdict="", gains=(), gaps=(gap,), groups=(), words=()
+    )
+    planned = with_looks(replace(study, second=second), (3, 5, 1))
+    said = "a greedy gap is that of the look that decided it"
+    for shown, has in ((planned, True), (replace(planned, looks=()), False)):
+        page = second_verdict.html(second_verdict.numbers(shown))
+        assert (said in " ".join(page.split())) == has
