@@ -37,13 +37,15 @@ def split_joined(given: str, known: Collection[str]) -> list[str]:
             f"--corpus {given} means {shown}, and all their paths exist; rename the file or folder "
             "with the plus"
         )
-    for place, piece in enumerate(pieces):
-        if not readings and place and not _begins_corpus(piece, known):
+    if readings:
+        return readings[0]
+    for piece in pieces[1:]:
+        if not _begins_corpus(piece, known):
             raise UserError(
                 f"--corpus A+B joins corpora, but in {given!r} {piece!r} is no corpus, and no path "
                 f"with that plus exists; {near_names(piece, known)}"
             )
-    return readings[0] if readings else pieces
+    return pieces  # a path is missing, which the reader of its corpus says
 
 
 def _readings(pieces: Sequence[str], known: Collection[str]) -> Iterator[list[str]]:
