@@ -171,7 +171,7 @@ def _aligner(
     host = torch.device("cpu")
     for run, (_, own) in runs.items():
         is_chosen = (
-            networks[run].model.cannot_stream
+            networks[run].network.cannot_stream
             if path is None
             else path.exists() and own.samefile(path)
         )

@@ -93,9 +93,7 @@ def _transcribe_stream(options: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     trained = TrainedModel.load(checkpoint, options.device)
     rule = EndpointRule(blank_seconds=options.endpoint)
-    recogniser = Recogniser(
-        trained.network, trained.config, trained.stats, trained.device, rule, trained.units
-    )
+    recogniser = Recogniser(trained, trained.device, rule)
     rate_hz = trained.config.features.sample_rate_hz
     rate, chunks = _chunks(options, rate_hz)
     resampled = ResamplingStream(rate, rate_hz)

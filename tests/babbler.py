@@ -8,9 +8,9 @@ import torch
 from bench.core.config import updated
 from bench.data.corpora import CorpusConfig
 from bench.data.features import CorpusStats
-from bench.training.checkpoint import save
-from bench.training.config import RunConfig, build_model, default_run_config
-from variants.spec import AcousticModel
+from bench.data.units import LETTERS, Units
+from bench.training.checkpoint import TrainedNetwork, save
+from bench.training.config import build_model, default_run_config
 
 STATS = CorpusStats(mean=(-7.0,) * 24, std=(2.5,) * 24)
 STREAMING = {"features.normalize": "corpus"}
@@ -24,18 +24,21 @@ TINY = {
 }
 
 
-def babbler(**settings: Any) -> tuple[AcousticModel, RunConfig]:
-    """The network, in evaluation mode, and its config."""
+def babbler(
+    stats: CorpusStats | None = STATS, units: Units = LETTERS, **settings: Any
+) -> TrainedNetwork:
+    """The network, in evaluation mode, and what goes with it; it outputs letters whatever `units`
+    say of its symbols."""
     torch.manual_seed(0)
     config = updated(default_run_config("ds-gru", CorpusConfig(name="tones")), TINY | settings)
     model = build_model(config)
     for parameter in model.parameters():
         parameter.data.mul_(3)
-    return model.eval(), config
+    return TrainedNetwork(model.eval(), config, stats, units)
 
 
 def saved_babbler(path: Path, stats: CorpusStats | None = None, **settings: Any) -> Path:
     """A checkpoint of it."""
-    model, config = babbler(**settings)
-    save(path, config, model, stats)
+    trained = babbler(stats, **settings)
+    save(path, trained.config, trained.network, stats)
     return path

@@ -407,7 +407,7 @@ def checkpoints(folder: Path) -> list[Reader]:
     checkpoint.save(path, config, build_model(config), None)
 
     def read() -> Any:
-        return checkpoint.load_model(path, torch.device("cpu")).model
+        return checkpoint.load_model(path, torch.device("cpu")).network
 
     return [Reader("a checkpoint", path, read, lambda model: not model.training)]
 

@@ -18,15 +18,12 @@ from rapidfuzz.distance import Levenshtein
 from bench.core.errors import UserError
 from bench.data.audio import read_utterance
 from bench.data.batches import min_ctc_frames
-from bench.data.features import CorpusStats, compute
-from bench.data.units import LETTERS, Units
+from bench.data.features import compute
 from bench.data.utterance import Utterance
-from bench.training.checkpoint import load_model
-from bench.training.config import RunConfig
+from bench.training.checkpoint import TrainedNetwork, load_model
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.streaming import EndpointRule, Recogniser, Words
 from reports.measurements import LatencyRow
-from variants.spec import AcousticModel
 
 CHUNK_SECONDS = 0.1
 """Audio given to a stream at a time, unless the user names another amount."""
@@ -37,20 +34,16 @@ _WARM_UP = 1
 
 
 @dataclass(frozen=True)
-class Network:
-    """The network of a checkpoint."""
+class Network(TrainedNetwork):
+    """The network of a checkpoint that is measured, or aligns."""
 
     run: str
     """Its run, or the file's path."""
-    model: AcousticModel
-    config: RunConfig
-    stats: CorpusStats | None
-    units: Units = LETTERS
 
 
 def load_network(path: Path, run: str, device: torch.device) -> Network:
     """The network of the checkpoint `path`; errors as in `bench.training.checkpoint.load`."""
-    return Network(run, **vars(load_model(path, device)))
+    return Network(**vars(load_model(path, device)), run=run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +63,7 @@ def align(aligner: Network, utterance: Utterance) -> Spoken | None:
     config = aligner.config
     audio_N = read_utterance(utterance, config.features.sample_rate_hz)
     feats_TF = compute(audio_N, config.features, aligner.stats)
-    log_probs_BUV, lens_B = aligner.model(feats_TF[None], torch.tensor([len(feats_TF)]))
+    log_probs_BUV, lens_B = aligner.network(feats_TF[None], torch.tensor([len(feats_TF)]))
     num_frames = int(lens_B[0])
     labels = aligner.units.encode(utterance.text)
     if min_ctc_frames(labels) > num_frames:
@@ -154,7 +147,7 @@ def measure_latency(
         aligner=aligner,
         chunk_ms=1000 * chunk_seconds,
         endpoint_ms=1000 * rule.blank_seconds,
-        cannot_stream=network.model.cannot_stream or "",
+        cannot_stream=network.network.cannot_stream or "",
         num_utterances=len(spoken),
         num_words=sum(len(each.word_ends) for each in spoken),
         num_emissions=len(emissions),
@@ -186,10 +179,8 @@ def _sessions(
     sessions: list[_Session] = []
     looks: list[tuple[float, float]] = []
     for number, each in enumerate([*spoken[:_WARM_UP], *spoken]):
-        if network.model.cannot_stream is None:
-            recogniser = Recogniser(
-                network.model, network.config, network.stats, device, rule, network.units
-            )
+        if network.network.cannot_stream is None:
+            recogniser = Recogniser(network, device, rule)
             sessions.append(_streamed(network, recogniser, each.utterance, chunk_seconds, rule))
             looks.append((recogniser.look_ahead_seconds, recogniser.mean_look_ahead_seconds))
         else:
@@ -240,7 +231,7 @@ def _whole(network: Network, utterance: Utterance, device: torch.device) -> _Ses
     begin = time.perf_counter()
     feats_TF = compute(audio_N, config, network.stats)
     with autocast(device, default_precision(device)):
-        log_probs_BUV, lens_B = network.model(
+        log_probs_BUV, lens_B = network.network(
             feats_TF[None].to(device), torch.tensor([len(feats_TF)], device=device)
         )
     log_probs_UV = log_probs_BUV[0, : int(lens_B[0])]

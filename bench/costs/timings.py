@@ -20,6 +20,7 @@ from bench.data.audio import read_utterance
 from bench.data.batches import Dataset
 from bench.data.store import build_store
 from bench.data.utterance import Corpus
+from bench.training.checkpoint import TrainedNetwork
 from bench.training.config import RunConfig
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.evaluate import transcribe
@@ -172,13 +173,13 @@ def time_recognition(
     model.eval()
     by_length = sorted(dataset.utterances, key=lambda utterance: utterance.seconds)
     utterances = evenly_spaced(by_length, min(1.0, MAX_RECOGNIZED / len(by_length)))
+    trained = TrainedNetwork(model, config, dataset.store.stats, dataset.units)
     spent = []
     for utterance in (utterances[-1], *utterances):  # the first is warm-up
         begun = time.perf_counter()
         # The transcript is copied to the host, which waits for the device.
         waveform_N = read_utterance(utterance, config.features.sample_rate_hz)
-        stats, units = dataset.store.stats, dataset.units
-        transcribe(model, config, waveform_N, device, stats, units=units)
+        transcribe(trained, waveform_N, device)
         spent.append(time.perf_counter() - begun)
     return Recognition(
         latency_seconds=median(spent[1:]),

@@ -99,7 +99,7 @@ def _sample(
         if run in scored:
             seconds = len(waveform_N) / rate
             letters[system] = emissions(
-                trained.model, feats_TF, scored[run], seconds, trained.units
+                trained.network, feats_TF, scored[run], seconds, trained.units
             )
     if not networks:
         waveform_N = read_utterance(utterance, rate)

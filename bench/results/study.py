@@ -16,8 +16,6 @@ import torch
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.data.audio import read_audio
-from bench.data.features import CorpusStats
-from bench.data.units import Units
 from bench.data.utterance import Snippet
 from bench.decoding import Decoder, greedy
 from bench.results.comparison import StudyComparison, compare
@@ -29,24 +27,16 @@ from bench.study.definition import (
     studies_newest_first,
 )
 from bench.study.rounds import read_looks
-from bench.training.checkpoint import load_model
-from bench.training.config import RunConfig
+from bench.training.checkpoint import TrainedNetwork, load_model
 from bench.training.device import resolve_device
 from bench.training.evaluate import transcribe
-from variants.spec import AcousticModel
 
 
 @dataclass(frozen=True)
-class TrainedModel:
-    """A trained network with what it takes to use it."""
+class TrainedModel(TrainedNetwork):
+    """A trained network with what it takes to use it, and where it is."""
 
     checkpoint: Path
-    network: AcousticModel
-    """In evaluation mode."""
-    config: RunConfig
-    stats: CorpusStats | None
-    units: Units
-    """What its symbols stand for."""
     device: torch.device
 
     @classmethod
@@ -57,8 +47,7 @@ class TrainedModel:
             UserError: no such device, or no checkpoint that can be used.
         """
         where = resolve_device(device)
-        found = load_model(checkpoint, where)
-        return cls(checkpoint, found.model, found.config, found.stats, found.units, where)
+        return cls(**vars(load_model(checkpoint, where)), checkpoint=checkpoint, device=where)
 
     def transcribe(
         self,
@@ -75,9 +64,7 @@ class TrainedModel:
         """
         rate = self.config.features.sample_rate_hz
         waveform_N = read_audio(Path(audio), channel=channel, sample_rate_hz=rate, snippet=snippet)
-        return transcribe(
-            self.network, self.config, waveform_N, self.device, self.stats, decoder, self.units
-        )
+        return transcribe(self, waveform_N, self.device, decoder)
 
 
 class Study:

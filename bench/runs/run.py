@@ -307,7 +307,7 @@ def _score(
             continue
         if split == "test":
             metrics["test/num_opened"] = count_opening(plan.folder)
-        evaluation = evaluate(best.model, sets[split], plan.config.batches, device)
+        evaluation = evaluate(best.network, sets[split], plan.config.batches, device)
         tracker.log_scores(split, evaluation.scores)
         if split == "test":
             metrics |= _rates(evaluation)

@@ -227,7 +227,7 @@ class _Network:
     ) -> "_Network":
         found = load_model(run / BEST, device)
         sets = datasets(corpus, found.config, definition.excluded, units=found.units)
-        return cls(found.model, found.config, sets, device)
+        return cls(found.network, found.config, sets, device)
 
     def log_probs(self, split: str) -> list[Tensor]:
         return log_probabilities(self.model, self.sets[split], self.config.batches, self.device)

@@ -138,5 +138,5 @@ def _score(
     utterances = (u for u in made.split("test") if u.id not in excluded)
     dataset = Dataset(utterances, store, trained.units)
     count_opening(run, condition.name)
-    evaluation = evaluate(trained.model, dataset, config.batches, device)
+    evaluation = evaluate(trained.network, dataset, config.batches, device)
     write_scores(scores_file(folder, f"{label}/{run.name}", condition), evaluation.scores)

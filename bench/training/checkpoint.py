@@ -43,7 +43,7 @@ _logger = logging.getLogger(__name__)
 class TrainedNetwork:
     """The network of a checkpoint, with what it takes to use it."""
 
-    model: AcousticModel
+    network: AcousticModel
     """In evaluation mode."""
     config: RunConfig
     stats: CorpusStats | None

@@ -18,12 +18,12 @@ from bench.data.batches import (
     evaluation_order,
     in_background,
 )
-from bench.data.features import CorpusStats, compute
+from bench.data.features import compute
 from bench.data.text import BLANK, normalize
 from bench.data.units import LETTERS, Units
 from bench.decoding import Decoder, begin, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
-from bench.training.config import RunConfig
+from bench.training.checkpoint import TrainedNetwork
 from bench.training.ctc import ctc_losses
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.memory import Parts
@@ -193,17 +193,13 @@ def transcribe_feats(
 
 
 def transcribe(
-    model: AcousticModel,
-    config: RunConfig,
+    trained: TrainedNetwork,
     waveform_N: Tensor,
     device: torch.device,
-    stats: CorpusStats | None = None,
     decoder: Decoder = greedy,
-    units: Units = LETTERS,
 ) -> str:
-    """The text of one utterance, whose samples have the rate of ``config.features``.
-
-    The network is on `device`, in evaluation mode; `stats` and `units` are those of its checkpoint.
+    """The text of one utterance, whose samples have the rate of ``trained.config.features``; the
+    network is on `device`.
     """
-    feats_TF = compute(waveform_N, config.features, stats)
-    return transcribe_feats(model, feats_TF, device, decoder, units)
+    feats_TF = compute(waveform_N, trained.config.features, trained.stats)
+    return transcribe_feats(trained.network, feats_TF, device, decoder, trained.units)

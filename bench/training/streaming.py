@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.features import CorpusStats
 from bench.data.streaming import FeatureStream
 from bench.data.text import normalize
 from bench.data.units import LETTERS, Units
 from bench.decoding.greedy import Frame, IncrementalGreedy
-from bench.training.config import RunConfig
+from bench.training.checkpoint import TrainedNetwork
 from bench.training.device import autocast, default_precision, exact_float32
-from variants.spec import AcousticModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,28 +90,25 @@ class Recogniser:
 
     def __init__(
         self,
-        model: AcousticModel,
-        config: RunConfig,
-        stats: CorpusStats | None,
+        trained: TrainedNetwork,
         device: torch.device,
         endpoint: EndpointRule | None = None,
-        units: Units = LETTERS,
     ) -> None:
-        """`model` is on `device`, in evaluation mode; `stats` and `units` are those of its
-        checkpoint.
+        """The network is on `device`.
 
         Raises:
             UserError: the network or its features cannot stream.
         """
+        model, config = trained.network, trained.config
         if model.cannot_stream is not None:
             raise UserError(
                 f"{config.variant} cannot stream: {model.cannot_stream}; use a variant in one "
                 "direction, or transcribe without --stream"
             )
-        self._features = FeatureStream(config.features, stats)
+        self._features = FeatureStream(config.features, trained.stats)
         self._stream = model.stream()
         self._device = device
-        self._greedy = IncrementalGreedy(units)
+        self._greedy = IncrementalGreedy(trained.units)
         self._endpoint = endpoint or EndpointRule()
         frames_per_second = config.features.frames_per_second
         self.seconds_per_frame = self._stream.stride / frames_per_second

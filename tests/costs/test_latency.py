@@ -22,7 +22,7 @@ from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus
 from bench.training.streaming import EndpointRule
 from reports.measurements import LatencyRow
-from tests.babbler import STATS, STREAMING, babbler
+from tests.babbler import STREAMING, babbler
 from variants.spec import AcousticModel
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 def network(run: str = "a/confirm-000", **settings: object) -> Network:
     """A network that hears nonsense."""
-    return Network(run, *babbler(**STREAMING | settings), STATS)
+    return Network(**vars(babbler(**STREAMING | settings)), run=run)
 
 
 class Speller(AcousticModel):
@@ -48,7 +48,7 @@ class Speller(AcousticModel):
 
 
 def speller(frames: str) -> Network:
-    return dataclasses.replace(network("speller"), model=Speller(frames))
+    return dataclasses.replace(network("speller"), network=Speller(frames))
 
 
 def test_the_last_frames_of_a_path() -> None:
@@ -87,7 +87,7 @@ def test_a_word_ends_before_the_piece_that_begins_the_next(tone_corpus: Corpus) 
     log_probs_UV[torch.arange(len(labels)), torch.tensor(labels)] = -0.01
     model = Speller("")
     model.forward = lambda *_: (log_probs_UV[None], torch.tensor([len(labels)]))  # type: ignore[method-assign]
-    spoken = align(dataclasses.replace(network("p"), model=model, units=units), utterance)
+    spoken = align(dataclasses.replace(network("p"), network=model, units=units), utterance)
     assert spoken is not None
     frame = utterance.seconds / len(labels)
     assert spoken.word_ends == pytest.approx((4 * frame, 6 * frame, 10 * frame))
@@ -165,7 +165,7 @@ def test_a_final_text_comes_after_the_endpoint(
 ) -> None:
     """Of words that end with the utterance: the blanks of the endpoint, and what it waits for."""
     silent = network()
-    silent.model.output.bias.data[0] += 1e4  # only blanks
+    silent.network.output.bias.data[0] += 1e4  # only blanks
     row = measured(silent, spoken)
     ends = [each.word_ends[-1] for each in spoken]
     waits = sorted(e.utterance.seconds + 0.4 - end for e, end in zip(spoken, ends, strict=True))

@@ -219,7 +219,7 @@ def _worse_than_logged(at: Round, definition: StudyDefinition) -> Iterator[str]:
         config, units = trained.config, trained.units
         valid = datasets(corpus, config, definition.excluded, units=units)["valid"]
         device = torch.device("cpu")
-        now = evaluate(trained.model, valid, config.batches, device, greedy)
+        now = evaluate(trained.network, valid, config.batches, device, greedy)
         logged: dict[str, Any] = json.loads((folder / SUMMARY).read_text())["metrics"]
         for name, value in {"best/valid/wer": now.totals.wer, "best/valid/loss": now.loss}.items():
             if value != logged[name]:

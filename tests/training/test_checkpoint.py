@@ -37,7 +37,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 def test_gives_back_the_network_and_its_config(path: Path, config: RunConfig) -> None:
     trained = checkpoint.load_model(path, CPU)
-    model, read = trained.model, trained.config
+    model, read = trained.network, trained.config
     assert read == config
     assert not model.training
     saved = build_model(config).state_dict()

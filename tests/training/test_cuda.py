@@ -112,7 +112,7 @@ def test_evaluation_hears_what_the_cpu_hears(
     found = {}
     for device in (CPU, cuda):
         trained = checkpoint.load_model(result.best_checkpoint, device)
-        model, config = trained.model, trained.config
+        model, config = trained.network, trained.config
         precision = torch.float32
         found[device] = evaluate(model, data.train, config.batches, device, precision=precision)
     here, there = found[CPU], found[cuda]

@@ -13,6 +13,7 @@ from bench.data.text import BLANK
 from bench.data.units import LETTERS, Units
 from bench.data.utterance import Corpus
 from bench.decoding import Decoder
+from bench.training.checkpoint import TrainedNetwork
 from bench.training.config import RunConfig, build_model
 from bench.training.evaluate import evaluate, transcribe, transcribe_feats
 from bench.training.loop import TrainingData
@@ -127,7 +128,8 @@ def test_a_recording_and_its_features_give_one_transcript(
     assert score.hyp
     feats_TF = torch.from_numpy(data.valid.store.feats(utterance.id))
     assert transcribe_feats(model, feats_TF, CPU) == score.hyp
-    assert transcribe(model, config, read_utterance(utterance, 16_000), CPU) == score.hyp
+    trained = TrainedNetwork(model, config, None, LETTERS)
+    assert transcribe(trained, read_utterance(utterance, 16_000), CPU) == score.hyp
 
 
 def test_corpus_normalisation_uses_the_stats_it_is_given(
@@ -144,5 +146,6 @@ def test_corpus_normalisation_uses_the_stats_it_is_given(
 
     for std in (1.0, 2.0):
         stats = CorpusStats(mean=(0.0,) * 24, std=(std,) * 24)
-        assert transcribe(Listener(), config, waveform_N, CPU, stats) == "a"
+        trained = TrainedNetwork(Listener(), config, stats, LETTERS)
+        assert transcribe(trained, waveform_N, CPU) == "a"
     torch.testing.assert_close(heard[0], 2 * heard[1])

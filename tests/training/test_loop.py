@@ -179,7 +179,7 @@ def test_the_best_checkpoint_scores_what_the_run_logged(run: MakeRun, average_de
     whole = run(**{"training.num_epochs": 5, "training.average_decay": average_decay})
     result = whole()
     trained = checkpoint.load_model(result.best_checkpoint, CPU)
-    model, config = trained.model, trained.config
+    model, config = trained.network, trained.config
     found = evaluate(model, whole.data.valid, config.batches, CPU)
     assert found.totals.wer == result.best["valid/wer"]
     assert found.loss == result.best["valid/loss"]

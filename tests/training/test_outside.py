@@ -175,7 +175,7 @@ def test_a_checkpoint_finds_its_variant_in_the_run_or_beside_it(tmp_path: Path) 
     for path in (best, beside):
         forget()
         trained = checkpoint.load_model(path, torch.device("cpu"))
-        loaded, found = trained.model, trained.config
+        loaded, found = trained.network, trained.config
         assert to_dict(found) == to_dict(config)
         weights = zip(loaded.parameters(), model.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in weights)

@@ -167,7 +167,7 @@ def test_a_run_with_a_batch_that_is_not_finite_in_epoch_2_learns_as_well(
             assert learning().num_nonfinite == len(steps)
         last = learning.directory / "checkpoints" / "last.pt"
         trained = checkpoint.load_model(last, CPU)
-        model, config = trained.model, trained.config
+        model, config = trained.network, trained.config
         wers.append(evaluate(model, learning.data.train, config.batches, CPU).totals.wer)
     assert wers == pytest.approx([0.0, 0.0], abs=0.05)
 

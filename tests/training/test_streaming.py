@@ -14,7 +14,7 @@ from bench.data.units import LETTERS, Units
 from bench.decoding import greedy
 from bench.training.evaluate import transcribe
 from bench.training.streaming import EndpointRule, Heard, Recogniser
-from tests.babbler import STATS, STREAMING, babbler
+from tests.babbler import STREAMING, babbler
 
 CPU = torch.device("cpu")
 listener = partial(babbler, **STREAMING)
@@ -31,10 +31,10 @@ def finals(heard: list[Heard]) -> list[str]:
 
 @pytest.mark.parametrize("size", [80, 1_600, 100_000])
 def test_the_final_text_is_the_offline_one(size: int) -> None:
-    model, config = listener()
+    trained = listener()
     audio_N = noise(3.0)
-    expected = transcribe(model, config, audio_N, CPU, STATS)
-    recogniser = Recogniser(model, config, STATS, CPU, EndpointRule(blank_seconds=99))
+    expected = transcribe(trained, audio_N, CPU)
+    recogniser = Recogniser(trained, CPU, EndpointRule(blank_seconds=99))
     heard = [each for part in torch.split(audio_N, size) for each in recogniser.push(part)]
     heard += recogniser.push(torch.zeros(0), is_last=True)
     assert expected
@@ -64,7 +64,7 @@ class Script:
 
 def told(frames: str | Sequence[str], rule: EndpointRule, units: Units = LETTERS) -> list[Heard]:
     """What is heard of output frames of 20 ms, one at a time."""
-    recogniser = Recogniser(*listener(), STATS, CPU, rule, units)
+    recogniser = Recogniser(listener(units=units), CPU, rule)
     recogniser._stream = Script(frames, units)  # type: ignore[assignment]
     heard = recogniser.push(noise(0.025))
     for _ in frames[1:]:
@@ -112,15 +112,15 @@ def test_a_long_text_of_pieces_ends_before_a_word_begins() -> None:
 
 
 def test_no_audio_is_no_text() -> None:
-    assert Recogniser(*listener(), STATS, CPU).push(torch.zeros(0), is_last=True) == []
+    assert Recogniser(listener(), CPU).push(torch.zeros(0), is_last=True) == []
 
 
 def test_networks_and_features_that_cannot_stream_say_why() -> None:
     two_way = listener(**{"model.directions": "sum"})
     with pytest.raises(UserError, match="ds-gru cannot stream: its backward direction begins at"):
-        Recogniser(*two_way, STATS, CPU)
+        Recogniser(two_way, CPU)
     with pytest.raises(UserError, match=r"needs features\.normalize = corpus, got utterance"):
-        Recogniser(*listener(**{"features.normalize": "utterance"}), None, CPU)
+        Recogniser(listener(None, **{"features.normalize": "utterance"}), CPU)
 
 
 def test_an_endpoint_is_a_time_above_0() -> None:
@@ -131,7 +131,7 @@ def test_an_endpoint_is_a_time_above_0() -> None:
 
 def test_memory_does_not_grow_with_the_audio() -> None:
     """Python's own; the tensors of the stages are held to their need in tests/variants."""
-    recogniser = Recogniser(*listener(), STATS, CPU, EndpointRule(max_seconds=2))
+    recogniser = Recogniser(listener(), CPU, EndpointRule(max_seconds=2))
     audio_N = noise(1.0)
 
     def listen(seconds: int) -> int:

@@ -49,17 +49,9 @@ class Transcriber(PythonModel):
     def _text(self, audio: Path) -> str:
         if str(audio) == EXAMPLE and not audio.exists():
             audio = self._example  # the model's own, wherever it was brought
-        trained = self._trained
-        rate = trained.config.features.sample_rate_hz
+        rate = self._trained.config.features.sample_rate_hz
         waveform_N = read_audio(audio, channel=None, sample_rate_hz=rate)
-        return transcribe(
-            trained.model,
-            trained.config,
-            waveform_N,
-            self._device,
-            trained.stats,
-            units=trained.units,
-        )
+        return transcribe(self._trained, waveform_N, self._device)
 
 
 set_model(Transcriber())

@@ -60,10 +60,9 @@ def test_a_fresh_process_hears_the_same(lab: Any, checkpoint: Path, tone_corpus:
     assert lab.run("confirm").info.status == "RUNNING", "logging does not touch the run's end"
 
     trained = load_model(checkpoint, CPU)
-    network, config = trained.model, trained.config
     spoken = tone_corpus.split("test")
     paths = [str(u.audio) for u in spoken]
-    expected = [transcribe(network, config, read_utterance(u, 16_000), CPU) for u in spoken]
+    expected = [transcribe(trained, read_utterance(u, 16_000), CPU) for u in spoken]
     assert any(expected)
     away = lab.project / "away"
     away.mkdir()
@@ -110,7 +109,7 @@ def test_the_best_confirm_run_is_registered_on_demand_and_once(lab: Any, checkpo
 
     # A better seed with other weights is another version; another name begins at 1.
     trained = load_model(checkpoint, CPU)
-    network, config = trained.model, trained.config
+    network, config = trained.network, trained.config
     other = lab.project / "other.pt"
     with torch.no_grad():
         next(network.parameters()).add_(1.0)
