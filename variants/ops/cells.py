@@ -1,10 +1,10 @@
 """Recurrent cells that torch does not have.
 
-minGRU, minLSTM and QRNN have gates that read the input alone, so they are linear in their state and
-computed by a scan (`linear_recurrence`). Gates of SRU read the state unit by unit, so that its
-matrix products are over all frames at once, and the rest runs frame by frame. The light GRU is a
-GRU without reset gate, with a matrix product in each frame (`light_recurrence`). All are composed
-of torch's operations; on a CPU the compiled kernel computes the light GRU's recurrence.
+minGRU, minLSTM and QRNN have gates that read the input alone, so they are linear in their state
+(`linear_recurrence`). Gates of SRU read the state unit by unit (`simple_recurrence`). In both,
+matrix products are over all frames at once. The light GRU is a GRU without reset gate, with a
+matrix product in each frame (`light_recurrence`). On a CPU the compiled kernel computes what runs
+over the frames, elsewhere torch: a linear recurrence by a scan, the others frame by frame.
 
 Legend: B batch, T frames, C inputs, H width. sigma is the sigmoid, * the product of units.
 """
@@ -17,17 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from variants.ops import paths
+from variants.ops import kernel, paths
 from variants.ops.light_recurrence import light_recurrence
 from variants.ops.linear_recurrence import linear_recurrence
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import zero_padding
+from variants.ops.simple_recurrence import simple_recurrence
 
 State = tuple[Tensor, ...]
 """The state of a cell, such as (h [B, H],), of an LSTM (h, c)."""
 
 SCAN, BY_FRAME = "torch, scan", "torch, frame by frame"
-"""What `paths` records of a composed cell."""
+"""What `paths` records of a cell whose recurrence the compiled kernel does not compute."""
 
 
 class ComposedCell(nn.Module):
@@ -38,8 +39,8 @@ class ComposedCell(nn.Module):
     ``lens_B`` are the valid frames of each row, for statistics over the batch; None: all T.
     """
 
-    computed_by: str
-    """SCAN or BY_FRAME, of torch; the light GRU is computed by the compiled kernel on a CPU."""
+    otherwise: str
+    """SCAN or BY_FRAME: what computes the recurrence where the compiled kernel does not."""
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__()
@@ -49,11 +50,9 @@ class ComposedCell(nn.Module):
         self, x_BTC: Tensor, state: State | None = None, lens_B: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Run over the frames; T is at least 1."""
-        self._note_path()
+        by_kernel = x_BTC.numel() and kernel.computes(x_BTC)
+        paths.note(paths.RECURRENCE, kernel.description() if by_kernel else self.otherwise)
         return self._run(x_BTC, self._zeros(x_BTC) if state is None else state, lens_B)
-
-    def _note_path(self) -> None:
-        paths.note(paths.RECURRENCE, self.computed_by)
 
     def _zeros(self, x_BTC: Tensor) -> State:
         return (_wide(x_BTC.new_zeros(len(x_BTC), self.hidden_size)),)
@@ -82,7 +81,7 @@ class MinGRU(ComposedCell):
     g keeps states positive, as in the paper's code in logarithms; h_0 is 0, there g(0).
     """
 
-    computed_by = SCAN
+    otherwise = SCAN
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__(num_inputs, width)
@@ -108,7 +107,7 @@ class MinLSTM(ComposedCell):
     g keeps states positive, as in the paper's code in logarithms; h_0 is 0, there g(0).
     """
 
-    computed_by = SCAN
+    otherwise = SCAN
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__(num_inputs, width)
@@ -138,7 +137,7 @@ class QRNN(ComposedCell):
     Without the paper's zoneout. The state is (c, the last x); x_0 is 0.
     """
 
-    computed_by = SCAN
+    otherwise = SCAN
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__(num_inputs, width)
@@ -169,7 +168,7 @@ class SRU(ComposedCell):
     W_x x_t, as in the authors' code. Weights are drawn as there. The state is (c,).
     """
 
-    computed_by = BY_FRAME
+    otherwise = BY_FRAME
     ALPHA = math.sqrt(3)
 
     def __init__(self, num_inputs: int, width: int) -> None:
@@ -194,18 +193,12 @@ class SRU(ComposedCell):
     def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         gates_BTG, new_BTH = self.gates(x_BTC), self.new(x_BTC)
         f_BTH, r_BTH = _wide(gates_BTG).chunk(2, dim=-1)
-        (c_BH,) = state
-        cells = [c_BH]
-        for f_BH, new_BH in zip(f_BTH.unbind(dim=1), _wide(new_BTH).unbind(dim=1), strict=True):
-            f_BH = torch.addcmul(f_BH, self.peephole_forget_H, c_BH).sigmoid()
-            c_BH = torch.lerp(new_BH, c_BH, f_BH)  # f c + (1 - f) new
-            cells.append(c_BH)
-        # All c_t with c_0 before them: [:, :-1] are the c_{t-1}, [:, 1:] the c_t.
-        cells_BTH = torch.stack(cells, dim=1)
-        r_BTH = torch.addcmul(r_BTH, self.peephole_reset_H, cells_BTH[:, :-1]).sigmoid()
+        cells_BTH = simple_recurrence(f_BTH, _wide(new_BTH), self.peephole_forget_H, state[0])
+        before_BTH = torch.cat((state[0][:, None], cells_BTH[:, :-1]), dim=1)
+        r_BTH = torch.addcmul(r_BTH, self.peephole_reset_H, before_BTH).sigmoid()
         skip_BTH = self.ALPHA * _wide(x_BTC if self.skip is None else self.skip(x_BTC))
-        h_BTH = torch.lerp(skip_BTH, cells_BTH[:, 1:], r_BTH)
-        return h_BTH.to(gates_BTG.dtype), (c_BH,)
+        h_BTH = torch.lerp(skip_BTH, cells_BTH, r_BTH)
+        return h_BTH.to(gates_BTG.dtype), (cells_BTH[:, -1],)
 
 
 class LightGRU(ComposedCell):
@@ -221,7 +214,7 @@ class LightGRU(ComposedCell):
     the recurrence. States have no upper limit, so training relies on clipped gradients.
     """
 
-    computed_by = BY_FRAME
+    otherwise = BY_FRAME
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__(num_inputs, width)
@@ -233,14 +226,11 @@ class LightGRU(ComposedCell):
         for gate_HH in self.weight_hh_GH.detach().chunk(2):
             nn.init.orthogonal_(gate_HH)
 
-    def _note_path(self) -> None:
-        """`light_recurrence` does, which knows."""
-
     def _run(self, x_BTC: Tensor, state: State, lens_B: Tensor | None) -> tuple[Tensor, State]:
         if lens_B is None:
             lens_B = torch.full((len(x_BTC),), x_BTC.shape[1], device=x_BTC.device)
         gates_BTG = self.norm(self.inputs(zero_padding(x_BTC, lens_B)), lens_B)
-        h_BTH = light_recurrence(gates_BTG, self.weight_hh_GH, state[0], self.computed_by)
+        h_BTH = light_recurrence(gates_BTG, self.weight_hh_GH, state[0])
         return h_BTH.to(gates_BTG.dtype), (h_BTH[:, -1],)
 
 

@@ -749,6 +749,134 @@ void light_gru_backward(int64_t first, int64_t last, const struct light_gru_back
     }
 }
 
+/* ---- linear recurrence of minGRU, minLSTM and QRNN: h' = a h + b, unit by unit. Gates read the
+ * input alone, so nothing but this is left for a frame. ---- */
+
+static void linear_frame(int64_t H, const float *restrict decay, const float *restrict input,
+                         const float *restrict before, float *restrict h) {
+    for (int64_t i = 0; i < H; i++) h[i] = decay[i] * before[i] + input[i];
+}
+
+struct linear_forward {
+    int64_t B, T, H;
+    const float *decays;  /* [B, T, H] */
+    const float *inputs;  /* [B, T, H] */
+    const float *initial; /* [B, H] */
+    float *states;        /* [B, T, H] */
+};
+
+void linear_forward(int64_t first, int64_t last, const struct linear_forward *args) {
+    int64_t T = args->T, H = args->H;
+    for (int64_t b = first; b < last; b++)
+        for (int64_t t = 0; t < T; t++) {
+            int64_t at = (b * T + t) * H;
+            linear_frame(H, args->decays + at, args->inputs + at,
+                         t ? args->states + at - H : args->initial + b * H, args->states + at);
+        }
+}
+
+static void linear_slopes(int64_t H, const float *restrict out, const float *restrict decay,
+                          const float *restrict before, float *restrict later,
+                          float *restrict decay_grad, float *restrict input_grad) {
+    for (int64_t i = 0; i < H; i++) {
+        float d = out[i] + later[i];
+        decay_grad[i] = d * before[i];
+        input_grad[i] = d;
+        later[i] = d * decay[i];
+    }
+}
+
+struct linear_backward {
+    int64_t B, T, H;
+    const float *decays;    /* [B, T, H] */
+    const float *initial;   /* [B, H] */
+    const float *states;    /* [B, T, H] */
+    const float *out_grads; /* [B, T, H] */
+    float *carry;           /* [B, H]: zeros before; the gradient of `initial` after */
+    float *decay_grads;     /* [B, T, H] */
+    float *input_grads;     /* [B, T, H] */
+};
+
+void linear_backward(int64_t first, int64_t last, const struct linear_backward *args) {
+    int64_t T = args->T, H = args->H;
+    for (int64_t b = first; b < last; b++)
+        for (int64_t t = T - 1; t >= 0; t--) {
+            int64_t at = (b * T + t) * H;
+            linear_slopes(H, args->out_grads + at, args->decays + at,
+                          t ? args->states + at - H : args->initial + b * H, args->carry + b * H,
+                          args->decay_grads + at, args->input_grads + at);
+        }
+}
+
+/* ---- simple recurrent unit (Lei et al. 2018): f = sigmoid(x + v c); c' = n + f (c - n), with v
+ * for the peephole and n for the new value W x, unit by unit ---- */
+
+static void simple_frame(int64_t H, const float *restrict peephole, const float *restrict new_value,
+                         const float *restrict before, float *restrict gate, float *restrict c) {
+    for (int64_t i = 0; i < H; i++) {
+        float f = sigmoid(gate[i] + peephole[i] * before[i]), n = new_value[i];
+        c[i] = n + f * (before[i] - n);
+        gate[i] = f;
+    }
+}
+
+struct simple_forward {
+    int64_t B, T, H;
+    const float *peephole;   /* [H] */
+    const float *new_values; /* [B, T, H] */
+    const float *initial;    /* [B, H] */
+    float *gates;            /* [B, T, H]: x before the call; f after it */
+    float *cells;            /* [B, T, H] */
+};
+
+void simple_forward(int64_t first, int64_t last, const struct simple_forward *args) {
+    int64_t T = args->T, H = args->H;
+    for (int64_t b = first; b < last; b++)
+        for (int64_t t = 0; t < T; t++) {
+            int64_t at = (b * T + t) * H;
+            simple_frame(H, args->peephole, args->new_values + at,
+                         t ? args->cells + at - H : args->initial + b * H, args->gates + at,
+                         args->cells + at);
+        }
+}
+
+static void simple_slopes(int64_t H, const float *restrict out, const float *restrict peephole,
+                          const float *restrict new_value, const float *restrict gate,
+                          const float *restrict before, float *restrict later,
+                          float *restrict gate_grad, float *restrict new_grad) {
+    for (int64_t i = 0; i < H; i++) {
+        float f = gate[i], d = out[i] + later[i];
+        float slope = d * (before[i] - new_value[i]) * f * (1.0f - f);
+        gate_grad[i] = slope;
+        new_grad[i] = d * (1.0f - f);
+        later[i] = d * f + slope * peephole[i];
+    }
+}
+
+struct simple_backward {
+    int64_t B, T, H;
+    const float *peephole;   /* [H] */
+    const float *new_values; /* [B, T, H] */
+    const float *initial;    /* [B, H] */
+    const float *gates;      /* [B, T, H] */
+    const float *cells;      /* [B, T, H] */
+    const float *out_grads;  /* [B, T, H] */
+    float *carry;            /* [B, H]: zeros before; the gradient of `initial` after */
+    float *gate_grads;       /* [B, T, H]: of the argument of f */
+    float *new_grads;        /* [B, T, H] */
+};
+
+void simple_backward(int64_t first, int64_t last, const struct simple_backward *args) {
+    int64_t T = args->T, H = args->H;
+    for (int64_t b = first; b < last; b++)
+        for (int64_t t = T - 1; t >= 0; t--) {
+            int64_t at = (b * T + t) * H;
+            simple_slopes(H, args->out_grads + at, args->peephole, args->new_values + at,
+                          args->gates + at, t ? args->cells + at - H : args->initial + b * H,
+                          args->carry + b * H, args->gate_grads + at, args->new_grads + at);
+        }
+}
+
 /* ---- LSTM (Hochreiter and Schmidhuber 1997, with forget gates; torch's order of gates):
  * i, f, o = sigmoid(x + U h); g = tanh(x + U h); c' = f c + i g; h' = o tanh(c') ---- */
 

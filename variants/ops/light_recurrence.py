@@ -10,24 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from variants.ops import kernel, paths
+from variants.ops import kernel
 
 
-def light_recurrence(
-    gates_BTG: Tensor, weight_hh_GH: Tensor, initial_BH: Tensor, otherwise: str
-) -> Tensor:
+def light_recurrence(gates_BTG: Tensor, weight_hh_GH: Tensor, initial_BH: Tensor) -> Tensor:
     """The states [B, T, H] after each frame, in the type of `initial_BH`.
 
         z_t, n_t = sigma(gates_t + U h_{t-1}), relu(gates_t + U h_{t-1})
         h_t = z_t * h_{t-1} + (1 - z_t) * n_t
 
-    Products have the type of the gates, bfloat16 under autocast. What computed is noted in `paths`:
-    the kernel, or `otherwise`.
+    Products have the type of the gates, bfloat16 under autocast.
     """
     if gates_BTG.numel() and kernel.computes(gates_BTG):
-        paths.note(paths.RECURRENCE, kernel.description())
         return cast(Tensor, _LightRecurrence.apply(gates_BTG, weight_hh_GH, initial_BH))
-    paths.note(paths.RECURRENCE, otherwise)
     weight_GH, h_BH, states = weight_hh_GH.to(gates_BTG.dtype), initial_BH, []
     for gates_BG in gates_BTG.unbind(dim=1):
         sums_BG = gates_BG + F.linear(h_BH.to(weight_GH.dtype), weight_GH)

@@ -1,4 +1,6 @@
-"""Elementwise linear recurrences h_t = a_t * h_{t-1} + b_t, computed in parallel over the frames.
+"""Elementwise linear recurrences h_t = a_t * h_{t-1} + b_t.
+
+On a CPU the compiled kernel runs over the frames, elsewhere torch computes them in parallel.
 
 Source: the scan by which minGRU and minLSTM are trained, Feng et al. 2024,
 https://arxiv.org/abs/2410.01201; in two levels as in Blelloch 1990, "Prefix sums and their
@@ -17,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from variants.ops import kernel
+
 BLOCK = 16
 """Frames of a block. It is fixed, so that rounding does not depend on the padding."""
 
@@ -24,8 +28,8 @@ BLOCK = 16
 def linear_recurrence(decays_BTH: Tensor, inputs_BTH: Tensor, initial_BH: Tensor) -> Tensor:
     """The states [B, T, H] of ``h_t = decays_t * h_{t-1} + inputs_t`` from ``h_0 = initial``.
 
-    All three have one type, float32 or float64. Valid frames do not depend on later ones. In about
-    ``BLOCK + T / BLOCK`` operations on the device, one after the other, and as many for gradients.
+    All three have one type, float32 or float64. Valid frames do not depend on later ones. The scan
+    takes about ``BLOCK + T / BLOCK`` operations, one after the other, and as many for gradients.
     """
     return cast(Tensor, _LinearRecurrence.apply(decays_BTH, inputs_BTH, initial_BH))
 
@@ -35,7 +39,18 @@ class _LinearRecurrence(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, decays_BTH: Tensor, inputs_BTH: Tensor, initial_BH: Tensor
     ) -> Tensor:
-        states_BTH = _scan(decays_BTH, inputs_BTH, initial_BH)
+        if kernel.computes(inputs_BTH):
+            decays_BTH, initial_BH = decays_BTH.contiguous(), initial_BH.contiguous()
+            states_BTH = torch.empty_like(decays_BTH)
+            kernel.call(
+                "linear_forward",
+                decays=decays_BTH,
+                inputs=inputs_BTH.contiguous(),
+                initial=initial_BH,
+                states=states_BTH,
+            )
+        else:
+            states_BTH = _scan(decays_BTH, inputs_BTH, initial_BH)
         ctx.save_for_backward(decays_BTH, states_BTH, initial_BH)
         return states_BTH
 
@@ -43,6 +58,20 @@ class _LinearRecurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grads_BTH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         decays_BTH, states_BTH, initial_BH = ctx.saved_tensors
+        if kernel.computes(grads_BTH):
+            initial_grad_BH = torch.zeros_like(initial_BH)
+            decay_grads_BTH, input_grads_BTH = states_BTH.new_empty(2, *states_BTH.shape)
+            kernel.call(
+                "linear_backward",
+                decays=decays_BTH.contiguous(),
+                initial=initial_BH.contiguous(),
+                states=states_BTH.contiguous(),
+                out_grads=grads_BTH.contiguous(),
+                carry=initial_grad_BH,
+                decay_grads=decay_grads_BTH,
+                input_grads=input_grads_BTH,
+            )
+            return decay_grads_BTH, input_grads_BTH, initial_grad_BH
         # g_t = dL/dh_t, through later frames too, is g_t = grads_t + a_{t+1} g_{t+1}: the same
         # recurrence, backward in time.
         next_BTH = F.pad(decays_BTH[:, 1:], (0, 0, 0, 1))
