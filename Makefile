@@ -11,7 +11,7 @@ sweep: .venv/.installed
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPY_NUM_WORKERS=$(JOBS) $(BIN)/mypy
 	$(BIN)/pytest -n $(JOBS)
 
 # Minutes long: whole sweeps of real processes, interrupted and resumed.
