@@ -42,7 +42,8 @@ SECTIONS: tuple[ModuleType, ...] = (
     curves, budget, search, tradeoffs, latency, errors, decodes, audio_samples,
     transcript_progress, speakers, groups, cost, runs, reproduce, method,
 )  # fmt: skip
-"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
+"""Each has a TITLE, numbers(report_input) and the template sections/<its name>.html, which draws
+the numbers; and extras(numbers) where that needs more, such as charts."""
 
 
 def build(report_input: ReportInput, path: Path) -> Path:
@@ -70,8 +71,15 @@ def build(report_input: ReportInput, path: Path) -> Path:
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:
     anchor = section.__name__.rpartition(".")[2].replace("_", "-")
-    body = section.html(section.numbers(report_input))
+    body = markup(section, section.numbers(report_input))
     return {"anchor": anchor, "title": section.TITLE, "body": Markup(body)}
+
+
+def markup(section: ModuleType, numbers: object) -> str:
+    """The `numbers` of a section as its template draws them."""
+    template = f"sections/{section.__name__.rpartition('.')[2]}.html"
+    extras = section.extras(numbers) if hasattr(section, "extras") else {}
+    return render(template, numbers=numbers, **extras)
 
 
 def _content_hash(script: str) -> str:

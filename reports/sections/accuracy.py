@@ -7,7 +7,6 @@ from statistics import stdev
 
 from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import tones_of
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
@@ -103,17 +102,15 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     most = max((len(row.wer.singles) for row in numbers.seeds), default=0)
-    return render(
-        "sections/accuracy.html",
-        numbers=numbers,
-        names=NAMES,
-        dominant=dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
-        remedy=SOURCES.get(numbers.dominant, ""),
-        num_seeds=most,
-    )
+    return {
+        "names": NAMES,
+        "dominant": dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
+        "remedy": SOURCES.get(numbers.dominant, ""),
+        "num_seeds": most,
+    }
 
 
 def _dominant(rows: Sequence[SeedRow]) -> tuple[str, float]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reports.input import Letter, ReportInput
-from reports.markup import render
 from reports.palette import tones_of
 from reports.scale import scale_of
 
@@ -83,11 +82,6 @@ def numbers(report_input: ReportInput) -> Numbers:
             )
         )
     return Numbers(tuple(views), wanted=True)
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/audio_samples.html", numbers=numbers)
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:

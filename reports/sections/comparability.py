@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from reports.columns import PairColumns, answer, rows_of
 from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
-from reports.markup import render
 from reports.palette import STATES, system_names
 
 TITLE = "Comparability"
@@ -51,10 +50,9 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    summary = _summary(numbers.conditions)
-    return render("sections/comparability.html", numbers=numbers, summary=summary)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"summary": _summary(numbers.conditions)}
 
 
 def _summary(found: tuple[Condition, ...]) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from reports.columns import SystemColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.measurements import SpeedRow
 from reports.palette import tones_of
 
@@ -37,8 +36,3 @@ def numbers(report_input: ReportInput) -> Numbers:
     systems = report_input.systems
     toned = systems.assign(tone=systems["system"].map(tones_of(report_input)))
     return Numbers(rows_of(toned, SystemRow), report_input.speed, report_input.costs_differ)
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/cost.html", numbers=numbers)

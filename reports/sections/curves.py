@@ -14,7 +14,6 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, short_numbers
 from reports.columns import RunColumns, rows_of
 from reports.format import plural
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import colour, dash, system_names, translucent
 
 TITLE = "Learning curves"
@@ -155,16 +154,10 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     charts = [(panel.title, _chart(panel)) for panel in numbers.panels]
-    return render(
-        "sections/curves.html",
-        numbers=numbers,
-        charts=charts,
-        max_trials=MAX_TRIALS,
-        max_points=MAX_POINTS,
-    )
+    return {"charts": charts, "max_trials": MAX_TRIALS, "max_points": MAX_POINTS}
 
 
 Curves = Mapping[tuple[str, str], pd.DataFrame]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.alignment import Step, align, num_errors
+from reports.columns import word_errors
 from reports.format import text
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Sample decodes"
@@ -92,10 +92,10 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(groups, tuple(seeds), len(shared))
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     num_shown = sum(len(decodes) for _, decodes in numbers.groups)
-    return render("sections/decodes.html", numbers=numbers, num_shown=num_shown, num_open=NUM_OPEN)
+    return {"num_shown": num_shown, "num_open": NUM_OPEN}
 
 
 def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
@@ -105,8 +105,7 @@ def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[s
     errors of all systems together, so that no system's bad luck chooses; ties by id.
     """
     ids = sorted(shared)
-    kinds = ["substitutions", "deletions", "insertions"]
-    errors = pd.concat([t.loc[ids, kinds].sum(axis=1) for t in tables], axis=1)
+    errors = pd.concat([word_errors(table.loc[ids]) for table in tables], axis=1)
     words = tables[0].loc[ids, "num_ref_words"].clip(lower=1)
     hardest_first = list((errors.sum(axis=1) / words).sort_values(kind="stable").index)[::-1]
     if len(ids) <= NUM_SHOWN:

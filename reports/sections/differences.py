@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from reports.format import setting
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names, tones_of
 
 TITLE = "Differences in configuration"
@@ -61,8 +60,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         if all(value == values[0] for value in values):
             num_equal += 1
             continue
-        shown = tuple(_shown(value) for value in values)
-        rows.append(KeyRow(key, shown, _origin(key, report_input)))
+        rows.append(KeyRow(key, tuple(map(setting, values)), _origin(key, report_input)))
     return Numbers(
         declared=_declared(report_input),
         asked=report_input.design.question is not None,
@@ -71,11 +69,6 @@ def numbers(report_input: ReportInput) -> Numbers:
         rows=tuple(rows),
         num_equal=num_equal,
     )
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/differences.html", numbers=numbers)
 
 
 def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
@@ -91,10 +84,6 @@ def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
         settings = tuple((key, setting(value)) for key, value in system.settings.items())
         rows.append(SystemRow(label, tones[label], system.variant, settings, difference))
     return tuple(rows)
-
-
-def _shown(value: object) -> str:
-    return setting(value) if not isinstance(value, (list, tuple, dict)) else str(value)
 
 
 def _origin(key: str, report_input: ReportInput) -> str:

@@ -10,8 +10,8 @@ from functools import lru_cache
 import pandas as pd
 
 from reports.alignment import Step, align
+from reports.columns import word_errors
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Error analysis"
@@ -98,11 +98,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/errors.html", numbers=numbers)
-
-
 def _aligned(rows: pd.DataFrame) -> Iterator[list[Step]]:
     step = -(-len(rows) // MAX_ALIGNED)
     ordered = rows.sort_values(["run", "id"], kind="stable").iloc[::step]
@@ -159,8 +154,7 @@ def _by_bin(
         for frame in frames:
             inside = frame[column].between(low, high, inclusive="both" if whole else "left")
             own = frame[inside]
-            errors = own[["substitutions", "deletions", "insertions"]].to_numpy().sum()
-            cells.append(_cell(errors, int(own["num_ref_words"].sum())))
+            cells.append(_cell(word_errors(own).sum(), int(own["num_ref_words"].sum())))
         rows.append((_range(low, high, whole=whole), tuple(cells)))
     return _table(title, unit, rows)
 

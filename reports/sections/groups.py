@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from reports.columns import GainColumns, GroupColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import tones_of
 from reports.scale import Estimate
 
@@ -69,11 +68,6 @@ def numbers(report_input: ReportInput) -> Numbers:
         own_gains = rows_of(gains[gains["attribute"] == name], GainColumns)
         found.append(Attribute(str(name), rows, tuple(_gain(row, tones) for row in own_gains)))
     return Numbers(tuple((name, tones[name]) for name in shown), tuple(found))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/groups.html", numbers=numbers)
 
 
 def _group(group: str, rows: Sequence[GroupColumns], shown: list[str]) -> GroupRow:

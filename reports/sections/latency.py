@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from reports.input import ReportInput
-from reports.markup import render
 from reports.measurements import LatencyRow
 from reports.palette import tones_of
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
@@ -47,13 +46,9 @@ def numbers(report_input: ReportInput) -> Numbers:
     by_system: dict[str, list[LatencyRow]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
-    points = report_input.tradeoffs
-    own = points[points["cost"] == COST].merge(
-        report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
-    )
     return Numbers(
         systems=tuple(_system(tones[name], runs) for name, runs in by_system.items()),
-        tradeoff=tradeoff(COST, WORDS, own, tones) if len(own) > 1 else None,
+        tradeoff=tradeoff(report_input, COST, WORDS),
         device=rows[0].device if rows else "",
         aligners=tuple(dict.fromkeys(row.aligner for row in rows)),
         chunk_ms=rows[0].chunk_ms if rows else 0.0,
@@ -77,7 +72,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    drawn = draw(numbers.tradeoff) if numbers.tradeoff else None
-    return render("sections/latency.html", numbers=numbers, drawn=drawn)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"drawn": draw(numbers.tradeoff) if numbers.tradeoff else None}

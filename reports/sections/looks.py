@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
 from reports.looks import Look, PairAtLook
-from reports.markup import render
 from reports.palette import tones_of
 
 TITLE = "Looks"
@@ -84,11 +83,6 @@ def numbers(report_input: ReportInput) -> Numbers:
         most_runs=max(design.seeds_at_looks, default=0) * len(tones),
         is_over=bool(looks) and looks[-1].is_last,
     )
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/looks.html", numbers=numbers)
 
 
 def _at_look(last: PairAtLook, look: Look) -> PairAtLook | None:

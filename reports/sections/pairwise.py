@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import tones_of
 from reports.scale import Estimate, Scale, scale_of
 
@@ -56,11 +55,6 @@ def numbers(report_input: ReportInput) -> Numbers:
         # Zero, no difference, is on the axis whatever was measured.
         scale=scale_of([0.0, *differences]) if differences else None,
     )
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/pairwise.html", numbers=numbers)
 
 
 def _row(row: PairColumns, tones: dict[str, int]) -> PairRow:

@@ -9,7 +9,6 @@ from reports.charts import Chart, chart, plain
 from reports.columns import Interval
 from reports.format import interval, percent
 from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
-from reports.markup import render
 from reports.palette import colour, dash, tones_of
 
 TITLE = "In noise and in a room"
@@ -95,10 +94,9 @@ def _noises(
     return found
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    drawn = [(noise, draw(noise)) for noise in numbers.noises]
-    return render("sections/robustness.html", numbers=numbers, noises=drawn)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"noises": [(noise, draw(noise)) for noise in numbers.noises]}
 
 
 def draw(noise: NoiseChart) -> Chart:

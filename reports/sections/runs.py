@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from reports.columns import RunColumns, rows_of
 from reports.format import text
 from reports.input import ReportInput
-from reports.markup import render
 from reports.mlflow_pages import LOCAL_SERVER, is_served, run_page, serve_command
 from reports.palette import tones_of
 
@@ -55,7 +54,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(rows, serve_command(uri), run_page(LOCAL_SERVER, sent[-1]))
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    is_open = len(numbers.rows) <= MAX_OPEN
-    return render("sections/runs.html", numbers=numbers, is_open=is_open)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"is_open": len(numbers.rows) <= MAX_OPEN}

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import tones_of
 from reports.second import SecondVerdict
 
@@ -27,8 +26,3 @@ def numbers(report_input: ReportInput) -> Numbers:
     """Both verdicts."""
     tones = tones_of(report_input)
     return Numbers(report_input.verdict, report_input.second, tones, bool(report_input.looks))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/second_verdict.html", numbers=numbers)

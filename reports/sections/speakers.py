@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.columns import word_errors
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 from reports.scale import Scale, scale_of
 from reports.sections.verdict import baseline_of
@@ -76,17 +76,16 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     shown, rest = numbers.speakers[:MAX_SHOWN], numbers.speakers[MAX_SHOWN:]
-    return render("sections/speakers.html", numbers=numbers, parts=[shown, rest])
+    return {"parts": [shown, rest]}
 
 
 def _speakers(scored: pd.DataFrame, names: list[str]) -> tuple[SpeakerRow, ...]:
     if scored.empty:
         return ()
-    kinds = ["substitutions", "deletions", "insertions"]
-    counted = scored.assign(errors=scored[kinds].sum(axis=1))
+    counted = scored.assign(errors=word_errors(scored))
     grouped = counted.groupby(["speaker", "system", "run"], sort=True)
     sums = grouped[["errors", "num_ref_words"]].sum()
     # Each run's rate on a speaker, then their mean; words and utterances are the same in every run,

@@ -11,7 +11,6 @@ import pandas as pd
 from reports.alignment import Operation, align, num_errors
 from reports.charts import evenly
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Transcript progress"
@@ -88,11 +87,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     refs = pd.concat(tables).drop_duplicates("id").set_index("id")["ref"]
     utterances = (_utterance(str(id), str(ref), tables, epochs) for id, ref in refs.items())
     return Numbers(tuple(sources), tuple(epochs), tuple(utterances))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/transcript_progress.html", numbers=numbers)
 
 
 @cache

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.columns import PairColumns, SystemColumns, rows_of
+from reports.columns import PairColumns, SystemColumns, rows_of, seen_from
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
-from reports.markup import render
-from reports.palette import GOING_ON, TRAINED, system_names, tones_of
+from reports.palette import GOING_ON, system_names, tones_of
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
@@ -96,6 +95,7 @@ def split_heard(
     the first network of each system."""
     if len(heard) <= FEW_NETWORKS:
         return heard, ()
+    # The last to be entered stays: gone through backwards, the first of each system.
     firsts = {one.system: one for one in reversed(heard)}
     return (
         tuple(one for one in heard if one is firsts[one.system]),
@@ -158,10 +158,8 @@ def _is_over(report_input: ReportInput) -> bool:
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
         if trials["slot"].nunique() < budget.num_trials:
             return False
-        # That of a trial which trained as far as the budget goes, else of a pruned one with a WER.
-        is_pruned = (trials["state"] == "pruned") & trials["valid_wer"].notna()
-        is_found = trials["state"].isin(TRAINED) | is_pruned
-        if is_found.any() and confirms["slot"].nunique() < budget.seeds_of(name):
+        planned = budget.seeds_of(name) if name in report_input.winners else 0
+        if confirms["slot"].nunique() < planned:
             return False
     looks = report_input.looks
     return not report_input.design.plan or (bool(looks) and looks[-1].is_last)
@@ -186,10 +184,10 @@ def _left_out(report_input: ReportInput) -> str:
     return f"{count} left out: {', '.join(f'{n} {why}' for why, n in corpus.excluded.items())}."
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     unmeasured = [row["system"] for row in numbers.systems if is_missing(row["real_time_factor"])]
-    return render("sections/verdict.html", numbers=numbers, unmeasured=unmeasured)
+    return {"unmeasured": unmeasured}
 
 
 def _ended(state: str) -> str:
@@ -210,18 +208,13 @@ def _system_row(
 
 def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:
     for pair in rows_of(pairs, PairColumns):
-        better = pair["probability_of_improvement"]
-        delta, low, high = pair["delta_wer"], pair["low"], pair["high"]
-        if (pair["a"], pair["b"]) == (baseline, name):
-            difference, probability = Estimate(delta, low, high), 1 - better
-        elif (pair["b"], pair["a"]) == (baseline, name):
-            difference, probability = Estimate(-delta, -high, -low), better
-        else:
+        if {pair["a"], pair["b"]} != {name, baseline}:
             continue
+        better = pair["probability_of_improvement"]  # that of a
         return AgainstBaseline(
-            difference=difference,
+            difference=Estimate(*seen_from(pair, baseline)),
             coverage=float(pair["coverage"]),
             p_adjusted=float(pair["p_adjusted"]),
-            probability_of_improvement=probability,
+            probability_of_improvement=better if pair["a"] == name else 1 - better,
         )
     return None

@@ -6,6 +6,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 
+from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import audio_samples
 
@@ -34,14 +35,18 @@ def test_the_picture_holds_the_levels() -> None:
 
 
 def test_missing_recordings_are_told_from_unwanted_ones(study: ReportInput) -> None:
-    assert "No recordings" in audio_samples.html(audio_samples.numbers(replace(study, samples=())))
-    assert "--no-audio" in audio_samples.html(audio_samples.numbers(replace(study, samples=None)))
+    assert "No recordings" in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=()))
+    )
+    assert "--no-audio" in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=None))
+    )
 
 
 def test_hostile_texts_are_text(study: ReportInput) -> None:
     assert study.samples
     evil = '"><script>x</script>' + "y" * 10_000
     samples = (replace(study.samples[0], id=evil, speaker=evil, ref=evil),)
-    assert "<script" not in audio_samples.html(
-        audio_samples.numbers(replace(study, samples=samples))
+    assert "<script" not in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=samples))
     )
