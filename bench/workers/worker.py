@@ -312,7 +312,6 @@ def _plan(
         folder=folder,
         excluded=frozenset(definition.excluded),
         device=definition.device,
-        open_test=assignment.kind == "confirm",
         target=assignment.target,
     )
 

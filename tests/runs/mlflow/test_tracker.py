@@ -39,7 +39,7 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
     tracker.close("finished", {"best/valid/wer": 0.25, "test/wer": 0.5})
 
     run = lab.run("confirm")
-    assert (run.info.run_name, run.info.status) == ("tiny confirm seed 5000", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("tiny confirm 0", "FINISHED")
     assert run.data.params == {"optim.learning_rate": "0.001", "model.channels": "2,3"}
     expected = {
         "system": "tiny", "study": "s", "kind": "confirm", "slot": "0", "attempt": "1",
