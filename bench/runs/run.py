@@ -115,7 +115,7 @@ def execute_run(
     def log_and_report(progress: Progress) -> bool:
         nonlocal stopped
         check_lease()
-        tracker.log(replace(progress, metrics=progress.metrics | use.due()))
+        tracker.record.append(replace(progress, metrics=progress.metrics | use.due()))
         stopped = report(progress)
         return stopped is not None
 
@@ -132,7 +132,7 @@ def execute_run(
             device=device,
             directory=plan.folder,
             report=log_and_report,
-            before_save=tracker.sync,
+            before_save=tracker.record.sync,
             num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
@@ -316,7 +316,7 @@ def _score(
         if split == "test":
             metrics["test/num_opened"] = count_opening(plan.folder)
         evaluation = evaluate(best.network, sets[split], plan.config.batches, device)
-        tracker.log_scores(split, evaluation.scores)
+        tracker.record.write_scores(split, evaluation.scores)
         if split == "test":
             wer, cer = evaluation.totals.wer, evaluation.totals.cer
             metrics |= {"test/loss": evaluation.loss, "test/wer": wer, "test/cer": cer}
