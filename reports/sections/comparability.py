@@ -15,7 +15,6 @@ class StateRow:
     """How the runs of one system and kind ended; one count a state, in the order of STATES."""
 
     system: str
-    tone: int
     kind: str
     counts: tuple[int, ...]
     total: int
@@ -68,10 +67,10 @@ def _summary(found: tuple[Condition, ...]) -> str:
 
 def _states(report_input: ReportInput) -> tuple[StateRow, ...]:
     runs, rows = report_input.runs, []
-    for tone, system in enumerate(system_names(report_input)):
+    for system in system_names(report_input):
         own = runs[runs["system"] == system]
         for kind in dict.fromkeys(["trial", "confirm", *own["kind"]]):
             states = own.loc[own["kind"] == kind, "state"]
             counts = tuple(int((states == state).sum()) for state in STATES)
-            rows.append(StateRow(system, tone, str(kind), counts, len(states)))
+            rows.append(StateRow(system, str(kind), counts, len(states)))
     return tuple(rows)

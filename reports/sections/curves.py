@@ -98,8 +98,8 @@ class Numbers:
     """What the section shows."""
 
     panels: tuple[Panel, ...]
-    sources: tuple[tuple[str, int, str], ...]
-    """Each system with curves: its name, its tone, and which runs are drawn."""
+    sources: tuple[tuple[str, str], ...]
+    """Each system with curves, and which runs are drawn."""
     was_thinned: bool = False
     """Whether trials or points were left out."""
     units_differ: bool = False
@@ -138,7 +138,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             noun, drawn, aside = "trial", trials, trials[:0]
         if drawn.empty:
             continue
-        sources.append((system, tone, plural(len(drawn), noun)))
+        sources.append((system, plural(len(drawn), noun)))
         chosen += [drawn.assign(aside=False), aside.assign(aside=True)]
     if not chosen:
         return Numbers((), ())

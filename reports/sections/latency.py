@@ -6,7 +6,7 @@ from statistics import fmean
 
 from reports.input import ReportInput
 from reports.measurements import LatencyRow
-from reports.palette import tones_of
+from reports.palette import system_names
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
 
 TITLE = "Latency"
@@ -19,7 +19,6 @@ WORDS = "user-perceived latency, ms"
 class SystemLatency:
     """One system."""
 
-    tone: int
     num_runs: int
     mean: LatencyRow
     """Means over its confirm runs, of `look_ahead_ms` the maximum; None where nothing was
@@ -41,13 +40,13 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The measurements of each system, and its WER against its latency."""
-    tones = tones_of(report_input)
-    rows = [row for row in report_input.latency if row.system in tones]
+    names = system_names(report_input)
+    rows = [row for row in report_input.latency if row.system in names]
     by_system: dict[str, list[LatencyRow]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
     return Numbers(
-        systems=tuple(_system(tones[name], runs) for name, runs in by_system.items()),
+        systems=tuple(map(_system, by_system.values())),
         tradeoff=tradeoff(report_input, COST, WORDS),
         device=rows[0].device if rows else "",
         aligners=tuple(dict.fromkeys(row.aligner for row in rows)),
@@ -56,7 +55,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def _system(tone: int, runs: list[LatencyRow]) -> SystemLatency:
+def _system(runs: list[LatencyRow]) -> SystemLatency:
     names = [field.name for field in fields(LatencyRow)]
     means: dict[str, object] = {
         name: _mean(getattr(run, name) for run in runs)
@@ -64,7 +63,7 @@ def _system(tone: int, runs: list[LatencyRow]) -> SystemLatency:
         if name.endswith(("_ms", "_share"))
     }
     means["look_ahead_ms"] = max(run.look_ahead_ms for run in runs)
-    return SystemLatency(tone, len(runs), replace(runs[0], **means))  # type: ignore[arg-type]
+    return SystemLatency(len(runs), replace(runs[0], **means))  # type: ignore[arg-type]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -44,8 +44,6 @@ class Numbers:
     """What the section shows."""
 
     found: Robustness | None
-    tones: dict[str, int]
-    """By system."""
     systems: tuple[str, ...]
     """Those that were scored."""
     rows: tuple[tuple[str, tuple[Interval, ...]], ...]
@@ -58,16 +56,15 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """One row a condition, one chart a kind of noise."""
-    tones = tones_of(report_input)
     found = report_input.robustness
     if found is None:
-        return Numbers(None, tones, (), (), (), (), ())
+        return Numbers(None, (), (), (), (), ())
     systems = tuple(dict.fromkeys(rate.system for rate in found.rates))
     wers = {(rate.condition, rate.system): rate.wer for rate in found.rates}
     conditions = dict.fromkeys(rate.condition for rate in found.rates)
     rows = tuple((title, tuple(wers[title, name] for name in systems)) for title in conditions)
-    noises = tuple(_noises(found.rates, systems, tones))
-    return Numbers(found, tones, systems, rows, noises, found.gaps, found.changes)
+    noises = tuple(_noises(found.rates, systems, tones_of(report_input)))
+    return Numbers(found, systems, rows, noises, found.gaps, found.changes)
 
 
 def _noises(

@@ -17,7 +17,6 @@ MAX_OPEN = 40
 class RunRow(RunColumns):
     """A run as the table of runs has it; unknown text is ""."""
 
-    tone: int
     page: str
     """The address of its page in MLflow; "" if it has none that a browser can open as it is."""
 
@@ -35,18 +34,17 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """All runs: by system, trials before confirm runs, by slot."""
-    kinds = {"trial": 0, "confirm": 1}
+    kinds, tones = {"trial": 0, "confirm": 1}, tones_of(report_input)
     runs, uri = report_input.runs, report_input.tracking_uri
     ids = runs["mlflow_run_id"].map(text)
-    toned = runs.assign(
-        tone=runs["system"].map(tones_of(report_input)),
+    shown = runs.assign(
         mlflow_run_id=ids,
         page=[run_page(uri, run_id) if is_served(uri) and run_id else "" for run_id in ids],
         message=runs["message"].map(text),
     )
     rows = sorted(
-        rows_of(toned, RunRow),
-        key=lambda r: (r["tone"], kinds.get(r["kind"], 2), r["slot"], r["attempt"], r["run"]),
+        rows_of(shown, RunRow),
+        key=lambda r: (tones[r["system"]], kinds.get(r["kind"], 2), r["slot"], r["run"]),
     )
     sent = [row["mlflow_run_id"] for row in rows if row["mlflow_run_id"]]
     if is_served(uri) or not sent:

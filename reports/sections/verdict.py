@@ -7,7 +7,7 @@ import pandas as pd
 from reports.columns import PairColumns, SystemColumns, rows_of, seen_from
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
-from reports.palette import GOING_ON, system_names, tones_of
+from reports.palette import GOING_ON, system_names
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
@@ -37,7 +37,6 @@ class AgainstBaseline:
 class SystemRow(SystemColumns):
     """A system as the table of systems has it, its source at the end of its `summary`."""
 
-    tone: int
     wer: Estimate
     against: AgainstBaseline | None
     """None of the baseline itself, and where one of the two has no WER."""
@@ -68,10 +67,9 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The verdict, its tables, and the axes of their drawings."""
-    tones = tones_of(report_input)
     baseline = baseline_of(report_input)
     systems = tuple(
-        _system_row(row, tones[str(row["system"])], report_input, baseline)
+        _system_row(row, report_input, baseline)
         for row in rows_of(report_input.systems, SystemColumns)
     )
     shown, more = split_heard(report_input.heard)
@@ -194,12 +192,9 @@ def _ended(state: str) -> str:
     return {"failed": "failed", "diverged": "diverged", "killed": "was killed"}[state]
 
 
-def _system_row(
-    row: SystemColumns, tone: int, report_input: ReportInput, baseline: str
-) -> SystemRow:
+def _system_row(row: SystemColumns, report_input: ReportInput, baseline: str) -> SystemRow:
     return {
         **row,
-        "tone": tone,
         "summary": ". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
         "wer": wer_of(row, report_input.runs),
         "against": _against(row["system"], baseline, report_input.pairs),

@@ -6,9 +6,9 @@ from statistics import stdev
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import accuracy
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import audio_samples
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -16,8 +16,8 @@ MakeInput = Callable[..., ReportInput]
 def test_letters_stand_where_they_were_emitted(study: ReportInput) -> None:
     (view,) = audio_samples.numbers(study).samples
     assert [name for name, *_ in view.rows] == ["ds-gru", "ds-lstm"]
-    _, tone, text, letters = view.rows[1]
-    assert (tone, text) == (1, "h i")
+    name, text, letters = view.rows[1]
+    assert (name, text) == ("ds-lstm", "h i")
     assert [(x.symbol, x.left, x.is_unsure) for x in letters] == [
         ("h", 20.0, False),
         ("␣", 50.0, False),

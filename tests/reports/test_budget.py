@@ -5,9 +5,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import budget
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

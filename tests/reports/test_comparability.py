@@ -1,10 +1,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports.build import markup
 from reports.input import Condition, QuestionSummary, ReportInput, StudyDesign
 from reports.sections import comparability
 from tests.reports.conftest import METHOD
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import curves
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

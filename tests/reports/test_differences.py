@@ -1,9 +1,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports.build import markup
 from reports.input import QuestionSummary, ReportInput, SystemSummary
 from reports.sections import differences
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.columns import COLUMNS
 from reports.input import ReportInput
 from reports.sections import errors
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports.build import markup
 from reports.columns import COLUMNS
 from reports.input import ReportInput
 from reports.sections import groups
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

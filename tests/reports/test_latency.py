@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import latency, tradeoffs
 from tests.latency_rows import latency_row
+from tests.reports.drawing import markup
 
 
 @pytest.fixture

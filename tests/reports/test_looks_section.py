@@ -1,10 +1,10 @@
 from dataclasses import replace
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.looks import Look, PairAtLook
 from reports.second import SecondGap, SecondVerdict
 from reports.sections import looks, second_verdict, verdict
+from tests.reports.drawing import markup
 
 PLANNED = (3, 5, 8)
 

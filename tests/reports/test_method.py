@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
-from reports.build import markup
 from reports.input import MethodConstants, ReportInput, StudyDesign
 from reports.sections import method
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

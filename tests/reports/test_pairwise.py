@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import pairwise
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

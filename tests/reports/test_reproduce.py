@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import reproduce
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

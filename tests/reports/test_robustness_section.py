@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from reports.build import markup
 from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
 from reports.sections import robustness
+from tests.reports.drawing import markup
 
 
 def with_conditions(study: ReportInput, num_gaps: int = 2, name: str = "ds-lstm") -> ReportInput:

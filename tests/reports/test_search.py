@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reports.build import markup
 from reports.input import ReportInput, SearchRange
 from reports.sections import search
 from reports.sections.search import Axis
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 RATE = SearchRange(low=1e-4, high=1e-2, log=True)

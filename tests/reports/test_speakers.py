@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import speakers
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -1,10 +1,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports.build import markup
 from reports.input import Condition, ReportInput
 from reports.sections import cost, tradeoffs
 from reports.sections.verdict import cautions
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 

@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from reports.build import markup
 from reports.input import ReportInput
 from reports.sections import transcript_progress
 from reports.sections.transcript_progress import Span
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
