@@ -37,6 +37,7 @@ def confirm_runs(
         is_scored, is_bad = own["run"].isin(list(scored)), own["state"].isin(ENDED_BADLY)
         lost, early = own[~is_scored & is_bad], own[is_scored & (own["state"] == "failed")]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
+        # Scored runs first: the tests of single checkpoints take the first run of each system.
         system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges[label]))
         of = f"of {len(good) + len(bad)} confirm runs of {label}"
         if bad:

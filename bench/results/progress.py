@@ -258,6 +258,7 @@ def _with_curves(run: RunProgress, folder: Path, now: datetime | None) -> RunPro
     )
     if now is None:
         return run
+    # A run that has just been opened, or resumed, has not been silent since its last point.
     opened = datetime.fromisoformat(read_run(folder)["opened_at"])
     last_ms = max([round(opened.timestamp() * 1000), *(p["timestamp_ms"] for p in points[-1:])])
     return replace(run, silent_seconds=max(0.0, now.timestamp() - last_ms / 1000))

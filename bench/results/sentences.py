@@ -135,6 +135,7 @@ def _others(rows: Sequence[PairColumns], name: str) -> str:
     """ "b (9.1 points, 95 % interval 7.3 to 10.9), c (29.2)": WERs minus that of `name`."""
     told: list[str] = []
     for row in rows:
+        # The interval is told of the nearest alone, which is the one in doubt.
         delta, low, high = seen_from(row, name)
         gap = _unsigned(delta)
         if not told:

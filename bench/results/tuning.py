@@ -82,6 +82,7 @@ def bought_by_tuning(
 def _same_but_tuned(definition: StudyDefinition) -> Iterator[tuple[str, str]]:
     """Pairs of labels, one of a system with nothing to search, and the other the same system but
     searched: the first confirm runs of both have the same config."""
+    # Seeds differ by label and are no setting, so both configs are compared with one seed.
     labels = list(definition.systems)
     fixed = [label for label in labels if not definition.searched(label)]
     if not fixed:
