@@ -1,9 +1,10 @@
 """Searched ranges that were too narrow: a winner near the end of one.
 
-The rule: the best trial has a value in the outermost tenth of a range, at either end, on the scale
-of the range (logarithmic where it says so). Then the optimum may lie beyond the range, and the
-system may be worse than it has to be. No edge have choices, ranges whose ends are `firm`, the lower
-end of a range from zero, and the first trial, whose values were not drawn but are the defaults.
+The rule: the best trial (bench.study.winner) has a value in the outermost tenth of a range, at
+either end, on the scale of the range (logarithmic where it says so). Then the optimum may lie
+beyond the range, and the system may be worse than it has to be. No edge have choices, ranges whose
+ends are `firm`, the lower end of a range from zero, and the first trial, whose values were not
+drawn but are the defaults.
 """
 
 from collections.abc import Iterator, Mapping
