@@ -109,8 +109,8 @@ def _gains(
 
 
 def _wer_of(comparison: StudyComparison, system: str) -> Interval:
-    row = comparison.systems.set_index("system").loc[system]
-    return float(row["wer_mean"]), float(row["wer_low"]), float(row["wer_high"])
+    (row,) = comparison.systems[comparison.systems["system"] == system].to_dict("records")
+    return row["wer_mean"], row["wer_low"], row["wer_high"]
 
 
 def _gaps(

@@ -91,7 +91,7 @@ def test_the_trials_of_the_search_wait_to_be_asked_for(study: ReportInput) -> No
 
 def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
     shown = curves.numbers(make_input(num_seeds=0))
-    assert shown.sources[0][2].endswith("trials")
+    assert shown.sources[0][1].endswith("trials")
     assert not shown.panels[0].means, "trials have different settings: no mean"
     assert not shown.has_trials
     diverged = [line for line in shown.panels[3].lines if line.diverged]

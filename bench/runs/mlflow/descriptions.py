@@ -116,8 +116,8 @@ def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) 
 
 
 def _apart(cell: str) -> str:
-    """A cell that is Markdown already, with room before it: MLflow leaves none between columns."""
-    return GAP + cell
+    """A cell that is Markdown already, with room after it: MLflow leaves none between columns."""
+    return cell + GAP
 
 
 def _what(run: RunFile) -> str:

@@ -114,13 +114,13 @@ def test_statuses_tell_the_truth(lab: Any, state: str, status: str) -> None:
 def test_a_resumed_run_goes_on_where_it_was(lab: Any, state: str) -> None:
     stopped = lab.tracker()
     for step in (1, 2):
-        stopped.log(lab.progress(step))
+        stopped.record.append(lab.progress(step))
     stopped.close(state, {"best/valid/wer": 0.5})
     first = lab.run()
     resumed = lab.tracker(attempt=2)
     wait_for(lambda: lab.run().info.status == "RUNNING")
     for step in (2, 3):
-        resumed.log(lab.progress(step))
+        resumed.record.append(lab.progress(step))
     resumed.close("finished", {"best/valid/wer": 0.25})
     run = lab.run()
     assert run.info.run_id == first.info.run_id
