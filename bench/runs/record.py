@@ -72,8 +72,8 @@ class RunIdentity:
     def name(self) -> str:
         """The displayed name, such as ``ds-gru trial 3``, ``ds-gru confirm 2`` or, of a single run,
         ``ds-gru seed 7``."""
-        # In a study by slot, as its folder: a derived seed has ten digits, with which the columns
-        # of MLflow's pages cut off what tells runs apart.
+        # In a study by slot, as its folder and the report: a derived seed has ten digits, too long
+        # for a column and for the eye.
         which = f"seed {self.seed}" if self.kind == "train" else f"{self.kind} {self.slot}"
         return f"{self.system} {which}"
 
