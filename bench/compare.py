@@ -21,9 +21,10 @@ from bench.results.comparability import (
     left_out_of_corpora,
     unknown_facts,
 )
+from bench.results.counts import SystemRuns
 from bench.results.groups import by_group
-from bench.results.judged import judged
-from bench.results.pairs import SystemRuns, assumptions, rank_over_speakers
+from bench.results.looks import judged
+from bench.results.pairs import assumptions, rank_over_speakers
 from bench.results.saved_comparison import save_comparison
 from bench.results.scored import (
     ScoredSystem,

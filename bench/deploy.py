@@ -110,6 +110,8 @@ def _check_gpus(options: argparse.Namespace, asked: argparse.Namespace) -> None:
             f"every container of a machine would get the same GPUs, got --count {options.count}; "
             "take one, with all of them: --count 1 --gpus N"
         )
+    # What the sweep uses: those that it names; none on a CPU; else all that its task gets, on
+    # "cuda" one at least.
     named = len(list(filter(None, (asked.gpus or "").split(","))))
     least = {"cpu": 0, "cuda": max(1, options.gpus)}  # else all that the task gets
     used = named or least.get(asked.device, options.gpus)

@@ -15,10 +15,10 @@ from bench.core.errors import UserError
 from bench.data.batches import Dataset
 from bench.data.corpora import load_corpus
 from bench.data.store import open_store
+from bench.decoding import greedy
 from bench.decoding.beam import BeamSearch
 from bench.results.study import TrainedModel, find_checkpoint
-from bench.study.decoding import tuned_weights
-from bench.study.request import beam_search_of, check_decoder, corpus_of
+from bench.study.request import corpus_of, decoder_of
 from bench.training.evaluate import evaluate, log_probabilities, score_texts
 
 
@@ -39,18 +39,11 @@ def main(options: argparse.Namespace) -> None:
     with counting("features") as progress:
         store = open_store(corpus, config.features, stats=trained.stats, progress=progress)
     dataset = Dataset(corpus.utterances, store, trained.units)
-    if check_decoder(options):
-        trained_on = corpus
-        if options.lm is None:
-            trained_on = load_corpus(config.corpus, splits=("train", "valid"))
-        search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
-        search.check(config.units)
-        if options.nbest is not None:
-            _print_nbest(search, dataset, trained, options)
-            return
-        evaluation = evaluate(model, dataset, config.batches, device, search)
-    else:
-        evaluation = evaluate(model, dataset, config.batches, device)
+    search = decoder_of(options, checkpoint, config)
+    if search is not None and options.nbest is not None:
+        _print_nbest(search, dataset, trained, options)
+        return
+    evaluation = evaluate(model, dataset, config.batches, device, search or greedy)
     totals = evaluation.totals
     result = {
         "checkpoint": str(checkpoint),

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bench.core.config import as_setting
-from bench.core.console import STDOUT
+from bench.core.console import STDOUT, print_error
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
 from bench.core.paths import OUT, remembered
@@ -200,7 +200,11 @@ def studies() -> Rows:
 
     rows: Rows = []
     for folder in studies_newest_first():
-        definition = load(folder)
+        try:
+            definition = load(folder)
+        except UserError as error:
+            print_error(str(error))  # and list the others: this is where one looks for their names
+            continue
         rows.append(
             {
                 "name": definition.name,
@@ -345,6 +349,11 @@ def _print(rows: Rows) -> None:
     texts = [key for key in rows[0] if any(" " in str(row[key]) for row in rows)]
     short = [key for key in rows[0] if key not in texts]
     numeric = {key for key in short if any(isinstance(row[key], (int, float)) for row in rows)}
+    # The words of a header stand one below the other, at the bottom, so that columns are narrow:
+    #
+    #               macs
+    #             second
+    #     name    audio         of the keys `name` and `macs_second_audio`
     words = {key: key.split("_") for key in short}
     height = max(map(len, words.values()))
     above = {key: [""] * (height - len(words[key])) + words[key] for key in short}

@@ -188,6 +188,7 @@ def _ranks(recording: Recording, proxy: Recording | None) -> Iterator[tuple[str,
             yield f"{name} after epoch {epoch} of {recording.num_epochs}", tau
     if proxy is None:
         return
+    # A setting is a dict, which cannot be a key; its sorted items as text can.
     known = {
         str(sorted(trial.items())): wer for trial, wer in zip(recording.trials, best_N, strict=True)
     }

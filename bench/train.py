@@ -167,6 +167,5 @@ def _plan(
         folder=folder,
         excluded=frozenset(),
         device=device,
-        open_test=False,
         target=target,
     )

@@ -18,14 +18,12 @@ from torch import Tensor
 
 from bench.core.console import print_error
 from bench.core.errors import UserError
-from bench.data.corpora import load_corpus
 from bench.data.pcm import read_blocks, read_pcm
 from bench.data.streaming import ResamplingStream
-from bench.data.utterance import AUDIO_SUFFIXES, Corpus, Snippet
-from bench.decoding import Decoder, greedy
+from bench.data.utterance import AUDIO_SUFFIXES, Snippet
+from bench.decoding import greedy
 from bench.results.study import TrainedModel, find_checkpoint
-from bench.study.decoding import tuned_weights
-from bench.study.request import beam_search_of, check_decoder
+from bench.study.request import check_decoder, decoder_of
 from bench.training.streaming import EndpointRule, Heard, Recogniser
 
 EXIT_SOME_FAILED = 1
@@ -40,14 +38,7 @@ def main(options: argparse.Namespace) -> None:
     snippet = _snippet(options)
     checkpoint = find_checkpoint(options.checkpoint, options.study)
     trained = TrainedModel.load(checkpoint, options.device)
-    decoder: Decoder = greedy
-    if check_decoder(options):
-        trained_on = Corpus(name="", utterances=())
-        if options.lm is None:
-            trained_on = load_corpus(trained.config.corpus, splits=("train", "valid"))
-        search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
-        search.check(trained.config.units)
-        decoder = search
+    decoder = decoder_of(options, checkpoint, trained.config) or greedy
     paths = list(_recordings(options.audio))
     rows: list[dict[str, str]] = []
     for path in paths:

@@ -67,6 +67,8 @@ def curve(values: tuple[float, ...], width: int = CURVE_WIDTH) -> str:
 
     Of more values than that, each block shows the last of a group of equal size.
     """
+    #     values    9 8 7 6 5 4 3     width 3
+    #     shown       8     6       3         the last of each group, so that the newest is there
     num_shown = min(width, len(values))
     shown = [values[(i + 1) * len(values) // num_shown - 1] for i in range(num_shown)]
     top = max(shown, default=0.0) or 1.0

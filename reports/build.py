@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from reports.input import ReportInput
 from reports.markup import FOLDER, render, write_page
-from reports.palette import COLOURS
+from reports.palette import COLOURS, tones_of
 from reports.sections import (
     accuracy,
     audio_samples,
@@ -42,7 +43,8 @@ SECTIONS: tuple[ModuleType, ...] = (
     curves, budget, search, tradeoffs, latency, errors, decodes, audio_samples,
     transcript_progress, speakers, groups, cost, runs, reproduce, method,
 )  # fmt: skip
-"""Each has TITLE, numbers(report_input) and html(numbers); its name is its anchor, with hyphens."""
+"""Each has a TITLE, numbers(report_input) and the template sections/<its name>.html, which draws
+the numbers; and extras(numbers) where that needs more, such as charts."""
 
 
 def build(report_input: ReportInput, path: Path) -> Path:
@@ -70,8 +72,15 @@ def build(report_input: ReportInput, path: Path) -> Path:
 
 def _drawn(section: ModuleType, report_input: ReportInput) -> dict[str, str]:
     anchor = section.__name__.rpartition(".")[2].replace("_", "-")
-    body = section.html(section.numbers(report_input))
+    body = markup(section, section.numbers(report_input), tones_of(report_input))
     return {"anchor": anchor, "title": section.TITLE, "body": Markup(body)}
+
+
+def markup(section: ModuleType, numbers: object, tones: Mapping[str, int]) -> str:
+    """The `numbers` of a section as its template draws them; `tones` are those of `tones_of`."""
+    template = f"sections/{section.__name__.rpartition('.')[2]}.html"
+    extras = section.extras(numbers) if hasattr(section, "extras") else {}
+    return render(template, numbers=numbers, tones=tones, **extras)
 
 
 def _content_hash(script: str) -> str:

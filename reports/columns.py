@@ -250,6 +250,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The columns of each table of a ReportInput; a table may have more."""
 
 
+def word_errors(utterances: pd.DataFrame) -> "pd.Series[int]":
+    """The word errors of each row, of the three kinds together."""
+    return utterances["substitutions"] + utterances["deletions"] + utterances["insertions"]
+
+
+def seen_from(pair: PairColumns, name: str) -> Interval:
+    """WER of the other system of `pair` minus that of `name`, with the interval that decided."""
+    if pair["a"] == name:
+        return pair["delta_wer"], pair["low"], pair["high"]
+    # The other way round the difference changes its sign, and the ends change places.
+    return -pair["delta_wer"], -pair["high"], -pair["low"]
+
+
 def answer(pairs: Iterable[PairColumns], better: str, worse: str) -> str:
     """What became of the claim that `better` has a lower WER than `worse`: "found", "contradicted",
     "not compared yet", or the verdict on the pair."""

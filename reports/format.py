@@ -3,7 +3,7 @@ LaTeX, with names escaped."""
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 MISSING = "–"
 UNKNOWN_INTERVAL = "interval unknown"
@@ -127,18 +127,10 @@ def plural(number: int, noun: str, several: str = "") -> str:
     return f"{number:,}{NBSP}{noun if number == 1 else several or noun + 's'}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column aligned left, the others right; no newline at the end."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
-
-
-def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A `tabular`, ruled as booktabs does; no newline at the end."""
-    top, *body = (" & ".join(map(in_latex, line)) + r" \\" for line in (header, *rows))
-    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
-    lines = (begin, r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}")
-    return "\n".join(lines)
+def some(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """At most so many of `names`, and the number of further ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
 
 
 def in_markdown(text: str) -> str:
@@ -154,3 +146,23 @@ def in_latex(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` with single spaces, without newlines."""
     return " ".join(text.split())
+
+
+def markdown_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    shown: Callable[[str], str] = in_markdown,
+) -> str:
+    """A table of GitHub's Markdown: the first column aligned left, the others right; no newline at
+    the end. `shown` makes Markdown of a cell."""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    top, *body = (list(map(shown, line)) for line in (header, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (top, rule, *body))
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A `tabular`, ruled as booktabs does; no newline at the end."""
+    top, *body = (" & ".join(map(in_latex, line)) + r" \\" for line in (header, *rows))
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
+    lines = (begin, r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}")
+    return "\n".join(lines)

@@ -322,6 +322,9 @@ class ReportInput:
     heard: tuple[HeardSentence, ...] = ()
     spaces: Mapping[str, Mapping[str, SearchRange]] = field(default_factory=dict)
     """By system, then by searched config key."""
+    winners: Mapping[str, int] = field(default_factory=dict)
+    """By system, the slot of the trial whose setting its confirm runs have; without systems whose
+    search has found none."""
     edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By system, where its best trial lies at the edge of a range: a sentence each."""
 

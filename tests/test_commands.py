@@ -12,14 +12,18 @@ import pytest
 import soundfile
 
 from bench import sweep, train
+from bench.core.config import to_dict
+from bench.core.files import write_json
+from bench.core.paths import OUT
 from bench.data.corpora import CORPORA
 from bench.data.utterance import Corpus
 from bench.queue.lease import Lease, LeaseWatch
 from bench.runs.run import RunPlan
 from bench.runs.state import RunEnd, State
-from bench.study.definition import StudyDefinition
+from bench.study.definition import FILE, StudyDefinition
 from bench.study.request import command_of, definition_of
 from bench.training.progress import Progress
+from tests.studies import study_of
 from variants import VARIANTS
 
 VERBS = (
@@ -438,6 +442,16 @@ def test_ls_for_people(run: Run, what: str) -> None:
     code, out, _ = run("ls", what)
     assert code == 0
     assert out.strip()
+
+
+def test_ls_lists_studies_beside_one_that_cannot_be_read(run: Run) -> None:
+    for name in ("old", "new"):
+        write_json(OUT / name / FILE, to_dict(study_of(name=name)))
+    (OUT / "old" / FILE).write_text("{}")
+    code, out, err = run("ls", "studies")
+    assert code == 0
+    assert out.splitlines()[1].startswith("new ")
+    assert "out/old/study.json is damaged or was written by another version" in err
 
 
 def test_commands_that_need_a_study_say_so(run: Run) -> None:

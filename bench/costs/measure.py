@@ -225,7 +225,7 @@ def _run_benchmark(
     benchmark = InterleavedBenchmark(
         meter=Meter(audio_seconds(train_set, batch) for batch in order),
         baselines=others,
-        log=tracker.log,
+        log=tracker.record.append,
         slice_seconds=effort.slice_seconds,
         num_rounds=effort.num_rounds,
         on_round=on_round,
@@ -239,7 +239,7 @@ def _run_benchmark(
             device=subject.device,
             directory=folder,
             report=benchmark,
-            before_save=tracker.sync,
+            before_save=tracker.record.sync,
         )
     finally:
         tracker.close(State.KILLED)

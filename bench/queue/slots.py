@@ -43,6 +43,7 @@ from bench.runs.state import RunEnd, State, read_state
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.rungs import Climber, Standing, standings
 from bench.study.search import distribution, make_pruner, make_sampler, rank_last
+from bench.study.winner import winner
 
 TakeLease = Callable[[Path], Lease]
 """Takes the lease on the run in a folder."""
@@ -72,7 +73,7 @@ class Slot:
     number: int
     state: TrialState
     value: float | None
-    """Best valid WER; of a pruned trial the last one that it reported, infinite if it diverged."""
+    """Best valid WER so far; infinite if it diverged."""
     params: Settings
     outcome: str | None
     """"finished", "cut", "pruned", "diverged" or "failed" once it has ended."""
@@ -285,15 +286,10 @@ class SlotQueue:
 
 
 def best_slot(slots: list[Slot]) -> Slot | None:
-    """The slot with the lowest valid WER among those that trained as far as the budget goes; the
-    earlier of equals. Where all of those diverged or failed, the best of the pruned ones that came
-    furthest: a search that has seen a setting work does not end with none."""
-    ended = [s for s in slots if s.state == TrialState.COMPLETE and s.value is not None]
-    if not ended:
-        pruned = [s for s in slots if s.outcome == State.PRUNED and s.value is not None]
-        furthest = max((slot.rung for slot in pruned), default=0)
-        ended = [slot for slot in pruned if slot.rung == furthest]
-    return min(ended, key=lambda slot: (slot.value, slot.number), default=None)
+    """The slot whose setting the confirm runs have, of all of a system; see `winner`."""
+    ends = {s.number: RunEnd(State(s.outcome), s.value, s.rung) for s in slots if s.outcome}
+    best = winner(ends, sorted({rung for slot in slots for rung in slot.wers_at_rungs}))
+    return next((slot for slot in slots if slot.number == best), None)
 
 
 def is_over(slots: list[Slot]) -> bool:
@@ -303,8 +299,8 @@ def is_over(slots: list[Slot]) -> bool:
 
 def _slot(trial: FrozenTrial) -> Slot:
     value = trial.value if trial.state == TrialState.COMPLETE else None
-    if value is None and trial.last_step is not None:
-        value = trial.intermediate_values[trial.last_step]
+    if value is None:
+        value = min(trial.intermediate_values.values(), default=None)
     return Slot(
         number=trial.user_attrs[SLOT],
         state=trial.state,

@@ -8,9 +8,9 @@ import pandas as pd
 
 from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
-from bench.results.judged import judged
-from bench.results.looks import PlannedLooks, margin_of
-from bench.results.pairs import RateColumns, SystemRuns, assumptions, counts_by_speaker
+from bench.results.counts import SystemRuns
+from bench.results.looks import PlannedLooks, judged, margin_of
+from bench.results.pairs import RateColumns, assumptions, counts_by_speaker
 from bench.results.sentences import verdict_sentence
 from bench.results.tradeoffs import pareto_set
 from bench.results.tuning import bought_by_tuning

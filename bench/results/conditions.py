@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bench.results.comparability import RULES, SEPARATOR, Rule, cost_name, differing_facts
+from bench.runs.state import ENDS
 from reports.format import plural
 from reports.input import BudgetSummary, Condition
 
@@ -87,7 +88,7 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
 def _spent(systems: tuple[str, ...], runs: pd.DataFrame, budget: BudgetSummary) -> Condition:
     """Whether every system has used the trials and the seeds that the budget gives it."""
     title, details = "Budget spent", []
-    ended = runs[(runs["kind"] == "trial") & (runs["state"] != "running")]
+    ended = runs[(runs["kind"] == "trial") & runs["state"].isin(ENDS)]
     for of, what, done in (
         (lambda _: budget.num_trials, "trials", ended),
         (budget.seeds_of, "scored seeds", _scored(runs)),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
+from bench.results.counts import SystemRuns
+from bench.results.pairs import ENDED_BADLY, nothing_recognised
 from bench.results.search import search_edges
 from bench.runs import Tables
 from bench.runs.layout import ScoreLine, read_lines
@@ -25,6 +26,7 @@ def confirm_runs(
     any_run = next(iter(scored.values()))
     confirms = tables.runs[tables.runs["kind"] == "confirm"]
     system_runs, sentences = [], []
+    edges = search_edges(definition, tables.runs)
     for label in definition.systems:
         own = confirms[confirms["system"] == label].sort_values(["slot", "run"])
         if seeds is not None:
@@ -35,8 +37,8 @@ def confirm_runs(
         is_scored, is_bad = own["run"].isin(list(scored)), own["state"].isin(ENDED_BADLY)
         lost, early = own[~is_scored & is_bad], own[is_scored & (own["state"] == "failed")]
         bad = [nothing_recognised(any_run) for _ in range(len(lost))]
-        edges = search_edges(definition, label, tables.runs)
-        system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges))
+        # Scored runs first: the tests of single checkpoints take the first run of each system.
+        system_runs.append(SystemRuns(name=label, runs=(*good, *bad), edges=edges[label]))
         of = f"of {len(good) + len(bad)} confirm runs of {label}"
         if bad:
             ends = ", ".join(lost["state"])

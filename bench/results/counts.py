@@ -4,7 +4,7 @@
 Legend: S runs, U utterances, C clusters (speakers), V systems.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -16,6 +16,20 @@ from bench.core.errors import UserError
 from bench.stats.clusters import Floats, cluster_sums
 from bench.stats.mapsswe import Ints
 from bench.stats.variance import SystemEstimates, estimate_systems
+from reports.columns import word_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemRuns:
+    """The scored runs of one system on the common utterances."""
+
+    name: str
+    runs: tuple[pd.DataFrame, ...]
+    """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
+    insertions, ref, hyp`; the same ids in the same order in every run of every system."""
+    edges: tuple[str, ...] = ()
+    """Where its search was too narrow (bench.study.edges), each as "the best trial of … lies at …:
+    widen …": until then it is called neither better nor worse."""
 
 
 @dataclass(frozen=True)
@@ -46,36 +60,33 @@ class Counts:
         return estimate_systems(self.errors_by_speaker(), self.words_by_speaker(), rng)
 
 
-def counts_of(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Counts:
-    """The counts of every system's `runs`, by name: one table per seed, as in SystemRuns.
+def counts_of(system_runs: Sequence[SystemRuns]) -> Counts:
+    """The counts of every system's runs.
 
     Raises:
         UserError: fewer than two utterances.
     """
-    first = next(iter(runs.values()))[0]
+    first = system_runs[0].runs[0]
     if len(first) < 2:
         raise UserError(
             f"a comparison needs two utterances or more that all systems read, got {len(first)}; "
             "check that their ids are the same"
         )
     ids = first["id"].tolist()
-    for name, own in runs.items():
-        for run in own:
-            assert run["id"].tolist() == ids, f"{name}: other utterances"
+    for system in system_runs:
+        for run in system.runs:
+            assert run["id"].tolist() == ids, f"{system.name}: other utterances"
     speakers = first["speaker"].to_numpy(dtype=np.str_)
     # Of one speaker the utterances are the clusters.
     alone = len(set(speakers)) == 1
     return Counts(
-        errors=tuple(np.stack([_errors(run) for run in own]) for own in runs.values()),
+        errors=tuple(
+            np.stack([np.asarray(word_errors(run), np.float64) for run in system.runs])
+            for system in system_runs
+        ),
         words_U=first["num_ref_words"].to_numpy(dtype=np.float64),
         clusters=first["id"].to_numpy(dtype=np.str_) if alone else speakers,
     )
-
-
-def _errors(run: pd.DataFrame) -> Floats:
-    counted = run["substitutions"] + run["deletions"] + run["insertions"]
-    errors_U: Floats = counted.to_numpy(dtype=np.float64)
-    return errors_U
 
 
 def error_slots(refs: Sequence[str], hyps: Sequence[str]) -> Ints:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from bench.core.errors import UserError
 from bench.core.lookup import near_names
 from bench.data.utterance import SNR
-from bench.results.counts import Counts, counts_of
-from bench.results.pairs import SystemRuns, summarise
+from bench.results.counts import Counts, SystemRuns, counts_of
+from bench.results.pairs import summarise
 from bench.stats.clusters import Bools
 from bench.stats.estimate import Estimate
 from bench.stats.groups import contrasts
@@ -153,8 +153,8 @@ def _rates_of(
     first = system_runs[0].runs[0][inside_U]
     size = len(first), int(first["speaker"].nunique()), int(first["num_ref_words"].sum())
     if size[1] < 2:
-        counts = counts_of({o.name: o.runs for o in system_runs})
-        rates = _mean_rates(counts, inside_U)
+        counts = counts_of(system_runs)
+        rates = mean_rates(counts, inside_U)
         return [
             (o.name, rate, np.nan, np.nan, *size)
             for o, rate in zip(system_runs, rates, strict=True)
@@ -175,7 +175,7 @@ def _gains(
 ) -> pd.DataFrame:
     """The gain of each pair of systems in each group; of two groups, in the first only, since the
     second is its complement."""
-    counts = counts_of({system.name: system.runs for system in system_runs})
+    counts = counts_of(system_runs)
     pairs = list(combinations(range(len(system_runs)), 2))
     # Of two groups the contrast of one is that of the other with its sign changed: one test.
     tested = names if len(names) > 2 else names[:1]
@@ -192,7 +192,7 @@ def _gains(
     rows = []
     for g, (group, estimate) in enumerate(zip(tested, estimates, strict=True)):
         inside, outside = (
-            _mean_rates(counts, member_U) for member_U in (group_U == group, group_U != group)
+            mean_rates(counts, member_U) for member_U in (group_U == group, group_U != group)
         )
         half_P = estimate.half_width(level_GP[g])
         for k, (i, j) in enumerate(pairs):
@@ -207,7 +207,7 @@ def _gains(
     return pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
 
 
-def _mean_rates(counts: Counts, member_U: Bools) -> list[float]:
+def mean_rates(counts: Counts, member_U: Bools) -> list[float]:
     """Of each system, mean over runs, on the utterances `member_U`."""
     words = counts.words_U[member_U].sum()
     return [float(own[:, member_U].sum() / len(own) / words) for own in counts.errors]

@@ -19,7 +19,7 @@ from bench.core.paths import OUT, remembered
 from bench.core.seeding import numpy_generator
 from bench.results.comparability import RULES, STAMP, differing_facts
 from bench.results.comparison import compare
-from bench.results.judged import judged
+from bench.results.looks import judged
 from bench.results.report_input import REPORT_FILE
 from bench.results.saved_comparison import read_saved_comparison
 from bench.results.scored import (
@@ -200,6 +200,7 @@ def _described(systems: list[ScoredSystem]) -> dict[str, str]:
 
 def _differing(saved: Iterable[_Saved]) -> dict[str, Mapping[str, str]]:
     """The facts in which any two systems of these comparisons are known to differ."""
+    # Systems of two files may have one name, so the file's place is part of the key.
     every = {
         f"{place}.{name}": facts
         for place, one in enumerate(saved)

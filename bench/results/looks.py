@@ -10,15 +10,17 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from bench.core.console import ProgressCallback
 from bench.core.seeding import numpy_generator
 from bench.results.confirmed import confirm_runs
-from bench.results.counts import counts_of
-from bench.results.pairs import SystemRuns, claimed_pairs
-from bench.results.sentences import who_is_better
+from bench.results.counts import SystemRuns, counts_of
+from bench.results.pairs import Claims, claimed_pairs, compare_pairs, summarise
+from bench.results.sentences import UNDECIDED, who_is_better
 from bench.runs import read_study
 from bench.runs.record import timestamp
-from bench.runs.state import has_ended, has_found_setting, read_end
+from bench.runs.state import has_ended
 from bench.stats.component import Component
 from bench.stats.estimate import Estimate
 from bench.stats.looks import DIFFERENT, EQUIVALENT, OPEN, Decisions, Ints, Plan, decide
@@ -26,6 +28,7 @@ from bench.stats.variance import differences
 from bench.stats.verdict import MARGIN
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.rounds import confirm_seeds, plan_sentence, read_looks, write_look
+from bench.study.winner import trial_ends, winner
 from reports.format import plural
 from reports.looks import Look, PairAtLook
 
@@ -49,13 +52,11 @@ def _all_ended(folder: Path, definition: StudyDefinition, seeds: Mapping[str, in
     """Whether every trial has ended, and every confirm run of systems whose search has found a
     setting."""
     for label, num in seeds.items():
-        slots = range(definition.budget.num_trials)
-        trials = [read_end(run_folder(folder, label, "trial", slot)) for slot in slots]
-        ended = [end for end in trials if end is not None]
-        confirms = range(num if has_found_setting(ended) else 0)
-        if len(ended) < len(trials) or not all(
-            has_ended(run_folder(folder, label, "confirm", slot)) for slot in confirms
-        ):
+        ends = trial_ends(folder, definition, label)
+        if len(ends) < definition.budget.num_trials:
+            return False
+        confirms = range(0 if winner(ends, definition.budget.rungs) is None else num)
+        if not all(has_ended(run_folder(folder, label, "confirm", slot)) for slot in confirms):
             return False
     return True
 
@@ -69,6 +70,7 @@ def _look(
 ) -> Look:
     system_runs, _ = confirm_runs(definition, read_study(folder), seeds)
     names = [system.name for system in system_runs]
+    # With a single system there is no pair to decide, and nothing is added.
     found, more = None, np.array([seeds[name] for name in names])
     if len(names) > 1:
         claims = definition.question.claims if definition.question else ()
@@ -132,6 +134,33 @@ class PlannedLooks:
         )  # fmt: skip
 
 
+def judged(
+    system_runs: Sequence[SystemRuns],
+    rng: np.random.Generator,
+    claims: Claims = (),
+    margin: float = MARGIN,
+    planned: PlannedLooks | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of `summarise` and `compare_pairs`, for a study's report and bench.compare alike;
+    pairs of a study with `planned` looks are decided by these alone.
+
+    Raises:
+        UserError: fewer than two utterances.
+    """
+    systems = summarise(system_runs, rng)
+    if planned is None or len(system_runs) < 2:
+        return systems, compare_pairs(system_runs, rng, claims, margin, progress)
+    decided = planned.decisions(system_runs, rng)
+    pairs = compare_pairs(system_runs, rng, claims, margin, progress, decided)
+    if not planned.is_over:
+        going = pairs["verdict"] == UNDECIDED
+        number = len(planned.looks) + 1
+        pairs.loc[going, "remedy"] = f"look {number} of the plan has not been taken"
+        pairs.loc[going, ["seeds_needed", "speakers_needed"]] = np.nan
+    return systems, pairs
+
+
 def margin_of(definition: StudyDefinition) -> float:
     """The margin of equivalence, as a fraction."""
     question = definition.question
@@ -139,8 +168,7 @@ def margin_of(definition: StudyDefinition) -> float:
 
 
 def _estimate(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> Estimate:
-    counts = counts_of({system.name: system.runs for system in system_runs})
-    delta, splits = differences(counts.estimates(rng))
+    delta, splits = differences(counts_of(system_runs).estimates(rng))
     return Estimate(delta, [split.total for split in splits])
 
 

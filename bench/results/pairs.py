@@ -8,7 +8,7 @@ Legend: S runs, U utterances, C clusters (speakers), V systems, P pairs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import combinations
 from typing import TypedDict
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.console import ProgressCallback
-from bench.results.counts import Counts, counts_of, error_slots
+from bench.results.counts import Counts, SystemRuns, counts_of, error_slots
 from bench.results.sentences import (
     CHECKPOINTS_DIFFER,
     CHECKPOINTS_EQUIVALENT,
@@ -71,19 +71,6 @@ PAIR_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class SystemRuns:
-    """The scored runs of one system on the common utterances."""
-
-    name: str
-    runs: tuple[pd.DataFrame, ...]
-    """One table per seed with columns `id, speaker, num_ref_words, substitutions, deletions,
-    insertions, ref, hyp`; the same ids in the same order in every run of every system."""
-    edges: tuple[str, ...] = ()
-    """Where its search was too narrow (bench.study.edges), each as "the best trial of … lies at …:
-    widen …": until then it is called neither better nor worse."""
-
-
 ENDED_BADLY = ("diverged", "failed", "cut")
 """A confirm run with one of these states and no scored utterance counts as `nothing_recognised`."""
 
@@ -114,7 +101,7 @@ def summarise(system_runs: Sequence[SystemRuns], rng: np.random.Generator) -> pd
     """
     if not system_runs:
         return pd.DataFrame(columns=list(SYSTEM_COLUMNS))
-    counts = _counts(system_runs)
+    counts = counts_of(system_runs)
     systems = counts.estimates(rng)
     split = rates(systems)
     means_VU = np.stack([errors_SU.mean(axis=0) for errors_SU in counts.errors])
@@ -165,7 +152,7 @@ def compare_pairs(
     """
     if len(system_runs) < 2:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    counts = _counts(system_runs)
+    counts = counts_of(system_runs)
     systems = counts.estimates(rng)
     claims_P = claimed_pairs([system.name for system in system_runs], claims)
     found = judge(systems, claims_P, margin) if decided is None else decided.verdicts(systems)
@@ -193,7 +180,7 @@ def compare_pairs(
 
 def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
     """Three or more systems ranked by their error rates on each speaker, means over runs."""
-    counts = _counts(system_runs)
+    counts = counts_of(system_runs)
     words_C = counts.words_by_speaker()
     said = words_C > 0
     return rank((counts.mean_by_speaker()[:, said] / words_C[said]).T)
@@ -201,7 +188,7 @@ def rank_over_speakers(system_runs: Sequence[SystemRuns]) -> Ranking:
 
 def counts_by_speaker(system_runs: Sequence[SystemRuns]) -> tuple[tuple[Floats, ...], Floats]:
     """Word errors [S, C] of each system, and the reference words [C] of each speaker."""
-    counts = _counts(system_runs)
+    counts = counts_of(system_runs)
     return counts.errors_by_speaker(), counts.words_by_speaker()
 
 
@@ -225,7 +212,7 @@ def assumptions(system_runs: Sequence[SystemRuns]) -> Iterator[str]:
             f"{', '.join(single)}: a single run, so the variance between its seeds is unknown; "
             "the variance pooled over the other systems is used"
         )
-    systems = _counts(system_runs).estimates(np.random.default_rng(0))
+    systems = counts_of(system_runs).estimates(np.random.default_rng(0))
     pool = pooled_variance(systems)
     repeated = [
         (o, calm) for o, calm in zip(system_runs, pool.is_calm, strict=True) if len(o.runs) > 1
@@ -314,10 +301,6 @@ def claimed_pairs(names: Sequence[str], claims: Claims) -> Bools:
     return np.array([frozenset(pair) in asked for pair in combinations(names, 2)], dtype=np.bool_)
 
 
-def _counts(system_runs: Sequence[SystemRuns]) -> Counts:
-    return counts_of({system.name: system.runs for system in system_runs})
-
-
 def _plain_intervals(
     counts: Counts, rng: np.random.Generator
 ) -> Mapping[tuple[int, int], dict[str, float]]:
@@ -351,7 +334,7 @@ def _evidence(
         slots.append(error_slots(run["ref"].tolist(), run["hyp"].tolist()))
     # Of the first runs only: these tests take two networks as they are.
     right = [errors_SU[0] == 0 for errors_SU in counts.errors]
-    said = words_C > 0
+    said = words_C > 0  # without a reference word a speaker has no rate
     rates = [errors_SC[0, said] / words_C[said] for errors_SC in counts.errors_by_speaker()]
     found = {}
     for i, j in combinations(range(len(system_runs)), 2):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.core.errors import UserError
 from bench.data.utterance import task_digest
 from bench.results.progress import ProgressReader
 from bench.runs import read_study
@@ -20,7 +21,7 @@ def without_verdict(labels: Iterable[str], runs: pd.DataFrame) -> str:
     """One sentence on the systems without a verdict, since none of their confirm runs was scored;
     "" if there are none.
 
-    `runs` are those of the study (bench.runs.reader.COLUMNS).
+    `runs` are those of the study (bench.runs.reader.TABLES).
     """
     scored = set(runs.loc[(runs["kind"] == "confirm") & runs["test_wer"].notna(), "system"])
     silent = [label for label in labels if label not in scored]
@@ -89,7 +90,10 @@ def openings_sentence(results: Path, data_digest: str) -> str:
     """
     by_study: dict[str, int] = {}
     for path in sorted(results.glob(f"*/runs/*/*/{OPENED}")):
-        run = read_json(path.parent / RUN) or {}
+        try:
+            run = read_json(path.parent / RUN) or {}
+        except UserError:
+            continue  # a damaged record of another study, which its own report names
         if task_digest(str(run.get("data_digest"))) == task_digest(data_digest):
             study = path.relative_to(results).parts[0]
             by_study[study] = by_study.get(study, 0) + len(path.read_text().splitlines())

@@ -11,12 +11,11 @@ from bench.results.search import narrow_systems
 from bench.runs.layout import METRICS, MetricPoint, read_lines, read_run
 from bench.runs.reader import OBJECTIVE
 from bench.runs.record import timestamp
-from bench.runs.state import ENDS, TRAINED, RunEnd, State, has_found_setting, read_state
+from bench.runs.state import ENDS, TRAINED, State, read_state
 from bench.study.definition import StudyDefinition, load, run_folder
 from bench.study.rounds import confirm_seeds, read_looks
+from bench.study.winner import trial_ends, winner
 from reports.looks import Look
-
-SECONDS = "train/seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +158,10 @@ class ProgressReader:
                 folder = run_folder(self._folder, label, "trial", slot)
                 trials.append(self._run(folder, label, "trial", slot, budget.search_epochs, now))
             yield from trials
-            ends = [RunEnd(t.state, min(t.valid_wers, default=None)) for t in trials]
-            if all(t.has_ended for t in trials) and not has_found_setting(ends):
-                continue  # nothing to confirm
+            if all(t.has_ended for t in trials):
+                ends = trial_ends(self._folder, self._definition, label)
+                if winner(ends, budget.rungs) is None:
+                    continue  # nothing to confirm
             for slot in range(seeds[label]):
                 folder = run_folder(self._folder, label, "confirm", slot)
                 yield self._run(folder, label, "confirm", slot, budget.confirm_epochs, now)
@@ -248,17 +248,17 @@ def _with_curves(run: RunProgress, folder: Path, now: datetime | None) -> RunPro
     """`run` with what metrics.jsonl says; for a run that has not ended (`now` is given), also with
     the time since its last line."""
     points = list(read_lines(folder / METRICS, MetricPoint))
-    if points:
-        run = replace(run, epoch=points[-1]["epoch"])
-    for point in points:
-        if point["key"] == OBJECTIVE:
-            run = replace(run, valid_wers=(*run.valid_wers, point["value"]))
-        elif point["key"] == "train/loss":
-            run = replace(run, loss=point["value"])
-        elif point["key"] == SECONDS:
-            run = replace(run, seconds=point["value"])
+    last = {point["key"]: point["value"] for point in points}
+    run = replace(
+        run,
+        epoch=points[-1]["epoch"] if points else 0.0,
+        loss=last.get("train/loss"),
+        valid_wers=tuple(point["value"] for point in points if point["key"] == OBJECTIVE),
+        seconds=last.get("train/seconds", 0.0),
+    )
     if now is None:
         return run
+    # A run that has just been opened, or resumed, has not been silent since its last point.
     opened = datetime.fromisoformat(read_run(folder)["opened_at"])
     last_ms = max([round(opened.timestamp() * 1000), *(p["timestamp_ms"] for p in points[-1:])])
     return replace(run, silent_seconds=max(0.0, now.timestamp() - last_ms / 1000))

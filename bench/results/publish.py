@@ -22,6 +22,7 @@ def publish(
     """Record one summary run per system, so that k runs compare k systems in the MLflow UI;
     repeated calls change nothing."""
     definition, looks = load(folder), read_looks(folder)
+    narrow = frozenset(label for label, edges in report_input.edges.items() if edges)
     findings = Findings(
         verdict=comparison.verdict,
         command=report_input.command,
@@ -31,7 +32,7 @@ def publish(
         pairs=comparison.pairs,
         notes=(
             *filter(None, [raised_sentence(definition)]),
-            *(look_sentence(look, _narrow(report_input)) for look in looks),
+            *(look_sentence(look, narrow) for look in looks),
         ),
         tags=study_tags(definition, looks),
         colors={name: colour(tone) for tone, name in enumerate(system_names(report_input))},
@@ -39,23 +40,15 @@ def publish(
     tracker.summarise(findings, report_input.configs)
 
 
-def _narrow(report_input: ReportInput) -> frozenset[str]:
-    return frozenset(label for label, edges in report_input.edges.items() if edges)
-
-
 def _with_second(folder: Path, systems: pd.DataFrame, second: SecondVerdict | None) -> pd.DataFrame:
     """`systems` with columns of the second verdict and of its language model, if there is one."""
     if second is None:
         return systems
-    lm, gains = load_plan(folder).lm, {gain.system: gain for gain in second.gains}
-    rows = [gains.get(str(name)) for name in systems["system"]]
-    nan = float("nan")
-    return systems.assign(
-        lm_wer_mean=[nan if row is None else row.beam[0] for row in rows],
-        lm_wer_low=[nan if row is None else row.beam[1] for row in rows],
-        lm_wer_high=[nan if row is None else row.beam[2] for row in rows],
-        lm_alpha=[nan if row is None else row.alpha for row in rows],
-        lm_beta=[nan if row is None else row.beta for row in rows],
+    lm, nan = load_plan(folder).lm, float("nan")
+    columns = ["lm_wer_mean", "lm_wer_low", "lm_wer_high", "lm_alpha", "lm_beta"]
+    rows = {gain.system: (*gain.beam, gain.alpha, gain.beta) for gain in second.gains}
+    gains = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return systems.join(gains, on="system").assign(
         lm_order=lm.order,
         lm_num_ngrams=sum(lm.num_ngrams),
         lm_valid_perplexity=nan if lm.perplexity is None else lm.perplexity,

@@ -20,7 +20,7 @@ from bench.results.looks import margin_of
 from bench.results.planned import openings_sentence
 from bench.results.robustness import robustness
 from bench.results.samples import gather_samples
-from bench.results.search import budget_curves, expected_best_curves, search_edges
+from bench.results.search import budget_curves, expected_best_curves, search_edges, winners
 from bench.results.second_verdict import second_verdict
 from bench.results.systems import recorded_facts
 from bench.results.tradeoffs import tradeoffs
@@ -126,7 +126,8 @@ def _with_search(report_input: ReportInput, definition: StudyDefinition) -> Repo
             label: {key: search_range(d) for key, d in definition.searched(label).items()}
             for label in definition.systems
         },
-        edges={label: search_edges(definition, label, runs) for label in definition.systems},
+        winners=winners(definition, runs),
+        edges=search_edges(definition, runs),
     )
 
 

@@ -26,7 +26,8 @@ import pandas as pd
 from bench.core.seeding import numpy_generator
 from bench.results.comparison import StudyComparison
 from bench.results.confirmed import confirm_runs, scored_again
-from bench.results.pairs import SystemRuns, counts_by_speaker, summarise
+from bench.results.counts import SystemRuns
+from bench.results.pairs import counts_by_speaker, summarise
 from bench.results.sentences import UNDECIDED, who_is_better
 from bench.runs import Tables
 from bench.stats.clusters import Floats
@@ -36,6 +37,7 @@ from bench.stats.variance import differences, estimate_systems
 from bench.study.definition import StudyDefinition
 from bench.study.robustness import RobustnessPlan, load_plan, scores_file
 from reports.columns import Interval
+from reports.format import some
 from reports.input import ConditionChange, ConditionGap, ConditionRate, Robustness
 
 CLEAN = "as recorded"
@@ -43,7 +45,7 @@ STEP_DB = 10.0
 """Changes with the level are those for this many dB less."""
 MAX_LEADS = 5
 """Leads that have a sentence; the tables have all."""
-MAX_NAMED = 4
+_some = partial(some, most=4, separator="; ")
 UNPLANNED = (
     "Looks were planned for the recordings as they are alone; how many seeds these tests have "
     "depends on what they found, so their error rate is not known."
@@ -247,8 +249,3 @@ def lead_sentences(
         yield f"The report's tables have {more} more lead{'s' * (more > 1)}."
     if not leads:
         yield "No system leads on the recordings as they are, so there is no lead to lose."
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MAX_NAMED
-    return "; ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

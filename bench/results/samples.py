@@ -25,6 +25,7 @@ from bench.data.utterance import Corpus, Utterance
 from bench.runs.layout import BEST
 from bench.runs.state import TRAINED
 from bench.training.checkpoint import load_model
+from reports.columns import word_errors
 from reports.input import Letter, Sample
 from variants.spec import AcousticModel
 
@@ -62,8 +63,7 @@ def choose(scored: pd.DataFrame) -> list[str]:
     the others with the highest mean error rate; ties are broken by id."""
     if scored.empty:
         return []
-    kinds = ["substitutions", "deletions", "insertions"]
-    rates = scored[kinds].sum(axis=1) / scored["num_ref_words"]
+    rates = word_errors(scored) / scored["num_ref_words"]
     table = rates.groupby([scored["id"], scored["system"]]).mean().unstack()
     spread = (table.max(axis=1) - table.min(axis=1)).sort_values(ascending=False, kind="stable")
     worst = table.mean(axis=1).sort_values(ascending=False, kind="stable")
@@ -167,6 +167,7 @@ def emissions(
 
 def _grey(feats_TF: Tensor) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
     """Features as grey levels [F, T], lowest bin last, from the 2nd to the 99.5th percentile."""
+    # Percentiles, not the ends: one click would leave all else in one shade.
     levels = feats_TF.numpy().T[::-1]
     low, high = np.percentile(levels, [2, 99.5])
     grey: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.clip(

@@ -17,8 +17,8 @@ from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.parsing import parse_json
+from bench.results.counts import SystemRuns
 from bench.results.looks import PlannedLooks
-from bench.results.pairs import SystemRuns
 from bench.results.scored import (
     ScoredSystem,
     aligned,
@@ -93,24 +93,25 @@ def save_comparison(
     def coded(text: str) -> str:
         return " ".join(str(codes.setdefault(word, len(codes))) for word in text.split())
 
-    facts = [
-        {
-            "name": system.name,
-            "facts": dict(system.facts),
-            "notes": [*system.notes, *system.warnings],
-            "edges": list(system.scored.edges),
-            **({"planned": system.planned.study} if system.planned is not None else {}),
-        }
-        for system in systems
-    ]
-    head: dict[str, object] = {"format": FORMAT, "leakage": list(leakage), "systems": facts}
-    head |= {
-        "claims": list(claims_among(systems)),
-        "margin": margin_among(systems),
-    }
-    plans = {s.planned.study: to_dict(s.planned) for s in systems if s.planned is not None}
-    head |= {"planned": list(plans.values())} if plans else {}
-    lines, known = [head], attributes_of(systems)
+    plans = {s.planned.study: s.planned for s in systems if s.planned is not None}
+    head = _Head(
+        format=FORMAT,
+        leakage=tuple(leakage),
+        systems=tuple(
+            _Facts(
+                name=system.name,
+                facts=system.facts,
+                notes=(*system.notes, *system.warnings),
+                edges=system.scored.edges,
+                planned="" if system.planned is None else system.planned.study,
+            )
+            for system in systems
+        ),
+        claims=claims_among(systems),
+        margin=margin_among(systems),
+        planned=tuple(plans.values()),
+    )
+    lines, known = [to_dict(head)], attributes_of(systems)
     utterances = system_runs[0].runs[0]
     for place, (id, speaker, ref) in enumerate(
         zip(utterances["id"], utterances["speaker"], utterances["ref"], strict=True)

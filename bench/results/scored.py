@@ -11,12 +11,13 @@ import pandas as pd
 
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig, load_corpus
+from bench.results.counts import SystemRuns
 from bench.results.groups import Attributes
 from bench.results.looks import PlannedLooks
-from bench.results.pairs import SystemRuns
 from bench.scoring import UtteranceScore
 from bench.stats.verdict import MARGIN
 from bench.study.rounds import plan_sentence
+from reports.columns import word_errors
 
 WRITTEN = "written"
 """Column of a run whose references have marks: the original reference."""
@@ -160,10 +161,9 @@ def _with_one_reference(system_runs: list[SystemRuns]) -> list[SystemRuns]:
 
 def _read_as(run: pd.DataFrame, refs: Sequence[str]) -> pd.DataFrame:
     run = run.assign(num_ref_words=[len(ref.split()) for ref in refs])
-    errors = run["substitutions"] + run["deletions"] + run["insertions"]
     hyps = [
         hyp if ref == own else " ".join([_WRONG_WORD] * count + ref.split()[count:])
-        for ref, own, hyp, count in zip(refs, run["ref"], run["hyp"], errors, strict=True)
+        for ref, own, hyp, count in zip(refs, run["ref"], run["hyp"], word_errors(run), strict=True)
     ]
     return run.assign(ref=refs, hyp=hyps)
 
@@ -212,6 +212,8 @@ def _agreed(systems: Sequence[ScoredSystem], ids: Sequence[str], column: str) ->
 def claims_among(systems: Sequence[ScoredSystem]) -> tuple[tuple[str, str], ...]:
     """The claims of the systems' studies, by the names that the systems have here."""
     # A claim names labels within its study; here a label may have the study's name before it.
+    #     labels in the study    gru, lstm
+    #     names here             cells/gru, cells/lstm     as another study has a gru too
     names = {(s.study, s.name.removeprefix(f"{s.study}/")): s.name for s in systems}
     found = [
         (names.get((s.study, better)), names.get((s.study, worse)))

@@ -1,6 +1,7 @@
 """The search of a study: its best value as a function of trials spent, and ranges that were too
 narrow."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from bench.runs.layout import read_run
-from bench.runs.state import ENDS, TRAINED, read_end
+from bench.runs.state import ENDS, TRAINED, RunEnd, State
 from bench.stats.clusters import Floats
 from bench.study.definition import StudyDefinition, run_folder
 from bench.study.edges import edges
+from bench.study.winner import trial_ends, winner
 from reports.columns import COLUMNS
 
 
@@ -73,33 +75,49 @@ def _ended(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[over].sort_values(["ended_at", "slot"], kind="stable")
 
 
-def search_edges(definition: StudyDefinition, label: str, runs: pd.DataFrame) -> tuple[str, ...]:
-    """Where the search of the system `label` was too narrow, as `Edge.sentence` says it.
+def winners(definition: StudyDefinition, runs: pd.DataFrame) -> dict[str, int]:
+    """By system, the slot of the trial whose setting its confirm runs have, or would have by now;
+    without systems whose search has found none. `runs` are those of the study."""
+    found = {}
+    for label in definition.systems:
+        own = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
+        ends = {
+            slot: RunEnd(State(state), None if np.isnan(wer) else wer, num_epochs)
+            for slot, state, wer, num_epochs in zip(
+                own["slot"], own["state"], own["valid_wer"], own["num_epochs"], strict=True
+            )
+        }
+        if (slot := winner(ends, definition.budget.rungs)) is not None:
+            found[label] = slot
+    return found
 
-    `runs` are those of the study (bench.runs.reader.COLUMNS). The best trial is the one of lowest
-    valid WER among those that trained as far as the budget goes, the earlier of equals.
-    """
-    own = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
-    trained = own[own["state"].isin(TRAINED) & own["valid_wer"].notna()]
-    if trained.empty:
-        return ()
-    best = trained.sort_values(["valid_wer", "slot"], kind="stable").iloc[0]
+
+def search_edges(definition: StudyDefinition, runs: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """By system, where its search was too narrow, as `edges` says it."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(definition.systems, ())
+    for label, slot in winners(definition, runs).items():
+        trials = runs[(runs["system"] == label) & (runs["kind"] == "trial")]
+        params = trials.loc[trials["slot"] == slot, "params"].iloc[0]
+        found[label] = _edges(definition, label, params, slot)
+    return found
+
+
+def _edges(
+    definition: StudyDefinition, label: str, params: Mapping[str, object], slot: int
+) -> tuple[str, ...]:
     searched, files = definition.searched(label), definition.spaces[label].files
-    found = edges(searched, files, best["params"], int(best["slot"]))
-    return tuple(edge.sentence(label) for edge in found)
+    return tuple(edges(label, searched, files, params, slot))
 
 
 def narrow_systems(definition: StudyDefinition, folder: Path) -> frozenset[str]:
     """The systems of the study in `folder` whose searched ranges were too narrow, by label; reads
     the records of its trials alone."""
-    rows = []
+    narrow = set()
     for label in definition.systems:
-        for slot in range(definition.budget.num_trials):
-            trial = run_folder(folder, label, "trial", slot)
-            if (end := read_end(trial)) is None:
-                continue
-            params = read_run(trial)["params"]
-            rows.append((label, "trial", slot, end.state.value, end.valid_wer, params))
-    columns = ["system", "kind", "slot", "state", "valid_wer", "params"]
-    runs = pd.DataFrame(rows, columns=columns).astype({"valid_wer": float})
-    return frozenset(label for label in definition.systems if search_edges(definition, label, runs))
+        slot = winner(trial_ends(folder, definition, label), definition.budget.rungs)
+        if slot is None:
+            continue
+        params = read_run(run_folder(folder, label, "trial", slot))["params"]
+        if _edges(definition, label, params, slot):
+            narrow.add(label)
+    return frozenset(narrow)

@@ -14,24 +14,22 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from bench.core.seeding import numpy_generator
 from bench.data.utterance import Corpus
 from bench.results.comparison import StudyComparison, compare
 from bench.results.confirmed import scored_again
-from bench.results.counts import error_slots
+from bench.results.counts import SystemRuns, counts_of, error_slots
+from bench.results.groups import mean_rates
 from bench.results.looks import margin_of
-from bench.results.pairs import SystemRuns, counts_by_speaker
+from bench.results.pairs import claimed_pairs, counts_by_speaker
 from bench.runs import Tables
-from bench.stats.clusters import Bools, Floats
 from bench.stats.estimate import Estimate
 from bench.stats.intervals import LEVEL
-from bench.stats.variance import estimate_systems, rates
+from bench.stats.variance import SystemEstimates, estimate_systems, rates
 from bench.stats.verdict import judge
 from bench.study.decoding import BEAM, SCORES, find_plan, load_weights
 from bench.study.definition import StudyDefinition
+from reports.columns import Interval
 from reports.second import SecondGain, SecondGap, SecondVerdict, SecondWords
 
 TEMPLATES = "templates"
@@ -62,7 +60,6 @@ def second_verdict(
         return None
     # Looks were planned for greedy decoding: the beam's runs are compared once, as they are.
     second = compare(replace(definition, plan=None), decoded)
-    greedy_runs, beam_runs = first.system_runs, second.system_runs
     return SecondVerdict(
         decoder=(
             f"beam search, width {plan.width}, {plan.num_tokens} symbols a frame, "
@@ -70,85 +67,69 @@ def second_verdict(
         ),
         lm=plan.lm.sentence(),
         verdict=second.verdict if definition.plan is None else f"{second.verdict} {UNPLANNED}",
-        gains=tuple(
-            _gains(folder, definition, first.systems, second.systems, greedy_runs, beam_runs)
-        ),
-        gaps=tuple(_gaps(definition, first.pairs, second.pairs, greedy_runs, beam_runs)),
-        groups=tuple(_groups(corpus, greedy_runs, beam_runs)),
-        words=tuple(map(_words, greedy_runs, beam_runs)),
+        gains=tuple(_gains(folder, definition, first, second)),
+        gaps=tuple(_gaps(definition, first, second)),
+        groups=tuple(_groups(corpus, first.system_runs, second.system_runs)),
+        words=tuple(map(_words, first.system_runs, second.system_runs)),
     )
 
 
-def _changes(
-    greedy_runs: Sequence[SystemRuns], beam_runs: Sequence[SystemRuns]
-) -> tuple[list[Floats], Floats]:
-    """Errors [S, C] with the beam minus errors without, of each system; reference words [C]."""
+def _changes(first: StudyComparison, second: StudyComparison, seed: int) -> SystemEstimates:
+    """The errors with the beam minus those without, as if they were the errors of systems."""
     # The variance that both decoders share (hard speakers, a bad seed) cancels in the difference:
     #
     #     speakers       A     B     C
     #     greedy         9     4     7      errors of one run
     #     beam           6     3     7
     #     change        -3    -1     0      what is analysed, as if it were a system's errors
-    without, words_C = counts_by_speaker(greedy_runs)
-    with_beam, _ = counts_by_speaker(beam_runs)
-    return [b - a for a, b in zip(without, with_beam, strict=True)], words_C
+    without, words_C = counts_by_speaker(first.system_runs)
+    with_beam, _ = counts_by_speaker(second.system_runs)
+    changes = [b - a for a, b in zip(without, with_beam, strict=True)]  # [S, C] of each system
+    return estimate_systems(changes, words_C, numpy_generator(seed, "paired bootstrap"))
 
 
 def _gains(
-    folder: Path,
-    definition: StudyDefinition,
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    greedy_runs: Sequence[SystemRuns],
-    beam_runs: Sequence[SystemRuns],
+    folder: Path, definition: StudyDefinition, first: StudyComparison, second: StudyComparison
 ) -> Iterator[SecondGain]:
     """What each system gains."""
-    changes, words_C = _changes(greedy_runs, beam_runs)
-    estimate = _paired(changes, words_C, definition.seed)
+    changes = _changes(first, second, definition.seed)
+    estimate = Estimate(changes.wer, [rates(changes).total])
     half_V = estimate.half_width(1 - LEVEL)
-    before, after = first.set_index("system"), second.set_index("system")
-    for place, system in enumerate(greedy_runs):
+    for place, system in enumerate(first.system_runs):
         weights = load_weights(folder, system.name)
         change, half = float(estimate.value[place]), float(half_V[place])
-        ends = [float(t[f"wer_{e}"][system.name]) for t in (before, after)
-                for e in ("mean", "low", "high")]  # fmt: skip
         yield SecondGain(
             system=system.name,
-            greedy=(ends[0], ends[1], ends[2]),
-            beam=(ends[3], ends[4], ends[5]),
+            greedy=_wer_of(first, system.name),
+            beam=_wer_of(second, system.name),
             change=(change, change - half, change + half),
             alpha=float("nan") if weights is None else weights.alpha,
             beta=float("nan") if weights is None else weights.beta,
         )
 
 
-def _paired(changes: list[Floats], words_C: Floats, seed: int) -> Estimate:
-    systems = estimate_systems(changes, words_C, numpy_generator(seed, "paired bootstrap"))
-    return Estimate(systems.wer, [rates(systems).total])
+def _wer_of(comparison: StudyComparison, system: str) -> Interval:
+    (row,) = comparison.systems[comparison.systems["system"] == system].to_dict("records")
+    return row["wer_mean"], row["wer_low"], row["wer_high"]
 
 
 def _gaps(
-    definition: StudyDefinition,
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    greedy_runs: Sequence[SystemRuns],
-    beam_runs: Sequence[SystemRuns],
+    definition: StudyDefinition, first: StudyComparison, second: StudyComparison
 ) -> Iterator[SecondGap]:
     """The difference of each pair with either decoder, and its change."""
-    if len(greedy_runs) < 2:
+    names = [system.name for system in first.system_runs]
+    if len(names) < 2:
         return
-    changes, words_C = _changes(greedy_runs, beam_runs)
-    rng = numpy_generator(definition.seed, "paired bootstrap")
-    num_pairs = len(greedy_runs) * (len(greedy_runs) - 1) // 2
-    unclaimed_P = np.zeros(num_pairs, np.bool_)
     # A difference of two systems' changes is the change of their gap, so the changes are judged as
     # errors are. Nothing was claimed of them.
-    found = judge(estimate_systems(changes, words_C, rng), unclaimed_P, margin_of(definition))
-    pairs = combinations([system.name for system in greedy_runs], 2)
+    unclaimed_P = claimed_pairs(names, ())
+    changes = _changes(first, second, definition.seed)
+    found = judge(changes, unclaimed_P, margin_of(definition))
     by_names = [
-        {(row["a"], row["b"]): row for row in table.to_dict("records")} for table in (first, second)
+        {(row["a"], row["b"]): row for row in comparison.pairs.to_dict("records")}
+        for comparison in (first, second)
     ]
-    for place, (a, b) in enumerate(pairs):
+    for place, (a, b) in enumerate(combinations(names, 2)):
         before, after = (rows[a, b] for rows in by_names)
         change, half = float(found.estimate.value[place]), float(found.half_width[place])
         yield SecondGap(
@@ -173,20 +154,11 @@ def _groups(
     if len(set(known.values()) - {""}) < 2:
         return
     for without, with_beam in zip(greedy_runs, beam_runs, strict=True):
-        group_U = without.runs[0]["id"].map(known).fillna("")
+        group_U = without.runs[0]["id"].map(known).fillna("").to_numpy()
+        counts = counts_of([without, with_beam])
         for group in sorted(set(group_U) - {""}):
-            inside_U = (group_U == group).to_numpy()
-            wers = [_wer(system.runs, inside_U) for system in (without, with_beam)]
+            wers = mean_rates(counts, group_U == group)
             yield without.name, group, wers[0], wers[1]
-
-
-def _wer(runs: Sequence[pd.DataFrame], inside_U: Bools) -> float:
-    errors = sum(
-        run.loc[inside_U, ["substitutions", "deletions", "insertions"]].to_numpy().sum()
-        for run in runs
-    )
-    words = sum(run.loc[inside_U, "num_ref_words"].sum() for run in runs)
-    return float(errors / words) if words else float("nan")
 
 
 def _words(greedy_runs: SystemRuns, beam_runs: SystemRuns) -> SecondWords:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.columns import PairColumns, answer, rows_of
+from reports.columns import PairColumns, answer, rows_of, seen_from
 from reports.format import bare_percent, interval, p_value, points
 
 UNDECIDED = "undecided"
@@ -63,6 +63,7 @@ def verdict_sentence(
     (best,) = scored[scored["system"] == name].to_dict("records")
     num_seeds = round(best["num_seeds"])
     headline, clauses = _against_others(name, compared)
+    # "gru is better: it has …", but "Undecided: gru has …".
     subject = "it" if headline.endswith("is better: ") else name
     said = (
         f"{headline}{subject} has a test WER of {bare_percent(best['wer_mean'])} % (95 % interval "
@@ -134,12 +135,12 @@ def _others(rows: Sequence[PairColumns], name: str) -> str:
     """ "b (9.1 points, 95 % interval 7.3 to 10.9), c (29.2)": WERs minus that of `name`."""
     told: list[str] = []
     for row in rows:
-        sign = 1 if row["a"] == name else -1
-        gap = _unsigned(sign * row["delta_wer"])
+        # The interval is told of the nearest alone, which is the one in doubt.
+        delta, low, high = seen_from(row, name)
+        gap = _unsigned(delta)
         if not told:
             gap += " points"
-            if not math.isnan(row["low"]):
-                low, high = sorted((sign * row["low"], sign * row["high"]))
+            if not math.isnan(low):
                 gap += f", {_level(row)} interval {interval(low, high, _unsigned)}"
         told.append(f"{_other(row, name)} ({gap})")
     return ", ".join(told)

@@ -1,8 +1,8 @@
 """Studies and trained networks by name: for Python and notebooks (``from bench import Study``), and
 for the flags of commands.
 
-The frames are those that the report is made of; `bench.runs.reader.COLUMNS` and
-`reports.input.COLUMNS` state their columns, docs/from-python.md explains them.
+The frames are those that the report is made of; `bench.runs.reader.TABLES` and
+`reports.columns.COLUMNS` state their columns, docs/from-python.md explains them.
 """
 
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ from bench.core.errors import NoVerdictError, UserError
 from bench.core.paths import OUT
 from bench.data.text import count_unknown_symbols, text_digest
 from bench.results.comparability import SEPARATOR
-from bench.results.confirmed import confirm_runs
+from bench.results.confirmed import confirm_runs, scored_again
+from bench.results.counts import SystemRuns
 from bench.results.looks import PlannedLooks
-from bench.results.pairs import ENDED_BADLY, SystemRuns, nothing_recognised
 from bench.results.planned import study_cautions, study_without_verdict
 from bench.results.saved_comparison import is_saved_comparison, read_saved_comparison
 from bench.results.scored import WRITTEN, ScoredSystem, frame_of, with_ids
@@ -32,11 +32,11 @@ from bench.runs.layout import (
     read_lines,
     read_run,
 )
-from bench.runs.state import read_state
 from bench.scoring import score
 from bench.study.decoding import PLAN, load_plan
 from bench.study.definition import FILE, StudyDefinition, load
 from bench.study.rounds import read_looks
+from reports.format import some
 
 SHOWN_SYMBOLS = 20
 NORMALISED = (
@@ -129,12 +129,19 @@ def _of_name(name: str) -> list[ScoredSystem]:
         return [_scored(path, read_json_lines(path))]
     # Last, since it reads the record of every run.
     for file in sorted(OUT.glob(f"*/runs/*/*/{RUN}")):
-        if read_run(file.parent)["mlflow_run_id"] == name:
+        if _mlflow_id(file.parent) == name:
             return [_of_run(file.parent)]
     raise UserError(
         f"a system is a study, a run's folder, an MLflow run id or a JSON-lines file, {name!r} is "
         "none; `python -m bench.ls studies` lists studies, and trn files need --ref"
     )
+
+
+def _mlflow_id(run: Path) -> str | None:
+    try:
+        return read_run(run)["mlflow_run_id"]
+    except UserError:  # of an older version, or damaged: not the one that is asked for
+        return None
 
 
 def _of_study(folder: Path) -> list[ScoredSystem]:
@@ -145,8 +152,8 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
     for scored in system_runs:
         paths = sorted((folder / "runs" / scored.name).glob(f"confirm-*/{SCORES}"))
         runs = [path.parent for path in paths]
-        system = _of_records(scored.name, runs, folder.name, definition)
-        systems.append(replace(system, scored=scored, planned=planned))
+        system = _of_records(scored, runs, folder.name, definition)
+        systems.append(replace(system, planned=planned))
     missing = study_without_verdict(folder) if len(systems) < len(definition.systems) else ""
     if not systems:
         raise NoVerdictError(missing)
@@ -157,45 +164,22 @@ def _of_study(folder: Path) -> list[ScoredSystem]:
 def _of_decoding(folder: Path) -> list[ScoredSystem]:
     """The systems of a study as they were decoded again, from the folder of that decoding."""
     study = folder.resolve().parents[1]  # out/STUDY/decoding/beam
-    definition, plan = load(study), load_plan(study)
-    systems = []
-    for label in definition.systems:
-        decoded = [path.parent for path in sorted((folder / label).glob(f"confirm-*/{SCORES}"))]
-        if not decoded:
-            continue
-        frames = tuple(pd.DataFrame(map(dict, read_lines(p / SCORES, ScoreLine))) for p in decoded)
-        runs = [study / "runs" / label / path.name for path in decoded]
-        system = _of_records(label, runs, f"{study.name}/{folder.name}", definition)
-        scored = replace(system.scored, runs=frames)
-        system = replace(system, scored=scored, facts={**system.facts, **plan.facts})
-        systems.append(_with_lost_runs(system, study / "runs" / label))
-    if not systems:
+    definition, plan, tables = load(study), load_plan(study), read_study(study)
+    again = scored_again(tables, lambda run: folder / run / SCORES)
+    # Of runs that are not decoded yet nothing is known: they are not there.
+    pending = set(tables.utterances["run"]) - set(again["run"])
+    runs = tables.runs[~tables.runs["run"].isin(pending)]
+    system_runs, lost = confirm_runs(definition, replace(tables, runs=runs, utterances=again))
+    if not system_runs:
         raise NoVerdictError(f"no confirm run of {study.name} has been decoded again yet")
-    if definition.plan is not None:
-        systems[0] = replace(systems[0], notes=(*systems[0].notes, UNPLANNED))
-    return systems
-
-
-def _with_lost_runs(system: ScoredSystem, folder: Path) -> ScoredSystem:
-    """`system` with a run of 100 % WER for each confirm run that ended without a checkpoint to
-    score."""
-    ends = [
-        read_state(path)
-        for path in sorted(folder.glob("confirm-*"))
-        if not (path / SCORES).is_file()
-    ]
-    lost = [end for end in ends if end in ENDED_BADLY]
-    if not lost:
-        return system
-    runs = system.scored.runs
-    more = tuple(nothing_recognised(runs[0]) for _ in lost)
-    note = (
-        f"{system.name}: confirm runs without a checkpoint to score ({', '.join(lost)}) count with "
-        "a WER of 100 %"
-    )
-    return replace(
-        system, scored=replace(system.scored, runs=(*runs, *more)), notes=(*system.notes, note)
-    )
+    systems = []
+    for scored in system_runs:
+        decoded = again.loc[again["system"] == scored.name, "run"].unique()
+        folders = [study / "runs" / run for run in decoded]
+        system = _of_records(scored, folders, f"{study.name}/{folder.name}", definition)
+        systems.append(replace(system, facts={**system.facts, **plan.facts}))
+    notes = (*lost, *([] if definition.plan is None else [UNPLANNED]))
+    return [replace(systems[0], notes=notes), *systems[1:]]
 
 
 def _of_run(folder: Path) -> ScoredSystem:
@@ -207,18 +191,17 @@ def _of_run(folder: Path) -> ScoredSystem:
     folder = folder.resolve()
     study = folder.parents[2]
     definition = load(study) if (study / FILE).is_file() else None
-    name = f"{folder.parent.name}/{folder.name}"
-    return _of_records(name, [folder], "" if definition is None else study.name, definition)
+    run = pd.DataFrame(list(read_lines(folder / SCORES, ScoreLine)))
+    scored = SystemRuns(name=f"{folder.parent.name}/{folder.name}", runs=(run,))
+    return _of_records(scored, [folder], "" if definition is None else study.name, definition)
 
 
 def _of_records(
-    name: str, folders: Sequence[Path], study: str, definition: StudyDefinition | None
+    scored: SystemRuns, folders: Sequence[Path], study: str, definition: StudyDefinition | None
 ) -> ScoredSystem:
-    """A system of recorded runs, one per seed."""
-    scored = [list(read_lines(folder / SCORES, ScoreLine)) for folder in folders]
-    frames = tuple(map(pd.DataFrame, scored))
+    """A system of recorded runs, one per seed, in `folders`."""
     system = ScoredSystem(
-        scored=SystemRuns(name=name, runs=frames),
+        scored=scored,
         facts=recorded_facts(folders, definition),
         study=study,
         corpus=None if definition is None else definition.corpus,
@@ -230,21 +213,9 @@ def _of_records(
 
 
 def recorded_facts(folders: Sequence[Path], definition: StudyDefinition | None) -> dict[str, str]:
-    """The facts of recorded runs; fewer for a run outside a study."""
-    if definition is None:
-        return _recorded(folders, None)
-    budget = flatten(to_dict(definition.budget))
-    return _recorded(folders, definition.device) | {
-        "text": definition.text_digest,
-        "decoder": "greedy",
-        "precision": "bfloat16 autocast" if definition.device == "cuda" else "float32",
-        "features": str(definition.features_version),
-        **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
-    }
-
-
-def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
-    """The facts in the runs' records; several values, separated by |, if runs differ."""
+    """The facts in the runs' records, several values, separated by |, if runs differ; and those of
+    their study, if they are of one."""
+    device = None if definition is None else definition.device
     facts: dict[str, set[str]] = {}
     for folder in folders:
         environment = read_json(folder / ENVIRONMENT) or {}
@@ -262,7 +233,17 @@ def _recorded(folders: Sequence[Path], device: str | None) -> dict[str, str]:
         for key, value in found.items():
             if value:
                 facts.setdefault(key, set()).add(str(value))
-    return {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
+    recorded = {key: SEPARATOR.join(sorted(values)) for key, values in facts.items()}
+    if definition is None:
+        return recorded
+    budget = flatten(to_dict(definition.budget))
+    return recorded | {
+        "text": definition.text_digest,
+        "decoder": "greedy",
+        "precision": "bfloat16 autocast" if device == "cuda" else "float32",
+        "features": str(definition.features_version),
+        **{f"budget.{k}": str(v) for k, v in budget.items() if k not in ("name", "summary")},
+    }
 
 
 def _scored(path: Path, read: Transcripts) -> ScoredSystem:
@@ -303,8 +284,7 @@ def _unknown_symbols(path: Path, run: pd.DataFrame) -> Iterator[str]:
     found = []
     for what, column in (("references", "ref"), ("hypotheses", "hyp")):
         if counts := count_unknown_symbols(run[column]).most_common():
-            shown = ", ".join(f"{symbol!r} {count}" for symbol, count in counts[:SHOWN_SYMBOLS])
-            more = f" and {len(counts) - SHOWN_SYMBOLS} more" if counts[SHOWN_SYMBOLS:] else ""
-            found.append(f"in {what} {shown}{more}")
+            shown = [f"{symbol!r} {count}" for symbol, count in counts]
+            found.append(f"in {what} {some(shown, SHOWN_SYMBOLS)}")
     if found:
         yield f"{path}: symbols outside the alphabet count as they are written: {'; '.join(found)}"

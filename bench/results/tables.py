@@ -188,6 +188,7 @@ def matrix_cells(comparison: Comparison) -> Cells:
     verdict is that they differ, "=" if they are equivalent."""
     names = list(comparison.systems["name"])
     found: dict[tuple[str, str], str] = {}
+    # A pair fills two cells: WER of b minus WER of a in the row of b, its opposite in that of a.
     for row in comparison.pairs.to_dict("records"):
         mark = "*" if differ(row["verdict"]) else "=" if "equivalent" in row["verdict"] else ""
         found[row["b"], row["a"]] = points(row["delta_wer"]) + mark

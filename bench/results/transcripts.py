@@ -15,6 +15,7 @@ from bench.data.corpora.rows import optional_seconds
 from bench.data.text import normalize
 from bench.data.utterance import utterance_id
 from bench.scoring.marks import check_marks, resolve
+from reports.format import some
 
 ID_FIELDS = ("id", "utt_id", "key")
 AUDIO_FIELDS = ("audio_filepath", "audio_path")
@@ -95,7 +96,7 @@ def read_json_lines(path: Path) -> Transcripts:
         )
     warnings = (
         [f"{path}: {len(silent)} of {len(texts)} hypotheses are null and count as empty, in "
-         f"{_some_of(silent)}"] if silent else []
+         f"{some(silent, _SHOWN_LINES)}"] if silent else []
     )  # fmt: skip
     return Transcripts(texts=_some(path, texts), warnings=tuple(warnings))
 
@@ -215,6 +216,7 @@ def _speaker(row: Mapping[str, object]) -> str:
 
 
 def _attributes(row: Mapping[str, object]) -> dict[str, str]:
+    # TEXT_FIELDS are pairs: their sum is one tuple of all four names.
     used = {*ID_FIELDS, *AUDIO_FIELDS, *SPEAKER_FIELDS, *sum(TEXT_FIELDS, ()), "offset", "duration"}
     return {
         key: str(value).strip()
@@ -238,11 +240,6 @@ def _shown(row: Mapping[str, object]) -> str:
         if not isinstance(row.get(key, ""), str)
     ]
     return ", ".join(wrong) or f"the keys {', '.join(sorted(row)) or 'none'}"
-
-
-def _some_of(places: list[str]) -> str:
-    more = f" and {len(places) - _SHOWN_LINES} more" if len(places) > _SHOWN_LINES else ""
-    return ", ".join(places[:_SHOWN_LINES]) + more
 
 
 def _some(path: Path, texts: dict[str, T]) -> dict[str, T]:

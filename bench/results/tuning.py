@@ -9,6 +9,7 @@ import pandas as pd
 from bench.data.text import TEXT_VERSION
 from bench.study.definition import StudyDefinition
 from bench.study.space import TunedOn
+from reports.columns import PairColumns, rows_of, seen_from
 from reports.format import bare_percent, interval, points
 from reports.input import Condition
 
@@ -65,16 +66,14 @@ def bought_by_tuning(
     """
     wers = systems.set_index("system")["wer_mean"].dropna()
     for default, tuned in _same_but_tuned(definition):
-        for pair in pairs.to_dict("records"):
+        for pair in rows_of(pairs, PairColumns):
             if {pair["a"], pair["b"]} != {default, tuned} or not {default, tuned} <= {*wers.index}:
                 continue
-            # A pair has WER of b minus WER of a; here it is tuned minus default.
-            sign = 1 if pair["b"] == tuned else -1
-            low, high = sorted((sign * pair["low"], sign * pair["high"]))
+            delta, low, high = seen_from(pair, default)
             yield (
                 f"What tuning bought: {tuned} against {default}",
                 f"WER {bare_percent(wers[default])} % at the defaults, "
-                f"{bare_percent(wers[tuned])} % tuned: {points(sign * pair['delta_wer'])} points "
+                f"{bare_percent(wers[tuned])} % tuned: {points(delta)} points "
                 f"({bare_percent(pair['coverage'])} % interval {interval(low, high, points)}), "
                 f"{pair['verdict']}",
             )
@@ -83,6 +82,7 @@ def bought_by_tuning(
 def _same_but_tuned(definition: StudyDefinition) -> Iterator[tuple[str, str]]:
     """Pairs of labels, one of a system with nothing to search, and the other the same system but
     searched: the first confirm runs of both have the same config."""
+    # Seeds differ by label and are no setting, so both configs are compared with one seed.
     labels = list(definition.systems)
     fixed = [label for label in labels if not definition.searched(label)]
     if not fixed:

@@ -23,7 +23,7 @@ from bench.runs.layout import (
     read_run,
 )
 from bench.runs.state import TRAINED, State, read_summary
-from reports.columns import RunColumns, rows_of
+from reports.columns import COLUMNS, RunColumns, rows_of
 
 OBJECTIVE = "valid/wer"
 
@@ -46,31 +46,26 @@ FROM_SUMMARY: Mapping[str, str] = {
 CLOCKS: Mapping[str, str] = {"train/seconds": "seconds", "train/audio_hours": "audio_hours"}
 """Metrics that stand beside all others of their step, and their columns in the curves table."""
 
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    # One row a run. `run` is its folder below runs/; `params` the searched settings, a dict;
-    # `error_kind` and `message` of a failure, else ""; `ended_at` is "" before the
-    # end.
+TABLES: Mapping[str, tuple[str, ...]] = {
+    # As the report has them, and more: `name` is for people, `started_at` and `ended_at` are UTC
+    # ("" before the end), `error_kind` and `message` are of a failure, else "".
     "runs": (
-        "run", "name", "system", "kind", "slot", "attempt", "seed", "state", *FROM_SUMMARY,
-        "params", "mlflow_run_id", "started_at", "ended_at", "error_kind", "message",
+        *COLUMNS["runs"], *(key for key in FROM_SUMMARY if key not in COLUMNS["runs"]),
+        "name", "started_at", "ended_at", "error_kind",
     ),
-    # One row a run, metric and step; what the run had trained for and on by then (resumes
-    # included), NaN at steps where it logged neither.
-    "curves": ("run", "metric", "step", "epoch", "seconds", "audio_hours", "value"),
-    # One row a scored test utterance.
+    "curves": COLUMNS["curves"],
     "utterances": (
-        "run", "system", "seed", "id", "speaker", "seconds", "num_ref_words", "substitutions",
-        "deletions", "insertions", "hits", "num_ref_chars", "char_substitutions", "char_deletions",
-        "char_insertions", "ref", "hyp",
+        *COLUMNS["utterances"], "hits", "num_ref_chars", "char_substitutions", "char_deletions",
+        "char_insertions",
     ),
-    # One row a watch utterance and evaluation.
-    "watch": ("run", "system", "kind", "seed", "id", "epoch", "step", "ref", "hyp"),
+    "watch": COLUMNS["watch"],
 }  # fmt: skip
+"""The columns of each table of a study: those of reports.columns first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """All measurements of a study; columns as in COLUMNS."""
+    """All measurements of a study; columns as in TABLES."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -84,7 +79,7 @@ def read_study(folder: Path) -> Tables:
     Raises:
         UserError: a record of a newer version, or a line that is not JSON.
     """
-    rows: dict[str, list[Mapping[str, object]]] = {name: [] for name in COLUMNS}
+    rows: dict[str, list[Mapping[str, object]]] = {name: [] for name in TABLES}
     for path in sorted((folder / "runs").glob(f"*/*/{RUN}")):
         run = read_run(path.parent)
         place = path.parent.relative_to(folder / "runs").as_posix()
@@ -94,7 +89,7 @@ def read_study(folder: Path) -> Tables:
         rows["runs"].append({**_run_row(path.parent, run, points), "run": place})
         rows["utterances"] += _joined(path.parent / SCORES, of_run, ScoreLine)
         rows["watch"] += _joined(path.parent / WATCH, of_run, WatchLine)
-    return Tables(**{name: _table(name, rows[name]) for name in COLUMNS})
+    return Tables(**{name: _table(name, rows[name]) for name in TABLES})
 
 
 def confirm_checkpoints(folder: Path, runs: pd.DataFrame) -> Iterator[tuple[RunColumns, Path]]:
@@ -146,7 +141,7 @@ def _joined(
 
 
 def _table(name: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(COLUMNS[name]))
+    table = pd.DataFrame(rows, columns=list(TABLES[name]))
     # Without rows, or with nothing but NaN, a column of numbers would be one of objects.
     numbers = (*FROM_SUMMARY, *CLOCKS.values())
     return table.astype({column: float for column in numbers if column in table})

@@ -70,8 +70,11 @@ class RunIdentity:
 
     @property
     def name(self) -> str:
-        """The displayed name, such as ``ds-gru trial 3`` or ``ds-gru confirm seed 5002``."""
-        which = f"trial {self.slot}" if self.kind == "trial" else f"{self.kind} seed {self.seed}"
+        """The displayed name, such as ``ds-gru trial 3``, ``ds-gru confirm 2`` or, of a single run,
+        ``ds-gru seed 7``."""
+        # In a study by slot, as its folder and the report: a derived seed has ten digits, too long
+        # for a column and for the eye.
+        which = f"seed {self.seed}" if self.kind == "train" else f"{self.kind} {self.slot}"
         return f"{self.system} {which}"
 
 

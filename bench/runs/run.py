@@ -29,7 +29,7 @@ from bench.runs.state import STOPPED, TRAINED, RunEnd, State, read_state
 from bench.training.checkpoint import before, load, load_model
 from bench.training.config import RunConfig, build_model
 from bench.training.device import resolve_device
-from bench.training.evaluate import Evaluation, evaluate
+from bench.training.evaluate import evaluate
 from bench.training.loop import TrainingData, train
 from bench.training.outside import OUTSIDE, VARIANT_RECORD, record
 from bench.training.progress import Progress, TrainResult
@@ -54,14 +54,17 @@ class RunPlan:
     excluded: frozenset[str]
     """Ids of utterances that no system of the study sees."""
     device: str
-    open_test: bool
-    """Whether the test split is scored, once, with the best checkpoint."""
     target: TrackingTarget
 
     @property
     def config(self) -> RunConfig:
         """What it is trained with."""
         return self.resolved.config
+
+    @property
+    def open_test(self) -> bool:
+        """Whether the test split is scored, once, with the best checkpoint."""
+        return self.identity.kind == "confirm"
 
     def open_record(self) -> Tracker:
         """Begin its record, or go on with it.
@@ -112,21 +115,15 @@ def execute_run(
     def log_and_report(progress: Progress) -> bool:
         nonlocal stopped
         check_lease()
-        tracker.log(replace(progress, metrics=progress.metrics | use.due()))
+        tracker.record.append(replace(progress, metrics=progress.metrics | use.due()))
         stopped = report(progress)
         return stopped is not None
 
     # From here on every end is recorded: a run without a record would be begun again and again.
     try:
         device, use = resolve_device(plan.device), DeviceUse(plan.gpus)
-        corpus = _unchanged_corpus(plan)
-        sets = datasets(corpus, plan.config, plan.excluded)
-        units = sets["train"].units
-        if not units.are_letters:
-            write_json(plan.folder / UNITS, {"digest": units.digest, "symbols": units.symbols})
-        model = build_model(plan.config)
-        trainable, _ = feasible_subset(sets["train"], model.output_lengths)
-        data = TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
+        corpus, model = _unchanged_corpus(plan), build_model(plan.config)
+        data = _training_data(plan, corpus, model)
         paths.forget()
         result = train(
             plan.config,
@@ -135,7 +132,7 @@ def execute_run(
             device=device,
             directory=plan.folder,
             report=log_and_report,
-            before_save=tracker.sync,
+            before_save=tracker.record.sync,
             num_ranks=plan.identity.num_ranks,
         )
         write_json(plan.folder / PATHS, paths.taken())
@@ -161,7 +158,17 @@ def execute_run(
         _close_failed(plan, tracker, type(error).__name__, str(error), check_lease)
         raise
     tracker.close(state, metrics=metrics)
-    return RunEnd(state, result.best.get("valid/wer"))
+    return RunEnd(state, result.best.get("valid/wer"), result.num_epochs)
+
+
+def _training_data(plan: RunPlan, corpus: Corpus, model: AcousticModel) -> TrainingData:
+    """What the plan's run is trained on; its units are recorded, unless they are letters."""
+    sets = datasets(corpus, plan.config, plan.excluded)
+    units = sets["train"].units
+    if not units.are_letters:
+        write_json(plan.folder / UNITS, {"digest": units.digest, "symbols": units.symbols})
+    trainable, _ = feasible_subset(sets["train"], model.output_lengths)
+    return TrainingData(train=trainable, valid=sets["valid"], watch=sets["watch"])
 
 
 def give_up(
@@ -285,6 +292,7 @@ def _unchanged_corpus(plan: RunPlan) -> Corpus:
 
 def _spread(dataset: Dataset) -> tuple[Utterance, ...]:
     """A few utterances from short to long, the same for every run."""
+    # The middle one of each of MAX_WATCHED parts of equal number.
     by_length = sorted(dataset.utterances, key=lambda u: (u.seconds, u.id))
     step = max(1, len(by_length) // MAX_WATCHED)
     return tuple(by_length[step // 2 :: step][:MAX_WATCHED])
@@ -308,15 +316,11 @@ def _score(
         if split == "test":
             metrics["test/num_opened"] = count_opening(plan.folder)
         evaluation = evaluate(best.network, sets[split], plan.config.batches, device)
-        tracker.log_scores(split, evaluation.scores)
+        tracker.record.write_scores(split, evaluation.scores)
         if split == "test":
-            metrics |= _rates(evaluation)
+            wer, cer = evaluation.totals.wer, evaluation.totals.cer
+            metrics |= {"test/loss": evaluation.loss, "test/wer": wer, "test/cer": cer}
     return metrics
-
-
-def _rates(evaluation: Evaluation) -> dict[str, float]:
-    totals = evaluation.totals
-    return {"test/loss": evaluation.loss, "test/wer": totals.wer, "test/cer": totals.cer}
 
 
 def count_opening(folder: Path, decoder: str = "greedy") -> int:

@@ -21,7 +21,7 @@ process that dies between the folder and a copy leaves the copy behind; whoever 
 folder and brings the copy up to it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -79,15 +79,8 @@ class RunEnd:
     state: State
     valid_wer: float | None
     """Its best, if it was ever evaluated."""
-
-
-def has_found_setting(trials: Iterable[RunEnd]) -> bool:
-    """Whether a search whose trials ended so has a setting to confirm: of a trial that trained as
-    far as the budget goes, else of a pruned one with a WER (bench.queue.slots.best_slot)."""
-    return any(
-        end.state in TRAINED or (end.state == State.PRUNED and end.valid_wer is not None)
-        for end in trials
-    )
+    num_epochs: float = 0.0
+    """Trained for; of those begun too."""
 
 
 def check_transition(before: State, after: State, *, is_single: bool = False) -> None:
@@ -118,7 +111,9 @@ def read_end(folder: Path) -> RunEnd | None:
     summary = _undamaged_summary(folder)
     if summary is None or summary["state"] not in ENDS:
         return None
-    return RunEnd(State(summary["state"]), summary["metrics"].get("best/valid/wer"))
+    metrics = summary["metrics"]
+    num_epochs = metrics.get("num_epochs", 0.0)
+    return RunEnd(State(summary["state"]), metrics.get("best/valid/wer"), num_epochs)
 
 
 def has_ended(folder: Path) -> bool:

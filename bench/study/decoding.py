@@ -31,9 +31,9 @@ from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch
 from bench.decoding.greedy import greedy
 from bench.decoding.language_model import LanguageModel, LmConfig, LmFacts
-from bench.runs.layout import BEST, read_json
+from bench.runs.layout import read_json
 from bench.runs.record import write_scores
-from bench.runs.run import count_opening, datasets
+from bench.runs.run import count_opening, datasets, last_finite
 from bench.study.definition import StudyDefinition
 from bench.training.checkpoint import load_model
 from bench.training.config import RunConfig
@@ -177,18 +177,18 @@ def decode_study(
 ) -> None:
     """Decode every scored confirm run of the study; what is done already is not done again."""
     load = partial(_Network.load, definition=definition, corpus=corpus, device=device)
-    runs = {label: scored_runs(folder, label) for label in definition.systems}
+    runs = {label: scored_checkpoints(folder, label) for label in definition.systems}
     done, total = count(1), 2 * sum(map(len, runs.values()))
     for label, own in runs.items():
-        for run in own:
-            _search(folder / BEAM / label / run.name, partial(load, run), search, plan)
+        for run, checkpoint in own.items():
+            _search(folder / BEAM / label / run.name, partial(load, checkpoint), search, plan)
             progress(next(done), total)
         if not own:
             continue
-        weights = _choose(folder, label, own, plan)
+        weights = _choose(folder, label, list(own), plan)
         tuned = search.with_weights(weights.alpha, weights.beta)
-        for run in own:
-            _score(folder / BEAM / label / run.name, run, partial(load, run), tuned)
+        for run, checkpoint in own.items():
+            _score(folder / BEAM / label / run.name, run, partial(load, checkpoint), tuned)
             progress(next(done), total)
 
 
@@ -206,15 +206,18 @@ def tuned_weights(checkpoint: Path) -> tuple[float, float] | None:
     return None if found is None else (found.alpha, found.beta)
 
 
-def scored_runs(folder: Path, label: str) -> list[Path]:
-    """The folders of the system's confirm runs that were scored on test and have a checkpoint."""
-    found = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
-    return [path.parent for path in found if (path.parent / BEST).exists()]
+def scored_checkpoints(folder: Path, label: str) -> dict[Path, Path]:
+    """By folder of a run the checkpoint that was scored on test, of those of the system's confirm
+    runs that still have it. A run that diverged early has no best one, and was scored with its
+    last."""
+    scored = sorted((folder / "runs" / label).glob(f"confirm-*/{SCORES}"))
+    found = {path.parent: last_finite(path.parent, torch.device("cpu")) for path in scored}
+    return {run: run / checkpoint for run, checkpoint in found.items() if checkpoint is not None}
 
 
 @dataclass(frozen=True)
 class _Network:
-    """A confirm run's best network with the splits of its corpus."""
+    """A confirm run's network with the splits of its corpus."""
 
     model: AcousticModel
     config: RunConfig
@@ -223,9 +226,9 @@ class _Network:
 
     @classmethod
     def load(
-        cls, run: Path, definition: StudyDefinition, corpus: Corpus, device: torch.device
+        cls, checkpoint: Path, definition: StudyDefinition, corpus: Corpus, device: torch.device
     ) -> "_Network":
-        found = load_model(run / BEST, device)
+        found = load_model(checkpoint, device)
         sets = datasets(corpus, found.config, definition.excluded, units=found.units)
         return cls(found.network, found.config, sets, device)
 
@@ -256,6 +259,7 @@ def _choose(folder: Path, label: str, runs: list[Path], plan: DecodingPlan) -> W
         return known
     read = (read_json(folder / BEAM / label / run.name / SEARCH) for run in runs)
     found: list[dict[str, Any]] = [each for each in read if each is not None]
+    # Errors are added over the seeds before a setting is chosen: one choice for all of a system.
     words = max(1, sum(each["num_ref_words"] for each in found))
     errors = [sum(column) for column in zip(*(each["errors"] for each in found), strict=True)]
     alpha, beta = plan.settings[errors.index(min(errors))]
@@ -282,7 +286,7 @@ def _texts(search: BeamSearch, rows: list[Tensor], units: Units) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """A watch utterance as a confirm run's best checkpoint transcribes it."""
+    """A watch utterance as the scored checkpoint of a confirm run transcribes it."""
 
     system: str
     run: str
@@ -312,8 +316,9 @@ def hear_watch(
         weights, own = load_weights(folder, label), search
         if search is not None and weights is not None:
             own = search.with_weights(weights.alpha, weights.beta)
-        for run in scored_runs(folder, label):
-            rows += _heard(label, run.name, _Network.load(run, definition, corpus, device), own)
+        for run, checkpoint in scored_checkpoints(folder, label).items():
+            network = _Network.load(checkpoint, definition, corpus, device)
+            rows += _heard(label, run.name, network, own)
     write_json(folder / FOLDER / WATCH_FILE, {"rows": [asdict(row) for row in rows]})
     return rows
 

@@ -214,7 +214,10 @@ def define(
             "name another, or leave --until-decided out"
         )
     _check_settings(settings, labelled, budget)
-    spaces = _spaces(labelled, question, sweeps)
+    spaces = {}
+    for label, system in labelled.items():
+        own = resolve_run(system.variant, [system.layer(_declared(label, question))])
+        spaces[label] = load_space(system.variant, own.config, sweeps)
     try:
         definition = StudyDefinition(
             name=name or "",
@@ -242,17 +245,6 @@ def define(
     if match is not None:
         definition = replace(definition, systems=_matched(definition, match))
     return definition if name else replace(definition, name=own_name(definition))
-
-
-def _spaces(
-    systems: Mapping[str, System], question: Question | None, sweeps: Path
-) -> dict[str, Space]:
-    """The space of each system's variant, checked against the system's settings."""
-    spaces = {}
-    for label, system in systems.items():
-        own = resolve_run(system.variant, [system.layer(_declared(label, question))])
-        spaces[label] = load_space(system.variant, own.config, sweeps)
-    return spaces
 
 
 def _by_own_name(variants: Iterable[str]) -> dict[str, System]:

@@ -51,6 +51,7 @@ def resolve_run(variant: str, layers: Iterable[Layer]) -> Resolved[RunConfig]:
             flag.
     """
     every = (variant_layer(variant), *layers)
+    # A stable sort: two layers of one kind stay in the order in which they came.
     ordered = sorted(every, key=lambda layer: LAYERS.index(layer.origin.layer))
     return resolve(default_run_config(variant, CorpusConfig()), ordered)
 

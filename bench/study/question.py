@@ -133,6 +133,7 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         look_up(CONDITION_SETS, str(conditions), f"set of conditions in {path.name}")
     decoders = _decoders(content.pop("decoders", [GREEDY]), path)
     where = f"{path.name} "
+    # What is left of the file by now is the question itself; an unknown key is refused there.
     question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):

@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from bench.core.config import Setting, Settings, from_dict, to_dict
+from bench.core.config import Settings, from_dict, to_dict
 from bench.core.errors import UserError
 from bench.core.files import write_text
 from bench.core.seeding import derive
@@ -214,17 +214,4 @@ def _median_ranks(size: int) -> tuple[int, int]:
 
 
 def _place(space: Mapping[str, Dimension], params: Settings) -> list[float]:
-    return [_unit(dimension, params[key]) for key, dimension in space.items()]
-
-
-def _unit(dimension: Dimension, value: Setting) -> float:
-    """Where `value` stands in its range, 0 to 1; of choices, their place in the list."""
-    if dimension.choices:
-        return dimension.choices.index(value) / max(1, len(dimension.choices) - 1)
-    assert dimension.low is not None
-    assert dimension.high is not None
-    assert isinstance(value, int | float)
-    low, high, at = float(dimension.low), float(dimension.high), float(value)
-    if dimension.log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    return (at - low) / (high - low)
+    return [dimension.place(params[key]) for key, dimension in space.items()]

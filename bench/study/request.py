@@ -5,6 +5,7 @@ import argparse
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 from bench.core.cli import DEFAULT_BUDGET, DEFAULT_CORPUS
 from bench.core.config import Resolved, parse_settings
@@ -12,12 +13,12 @@ from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.paths import OUT
 from bench.data.conditions import CONDITION_SETS
-from bench.data.corpora import CorpusConfig, parse_corpus
+from bench.data.corpora import CorpusConfig, load_corpus, parse_corpus
 from bench.data.utterance import Corpus
 from bench.decoding.beam import BeamConfig, BeamSearch, require_installed
 from bench.decoding.language_model import LmConfig, language_model
 from bench.stats.looks import Plan
-from bench.study.decoding import DecodingPlan
+from bench.study.decoding import DecodingPlan, tuned_weights
 from bench.study.definition import SOURCES, Sources, StudyDefinition, define, own_name
 from bench.study.layers import corpus_layers, resolve_run, seed_layer, set_layer
 from bench.study.match import Match
@@ -152,6 +153,7 @@ def beam_search_of(
     """
     require_installed()
     usual = BeamConfig()
+    # A flag, else what the study's search on valid found, else the default.
     alpha, beta = weights or (usual.alpha, usual.beta)
     given_alpha, given_beta = getattr(options, "alpha", None), getattr(options, "beta", None)
     try:
@@ -170,6 +172,26 @@ def beam_search_of(
         raise UserError(str(error)) from error
     texts = ((u.text for u in corpus.split(split)) for split in ("train", "valid"))
     return BeamSearch(beam, language_model(lm, *texts))
+
+
+def decoder_of(
+    options: argparse.Namespace, checkpoint: Path, config: RunConfig
+) -> BeamSearch | None:
+    """The beam search by which a command that reads recordings shall use the network of
+    `checkpoint`, trained with `config`: with the weights of its study, and a language model of the
+    transcripts that it was trained on unless ``--lm`` names one; None for greedy decoding.
+
+    Raises:
+        UserError: as `check_decoder` and `beam_search_of`; the network outputs pieces of words.
+    """
+    if not check_decoder(options):
+        return None
+    trained_on = Corpus(name="", utterances=())
+    if options.lm is None:
+        trained_on = load_corpus(config.corpus, splits=("train", "valid"))
+    search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+    search.check(config.units)
+    return search
 
 
 def check_decoder(options: argparse.Namespace) -> bool:
@@ -193,6 +215,8 @@ def _refuse_flags_of_beam(options: argparse.Namespace) -> None:
 
 
 _DEFAULT = "--corpus (default)"
+_HOW_TO_READ = ("text", "audio", "channel", "columns")
+"""Flags of `cli.add_corpus` that say how a corpus is read, and fields of CorpusConfig."""
 
 
 def _corpus(
@@ -206,8 +230,7 @@ def _corpus(
 
 def corpus_of(options: argparse.Namespace, place: str) -> CorpusConfig:
     """The corpus at `place`, read as the flags of `cli.add_corpus` say."""
-    how = {name: getattr(options, name) for name in ("text", "audio", "channel", "columns")}
-    return parse_corpus(place, **how)
+    return parse_corpus(place, **{name: getattr(options, name) for name in _HOW_TO_READ})
 
 
 def command_of(
@@ -234,14 +257,9 @@ def command_of(
         parts.append(f"--seeds {definition.budget.num_seeds}")
     settings = (f"{key}={json.dumps(value)}" for key, value in definition.settings.items())
     parts += [f"--set {shlex.quote(setting)}" for setting in settings]
-    if corpus.text != "error":
-        parts.append(f"--text {corpus.text}")
-    if corpus.audio != "error":
-        parts.append(f"--audio {corpus.audio}")
-    if corpus.channel is not None:
-        parts.append(f"--channel {corpus.channel}")
-    if corpus.columns is not None:
-        parts.append(f"--columns {shlex.quote(corpus.columns)}")
+    for name in _HOW_TO_READ:
+        if (value := getattr(corpus, name)) != getattr(CorpusConfig(), name):
+            parts.append(f"--{name} {shlex.quote(str(value))}")
     if definition.name != own_name(definition):
         parts.append(f"--name {shlex.quote(definition.name)}")
     parts.append(f"--device {definition.device}")

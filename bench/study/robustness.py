@@ -10,8 +10,6 @@ split is opened once a run and condition.
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from bench.core.config import changes, flatten, from_dict, to_dict
 from bench.core.console import counting
 from bench.core.errors import UserError
@@ -26,10 +24,10 @@ from bench.data.conditions import (
 )
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
-from bench.runs.layout import BEST, read_json
+from bench.runs.layout import read_json
 from bench.runs.record import write_scores
 from bench.runs.run import count_opening
-from bench.study.decoding import scored_runs
+from bench.study.decoding import scored_checkpoints
 from bench.study.definition import StudyDefinition
 from bench.training.checkpoint import load_model
 from bench.training.device import resolve_device
@@ -105,38 +103,29 @@ def score_under_conditions(
         UserError: as `plan_conditions` and `degraded`.
     """
     plan, device = plan_conditions(folder, definition, name), resolve_device(definition.device)
-    todo = [
-        (condition, label, run)
-        for condition in plan.conditions
+    checkpoints = {
+        run: checkpoint
         for label in definition.systems
-        for run in scored_runs(folder, label)
-        if not scores_file(folder, f"{label}/{run.name}", condition).exists()
+        for run, checkpoint in scored_checkpoints(folder, label).items()
+    }
+    todo = [
+        (condition, run, scores)
+        for condition in plan.conditions
+        for run in checkpoints
+        if not (scores := scores_file(folder, f"{run.parent.name}/{run.name}", condition)).exists()
     ]
     made = None
     with counting(f"confirm runs under {name}") as progress:
-        for done, (condition, label, run) in enumerate(todo, start=1):
+        for done, (condition, run, scores) in enumerate(todo, start=1):
             # `todo` goes condition by condition, so its recordings are made once for all runs.
             if made is None or todo[done - 2][0] != condition:
                 made = degraded(corpus, condition, plan.seed)
-            _score(folder, label, run, condition, definition, made, device)
+            trained = load_model(checkpoints[run], device)
+            excluded = frozenset(definition.excluded)
+            utterances = (u for u in made.split("test") if u.id not in excluded)
+            store = open_store(made, trained.config.features, stats=trained.stats)
+            dataset = Dataset(utterances, store, trained.units)
+            count_opening(run, condition.name)
+            evaluation = evaluate(trained.network, dataset, trained.config.batches, device)
+            write_scores(scores, evaluation.scores)
             progress(done, len(todo))
-
-
-def _score(
-    folder: Path,
-    label: str,
-    run: Path,
-    condition: TestCondition,
-    definition: StudyDefinition,
-    made: Corpus,
-    device: torch.device,
-) -> None:
-    trained = load_model(run / BEST, device)
-    config = trained.config
-    store = open_store(made, config.features, stats=trained.stats)
-    excluded = frozenset(definition.excluded)
-    utterances = (u for u in made.split("test") if u.id not in excluded)
-    dataset = Dataset(utterances, store, trained.units)
-    count_opening(run, condition.name)
-    evaluation = evaluate(trained.network, dataset, config.batches, device)
-    write_scores(scores_file(folder, f"{label}/{run.name}", condition), evaluation.scores)

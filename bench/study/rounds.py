@@ -95,6 +95,7 @@ def study_tags(definition: StudyDefinition, looks: Sequence[Look]) -> dict[str, 
         raised = (f"{more.before} to {more.after}" for more in definition.raised)
         tags["seeds_raised"] = ", ".join(raised)
     if definition.plan is not None:
+        # The round in progress follows the last look taken; after the plan's last there is none.
         is_over = bool(looks) and looks[-1].is_last
         decided = sum(not pair.is_open for pair in looks[-1].pairs) if looks else 0
         tags |= {

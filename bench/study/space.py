@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import cast
 
 from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dict, resolve, to_dict
 from bench.core.errors import UserError
@@ -12,6 +13,7 @@ from bench.core.parsing import parse_toml
 from bench.data.corpora import CORPORA
 from bench.training.config import RunConfig
 from bench.training.outside import OUTSIDE
+from reports.format import setting
 from variants import VARIANTS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -133,15 +135,22 @@ class Dimension:
             return self.choices
         return self.low, self.high, self.default
 
+    def place(self, value: object) -> float:
+        """Where `value` stands in the range, from 0 to 1, on its scale; of choices, in their
+        list."""
+        if self.low is None or self.high is None:
+            return self.choices.index(cast(Value, value)) / max(1, len(self.choices) - 1)
+        assert isinstance(value, int | float)
+        low, high, at = float(self.low), float(self.high), float(value)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return (at - low) / (high - low)
+
     def __str__(self) -> str:
         """In words: "0.0005 to 0.008, log", or its choices."""
         if self.choices:
-            return "one of " + ", ".join(map(_shown, self.choices))
-        return f"{_shown(self.low)} to {_shown(self.high)}" + (", log" if self.log else "")
-
-
-def _shown(value: Value | None) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+            return "one of " + ", ".join(map(setting, self.choices))
+        return f"{setting(self.low)} to {setting(self.high)}" + (", log" if self.log else "")
 
 
 @dataclass(frozen=True, kw_only=True)

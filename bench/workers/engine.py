@@ -205,6 +205,9 @@ def share_host(
     Raises:
         UserError: GPUs that are not there, or together with a number of workers.
     """
+    # On a CPU all cores are divided among workers x ranks, so that no two threads share a core:
+    #
+    #     8 cores, 3 workers of 2 ranks      8 // 6 = 1 thread a process
     cores = num_cores()
     _check_shares(num_workers, device, gpus, per_gpu, num_ranks)
     if device == "cpu":
@@ -278,14 +281,10 @@ def _taken(group: str, place: int) -> ExitStack | None:
     and without waiting, so that no two launchers wait for each other."""
     with ExitStack() as held:
         for gpu in sorted(group.split(",")):
-            path = _gpu_lock(gpu, place)
+            path = cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock"
             try:
                 with writing_cache(path):
                     held.enter_context(exclusive_lock(path, patience_seconds=0))
             except TemporaryError:
                 return None
         return held.pop_all()
-
-
-def _gpu_lock(gpu: str, place: int) -> Path:
-    return cache_folder("locks") / f"gpu-{socket.gethostname()}-{gpu}-{place}.lock"

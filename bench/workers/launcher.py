@@ -315,6 +315,8 @@ class Launcher:
         """
         if running.worker.exit_code in (0, EXIT_START_AGAIN):
             return
+        # The kernel's count is of the whole machine: any process killed since this launcher began
+        # means that memory is short, whoever took it.
         limit = address_space_limit()
         if num_killed() > self._num_killed:
             why = "the kernel killed it"

@@ -33,6 +33,7 @@ class SystemSnapshot:
     @property
     def num_planned(self) -> int:
         """Runs, as far as is known by now."""
+        # A search that has found no setting leaves nothing to confirm.
         hopeless = is_over(self.slots) and best_slot(self.slots) is None
         return len(self.slots) + (0 if hopeless else self.num_confirms)
 

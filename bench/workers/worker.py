@@ -1,4 +1,4 @@
-"""One process, one run: take a slot or a confirm seed, train it, record how it ended.
+"""One process, one run: take a trial or a confirm run, train it, record how it ended.
 
 A crash, a leak or the out-of-memory killer then costs one run. Workers are disposable: what is done
 is in the run folders and in the queue, and starting again is how a study resumes.
@@ -312,7 +312,6 @@ def _plan(
         folder=folder,
         excluded=frozenset(definition.excluded),
         device=definition.device,
-        open_test=assignment.kind == "confirm",
         target=assignment.target,
     )
 

@@ -1,1 +1,1 @@
-"""The page's sections: in each, ``numbers(report_input)`` computes and ``html(numbers)`` draws."""
+"""The page's sections: in each, ``numbers(report_input)`` computes what the template draws."""

@@ -7,8 +7,6 @@ from statistics import stdev
 
 from reports.columns import PairColumns, SystemColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
-from reports.palette import tones_of
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Accuracy and its uncertainty"
@@ -29,7 +27,6 @@ class SeedRow:
     """One system: its mean with interval, and its single runs in the order of their slots."""
 
     system: str
-    tone: int
     wer: Estimate
     spread: float
     """Standard deviation over seeds; NaN of fewer than two."""
@@ -49,8 +46,6 @@ class VarianceRow:
 
     a: str
     b: str
-    tone_a: int
-    tone_b: int
     shares: tuple[float, ...]
     """Of its variance, in the order of SOURCES; NaN if a source cannot be seen."""
     remedy: str
@@ -76,15 +71,14 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Each system's seeds, and for each pair the sources of variance."""
-    tones = tones_of(report_input)
     seeds = []
     for row in rows_of(report_input.systems, SystemColumns):
         wer = wer_of(row, report_input.runs)
         spread = stdev(wer.singles) if len(wer.singles) > 1 else math.nan
         parts = row["se_from_seeds"], row["se_from_test_set"], row["se_from_interaction"]
-        seeds.append(SeedRow(str(row["system"]), tones[str(row["system"])], wer, spread, parts))
+        seeds.append(SeedRow(str(row["system"]), wer, spread, parts))
     variances = tuple(
-        _variance(row, tones)
+        _variance(row)
         for row in rows_of(report_input.pairs, PairColumns)
         if not math.isnan(row["share_seeds"])
     )
@@ -103,17 +97,15 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     most = max((len(row.wer.singles) for row in numbers.seeds), default=0)
-    return render(
-        "sections/accuracy.html",
-        numbers=numbers,
-        names=NAMES,
-        dominant=dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
-        remedy=SOURCES.get(numbers.dominant, ""),
-        num_seeds=most,
-    )
+    return {
+        "names": NAMES,
+        "dominant": dict(zip(SOURCES, NAMES, strict=True)).get(numbers.dominant, "").lower(),
+        "remedy": SOURCES.get(numbers.dominant, ""),
+        "num_seeds": most,
+    }
 
 
 def _dominant(rows: Sequence[SeedRow]) -> tuple[str, float]:
@@ -129,17 +121,14 @@ def _dominant(rows: Sequence[SeedRow]) -> tuple[str, float]:
     return largest, sums[largest] / total
 
 
-def _variance(row: PairColumns, tones: dict[str, int]) -> VarianceRow:
-    a, b = str(row["a"]), str(row["b"])
+def _variance(row: PairColumns) -> VarianceRow:
     found = (row["share_seeds"], row["share_test_set"], row["share_interaction"])
     shares = dict(zip(SOURCES, found, strict=True))
     # What cannot be seen is never the largest.
     largest = max(shares, key=lambda key: -1.0 if math.isnan(shares[key]) else shares[key])
     return VarianceRow(
-        a=a,
-        b=b,
-        tone_a=tones[a],
-        tone_b=tones[b],
+        a=row["a"],
+        b=row["b"],
         shares=tuple(shares.values()),
         remedy=SOURCES[largest],
         minimum_detectable_effect=row["minimum_detectable_effect"],

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reports.input import Letter, ReportInput
-from reports.markup import render
-from reports.palette import tones_of
+from reports.palette import system_names
 from reports.scale import scale_of
 
 TITLE = "Audio samples"
@@ -42,8 +41,8 @@ class SampleView:
     audio: str
     """A data: address, as is `image`."""
     image: str
-    rows: tuple[tuple[str, int, str, tuple[Placed, ...]], ...]
-    """Each system: name, tone, its text, its letters."""
+    rows: tuple[tuple[str, str, tuple[Placed, ...]], ...]
+    """Each system: name, its text, its letters."""
     ticks: tuple[tuple[str, float], ...]
     """Of the axis of time: seconds, and where they stand in percent of the utterance."""
 
@@ -59,15 +58,14 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The samples with every letter placed on the axis of time."""
-    tones = tones_of(report_input)
     if report_input.samples is None:
         return Numbers((), wanted=False)
     views = []
     for sample in report_input.samples:
         rows = tuple(
-            (name, tones[name], "".join(letter.symbol for letter in letters),
+            (name, "".join(letter.symbol for letter in letters),
              tuple(_placed(letter, sample.seconds) for letter in letters))
-            for name in tones
+            for name in system_names(report_input)
             if (letters := sample.letters.get(name)) is not None
         )  # fmt: skip
         views.append(
@@ -83,11 +81,6 @@ def numbers(report_input: ReportInput) -> Numbers:
             )
         )
     return Numbers(tuple(views), wanted=True)
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/audio_samples.html", numbers=numbers)
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:

@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 from reports.charts import Chart, chart, plain, short_numbers, whole_ticks
 from reports.format import percent
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import colour, dash, system_names
 
 TITLE = "WER against budget"
@@ -78,15 +77,15 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(tuple(curves))
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     charts = []
     if any(curve.last_gain for curve in numbers.curves):
         charts = [
             _chart(numbers, "num_trials", "trials"),
             _chart(numbers, "train_seconds", "training seconds of the search"),
         ]
-    return render("sections/budget.html", numbers=numbers, charts=charts)
+    return {"charts": charts}
 
 
 def _chart(numbers: Numbers, field: str, words: str) -> Chart:

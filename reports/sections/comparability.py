@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from reports.columns import PairColumns, answer, rows_of
 from reports.input import Condition, CorpusSummary, QuestionSummary, ReportInput
-from reports.markup import render
 from reports.palette import STATES, system_names
 
 TITLE = "Comparability"
@@ -16,7 +15,6 @@ class StateRow:
     """How the runs of one system and kind ended; one count a state, in the order of STATES."""
 
     system: str
-    tone: int
     kind: str
     counts: tuple[int, ...]
     total: int
@@ -51,10 +49,9 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    summary = _summary(numbers.conditions)
-    return render("sections/comparability.html", numbers=numbers, summary=summary)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"summary": _summary(numbers.conditions)}
 
 
 def _summary(found: tuple[Condition, ...]) -> str:
@@ -70,10 +67,10 @@ def _summary(found: tuple[Condition, ...]) -> str:
 
 def _states(report_input: ReportInput) -> tuple[StateRow, ...]:
     runs, rows = report_input.runs, []
-    for tone, system in enumerate(system_names(report_input)):
+    for system in system_names(report_input):
         own = runs[runs["system"] == system]
         for kind in dict.fromkeys(["trial", "confirm", *own["kind"]]):
             states = own.loc[own["kind"] == kind, "state"]
             counts = tuple(int((states == state).sum()) for state in STATES)
-            rows.append(StateRow(system, tone, str(kind), counts, len(states)))
+            rows.append(StateRow(system, str(kind), counts, len(states)))
     return tuple(rows)

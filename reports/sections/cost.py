@@ -4,24 +4,16 @@ from dataclasses import dataclass
 
 from reports.columns import SystemColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.measurements import SpeedRow
-from reports.palette import tones_of
 
 TITLE = "Costs"
-
-
-class SystemRow(SystemColumns):
-    """A system as the table of systems has it."""
-
-    tone: int
 
 
 @dataclass(frozen=True)
 class Numbers:
     """Both tables."""
 
-    systems: list[SystemRow]
+    systems: list[SystemColumns]
     measurements: tuple[SpeedRow, ...]
     differ: tuple[str, ...] = ()
     """What makes the seconds of the first table not comparable."""
@@ -34,11 +26,5 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The rows in the study's order."""
-    systems = report_input.systems
-    toned = systems.assign(tone=systems["system"].map(tones_of(report_input)))
-    return Numbers(rows_of(toned, SystemRow), report_input.speed, report_input.costs_differ)
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/cost.html", numbers=numbers)
+    systems = rows_of(report_input.systems, SystemColumns)
+    return Numbers(systems, report_input.speed, report_input.costs_differ)

@@ -14,7 +14,6 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, short_numbers
 from reports.columns import RunColumns, rows_of
 from reports.format import plural
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import colour, dash, system_names, translucent
 
 TITLE = "Learning curves"
@@ -99,8 +98,8 @@ class Numbers:
     """What the section shows."""
 
     panels: tuple[Panel, ...]
-    sources: tuple[tuple[str, int, str], ...]
-    """Each system with curves: its name, its tone, and which runs are drawn."""
+    sources: tuple[tuple[str, str], ...]
+    """Each system with curves, and which runs are drawn."""
     was_thinned: bool = False
     """Whether trials or points were left out."""
     units_differ: bool = False
@@ -139,7 +138,7 @@ def numbers(report_input: ReportInput) -> Numbers:
             noun, drawn, aside = "trial", trials, trials[:0]
         if drawn.empty:
             continue
-        sources.append((system, tone, plural(len(drawn), noun)))
+        sources.append((system, plural(len(drawn), noun)))
         chosen += [drawn.assign(aside=False), aside.assign(aside=True)]
     if not chosen:
         return Numbers((), ())
@@ -155,16 +154,10 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     charts = [(panel.title, _chart(panel)) for panel in numbers.panels]
-    return render(
-        "sections/curves.html",
-        numbers=numbers,
-        charts=charts,
-        max_trials=MAX_TRIALS,
-        max_points=MAX_POINTS,
-    )
+    return {"charts": charts, "max_trials": MAX_TRIALS, "max_points": MAX_POINTS}
 
 
 Curves = Mapping[tuple[str, str], pd.DataFrame]

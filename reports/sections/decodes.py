@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.alignment import Step, align, num_errors
+from reports.columns import word_errors
 from reports.format import text
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Sample decodes"
@@ -35,7 +35,6 @@ class Row:
     """One hypothesis."""
 
     system: str
-    tone: int
     num_errors: int
 
 
@@ -64,38 +63,37 @@ class Numbers:
     groups: tuple[tuple[str, tuple[Decode, ...]], ...]
     """ "apart" (where systems differ most), "worst", "median" and "best", or one without a name
     if all utterances are shown."""
-    seeds: tuple[tuple[str, int, int], ...]
-    """Each system shown: its name, tone and the seed of the confirm run."""
+    seeds: tuple[tuple[str, int], ...]
+    """Each system shown, and the seed of the confirm run."""
     num_utterances: int
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Decodes of each system's first confirm run, for utterances that all of them scored."""
     tables, seeds = {}, []
-    for tone, system in enumerate(system_names(report_input)):
+    for system in system_names(report_input):
         own = report_input.utterances
         own = own[own["system"] == system]
         if own.empty:
             continue
         first = own[own["run"] == own["run"].min()].drop_duplicates("id").set_index("id")
         tables[system] = first
-        seeds.append((system, tone, int(first["seed"].iloc[0])))
+        seeds.append((system, int(first["seed"].iloc[0])))
     if not tables:
         return Numbers((), (), 0)
     shared = set.intersection(*(set(table.index) for table in tables.values()))
-    tones = {system: tone for system, tone, _ in seeds}
     groups = tuple(
-        (group, tuple(_decode(id, tables, tones) for id in ids))
+        (group, tuple(_decode(id, tables) for id in ids))
         for group, ids in choose(list(tables.values()), shared).items()
         if ids
     )
     return Numbers(groups, tuple(seeds), len(shared))
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     num_shown = sum(len(decodes) for _, decodes in numbers.groups)
-    return render("sections/decodes.html", numbers=numbers, num_shown=num_shown, num_open=NUM_OPEN)
+    return {"num_shown": num_shown, "num_open": NUM_OPEN}
 
 
 def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[str]]:
@@ -105,8 +103,7 @@ def choose(tables: Sequence[pd.DataFrame], shared: set[str]) -> dict[str, list[s
     errors of all systems together, so that no system's bad luck chooses; ties by id.
     """
     ids = sorted(shared)
-    kinds = ["substitutions", "deletions", "insertions"]
-    errors = pd.concat([t.loc[ids, kinds].sum(axis=1) for t in tables], axis=1)
+    errors = pd.concat([word_errors(table.loc[ids]) for table in tables], axis=1)
     words = tables[0].loc[ids, "num_ref_words"].clip(lower=1)
     hardest_first = list((errors.sum(axis=1) / words).sort_values(kind="stable").index)[::-1]
     if len(ids) <= NUM_SHOWN:
@@ -171,12 +168,12 @@ def _lines(columns: Sequence[tuple[Cell, ...]]) -> tuple[tuple[tuple[Cell, ...],
     return tuple(tuple(line) for line in lines)
 
 
-def _decode(id: str, tables: Mapping[str, pd.DataFrame], tones: Mapping[str, int]) -> Decode:
+def _decode(id: str, tables: Mapping[str, pd.DataFrame]) -> Decode:
     utterance = next(iter(tables.values())).loc[id].to_dict()
     ref = str(utterance["ref"]).split()
     hyps = {system: str(table.loc[id, "hyp"]).split() for system, table in tables.items()}
     alignments = {v: align(ref[:MAX_WORDS], hyp[:MAX_WORDS]) for v, hyp in hyps.items()}
-    rows = tuple(Row(v, tones[v], num_errors(steps)) for v, steps in alignments.items())
+    rows = tuple(Row(v, num_errors(steps)) for v, steps in alignments.items())
     errors = [row.num_errors for row in rows]
     texts = [id, utterance["speaker"], *(" ".join(words) for words in (ref, *hyps.values()))]
     return Decode(

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from reports.format import setting
 from reports.input import ReportInput
-from reports.markup import render
-from reports.palette import system_names, tones_of
+from reports.palette import system_names
 
 TITLE = "Differences in configuration"
 
@@ -18,7 +17,6 @@ class SystemRow:
     """A system as the study declares it."""
 
     label: str
-    tone: int
     variant: str
     settings: tuple[tuple[str, str], ...]
     difference: str
@@ -45,7 +43,7 @@ class Numbers:
     """Whether a question says what the base is."""
     held_equal: str
     """What the widths were solved for, if they were."""
-    systems: tuple[tuple[str, int], ...]
+    systems: tuple[str, ...]
     rows: tuple[KeyRow, ...]
     num_equal: int
 
@@ -53,33 +51,26 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The keys whose values differ between the settings that were confirmed."""
     configs = report_input.configs
-    tones = [(n, t) for t, n in enumerate(system_names(report_input)) if n in configs]
-    keys = sorted({key for name, _ in tones for key in configs[name]} - OWN)
+    names = [name for name in system_names(report_input) if name in configs]
+    keys = sorted({key for name in names for key in configs[name]} - OWN)
     rows, num_equal = [], 0
     for key in keys:
-        values = [configs[name].get(key) for name, _ in tones]
+        values = [configs[name].get(key) for name in names]
         if all(value == values[0] for value in values):
             num_equal += 1
             continue
-        shown = tuple(_shown(value) for value in values)
-        rows.append(KeyRow(key, shown, _origin(key, report_input)))
+        rows.append(KeyRow(key, tuple(map(setting, values)), _origin(key, report_input)))
     return Numbers(
         declared=_declared(report_input),
         asked=report_input.design.question is not None,
         held_equal=report_input.design.held_equal,
-        systems=tuple(tones),
+        systems=tuple(names),
         rows=tuple(rows),
         num_equal=num_equal,
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/differences.html", numbers=numbers)
-
-
 def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
-    tones = tones_of(report_input)
     question = report_input.design.question
     base = "" if question is None else question.base
     rows = []
@@ -89,12 +80,8 @@ def _declared(report_input: ReportInput) -> tuple[SystemRow, ...]:
         if not changes:
             difference = "base" if label == base else "nothing" if base else ""
         settings = tuple((key, setting(value)) for key, value in system.settings.items())
-        rows.append(SystemRow(label, tones[label], system.variant, settings, difference))
+        rows.append(SystemRow(label, system.variant, settings, difference))
     return tuple(rows)
-
-
-def _shown(value: object) -> str:
-    return setting(value) if not isinstance(value, (list, tuple, dict)) else str(value)
 
 
 def _origin(key: str, report_input: ReportInput) -> str:

@@ -10,8 +10,8 @@ from functools import lru_cache
 import pandas as pd
 
 from reports.alignment import Step, align
+from reports.columns import word_errors
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Error analysis"
@@ -53,7 +53,6 @@ class Profile:
     """One system, all its confirm runs together. Rates are per reference word."""
 
     system: str
-    tone: int
     num_words: int
     substitutions: float
     deletions: float
@@ -79,32 +78,27 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """Rates and confusions of each system with scored utterances."""
     by_system = dict(list(report_input.utterances.groupby("system")))
-    tones = [(n, t) for t, n in enumerate(system_names(report_input)) if n in by_system]
-    if not tones:
+    names = [name for name in system_names(report_input) if name in by_system]
+    if not names:
         return Numbers((), (), math.nan)
     words = report_input.train_words
-    aligned = {name: list(_aligned(by_system[name])) for name, _ in tones}
-    frames = [by_system[name] for name, _ in tones]
+    aligned = {name: list(_aligned(by_system[name])) for name in names}
+    frames = [by_system[name] for name in names]
     tables = [
         _by_bin("reference words in the utterance", "words", LENGTHS, frames, "num_ref_words"),
         _by_bin("seconds of the utterance", "s", SECONDS, frames, "seconds"),
     ]
     if words:
-        tables.append(_by_count([aligned[name] for name, _ in tones], words))
+        tables.append(_by_count([aligned[name] for name in names], words))
     return Numbers(
-        profiles=tuple(_profile(n, t, by_system[n], aligned[n], words) for n, t in tones),
+        profiles=tuple(_profile(n, by_system[n], aligned[n], words) for n in names),
         tables=tuple(table for table in tables if len(table.rows) > 1),
         share_aligned=sum(map(len, aligned.values())) / sum(map(len, frames)),
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/errors.html", numbers=numbers)
-
-
 def _aligned(rows: pd.DataFrame) -> Iterator[list[Step]]:
-    step = -(-len(rows) // MAX_ALIGNED)
+    step = -(-len(rows) // MAX_ALIGNED)  # rounded up: at most so many are left
     ordered = rows.sort_values(["run", "id"], kind="stable").iloc[::step]
     for ref, hyp in zip(ordered["ref"], ordered["hyp"], strict=True):
         yield align(ref.split(), hyp.split())
@@ -112,7 +106,6 @@ def _aligned(rows: pd.DataFrame) -> Iterator[list[Step]]:
 
 def _profile(
     name: str,
-    tone: int,
     rows: pd.DataFrame,
     aligned: Sequence[Sequence[Step]],
     train_words: Mapping[str, int],
@@ -124,7 +117,6 @@ def _profile(
     unseen = ((s.ref, s.hyp) for s in steps if train_words and s.ref and s.ref not in train_words)
     return Profile(
         system=name,
-        tone=tone,
         num_words=total,
         words=_most(mistaken),
         letters=_most(letters),
@@ -159,8 +151,7 @@ def _by_bin(
         for frame in frames:
             inside = frame[column].between(low, high, inclusive="both" if whole else "left")
             own = frame[inside]
-            errors = own[["substitutions", "deletions", "insertions"]].to_numpy().sum()
-            cells.append(_cell(errors, int(own["num_ref_words"].sum())))
+            cells.append(_cell(word_errors(own).sum(), int(own["num_ref_words"].sum())))
         rows.append((_range(low, high, whole=whole), tuple(cells)))
     return _table(title, unit, rows)
 

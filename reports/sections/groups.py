@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from reports.columns import GainColumns, GroupColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
-from reports.palette import tones_of
+from reports.palette import system_names
 from reports.scale import Estimate
 
 TITLE = "By group"
@@ -26,8 +25,6 @@ class GroupRow:
 class GainRow(GainColumns):
     """A gain as the table of gains has it."""
 
-    tone_a: int
-    tone_b: int
     contrast: Estimate
     """Inside minus outside."""
 
@@ -50,16 +47,15 @@ class Attribute:
 class Numbers:
     """What the section shows."""
 
-    systems: tuple[tuple[str, int], ...]
-    """Names and tones of those that were scored."""
+    systems: tuple[str, ...]
+    """Those that were scored."""
     attributes: tuple[Attribute, ...]
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Every attribute with its groups, in the order in which they were found."""
-    tones = tones_of(report_input)
     groups, gains = report_input.groups, report_input.gains
-    shown = [name for name in tones if name in set(groups["system"])]
+    shown = [name for name in system_names(report_input) if name in set(groups["system"])]
     found = []
     for name, table in groups.groupby("attribute", sort=False):
         rows = tuple(
@@ -67,13 +63,8 @@ def numbers(report_input: ReportInput) -> Numbers:
             for group, own in table.groupby("group", sort=False)
         )
         own_gains = rows_of(gains[gains["attribute"] == name], GainColumns)
-        found.append(Attribute(str(name), rows, tuple(_gain(row, tones) for row in own_gains)))
-    return Numbers(tuple((name, tones[name]) for name in shown), tuple(found))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/groups.html", numbers=numbers)
+        found.append(Attribute(str(name), rows, tuple(map(_gain, own_gains))))
+    return Numbers(tuple(shown), tuple(found))
 
 
 def _group(group: str, rows: Sequence[GroupColumns], shown: list[str]) -> GroupRow:
@@ -91,11 +82,9 @@ def _group(group: str, rows: Sequence[GroupColumns], shown: list[str]) -> GroupR
     )
 
 
-def _gain(row: GainColumns, tones: dict[str, int]) -> GainRow:
+def _gain(row: GainColumns) -> GainRow:
     contrast = row["delta_inside"] - row["delta_outside"]
     return {
         **row,
-        "tone_a": tones[row["a"]],
-        "tone_b": tones[row["b"]],
         "contrast": Estimate(contrast, row["low"], row["high"]),
     }

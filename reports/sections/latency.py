@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from reports.input import ReportInput
-from reports.markup import render
 from reports.measurements import LatencyRow
-from reports.palette import tones_of
+from reports.palette import system_names
 from reports.sections.tradeoffs import Tradeoff, draw, tradeoff
 
 TITLE = "Latency"
@@ -20,7 +19,6 @@ WORDS = "user-perceived latency, ms"
 class SystemLatency:
     """One system."""
 
-    tone: int
     num_runs: int
     mean: LatencyRow
     """Means over its confirm runs, of `look_ahead_ms` the maximum; None where nothing was
@@ -42,18 +40,14 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The measurements of each system, and its WER against its latency."""
-    tones = tones_of(report_input)
-    rows = [row for row in report_input.latency if row.system in tones]
+    names = system_names(report_input)
+    rows = [row for row in report_input.latency if row.system in names]
     by_system: dict[str, list[LatencyRow]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
-    points = report_input.tradeoffs
-    own = points[points["cost"] == COST].merge(
-        report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
-    )
     return Numbers(
-        systems=tuple(_system(tones[name], runs) for name, runs in by_system.items()),
-        tradeoff=tradeoff(COST, WORDS, own, tones) if len(own) > 1 else None,
+        systems=tuple(map(_system, by_system.values())),
+        tradeoff=tradeoff(report_input, COST, WORDS),
         device=rows[0].device if rows else "",
         aligners=tuple(dict.fromkeys(row.aligner for row in rows)),
         chunk_ms=rows[0].chunk_ms if rows else 0.0,
@@ -61,7 +55,7 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def _system(tone: int, runs: list[LatencyRow]) -> SystemLatency:
+def _system(runs: list[LatencyRow]) -> SystemLatency:
     names = [field.name for field in fields(LatencyRow)]
     means: dict[str, object] = {
         name: _mean(getattr(run, name) for run in runs)
@@ -69,7 +63,7 @@ def _system(tone: int, runs: list[LatencyRow]) -> SystemLatency:
         if name.endswith(("_ms", "_share"))
     }
     means["look_ahead_ms"] = max(run.look_ahead_ms for run in runs)
-    return SystemLatency(tone, len(runs), replace(runs[0], **means))  # type: ignore[arg-type]
+    return SystemLatency(len(runs), replace(runs[0], **means))  # type: ignore[arg-type]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -77,7 +71,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    drawn = draw(numbers.tradeoff) if numbers.tradeoff else None
-    return render("sections/latency.html", numbers=numbers, drawn=drawn)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"drawn": draw(numbers.tradeoff) if numbers.tradeoff else None}

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
 from reports.looks import Look, PairAtLook
-from reports.markup import render
-from reports.palette import tones_of
+from reports.palette import system_names
 
 TITLE = "Looks"
 
@@ -16,7 +15,6 @@ class SeedsRow:
     """Confirm runs of a system at each look."""
 
     system: str
-    tone: int
     seeds: tuple[int, ...]
 
 
@@ -25,8 +23,6 @@ class PairRow:
     """A pair, and what each look found of it, up to the one that decided it."""
 
     last: PairAtLook
-    tone_a: int
-    tone_b: int
     at_looks: tuple[PairAtLook | None, ...]
     """None after the decision."""
     verdict: str
@@ -55,10 +51,9 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The looks by system and by pair."""
     looks, design = report_input.looks, report_input.design
-    tones = tones_of(report_input)
+    systems = system_names(report_input)
     seeds = tuple(
-        SeedsRow(name, tone, tuple(look.seeds.get(name, 0) for look in looks))
-        for name, tone in tones.items()
+        SeedsRow(name, tuple(look.seeds.get(name, 0) for look in looks)) for name in systems
     )
     rows = rows_of(report_input.pairs, PairColumns)
     verdicts = {(row["a"], row["b"]): row["verdict"] for row in rows}
@@ -72,8 +67,6 @@ def numbers(report_input: ReportInput) -> Numbers:
         pairs=tuple(
             PairRow(
                 last=pair,
-                tone_a=tones[pair.a],
-                tone_b=tones[pair.b],
                 at_looks=tuple(_at_look(pair, look) for look in looks),
                 verdict=verdicts.get((pair.a, pair.b), ""),
             )
@@ -81,14 +74,9 @@ def numbers(report_input: ReportInput) -> Numbers:
         ),
         num_decided=sum(not pair.is_open for pair in last),
         num_runs=sum(looks[-1].next_seeds.values()) if looks else 0,
-        most_runs=max(design.seeds_at_looks, default=0) * len(tones),
+        most_runs=max(design.seeds_at_looks, default=0) * len(systems),
         is_over=bool(looks) and looks[-1].is_last,
     )
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/looks.html", numbers=numbers)
 
 
 def _at_look(last: PairAtLook, look: Look) -> PairAtLook | None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reports.input import MethodConstants, ReportInput
-from reports.markup import render
 
 TITLE = "Method and limits"
 
@@ -32,8 +31,3 @@ def numbers(report_input: ReportInput) -> Numbers:
         num_claims=int(report_input.pairs["claim"].sum()),
         budget=report_input.budget.name,
     )
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/method.html", numbers=numbers)

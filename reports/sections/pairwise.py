@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from reports.columns import PairColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
-from reports.palette import tones_of
+from reports.palette import system_names
 from reports.scale import Estimate, Scale, scale_of
 
 TITLE = "Pairwise comparisons"
@@ -17,8 +16,6 @@ OPEN = ("undecided", "withheld")
 class PairRow(PairColumns):
     """A pair as the table of pairs has it."""
 
-    tone_a: int
-    tone_b: int
     difference: Estimate
     """With the interval that decided the verdict."""
     mark: str
@@ -37,8 +34,8 @@ class Cell:
 class Numbers:
     """What the section shows."""
 
-    systems: tuple[tuple[str, int], ...]
-    """Names and tones, in the order of rows and columns."""
+    systems: tuple[str, ...]
+    """In the order of rows and columns."""
     matrix: tuple[tuple[Cell, ...], ...]
     pairs: tuple[PairRow, ...]
     scale: Scale | None
@@ -46,29 +43,22 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The pairs as rows and as a matrix, and the axis of their drawing."""
-    tones = tones_of(report_input)
-    pairs = tuple(_row(row, tones) for row in rows_of(report_input.pairs, PairColumns))
+    systems = system_names(report_input)
+    pairs = tuple(map(_row, rows_of(report_input.pairs, PairColumns)))
     differences = [value for pair in pairs for value in pair["difference"].values()]
     return Numbers(
-        systems=tuple(tones.items()),
-        matrix=_matrix(list(tones), pairs) if pairs else (),
+        systems=tuple(systems),
+        matrix=_matrix(systems, pairs) if pairs else (),
         pairs=pairs,
         # Zero, no difference, is on the axis whatever was measured.
         scale=scale_of([0.0, *differences]) if differences else None,
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/pairwise.html", numbers=numbers)
-
-
-def _row(row: PairColumns, tones: dict[str, int]) -> PairRow:
+def _row(row: PairColumns) -> PairRow:
     mark = "=" if row["verdict"] in EQUAL else "" if row["verdict"] in OPEN else "*"
     return {
         **row,
-        "tone_a": tones[row["a"]],
-        "tone_b": tones[row["b"]],
         "difference": Estimate(row["delta_wer"], row["low"], row["high"]),
         "mark": mark,
     }

@@ -19,7 +19,6 @@ from reports.format import (
     short,
 )
 from reports.input import ConfigValue, ReportInput
-from reports.markup import render
 from reports.mlflow_pages import is_served, serve_command
 
 TITLE = "Reproduce"
@@ -77,11 +76,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/reproduce.html", numbers=numbers)
-
-
 def _commands(report_input: ReportInput) -> Iterator[str]:
     """The code too, where all runs had the same."""
     commit, diffs = report_input.environment.get("git.commit", ""), list(report_input.diffs)
@@ -101,12 +95,8 @@ def _budget(key: str, value: object) -> str:
 def _environment(facts: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
     """The facts by their prefix; those without one are about the machine."""
     titles = {"git": "Code", "digest": "Digests", "version": "Versions"}
-    groups: dict[str, list[tuple[str, str]]] = {
-        "Code": [],
-        "Digests": [],
-        "Machine": [],
-        "Versions": [],
-    }
+    named = ("Code", "Digests", "Machine", "Versions")
+    groups: dict[str, list[tuple[str, str]]] = {title: [] for title in named}
     for key, value in facts.items():
         prefix, _, rest = key.partition(".")
         if rest and prefix in titles:

@@ -9,7 +9,6 @@ from reports.charts import Chart, chart, plain
 from reports.columns import Interval
 from reports.format import interval, percent
 from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
-from reports.markup import render
 from reports.palette import colour, dash, tones_of
 
 TITLE = "In noise and in a room"
@@ -45,8 +44,6 @@ class Numbers:
     """What the section shows."""
 
     found: Robustness | None
-    tones: dict[str, int]
-    """By system."""
     systems: tuple[str, ...]
     """Those that were scored."""
     rows: tuple[tuple[str, tuple[Interval, ...]], ...]
@@ -59,16 +56,15 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """One row a condition, one chart a kind of noise."""
-    tones = tones_of(report_input)
     found = report_input.robustness
     if found is None:
-        return Numbers(None, tones, (), (), (), (), ())
+        return Numbers(None, (), (), (), (), ())
     systems = tuple(dict.fromkeys(rate.system for rate in found.rates))
     wers = {(rate.condition, rate.system): rate.wer for rate in found.rates}
     conditions = dict.fromkeys(rate.condition for rate in found.rates)
     rows = tuple((title, tuple(wers[title, name] for name in systems)) for title in conditions)
-    noises = tuple(_noises(found.rates, systems, tones))
-    return Numbers(found, tones, systems, rows, noises, found.gaps, found.changes)
+    noises = tuple(_noises(found.rates, systems, tones_of(report_input)))
+    return Numbers(found, systems, rows, noises, found.gaps, found.changes)
 
 
 def _noises(
@@ -95,10 +91,9 @@ def _noises(
     return found
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    drawn = [(noise, draw(noise)) for noise in numbers.noises]
-    return render("sections/robustness.html", numbers=numbers, noises=drawn)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"noises": [(noise, draw(noise)) for noise in numbers.noises]}
 
 
 def draw(noise: NoiseChart) -> Chart:

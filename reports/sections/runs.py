@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from reports.columns import RunColumns, rows_of
 from reports.format import text
 from reports.input import ReportInput
-from reports.markup import render
 from reports.mlflow_pages import LOCAL_SERVER, is_served, run_page, serve_command
 from reports.palette import tones_of
 
@@ -18,7 +17,6 @@ MAX_OPEN = 40
 class RunRow(RunColumns):
     """A run as the table of runs has it; unknown text is ""."""
 
-    tone: int
     page: str
     """The address of its page in MLflow; "" if it has none that a browser can open as it is."""
 
@@ -36,18 +34,17 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """All runs: by system, trials before confirm runs, by slot."""
-    kinds = {"trial": 0, "confirm": 1}
+    kinds, tones = {"trial": 0, "confirm": 1}, tones_of(report_input)
     runs, uri = report_input.runs, report_input.tracking_uri
     ids = runs["mlflow_run_id"].map(text)
-    toned = runs.assign(
-        tone=runs["system"].map(tones_of(report_input)),
+    shown = runs.assign(
         mlflow_run_id=ids,
         page=[run_page(uri, run_id) if is_served(uri) and run_id else "" for run_id in ids],
         message=runs["message"].map(text),
     )
     rows = sorted(
-        rows_of(toned, RunRow),
-        key=lambda r: (r["tone"], kinds.get(r["kind"], 2), r["slot"], r["attempt"], r["run"]),
+        rows_of(shown, RunRow),
+        key=lambda r: (tones[r["system"]], kinds.get(r["kind"], 2), r["slot"], r["run"]),
     )
     sent = [row["mlflow_run_id"] for row in rows if row["mlflow_run_id"]]
     if is_served(uri) or not sent:
@@ -55,7 +52,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     return Numbers(rows, serve_command(uri), run_page(LOCAL_SERVER, sent[-1]))
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    is_open = len(numbers.rows) <= MAX_OPEN
-    return render("sections/runs.html", numbers=numbers, is_open=is_open)
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
+    return {"is_open": len(numbers.rows) <= MAX_OPEN}

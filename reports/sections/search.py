@@ -11,7 +11,6 @@ from reports.charts import Chart, chart, evenly, log_ticks, plain, whole_ticks
 from reports.columns import RunColumns, rows_of
 from reports.format import is_missing, percent, setting, text
 from reports.input import ReportInput, SearchRange
-from reports.markup import render
 from reports.palette import STATES, TRAINED, colour, dash, system_names
 
 TITLE = "Search"
@@ -47,7 +46,7 @@ class SystemSearch:
     trials: tuple[RunColumns, ...]
     axes: tuple[Axis, ...]
     best: RunColumns | None
-    """The finished trial of lowest valid WER, the earlier of equals: what confirm runs repeat."""
+    """Whose setting the confirm runs have."""
     best_so_far: tuple[tuple[int, float], ...]
     """(slot, lowest valid WER of the finished trials up to it)."""
     alarms: tuple[str, ...]
@@ -98,7 +97,8 @@ def _searches(report_input: ReportInput) -> tuple[SystemSearch, ...]:
             continue
         axes = _axes(trials, report_input.spaces.get(system, {}))
         finished = [t for t in trials if t["state"] in TRAINED and not is_missing(t["valid_wer"])]
-        best = min(finished, key=lambda t: (t["valid_wer"], t["slot"]), default=None)
+        winner = report_input.winners.get(system)
+        best = next((trial for trial in trials if trial["slot"] == winner), None)
         lowest = np.fmin.accumulate([t["valid_wer"] for t in finished])
         alarms = tuple(f"{e[0].upper()}{e[1:]}." for e in report_input.edges.get(system, ()))
         found.append(
@@ -116,18 +116,15 @@ def _searches(report_input: ReportInput) -> tuple[SystemSearch, ...]:
     return tuple(found)
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     searches = numbers.searches
-    return render(
-        "sections/search.html",
-        searches=searches,
-        rungs=numbers.rungs,
-        history=_history(searches) if searches else None,
-        parallels={s.system: _parallel(s) for s in searches if len(s.placed) > 1 and s.axes},
-        slices={s.system: _slices(s) for s in searches if len(s.placed) > 1 and s.axes},
-        num_unplaced=sum(len(s.trials) - len(s.placed) for s in searches),
-    )
+    return {
+        "history": _history(searches) if searches else None,
+        "parallels": {s.system: _parallel(s) for s in searches if len(s.placed) > 1 and s.axes},
+        "slices": {s.system: _slices(s) for s in searches if len(s.placed) > 1 and s.axes},
+        "num_unplaced": sum(len(s.trials) - len(s.placed) for s in searches),
+    }
 
 
 def _importances(system: str, report_input: ReportInput) -> tuple[tuple[str, float], ...]:
@@ -214,7 +211,7 @@ def _hover(system: str, trial: RunColumns) -> str:
 
 def _told(search: SystemSearch) -> str:
     if search.best is None:
-        return f"{search.system}: no trial finished"
+        return f"{search.system}: no trial has found a setting"
     return (
         f"{search.system}: best {percent(search.best['valid_wer'])} in trial {search.best['slot']}"
     )

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from reports.input import ReportInput
-from reports.markup import render
-from reports.palette import tones_of
 from reports.second import SecondVerdict
 
 TITLE = "With a language model"
@@ -17,18 +15,10 @@ class Numbers:
     first: str
     """The verdict of greedy decoding."""
     second: SecondVerdict | None
-    tones: dict[str, int]
-    """By system."""
     has_looks: bool
     """Whether greedy gaps are those of the look that decided them, perhaps with fewer seeds."""
 
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Both verdicts."""
-    tones = tones_of(report_input)
-    return Numbers(report_input.verdict, report_input.second, tones, bool(report_input.looks))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/second_verdict.html", numbers=numbers)
+    return Numbers(report_input.verdict, report_input.second, bool(report_input.looks))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.columns import word_errors
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 from reports.scale import Scale, scale_of
 from reports.sections.verdict import baseline_of
@@ -32,7 +32,6 @@ class SignRow:
     """On how many speakers a system makes fewer errors than the baseline, and more."""
 
     system: str
-    tone: int
     num_better: int
     num_worse: int
     p: float
@@ -43,7 +42,7 @@ class SignRow:
 class Numbers:
     """What the section shows."""
 
-    systems: tuple[tuple[str, int], ...]
+    systems: tuple[str, ...]
     speakers: tuple[SpeakerRow, ...]
     """From the hardest to the easiest, by the mean over systems."""
     scale: Scale | None
@@ -54,39 +53,33 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The error rate of every system on every test speaker."""
     scored = report_input.utterances
-    tones = [
-        (name, tone)
-        for tone, name in enumerate(system_names(report_input))
-        if name in set(scored["system"])
-    ]
-    names = [name for name, _ in tones]
+    names = [name for name in system_names(report_input) if name in set(scored["system"])]
     speakers = _speakers(scored, names)
     values = [wer for row in speakers for wer in row.wers if not math.isnan(wer)]
     baseline = baseline_of(report_input)
     return Numbers(
-        systems=tuple(tones),
+        systems=tuple(names),
         speakers=speakers,
         scale=scale_of([0.0, *values]) if values else None,
         baseline=baseline,
         signs=tuple(
-            _sign(name, tone, names, speakers, baseline)
-            for name, tone in tones
+            _sign(name, names, speakers, baseline)
+            for name in names
             if baseline in names and name != baseline
         ),
     )
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     shown, rest = numbers.speakers[:MAX_SHOWN], numbers.speakers[MAX_SHOWN:]
-    return render("sections/speakers.html", numbers=numbers, parts=[shown, rest])
+    return {"parts": [shown, rest]}
 
 
 def _speakers(scored: pd.DataFrame, names: list[str]) -> tuple[SpeakerRow, ...]:
     if scored.empty:
         return ()
-    kinds = ["substitutions", "deletions", "insertions"]
-    counted = scored.assign(errors=scored[kinds].sum(axis=1))
+    counted = scored.assign(errors=word_errors(scored))
     grouped = counted.groupby(["speaker", "system", "run"], sort=True)
     sums = grouped[["errors", "num_ref_words"]].sum()
     # Each run's rate on a speaker, then their mean; words and utterances are the same in every run,
@@ -109,14 +102,12 @@ def _speakers(scored: pd.DataFrame, names: list[str]) -> tuple[SpeakerRow, ...]:
     return tuple(row for _, row in ranked)
 
 
-def _sign(
-    name: str, tone: int, names: list[str], speakers: tuple[SpeakerRow, ...], baseline: str
-) -> SignRow:
+def _sign(name: str, names: list[str], speakers: tuple[SpeakerRow, ...], baseline: str) -> SignRow:
     own, base = names.index(name), names.index(baseline)
     pairs = [(row.wers[own], row.wers[base]) for row in speakers]
     better = sum(wer < other for wer, other in pairs)
     worse = sum(wer > other for wer, other in pairs)
-    return SignRow(name, tone, better, worse, sign_test(better, worse))
+    return SignRow(name, better, worse, sign_test(better, worse))
 
 
 def sign_test(num_better: int, num_worse: int) -> float:

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports.charts import Chart, chart, plain
 from reports.columns import TradeoffColumns, rows_of
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import colour, tones_of
 
 TITLE = "Trade-offs"
@@ -67,26 +65,18 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """Each cost that at least two systems have, and that is comparable."""
-    tones = tones_of(report_input)
-    table = report_input.tradeoffs.merge(
-        report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]], on="system"
+    found = (
+        tradeoff(report_input, cost, words)
+        for cost, words in COSTS.items()
+        if not (report_input.costs_differ and cost in IN_SECONDS)
     )
-    made = []
-    for cost, words in COSTS.items():
-        own = table[table["cost"] == cost]
-        if len(own) > 1 and not (report_input.costs_differ and cost in IN_SECONDS):
-            made.append(tradeoff(cost, words, own, tones))
-    return Numbers(tuple(made), report_input.costs_differ)
+    return Numbers(tuple(filter(None, found)), report_input.costs_differ)
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     charts = [draw(tradeoff) for tradeoff in numbers.tradeoffs]
-    return render(
-        "sections/tradeoffs.html",
-        pairs=list(zip(numbers.tradeoffs, charts, strict=True)),
-        differ=numbers.differ,
-    )
+    return {"pairs": list(zip(numbers.tradeoffs, charts, strict=True))}
 
 
 class _Drawn(TradeoffColumns):
@@ -95,9 +85,13 @@ class _Drawn(TradeoffColumns):
     wer_high: float
 
 
-def tradeoff(cost: str, words: str, own: pd.DataFrame, tones: dict[str, int]) -> Tradeoff:
-    """The points of one cost; `own` are its rows, with the intervals of the WER."""
-    rows = rows_of(own, _Drawn)
+def tradeoff(report_input: ReportInput, cost: str, words: str) -> Tradeoff | None:
+    """WER against one `cost`, in `words`; None with fewer than two systems that have both."""
+    tones, table = tones_of(report_input), report_input.tradeoffs
+    wers = report_input.systems[["system", "wer_mean", "wer_low", "wer_high"]]
+    rows = rows_of(table[table["cost"] == cost].merge(wers, on="system"), _Drawn)
+    if len(rows) < 2:
+        return None
     return Tradeoff(
         cost=cost,
         words=words,

@@ -11,7 +11,6 @@ import pandas as pd
 from reports.alignment import Operation, align, num_errors
 from reports.charts import evenly
 from reports.input import ReportInput
-from reports.markup import render
 from reports.palette import system_names
 
 TITLE = "Transcript progress"
@@ -54,7 +53,6 @@ class Source:
     """The run that a system's transcripts come from."""
 
     system: str
-    tone: int
     label: str
 
 
@@ -70,7 +68,7 @@ class Numbers:
 def numbers(report_input: ReportInput) -> Numbers:
     """The watch transcripts of each system's first confirm run, or else of its first trial."""
     sources, tables = [], []
-    for tone, system in enumerate(system_names(report_input)):
+    for system in system_names(report_input):
         own = report_input.watch[report_input.watch["system"] == system]
         if own.empty:
             continue
@@ -78,7 +76,7 @@ def numbers(report_input: ReportInput) -> Numbers:
         own = own[own["kind"] == kind]
         first = own[own["run"] == own["run"].min()]
         label = f"{'confirm run' if kind == 'confirm' else kind}, seed {first['seed'].iloc[0]}"
-        sources.append(Source(system, tone, label))
+        sources.append(Source(system, label))
         # An evaluation in the middle of an epoch (time was over) counts as that epoch's.
         tables.append(first.assign(epoch=first["epoch"].astype(float).map(math.ceil)))
     if not tables:
@@ -88,11 +86,6 @@ def numbers(report_input: ReportInput) -> Numbers:
     refs = pd.concat(tables).drop_duplicates("id").set_index("id")["ref"]
     utterances = (_utterance(str(id), str(ref), tables, epochs) for id, ref in refs.items())
     return Numbers(tuple(sources), tuple(epochs), tuple(utterances))
-
-
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
-    return render("sections/transcript_progress.html", numbers=numbers)
 
 
 @cache

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.columns import PairColumns, SystemColumns, rows_of
+from reports.columns import PairColumns, SystemColumns, rows_of, seen_from
 from reports.format import is_missing, plural, text
 from reports.input import HeardSentence, ReportInput
-from reports.markup import render
-from reports.palette import GOING_ON, TRAINED, system_names, tones_of
+from reports.palette import GOING_ON, system_names
 from reports.scale import Estimate, Scale, scale_of, wer_of
 
 TITLE = "Verdict"
@@ -38,7 +37,6 @@ class AgainstBaseline:
 class SystemRow(SystemColumns):
     """A system as the table of systems has it, its source at the end of its `summary`."""
 
-    tone: int
     wer: Estimate
     against: AgainstBaseline | None
     """None of the baseline itself, and where one of the two has no WER."""
@@ -69,10 +67,9 @@ class Numbers:
 
 def numbers(report_input: ReportInput) -> Numbers:
     """The verdict, its tables, and the axes of their drawings."""
-    tones = tones_of(report_input)
     baseline = baseline_of(report_input)
     systems = tuple(
-        _system_row(row, tones[str(row["system"])], report_input, baseline)
+        _system_row(row, report_input, baseline)
         for row in rows_of(report_input.systems, SystemColumns)
     )
     shown, more = split_heard(report_input.heard)
@@ -96,6 +93,7 @@ def split_heard(
     the first network of each system."""
     if len(heard) <= FEW_NETWORKS:
         return heard, ()
+    # The last to be entered stays: gone through backwards, the first of each system.
     firsts = {one.system: one for one in reversed(heard)}
     return (
         tuple(one for one in heard if one is firsts[one.system]),
@@ -158,10 +156,8 @@ def _is_over(report_input: ReportInput) -> bool:
         trials, confirms = own[own["kind"] == "trial"], own[own["kind"] == "confirm"]
         if trials["slot"].nunique() < budget.num_trials:
             return False
-        # That of a trial which trained as far as the budget goes, else of a pruned one with a WER.
-        is_pruned = (trials["state"] == "pruned") & trials["valid_wer"].notna()
-        is_found = trials["state"].isin(TRAINED) | is_pruned
-        if is_found.any() and confirms["slot"].nunique() < budget.seeds_of(name):
+        planned = budget.seeds_of(name) if name in report_input.winners else 0
+        if confirms["slot"].nunique() < planned:
             return False
     looks = report_input.looks
     return not report_input.design.plan or (bool(looks) and looks[-1].is_last)
@@ -186,22 +182,19 @@ def _left_out(report_input: ReportInput) -> str:
     return f"{count} left out: {', '.join(f'{n} {why}' for why, n in corpus.excluded.items())}."
 
 
-def html(numbers: Numbers) -> str:
-    """The section as markup."""
+def extras(numbers: Numbers) -> dict[str, object]:
+    """What the template needs beside `numbers`."""
     unmeasured = [row["system"] for row in numbers.systems if is_missing(row["real_time_factor"])]
-    return render("sections/verdict.html", numbers=numbers, unmeasured=unmeasured)
+    return {"unmeasured": unmeasured}
 
 
 def _ended(state: str) -> str:
     return {"failed": "failed", "diverged": "diverged", "killed": "was killed"}[state]
 
 
-def _system_row(
-    row: SystemColumns, tone: int, report_input: ReportInput, baseline: str
-) -> SystemRow:
+def _system_row(row: SystemColumns, report_input: ReportInput, baseline: str) -> SystemRow:
     return {
         **row,
-        "tone": tone,
         "summary": ". Source: ".join(filter(None, (text(row["summary"]), text(row["source"])))),
         "wer": wer_of(row, report_input.runs),
         "against": _against(row["system"], baseline, report_input.pairs),
@@ -210,18 +203,13 @@ def _system_row(
 
 def _against(name: str, baseline: str, pairs: pd.DataFrame) -> AgainstBaseline | None:
     for pair in rows_of(pairs, PairColumns):
-        better = pair["probability_of_improvement"]
-        delta, low, high = pair["delta_wer"], pair["low"], pair["high"]
-        if (pair["a"], pair["b"]) == (baseline, name):
-            difference, probability = Estimate(delta, low, high), 1 - better
-        elif (pair["b"], pair["a"]) == (baseline, name):
-            difference, probability = Estimate(-delta, -high, -low), better
-        else:
+        if {pair["a"], pair["b"]} != {name, baseline}:
             continue
+        better = pair["probability_of_improvement"]  # that of a
         return AgainstBaseline(
-            difference=difference,
+            difference=Estimate(*seen_from(pair, baseline)),
             coverage=float(pair["coverage"]),
             p_adjusted=float(pair["p_adjusted"]),
-            probability_of_improvement=probability,
+            probability_of_improvement=better if pair["a"] == name else 1 - better,
         )
     return None

@@ -79,12 +79,20 @@ def test_a_pruned_trial_wins_where_those_that_went_on_are_lost() -> None:
         return Slot(number, state, value, {}, outcome, wers)
 
     lost = slot(0, TrialState.PRUNED, "diverged", math.inf, e2=0.3, e4=0.2)
-    near = slot(1, TrialState.PRUNED, "pruned", 0.5, e2=0.4, e4=0.5)
+    near = slot(1, TrialState.PRUNED, "pruned", 0.5, e2=0.6, e4=0.5)
     early = slot(2, TrialState.PRUNED, "pruned", 0.45, e2=0.45)
-    assert best_slot([lost, early, near]) == near
-    assert best_slot([lost]) is None
-    whole = slot(3, TrialState.COMPLETE, "finished", 0.9, e2=0.35, e4=0.3)
-    assert best_slot([lost, early, near, whole]) == whole
+    waiting = Slot(3, TrialState.WAITING, None, {}, None)
+    assert best_slot([lost, early, near, waiting]) == near
+    assert best_slot([lost, waiting]) is None
+
+
+def test_a_pruned_trial_is_worth_its_best_wer_as_in_its_record(queue: SlotQueue) -> None:
+    trial, lease = take(queue)
+    for epoch, wer in ((1, 0.3), (2, 0.2), (3, 0.25)):
+        trial.report(wer, epoch)
+    queue.end(trial, RunEnd(State.PRUNED, 0.2))
+    lease.release()
+    assert queue.slots()[0].value == 0.2
 
 
 def test_a_given_back_trial_keeps_its_number_settings_and_reports(queue: SlotQueue) -> None:

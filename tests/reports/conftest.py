@@ -421,6 +421,7 @@ def make_input(
         "conditions": CONDITIONS,
         "train_words": {word: 3 for sentence in SENTENCES[:-1] for word in sentence.split()},
         "spaces": dict.fromkeys(systems, SPACE),
+        "winners": {} if state or not num_trials else dict.fromkeys(systems, 0),
     }
     return ReportInput(**{**fields, **study.tables(), **replaced})
 

@@ -8,6 +8,7 @@ import pytest
 
 from reports.input import ReportInput
 from reports.sections import accuracy
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -19,7 +20,7 @@ def test_every_seed_is_shown(study: ReportInput) -> None:
         own = runs[(runs["system"] == row.system) & (runs["kind"] == "confirm")]
         assert row.wer.singles == tuple(own["test_wer"])
         assert row.spread == pytest.approx(stdev(own["test_wer"]))
-    assert accuracy.html(shown).count('class="single"') == 6
+    assert markup(accuracy, shown).count('class="single"') == 6
 
 
 def test_the_largest_source_of_variance_has_a_remedy(study: ReportInput) -> None:
@@ -37,7 +38,7 @@ def test_parts_of_the_standard_error_add_up_in_squares(study: ReportInput) -> No
     assert shown.dominant == "test_set"
     assert shown.dominant_share == pytest.approx(49 / 66)
     assert (shown.seeds_unseen, shown.detectable) == (False, (0.031, 0.031))
-    page = accuracy.html(shown).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(accuracy, shown).replace("\N{NO-BREAK SPACE}", " ")
     assert "Most of it comes from <strong>test speakers</strong> (74 % of the variance" in page
     assert "more test speakers would shrink it most" in page
     assert "searched once" in page
@@ -47,7 +48,7 @@ def test_single_runs_have_no_variance_between_seeds(study: ReportInput) -> None:
     single = study.systems.assign(se_from_seeds=math.nan, se_from_interaction=math.nan)
     shown = accuracy.numbers(replace(study, systems=single))
     assert shown.seeds_unseen
-    assert "has a single run" in accuracy.html(shown)
+    assert "has a single run" in markup(accuracy, shown)
 
 
 def test_without_variance_no_source_is_named(study: ReportInput) -> None:
@@ -56,15 +57,15 @@ def test_without_variance_no_source_is_named(study: ReportInput) -> None:
         even = study.systems.assign(**dict.fromkeys(parts, value))
         shown = accuracy.numbers(replace(study, systems=even))
         assert shown.dominant == ""
-        assert "Most of it comes from" not in accuracy.html(shown)
+        assert "Most of it comes from" not in markup(accuracy, shown)
 
 
 def test_many_pairs_fold_away(study: ReportInput) -> None:
     many = replace(study, pairs=pd.concat([study.pairs] * 16))
-    assert "<details>" in accuracy.html(accuracy.numbers(many))
-    assert "<details>" not in accuracy.html(accuracy.numbers(study))
+    assert "<details>" in markup(accuracy, accuracy.numbers(many))
+    assert "<details>" not in markup(accuracy, accuracy.numbers(study))
 
 
 def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
-    page = accuracy.html(accuracy.numbers(make_input(num_seeds=0)))
+    page = markup(accuracy, accuracy.numbers(make_input(num_seeds=0)))
     assert "No confirm run has been scored" in page

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports.input import ReportInput
 from reports.sections import audio_samples
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -15,8 +16,8 @@ MakeInput = Callable[..., ReportInput]
 def test_letters_stand_where_they_were_emitted(study: ReportInput) -> None:
     (view,) = audio_samples.numbers(study).samples
     assert [name for name, *_ in view.rows] == ["ds-gru", "ds-lstm"]
-    _, tone, text, letters = view.rows[1]
-    assert (tone, text) == (1, "h i")
+    name, text, letters = view.rows[1]
+    assert (name, text) == ("ds-lstm", "h i")
     assert [(x.symbol, x.left, x.is_unsure) for x in letters] == [
         ("h", 20.0, False),
         ("␣", 50.0, False),
@@ -34,14 +35,18 @@ def test_the_picture_holds_the_levels() -> None:
 
 
 def test_missing_recordings_are_told_from_unwanted_ones(study: ReportInput) -> None:
-    assert "No recordings" in audio_samples.html(audio_samples.numbers(replace(study, samples=())))
-    assert "--no-audio" in audio_samples.html(audio_samples.numbers(replace(study, samples=None)))
+    assert "No recordings" in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=()))
+    )
+    assert "--no-audio" in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=None))
+    )
 
 
 def test_hostile_texts_are_text(study: ReportInput) -> None:
     assert study.samples
     evil = '"><script>x</script>' + "y" * 10_000
     samples = (replace(study.samples[0], id=evil, speaker=evil, ref=evil),)
-    assert "<script" not in audio_samples.html(
-        audio_samples.numbers(replace(study, samples=samples))
+    assert "<script" not in markup(
+        audio_samples, audio_samples.numbers(replace(study, samples=samples))
     )

@@ -7,6 +7,7 @@ import pytest
 
 from reports.input import ReportInput
 from reports.sections import budget
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -27,7 +28,7 @@ def test_trials_that_the_cap_ended_are_counted(study: ReportInput) -> None:
     runs.loc[runs["run"].isin(("ds-lstm/trial-000", "ds-lstm/confirm-0")), "state"] = "cut"
     gru, lstm = budget.numbers(replace(study, runs=runs)).curves
     assert (gru.num_cut, lstm.num_cut) == (0, 1)
-    assert "Cut by the cap" in budget.html(budget.numbers(study))
+    assert "Cut by the cap" in markup(budget, budget.numbers(study))
 
 
 def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> None:
@@ -37,8 +38,8 @@ def test_before_a_trial_has_ended_well_there_is_no_best(study: ReportInput) -> N
     assert curve.last_gain == 2
     (curve,) = budget.numbers(replace(study, budget_curves=table[:1])).curves
     assert curve.last_gain == 0
-    assert "null" in budget.html(budget.numbers(replace(study, budget_curves=table)))
-    nothing = budget.html(budget.numbers(replace(study, budget_curves=table[:1])))
+    assert "null" in markup(budget, budget.numbers(replace(study, budget_curves=table)))
+    nothing = markup(budget, budget.numbers(replace(study, budget_curves=table[:1])))
     assert "nan" not in nothing
     assert "there is no curve to draw" in nothing
 
@@ -48,14 +49,14 @@ def test_one_random_trial_expects_nothing_and_it_is_said(study: ReportInput) -> 
     one = table[(table["system"] == "ds-gru") | (table["num_trials"] == 1)]
     found = budget.numbers(replace(study, expected_best=one))
     assert [bool(curve.expected) for curve in found.curves] == [True, False]
-    page = budget.html(found)
+    page = markup(budget, found)
     assert "Open diamonds" in page
     assert "Fewer than two random trials of ds-lstm have ended" in page
-    none = budget.html(budget.numbers(replace(study, expected_best=table[:0])))
+    none = markup(budget, budget.numbers(replace(study, expected_best=table[:0])))
     assert "Open diamonds" not in none
-    assert "Fewer than two" not in budget.html(budget.numbers(study))
+    assert "Fewer than two" not in markup(budget, budget.numbers(study))
 
 
 def test_no_trial_is_said(make_input: MakeInput) -> None:
-    page = budget.html(budget.numbers(make_input(num_trials=0)))
+    page = markup(budget, budget.numbers(make_input(num_trials=0)))
     assert "No trial of the search has ended" in page

@@ -4,6 +4,7 @@ from dataclasses import replace
 from reports.input import Condition, QuestionSummary, ReportInput, StudyDesign
 from reports.sections import comparability
 from tests.reports.conftest import METHOD
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -26,21 +27,21 @@ def test_numbers(study: ReportInput) -> None:
 def test_the_checklist_is_counted_and_names_what_differs(
     study: ReportInput, make_input: MakeInput
 ) -> None:
-    page = comparability.html(comparability.numbers(study))
+    page = markup(comparability, comparability.numbers(study))
     assert "Of 4 conditions of a fair comparison 4 hold." in page
     found = (
         Condition("Data digest", "bad", "differs", ("data: 9d (ds-gru); <other> (ds-lstm)",)),
         Condition("Code commit", "plain", "not recorded"),
         *study.conditions,
     )
-    page = comparability.html(comparability.numbers(make_input(conditions=found)))
+    page = markup(comparability, comparability.numbers(make_input(conditions=found)))
     assert "4 hold, 1 does not; 1 cannot be told." in page
     assert "data: 9d (ds-gru); &lt;other&gt; (ds-lstm)" in page
 
 
 def test_nothing_left_out_is_said(study: ReportInput, make_input: MakeInput) -> None:
     shown = comparability.numbers(make_input(corpus=replace(study.corpus, excluded={})))
-    assert "Nothing left out" in comparability.html(shown)
+    assert "Nothing left out" in markup(comparability, shown)
 
 
 def test_an_unknown_state_is_in_the_total_only(study: ReportInput, make_input: MakeInput) -> None:
@@ -62,10 +63,10 @@ def test_the_claim_is_answered(study: ReportInput, make_input: MakeInput) -> Non
     shown = comparability.numbers(make_input(design=DESIGN))
     answers = [found for _, found in shown.answers]
     assert answers == ["contradicted", "found", "not compared yet", "falls <fast>"]
-    page = comparability.html(shown)
+    page = markup(comparability, shown)
     assert "LSTM beats GRU." in page
     assert "WER against data:</b> falls &lt;fast&gt;" in page
-    assert "The claim" not in comparability.html(comparability.numbers(study))
+    assert "The claim" not in markup(comparability, comparability.numbers(study))
 
 
 def test_a_claim_that_the_data_do_not_decide_is_undecided(

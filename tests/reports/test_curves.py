@@ -7,6 +7,7 @@ import pytest
 
 from reports.input import ReportInput
 from reports.sections import curves
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -59,7 +60,7 @@ def test_curves_stand_against_what_their_runs_logged(
     assert (line.seconds[0], line.audio_hours[0]) == (31.7, 0.75)
     few = curves.numbers(small(make_input, [("ds-gru/confirm-0", "valid/wer", 1.0, 0.5)]))
     assert [field for field, _ in few.axes] == ["epochs", "seconds"]
-    assert "did not log everything" in " ".join(curves.html(few).split())
+    assert "did not log everything" in " ".join(markup(curves, few).split())
 
 
 def test_many_points_and_trials_are_thinned_with_a_note(
@@ -71,13 +72,13 @@ def test_many_points_and_trials_are_thinned_with_a_note(
     assert shown.was_thinned
     assert shown.panels[0].lines[0].epochs[:1] + shown.panels[0].lines[0].epochs[-1:] == (1, 12)
     assert all(len(line.epochs) <= 5 for line in shown.panels[0].lines)
-    assert "evenly chosen" in curves.html(shown)
+    assert "evenly chosen" in markup(curves, shown)
 
 
 def test_the_trials_of_the_search_wait_to_be_asked_for(study: ReportInput) -> None:
     shown = curves.numbers(study)
     assert not any(line.is_trial for line in shown.panels[0].lines)
-    page = curves.html(shown)
+    page = markup(curves, shown)
     assert 'id="curves-trials"' in page
     figure = json.loads(page.split('data-chart="chart-valid-wer">')[1].split("</script>")[0])
     hidden = [trace for trace in figure["data"] if trace.get("visible") is False]
@@ -90,38 +91,38 @@ def test_the_trials_of_the_search_wait_to_be_asked_for(study: ReportInput) -> No
 
 def test_trials_stand_in_for_confirm_runs(make_input: MakeInput) -> None:
     shown = curves.numbers(make_input(num_seeds=0))
-    assert shown.sources[0][2].endswith("trials")
+    assert shown.sources[0][1].endswith("trials")
     assert not shown.panels[0].means, "trials have different settings: no mean"
     assert not shown.has_trials
     diverged = [line for line in shown.panels[3].lines if line.diverged]
     assert [line.run for line in diverged] == ["ds-gru/trial-003", "ds-lstm/trial-003"]
     assert all(math.isfinite(value) for line in diverged for value in line.values)
-    assert "diverged" in curves.html(shown)
+    assert "diverged" in markup(curves, shown)
 
 
 def test_losses_of_different_units_do_not_compare(make_input: MakeInput) -> None:
     said = "losses do not compare between them"
-    assert said not in curves.html(curves.numbers(make_input()))
+    assert said not in markup(curves, curves.numbers(make_input()))
     configs = {"ds-gru": {"units.num_pieces": 0}, "ds-lstm": {"units.num_pieces": 64}}
-    assert said in curves.html(curves.numbers(make_input(configs=configs)))
+    assert said in markup(curves, curves.numbers(make_input(configs=configs)))
     same = {"ds-gru": {"units.num_pieces": 64}, "ds-lstm": {"units.num_pieces": 64}}
-    assert said not in curves.html(curves.numbers(make_input(configs=same)))
+    assert said not in markup(curves, curves.numbers(make_input(configs=same)))
 
 
 def test_a_loss_of_zero_has_no_logarithm(make_input: MakeInput) -> None:
     rows = [("ds-gru/confirm-0", "valid/loss", 1.0, 0.0)]
     (panel,) = curves.numbers(small(make_input, rows)).panels
     assert not panel.is_log
-    assert "chart-valid-loss" in curves.html(curves.numbers(small(make_input, rows)))
+    assert "chart-valid-loss" in markup(curves, curves.numbers(small(make_input, rows)))
 
 
 def test_rates_are_drawn_in_percent(make_input: MakeInput) -> None:
     run = "ds-gru/confirm-0"
     rows = [(run, "valid/wer", 1.0, 0.5), (run, "valid/wer", 2.0, 0.25)]
-    page = curves.html(curves.numbers(small(make_input, rows)))
+    page = markup(curves, curves.numbers(small(make_input, rows)))
     figure = json.loads(page.split('data-chart="chart-valid-wer">')[1].split("</script>")[0])
     assert figure["data"][0]["y"] == [50.0, 25.0]
 
 
 def test_no_curves_give_a_sentence(make_input: MakeInput) -> None:
-    assert "no curve to draw" in curves.html(curves.numbers(small(make_input, [])))
+    assert "no curve to draw" in markup(curves, curves.numbers(small(make_input, [])))

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 from reports.input import QuestionSummary, ReportInput, SystemSummary
 from reports.sections import differences
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -40,10 +41,10 @@ def test_a_key_that_one_lacks_is_a_dash(study: ReportInput) -> None:
 
 def test_twins_and_one_system_are_told(study: ReportInput, make_input: MakeInput) -> None:
     twins = {name: {"model.cell": "gru"} for name in study.configs}
-    page = differences.html(differences.numbers(replace(study, configs=twins)))
+    page = markup(differences, differences.numbers(replace(study, configs=twins)))
     assert "Nothing differs but the seeds" in page
     alone = make_input(systems=("ds-gru",))
-    assert "There is one system" in differences.html(differences.numbers(alone))
+    assert "There is one system" in markup(differences, differences.numbers(alone))
 
 
 SYSTEMS = {
@@ -63,10 +64,10 @@ def test_systems_are_listed_as_they_were_declared(study: ReportInput) -> None:
     gru, lstm = shown.declared
     assert (gru.settings, gru.difference) == ((("model.width", "306"),), "base")
     assert (lstm.settings, lstm.difference) == ((), "model.cell")
-    page = differences.html(shown)
+    page = markup(differences, shown)
     assert "2,000,000 parameters, to within 1 %" in page
     assert "Differs from the base in" in page
-    assert "Differs from the base in" not in differences.html(differences.numbers(study))
+    assert "Differs from the base in" not in markup(differences, differences.numbers(study))
 
 
 def test_several_differences_are_counted(study: ReportInput) -> None:

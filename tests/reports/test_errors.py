@@ -9,6 +9,7 @@ import pytest
 from reports.columns import COLUMNS
 from reports.input import ReportInput
 from reports.sections import errors
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -76,18 +77,18 @@ def test_a_large_study_is_aligned_in_part_and_says_so(
     monkeypatch.setattr(errors, "MAX_ALIGNED", 2)
     shown = errors.numbers(small)
     assert shown.share_aligned == 2 / 3
-    assert "66.7" in errors.html(shown)
+    assert "66.7" in markup(errors, shown)
 
 
 def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
     shown = errors.numbers(make_input(num_seeds=0))
     assert math.isnan(shown.share_aligned)
-    assert "No test utterance has been scored" in errors.html(shown)
+    assert "No test utterance has been scored" in markup(errors, shown)
 
 
 def test_hostile_words_are_text(small: ReportInput) -> None:
     evil = '<script>alert("1")</script>'
     table = small.utterances.assign(ref=f"the {evil}", hyp=f"the {'x' * 10_000}")
-    page = errors.html(errors.numbers(replace(small, utterances=table)))
+    page = markup(errors, errors.numbers(replace(small, utterances=table)))
     assert "<script" not in page
     assert "&lt;script&gt;" in page

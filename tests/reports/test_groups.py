@@ -6,6 +6,7 @@ import pandas as pd
 from reports.columns import COLUMNS
 from reports.input import ReportInput
 from reports.sections import groups
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -30,17 +31,17 @@ def test_rates_by_group_and_gains_that_differ(study: ReportInput) -> None:
     assert [row.group for row in attribute.groups] == ["f", "m"]
     assert attribute.groups[1].wers[0].mean == 0.3
     assert (attribute.num_differing, attribute.gains[0]["delta_inside"]) == (1, 0.1)
-    page = groups.html(shown).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(groups, shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in ("By gender", "+10.0", "+8.0", "97.5", "differs by group", "1 of 1 differences"):
         assert said in page
-    none = groups.html(groups.numbers(with_groups(study, differs=False)))
+    none = markup(groups, groups.numbers(with_groups(study, differs=False)))
     assert "No difference between systems is found" in none
 
 
 def test_hostile_names_are_text(study: ReportInput) -> None:
-    page = groups.html(groups.numbers(with_groups(study, '"><script>x</script>' + "y" * 10_000)))
+    page = markup(groups, groups.numbers(with_groups(study, '"><script>x</script>' + "y" * 10_000)))
     assert "<script" not in page
 
 
 def test_without_groups_there_is_a_sentence(make_input: MakeInput) -> None:
-    assert "Nothing that would part" in groups.html(groups.numbers(make_input(num_seeds=0)))
+    assert "Nothing that would part" in markup(groups, groups.numbers(make_input(num_seeds=0)))

@@ -8,6 +8,7 @@ import pytest
 from reports.input import ReportInput
 from reports.sections import latency, tradeoffs
 from tests.latency_rows import latency_row
+from tests.reports.drawing import markup
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_runs_of_a_system_are_averaged(timed: ReportInput) -> None:
 
 
 def test_the_page_shows_the_parts_of_the_wait(timed: ReportInput) -> None:
-    page = latency.html(latency.numbers(timed))
+    page = markup(latency, latency.numbers(timed))
     assert "Pareto-optimal, from the shortest wait: <b>ds-gru</b>." in page
     assert "does not stream" in page
     assert "audio in chunks of 100 ms" in page
@@ -57,11 +58,11 @@ def test_the_costs_of_a_study_are_drawn_without_it(timed: ReportInput) -> None:
 
 
 def test_one_system_is_a_table_without_a_drawing(study: ReportInput) -> None:
-    page = latency.html(latency.numbers(replace(study, latency=(latency_row(),))))
+    page = markup(latency, latency.numbers(replace(study, latency=(latency_row(),))))
     assert "User waits, ms" in page
     assert "Pareto" not in page
 
 
 def test_a_study_without_measurements_names_the_command(study: ReportInput) -> None:
-    page = latency.html(latency.numbers(study))
+    page = markup(latency, latency.numbers(study))
     assert "python -m bench.speed --latency --study NAME" in page

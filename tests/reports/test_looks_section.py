@@ -4,6 +4,7 @@ from reports.input import ReportInput
 from reports.looks import Look, PairAtLook
 from reports.second import SecondGap, SecondVerdict
 from reports.sections import looks, second_verdict, verdict
+from tests.reports.drawing import markup
 
 PLANNED = (3, 5, 8)
 
@@ -34,7 +35,7 @@ def with_looks(study: ReportInput, *taken: tuple[int, int, int]) -> ReportInput:
 
 
 def page(study: ReportInput) -> str:
-    return looks.html(looks.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
+    return markup(looks, looks.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_what_each_look_found_and_which_decided(study: ReportInput) -> None:
@@ -99,5 +100,5 @@ def test_a_second_verdict_says_that_greedy_gaps_are_of_the_deciding_look(
     planned = with_looks(replace(study, second=second), (3, 5, 1))
     said = "a greedy gap is that of the look that decided it"
     for shown, has in ((planned, True), (replace(planned, looks=()), False)):
-        page = second_verdict.html(second_verdict.numbers(shown))
+        page = markup(second_verdict, second_verdict.numbers(shown))
         assert (said in " ".join(page.split())) == has

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 from reports.input import MethodConstants, ReportInput, StudyDesign
 from reports.sections import method
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -12,7 +13,7 @@ def test_the_constants_are_those_of_the_code(make_input: MakeInput) -> None:
     )
     shown = method.numbers(make_input(design=StudyDesign(method=told)))
     assert (shown.fewest_seeds, shown.num_speakers, shown.num_pairs) == (3, 6, 1)
-    page = method.html(shown).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(method, shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in (
         "90 %",
         "1 %",
@@ -29,4 +30,4 @@ def test_the_constants_are_those_of_the_code(make_input: MakeInput) -> None:
 def test_an_empty_study_has_a_method_too(make_input: MakeInput) -> None:
     shown = method.numbers(make_input(num_trials=0, num_seeds=0))
     assert shown.fewest_seeds == 0
-    assert method.html(shown)
+    assert markup(method, shown)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from reports.input import ReportInput
 from reports.sections import pairwise
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -27,29 +28,29 @@ def test_the_matrix_is_row_minus_column(study: ReportInput) -> None:
     open_pair = study.pairs.assign(verdict="undecided", remedy="12 seeds <would>")
     shown = pairwise.numbers(replace(study, pairs=open_pair))
     assert shown.matrix[0][1].mark == ""
-    assert "*<" not in pairwise.html(shown)
-    assert "12 seeds &lt;would&gt;" in pairwise.html(shown)
+    assert "*<" not in markup(pairwise, shown)
+    assert "12 seeds &lt;would&gt;" in markup(pairwise, shown)
     equal = study.pairs.assign(verdict="equivalent")
     shown = pairwise.numbers(replace(study, pairs=equal))
     assert shown.matrix[0][1].mark == "="
-    assert 'aria-label="equivalent">=' in pairwise.html(shown)
+    assert 'aria-label="equivalent">=' in markup(pairwise, shown)
 
 
 def test_a_claim_is_marked_and_the_level_is_shown(study: ReportInput) -> None:
-    page = pairwise.html(pairwise.numbers(study))
+    page = markup(pairwise, pairwise.numbers(study))
     assert "<small>claim</small>" not in page
     claimed = study.pairs.assign(claim=True, coverage=0.9834)
-    page = pairwise.html(pairwise.numbers(replace(study, pairs=claimed)))
+    page = markup(pairwise, pairwise.numbers(replace(study, pairs=claimed)))
     assert "<small>claim</small>" in page
     assert ">98.3<" in page
 
 
 def test_many_pairs_fold_away(study: ReportInput) -> None:
     pairs = pd.concat([study.pairs] * 16)
-    assert "<details>" in pairwise.html(pairwise.numbers(replace(study, pairs=pairs)))
-    assert "<details>" not in pairwise.html(pairwise.numbers(study))
+    assert "<details>" in markup(pairwise, pairwise.numbers(replace(study, pairs=pairs)))
+    assert "<details>" not in markup(pairwise, pairwise.numbers(study))
 
 
 def test_one_system_has_nothing_to_compare(make_input: MakeInput) -> None:
-    page = pairwise.html(pairwise.numbers(make_input(systems=("ds-gru",))))
+    page = markup(pairwise, pairwise.numbers(make_input(systems=("ds-gru",))))
     assert "nothing to compare" in page

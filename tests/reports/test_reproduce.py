@@ -8,6 +8,7 @@ import pytest
 
 from reports.input import ReportInput
 from reports.sections import reproduce
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -23,7 +24,7 @@ def test_facts_are_grouped(study: ReportInput) -> None:
 
 
 def test_each_value_is_shown_with_what_set_it_and_what_was_searched(study: ReportInput) -> None:
-    page = reproduce.html(reproduce.numbers(study))
+    page = markup(reproduce, reproduce.numbers(study))
     (rate,) = [line for line in page.splitlines() if "optim.learning_rate" in line][:1]
     for shown in ("0.002", "0.0005 to 0.008, log", "trial: the best trial"):
         assert f"{shown}</td>" in rate
@@ -67,7 +68,7 @@ def test_a_large_table_stays_out(study: ReportInput, make_input: MakeInput) -> N
     large = pd.concat([study.utterances] * 20)
     shown = reproduce.numbers(make_input(utterances=large))
     assert [d.name for d in shown.downloads if not d.uri] == ["utterances.csv"]
-    assert "too large for this page" in reproduce.html(shown)
+    assert "too large for this page" in markup(reproduce, shown)
 
 
 def content(study: ReportInput, name: str) -> str:

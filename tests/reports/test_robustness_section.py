@@ -6,6 +6,7 @@ import pytest
 
 from reports.input import ConditionChange, ConditionGap, ConditionRate, ReportInput, Robustness
 from reports.sections import robustness
+from tests.reports.drawing import markup
 
 
 def with_conditions(study: ReportInput, num_gaps: int = 2, name: str = "ds-lstm") -> ReportInput:
@@ -38,7 +39,7 @@ def test_a_row_a_condition_and_what_changes(study: ReportInput) -> None:
     titles = ["as recorded", "white, 10 dB", "white, 0 dB", "room, 0.5 s"]
     assert [title for title, _ in shown.rows] == titles
     assert [wer[0] for wer in shown.rows[2][1]] == [0.4, 0.4]
-    page = robustness.html(shown).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(robustness, shown).replace("\N{NO-BREAK SPACE}", " ")
     for said in ("in 9 of 9 conditions", "white, 10 dB less", "+2.1", "the gap changes", "+5.0",
                  "ds-gru better", "97.5"):  # fmt: skip
         assert said in page
@@ -66,7 +67,7 @@ def test_a_chart_a_noise_with_the_intervals_of_its_points(study: ReportInput) ->
     assert other["x"][0] - line["x"][0] == pytest.approx(robustness.APART_DB)
     assert len(alone["x"]) == 1
     assert alone["x"][0] > 10
-    page = robustness.html(robustness.numbers(with_conditions(study)))
+    page = markup(robustness, robustness.numbers(with_conditions(study)))
     assert 'id="chart-noise-white"' in page
 
 
@@ -89,14 +90,14 @@ def test_an_unknown_interval_is_a_gap_in_the_drawing(study: ReportInput) -> None
 
 
 def test_long_tables_fold(study: ReportInput) -> None:
-    page = robustness.html(robustness.numbers(with_conditions(study, num_gaps=16)))
+    page = markup(robustness, robustness.numbers(with_conditions(study, num_gaps=16)))
     assert "<summary>All 16 gaps</summary>" in page
 
 
 def test_without_conditions_the_flag_is_named(study: ReportInput) -> None:
     shown = robustness.numbers(study)
     assert shown.found is None
-    assert "--conditions noise" in robustness.html(shown)
+    assert "--conditions noise" in markup(robustness, shown)
 
 
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>"])
@@ -104,4 +105,4 @@ def test_hostile_names_are_text(study: ReportInput, evil: str) -> None:
     found = with_conditions(study).robustness
     assert found is not None
     sentences = replace(study, robustness=replace(found, sentences=(evil,)))
-    assert evil not in robustness.html(robustness.numbers(sentences))
+    assert evil not in markup(robustness, robustness.numbers(sentences))

@@ -6,6 +6,7 @@ from scipy.stats import binomtest
 
 from reports.input import ReportInput
 from reports.sections import speakers
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -44,15 +45,15 @@ def test_the_sign_test_agrees_with_scipy(better: int, worse: int) -> None:
 
 def test_many_speakers_fold_away_and_hostile_names_are_text(study: ReportInput) -> None:
     many = study.utterances.assign(speaker=[f"s{n % 40}" for n in range(len(study.utterances))])
-    page = speakers.html(speakers.numbers(replace(study, utterances=many)))
+    page = markup(speakers, speakers.numbers(replace(study, utterances=many)))
     assert "10 easier speakers" in page.replace("\N{NO-BREAK SPACE}", " ")
     evil = '"><script>x</script>\u202e' + "y" * 10_000
-    page = speakers.html(
-        speakers.numbers(replace(study, utterances=study.utterances.assign(speaker=evil)))
+    page = markup(
+        speakers, speakers.numbers(replace(study, utterances=study.utterances.assign(speaker=evil)))
     )
     assert "<script" not in page
 
 
 def test_nothing_scored_gives_a_sentence(make_input: MakeInput) -> None:
-    page = speakers.html(speakers.numbers(make_input(num_seeds=0)))
+    page = markup(speakers, speakers.numbers(make_input(num_seeds=0)))
     assert "there are no rates per speaker" in page

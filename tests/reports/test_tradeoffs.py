@@ -4,6 +4,7 @@ from dataclasses import replace
 from reports.input import Condition, ReportInput
 from reports.sections import cost, tradeoffs
 from reports.sections.verdict import cautions
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -19,14 +20,14 @@ def test_points_hold_cost_and_wer(study: ReportInput) -> None:
 
 
 def test_the_page_names_the_pareto_optimal_and_marks_them_by_shape(study: ReportInput) -> None:
-    page = tradeoffs.html(tradeoffs.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(tradeoffs, tradeoffs.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     assert "By parameters, Pareto-optimal: <b>ds-gru</b>. Hypervolume 30.0 %" in page
     assert page.count('"diamond"') == 2
     assert page.count('"circle"') == 2
 
 
 def test_one_system_has_nothing_to_trade(make_input: MakeInput) -> None:
-    page = tradeoffs.html(tradeoffs.numbers(make_input(systems=("ds-gru",))))
+    page = markup(tradeoffs, tradeoffs.numbers(make_input(systems=("ds-gru",))))
     assert "there is no trade-off to show" in page
 
 
@@ -36,7 +37,7 @@ def test_costs_in_seconds_that_do_not_compare_are_not_drawn(study: ReportInput) 
     differing = replace(study, conditions=(condition,))
     assert differing.broken == ()
     assert [one.cost for one in tradeoffs.numbers(differing).tradeoffs] == ["num_parameters"]
-    assert reason in tradeoffs.html(tradeoffs.numbers(differing))
-    assert reason in cost.html(cost.numbers(differing))
+    assert reason in markup(tradeoffs, tradeoffs.numbers(differing))
+    assert reason in markup(cost, cost.numbers(differing))
     assert any(reason in told for told in cautions(differing))
-    assert "not comparable" not in cost.html(cost.numbers(study))
+    assert "not comparable" not in markup(cost, cost.numbers(study))

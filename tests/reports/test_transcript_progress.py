@@ -5,6 +5,7 @@ import pandas as pd
 from reports.input import ReportInput
 from reports.sections import transcript_progress
 from reports.sections.transcript_progress import Span
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -56,7 +57,7 @@ def test_trials_stand_in_and_gaps_stay_gaps(make_input: MakeInput) -> None:
     cers = {epoch: [t and t.cer for t in found] for epoch, found in utterance.history}
     # An evaluation after 0.4 epochs counts as the first epoch's.
     assert cers == {1: [6 / 7, 2 / 7], 2: [0.0, None]}
-    assert "never shown" not in transcript_progress.html(shown)
+    assert "never shown" not in markup(transcript_progress, shown)
 
 
 def test_long_transcripts_are_cut(make_input: MakeInput) -> None:
@@ -66,8 +67,9 @@ def test_long_transcripts_are_cut(make_input: MakeInput) -> None:
 
 
 def test_missing_letters_are_dots(make_input: MakeInput) -> None:
-    page = transcript_progress.html(
-        transcript_progress.numbers(make_input(watch=watch([("ds-gru", "confirm", 1, "an")])))
+    page = markup(
+        transcript_progress,
+        transcript_progress.numbers(make_input(watch=watch([("ds-gru", "confirm", 1, "an")]))),
     )
     assert '<span class="gap" title="missing:  huma">·····</span>' in page
     assert "<small>71\N{NO-BREAK SPACE}%</small>" in page
@@ -75,4 +77,4 @@ def test_missing_letters_are_dots(make_input: MakeInput) -> None:
 
 def test_no_watch_utterances_give_a_sentence(make_input: MakeInput) -> None:
     shown = transcript_progress.numbers(make_input(watch=watch([("x", "trial", 1, "a")])[:0]))
-    assert "No run has transcribed a watch utterance" in transcript_progress.html(shown)
+    assert "No run has transcribed a watch utterance" in markup(transcript_progress, shown)

@@ -6,6 +6,7 @@ import pytest
 
 from reports.input import Condition, HeardSentence, QuestionSummary, ReportInput
 from reports.sections import verdict
+from tests.reports.drawing import markup
 
 MakeInput = Callable[..., ReportInput]
 
@@ -13,7 +14,7 @@ MakeInput = Callable[..., ReportInput]
 def test_rows_hold_what_was_measured(study: ReportInput) -> None:
     shown = verdict.numbers(study)
     gru, lstm = shown.systems
-    assert (gru["system"], gru["tone"], lstm["system"], lstm["tone"]) == ("ds-gru", 0, "ds-lstm", 1)
+    assert (gru["system"], lstm["system"]) == ("ds-gru", "ds-lstm")
     assert len(gru["wer"].singles) == 3
     assert gru["wer"].mean == pytest.approx(sum(gru["wer"].singles) / 3)
     assert (gru["num_parameters"], gru["num_trials"], gru["num_seeds"]) == (1_214_557, 8, 3)
@@ -43,7 +44,7 @@ def test_differences_are_against_the_questions_base_or_the_first(
 
 
 def test_the_page_has_the_figures(study: ReportInput) -> None:
-    page = verdict.html(verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(verdict, verdict.numbers(study)).replace("\N{NO-BREAK SPACE}", " ")
     mean = 100 * float(study.systems.loc[0, "wer_mean"])
     for shown in (f">{mean:.1f}<", "1.21 M", "53.1 M", "+5.1", "+3.6 to +6.6", "&lt;0.001", "1.3"):
         assert shown in page
@@ -53,20 +54,20 @@ def test_the_page_has_the_figures(study: ReportInput) -> None:
 
 def test_a_broken_condition_is_stated_at_the_top(study: ReportInput, make_input: MakeInput) -> None:
     assert verdict.numbers(study).broken == ()
-    assert "fair comparison" not in verdict.html(verdict.numbers(study))
+    assert "fair comparison" not in markup(verdict, verdict.numbers(study))
     shown = verdict.numbers(make_input(conditions=(Condition("Budget", "bad", "differs"),)))
     assert shown.broken == ("Budget",)
-    page = verdict.html(shown)
+    page = markup(verdict, shown)
     assert page.index("</strong> budget.") < page.index("<table")
     assert '<a href="#comparability">' in page
 
 
 def test_what_recognition_costs_is_shown_or_how_to_measure_it(study: ReportInput) -> None:
-    page = verdict.html(verdict.numbers(study))
+    page = markup(verdict, verdict.numbers(study))
     assert "python -m bench.speed" in page
     assert "not of ds-gru, ds-lstm" in page
     timed = replace(study, systems=study.systems.assign(real_time_factor=0.0123))
-    page = verdict.html(verdict.numbers(timed))
+    page = markup(verdict, verdict.numbers(timed))
     assert "0.0123" in page
     assert "python -m bench.speed" not in page
 
@@ -100,18 +101,15 @@ def test_a_study_that_is_over_is_not_called_interrupted(make_input: MakeInput) -
     searched = make_input()
     trials = searched.runs[searched.runs["kind"] == "trial"]
     assert incomplete in " ".join(verdict.cautions(replace(searched, runs=trials)))
-    for state in ("cut", "pruned"):
-        unconfirmed = replace(searched, runs=trials.assign(state=state, valid_wer=0.5))
-        assert incomplete in " ".join(verdict.cautions(unconfirmed)), state
-    hopeless = replace(searched, runs=trials.assign(state="pruned", valid_wer=math.nan))
-    assert incomplete not in " ".join(verdict.cautions(hopeless))
+    hopeless = replace(searched, runs=trials, winners={})
+    assert incomplete not in " ".join(verdict.cautions(hopeless)), "nothing to confirm"
 
 
 def test_a_system_without_a_wer_is_not_drawn(make_input: MakeInput) -> None:
     shown = verdict.numbers(make_input(num_seeds=0))
     assert all(math.isnan(row["wer"].mean) for row in shown.systems)
     assert shown.scale is None
-    page = verdict.html(shown)
+    page = markup(verdict, shown)
     assert "not scored" in page
     assert "<circle" not in page
 
@@ -136,6 +134,6 @@ def test_few_networks_are_shown_at_once(make_input: MakeInput) -> None:
     many = verdict.numbers(make_input(heard=networks(3)))
     assert [(one.system, one.seed) for one in many.heard] == [("ds-gru", 0), ("ds-lstm", 0)]
     assert len(many.more_heard) == 4
-    page = verdict.html(many).replace("\N{NO-BREAK SPACE}", " ")
+    page = markup(verdict, many).replace("\N{NO-BREAK SPACE}", " ")
     assert "4 more networks" in page
     assert page.count("<strong><bdi>i am a human</bdi></strong>") == 3

@@ -91,6 +91,11 @@ def test_a_budget_that_is_not_spent_is_red(study: ReportInput) -> None:
     check = found(replace(study, runs=runs))["Budget spent"]
     assert check.outcome == "bad"
     assert check.details == ("ds-lstm: 7 of 8 trials", "ds-gru: 2 of 3 scored seeds")
+    for state in ("running", "killed", "paused"):
+        going = study.runs["run"] == "ds-lstm/trial-003"
+        runs = study.runs.assign(state=study.runs["state"].mask(going, state))
+        check = found(replace(study, runs=runs))["Budget spent"]
+        assert check.details == ("ds-lstm: 7 of 8 trials",), state
 
 
 def test_leakage_is_red_but_for_watch_utterances(study: ReportInput) -> None:

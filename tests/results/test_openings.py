@@ -31,7 +31,10 @@ def test_what_was_joined_for_training_leaves_the_test_set_the_same(tmp_path: Pat
         assert "scored 3 times by the runs of 2 studies" in openings_sentence(tmp_path, digest)
 
 
-def test_a_run_without_a_record_belongs_to_no_system(tmp_path: Path) -> None:
+def test_a_run_without_a_record_or_with_a_damaged_one_belongs_to_no_system(tmp_path: Path) -> None:
     opened(tmp_path, "one", "confirm-0", "d1", 1)
-    (tmp_path / "one" / "runs" / "ds-gru" / "confirm-0" / "run.json").unlink()
+    record = tmp_path / "one" / "runs" / "ds-gru" / "confirm-0" / "run.json"
+    record.write_text("{")
+    assert openings_sentence(tmp_path, "d1") == ""
+    record.unlink()
     assert openings_sentence(tmp_path, "d1") == ""

@@ -1,6 +1,6 @@
 """Leads under test conditions: gaps and slopes against sums by hand, families, and sentences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,7 +206,7 @@ def test_withheld_where_a_search_was_too_narrow(
 ) -> None:
     from bench.results import confirmed
 
-    edges: Callable[..., tuple[str, ...]] = lambda *_: ("widen it",)  # noqa: E731
-    monkeypatch.setattr(confirmed, "search_edges", edges)
+    edges = dict.fromkeys(study[1].systems, ("widen it",))
+    monkeypatch.setattr(confirmed, "search_edges", lambda *_: edges)
     verdicts = {gap.verdict for gap in found(study).gaps}
     assert verdicts == {"withheld", "undecided"}

@@ -149,6 +149,20 @@ def test_the_decoder_is_a_fact_of_the_systems() -> None:
     assert list(beam.scored.runs[1]["hyp"]) == list(REFS.values())
 
 
+def test_a_search_that_was_too_narrow_withholds_with_either_decoder(study: Study) -> None:
+    folder, definition = study
+    key, dimension = next(
+        (key, d) for key, d in definition.searched("ds-rnn").items() if d.high and not d.firm
+    )
+    own = folder / "runs" / "ds-rnn" / "trial-001"
+    record = record_of(own, slot=1, system="ds-rnn", params={key: dimension.high})
+    record.close(State.FINISHED, {"best/valid/wer": 0.1})
+    for name in ("first", str(folder / BEAM)):
+        gru, rnn = read_systems([name])
+        assert gru.scored.edges == (), name
+        assert "edge" in rnn.scored.edges[0], name
+
+
 def test_a_run_without_a_checkpoint_counts_with_either_decoder(study: Study) -> None:
     folder, _ = study
     for path in folder.rglob("ds-gru/confirm-1/utterances-test.jsonl"):

@@ -189,7 +189,7 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     assert progress is not None
     notes: list[str] = []
     tracker = SimpleNamespace(summarise=lambda findings, _: notes.extend(findings.notes))
-    edges = {label: search_edges(definition, label, tables.runs) for label in RATES}
+    edges = search_edges(definition, tables.runs)
     made = SimpleNamespace(
         edges=edges,
         second=None,
@@ -203,6 +203,22 @@ def test_where_a_range_was_too_narrow_every_page_withholds_the_same_verdicts(
     assert notes[0].startswith(said)
     assert progress.last_look == look_sentence(look, narrow) == notes[0]
     assert "better" not in notes[0]
+
+
+def test_the_edge_of_a_pruned_winner_withholds_too(
+    tmp_path: Path, definition: StudyDefinition
+) -> None:
+    """Where every trial was pruned, the best of them is confirmed, so its edge counts."""
+    begin_or_return(tmp_path, definition)
+    for slot in range(definition.budget.num_trials):
+        write_run(tmp_path, "d", "trial", slot, RATES["d"], State.PRUNED)
+    run_round(tmp_path, definition)
+    put_at_edge(tmp_path, "d")
+    look = next_look(tmp_path, definition)
+    assert look is not None
+    assert narrow_systems(definition, tmp_path) == {"d"}
+    pairs = compare(definition, read_study(tmp_path), [look]).pairs
+    assert sorted(pairs["verdict"]) == ["undecided"] * 3 + ["withheld"] * 3
 
 
 def test_verdicts_are_those_of_the_look_that_decided(

@@ -74,6 +74,15 @@ def test_a_study_is_its_systems_with_a_run_per_seed(study: Callable[..., Path]) 
         assert list(system.scored.runs[0]["substitutions"]) == [0, 0, 1]
 
 
+def test_an_unreadable_record_of_another_study_hides_no_run(study: Callable[..., Path]) -> None:
+    older = study("first") / "runs" / "ds-gru" / "confirm-0" / "run.json"
+    older.write_text(older.read_text().replace('"schema_version": ', '"schema_version": 9'))
+    study("second")
+    assert read_systems(["second1"])[0].name == "ds-gru/confirm-1"
+    with pytest.raises(UserError, match="'first0' is none"):
+        read_systems(["first0"])
+
+
 def test_systems_of_two_studies_get_different_names(study: Callable[..., Path]) -> None:
     study("small")
     study("large", budget="quick")

@@ -6,18 +6,18 @@ import pandas as pd
 
 from bench.runs import read_study
 from bench.runs.layout import METRICS
-from bench.runs.reader import COLUMNS
+from bench.runs.reader import TABLES
 from reports.columns import COLUMNS as SHOWN
 
 
 def test_tables_have_the_columns_that_reports_ask_for() -> None:
-    for name, columns in COLUMNS.items():
+    for name, columns in TABLES.items():
         assert set(SHOWN[name]) <= set(columns)
 
 
 def test_a_folder_without_runs_gives_empty_tables(lab: Any) -> None:
     tables = read_study(lab.project / "nothing")
-    for name, columns in COLUMNS.items():
+    for name, columns in TABLES.items():
         assert list(getattr(tables, name).columns) == list(columns)
         assert getattr(tables, name).empty
     assert tables.runs["test_wer"].mean() != 0.0

@@ -99,7 +99,9 @@ def test_a_resumed_run_keeps_its_identity_and_loses_its_old_end(lab: Any) -> Non
 
 
 def test_names_say_what_a_run_is(lab: Any) -> None:
-    assert lab.identity(kind="confirm", slot=2, seed=5002).name == "tiny confirm seed 5002"
+    long_seed = 2**31 - 1
+    assert lab.identity(kind="confirm", slot=2, seed=long_seed).name == "tiny confirm 2"
+    assert lab.identity(kind="train", slot=0, seed=7).name == "tiny seed 7"
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])

@@ -45,7 +45,6 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
         folder=tmp_path / "confirm-0",
         excluded=frozenset(),
         device="cpu",
-        open_test=True,
         target=TrackingTarget(uri="http://127.0.0.1:9"),
     )
 
@@ -243,7 +242,8 @@ def test_a_confirm_run_that_failed_counts_with_its_last_finite_checkpoint(
 def test_a_trial_that_failed_opens_no_test_split(
     plan: RunPlan, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = replace(small(plan, tone_corpus, monkeypatch), open_test=False)
+    plan = small(plan, tone_corpus, monkeypatch)
+    plan = replace(plan, identity=replace(plan.identity, kind="trial"))
     with pytest.raises(ValueError, match="enough"):
         execute_run(plan, failing_at(1))
     assert not (plan.folder / "utterances-test.jsonl").exists()

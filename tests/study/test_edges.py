@@ -31,8 +31,9 @@ def test_the_ends_of_other_dimensions() -> None:
 
 
 def test_an_edge_says_what_to_do() -> None:
-    (edge,) = edges({"optim.learning_rate": RATE}, FILES, {"optim.learning_rate": 0.006}, slot=3)
-    assert edge.sentence("gru") == (
+    key = "optim.learning_rate"
+    (sentence,) = edges("gru", {key: RATE}, FILES, {key: 0.006}, slot=3)
+    assert sentence == (
         "the best trial of gru lies at the upper edge of optim.learning_rate (0.006 of 0.0004 to "
         "0.0064, log): widen the range in sweeps/base.toml before calling it better or worse"
     )
@@ -40,6 +41,7 @@ def test_an_edge_says_what_to_do() -> None:
 
 def test_the_first_trial_lies_at_no_edge() -> None:
     narrow = Dimension(low=0.0004, high=0.0064, log=True, default=0.0064)
-    assert not list(edges({"a": narrow}, {}, {"a": 0.0064}, slot=0))
-    assert list(edges({"a": narrow}, {}, {"a": 0.0064}, slot=1))
-    assert not list(edges({"a": narrow}, {}, {}, slot=1))
+    given = "gru", {"a": narrow}, {"a": "base.toml"}
+    assert not list(edges(*given, {"a": 0.0064}, slot=0))
+    assert list(edges(*given, {"a": 0.0064}, slot=1))
+    assert not list(edges(*given, {}, slot=1))

@@ -10,11 +10,12 @@ from bench.core.config import updated
 from bench.data.corpora import CorpusConfig
 from bench.data.store import open_store
 from bench.data.utterance import Corpus
-from bench.runs.layout import OPENED, ScoreLine, read_lines
+from bench.runs.layout import BEST, LAST, OPENED, ScoreLine, read_lines
 from bench.study import robustness
+from bench.study.decoding import scored_checkpoints
 from bench.study.definition import StudyDefinition
 from bench.study.robustness import load_plan, score_under_conditions, scores_file
-from bench.training.checkpoint import save
+from bench.training.checkpoint import save, write
 from bench.training.config import build_model, default_run_config
 from tests.studies import study_of
 
@@ -84,3 +85,17 @@ def test_features_are_normalised_as_in_training(
     score_under_conditions(folder, definition, tone_corpus, "noise")
     assert len(used) == 9
     assert all(stats == used[0] is not None for stats in used)
+
+
+def test_a_run_that_diverged_before_it_was_evaluated_is_scored_again_as_it_was(
+    study: tuple[Path, StudyDefinition],
+) -> None:
+    folder, _ = study
+    run = folder / "runs" / "ds-gru" / "confirm-0"
+    assert scored_checkpoints(folder, "ds-gru") == {run: run / BEST}
+    content = torch.load(run / BEST, weights_only=True)
+    write(run / LAST, {**content, "loop": {"step": 3}})
+    (run / BEST).unlink()
+    assert scored_checkpoints(folder, "ds-gru") == {run: run / LAST}
+    (run / LAST).unlink()
+    assert scored_checkpoints(folder, "ds-gru") == {}

@@ -1,28 +1,30 @@
 """The descriptions, in Markdown, that MLflow shows above a run's numbers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from bench.runs.layout import RunFile, Summary
+from reports.columns import PairColumns, seen_from
 from reports.format import (
     MISSING,
     NBSP,
     in_markdown,
     is_missing,
+    markdown_table,
     percent,
     points,
     points_range,
     setting,
 )
 
-GAP = 2 * NBSP
 NOTE_TAG = "mlflow.note.content"
 """The tag that MLflow shows, as Markdown, for a run's description."""
-
+GAP = 2 * NBSP
 
 ENDS: Mapping[str, Callable[[float], str]] = {
     "best/valid/wer": lambda wer: f"valid WER {percent(wer)}",
@@ -74,13 +76,9 @@ class Findings:
         """
         if system == self.baseline:
             return _delta(0.0, 0.0, 0.0, 1.0)
-        pairs = self.pairs
-        for row in pairs[(pairs["a"] == self.baseline) & (pairs["b"] == system)].to_dict("records"):
-            return _delta(row["delta_wer"], row["low"], row["high"], row["p_adjusted"])
-        # The other way round: the difference changes its sign, and the ends of its interval change
-        # places.
-        for row in pairs[(pairs["a"] == system) & (pairs["b"] == self.baseline)].to_dict("records"):
-            return _delta(-row["delta_wer"], -row["high"], -row["low"], row["p_adjusted"])
+        for row in cast(list[PairColumns], self.pairs.to_dict("records")):
+            if {row["a"], row["b"]} == {self.baseline, system}:
+                return _delta(*seen_from(row, self.baseline), row["p_adjusted"])
         return {}
 
 
@@ -91,7 +89,7 @@ def describe_run(run: RunFile, summary: Summary | None, links: Iterable[str] = (
     rows = [
         (f"`{key}`", in_markdown(setting(value))) for key, value in sorted(run["params"].items())
     ]
-    settings = markdown_table(("setting", "value"), rows) if rows else ""
+    settings = markdown_table(("setting", "value"), rows, _apart) if rows else ""
     return "\n\n".join(filter(None, (_what(run), _end(summary), " · ".join(links), settings)))
 
 
@@ -110,18 +108,16 @@ def describe_parent(system: str, findings: Findings, links: Iterable[str] = ()) 
         rows.append(
             (shown, percent(row["wer_mean"]), interval if known else MISSING, to_base, seeds)
         )
-    verdict, table = f"**{in_markdown(findings.verdict)}**", markdown_table(header, rows)
+    verdict = f"**{in_markdown(findings.verdict)}**"
+    table = markdown_table(header, rows, _apart)
     reproduce = f"Reproduce: `{findings.command}` · Report: `{findings.report}`"
     notes = "\n".join(f"- {in_markdown(note)}" for note in findings.notes)
     return "\n\n".join(filter(None, (verdict, notes, " · ".join(links), table, reproduce)))
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of GitHub's Markdown; the cells are Markdown already."""
-    rule = f"|{' --- |' * len(header)}"
-    # MLflow leaves no room between columns.
-    head, *body = (f"| {f'{GAP} | '.join(row)} |" for row in (header, *rows))
-    return "\n".join((head, rule, *body))
+def _apart(cell: str) -> str:
+    """A cell that is Markdown already, with room after it: MLflow leaves none between columns."""
+    return cell + GAP
 
 
 def _what(run: RunFile) -> str:

@@ -47,6 +47,7 @@ from bench.runs.mlflow.pages import PARENT_TAG, Point, metric_name
 from bench.runs.mlflow.uri import display_uri
 from bench.runs.record import to_milliseconds
 from bench.runs.state import STOPPED, TRAINED, read_summary
+from reports.columns import word_errors
 
 if TYPE_CHECKING:
     from bench.runs.mlflow.store import MlflowStore
@@ -138,6 +139,8 @@ def mirror(folder: Path, store: "MlflowStore", parent_run_id: str | None = None)
 
 
 def _mirror(folder: Path, store: "MlflowStore", parent_run_id: str | None) -> None:
+    # Opening, curves, end; of each the cursor is saved after it was sent, never before. What a kill
+    # makes it send twice, the store takes once.
     run = read_run(folder)
     cursor = Cursor.load(folder, store.uri)
     if cursor.opened != run["opened_at"]:
@@ -242,19 +245,16 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     Its page that sets runs side by side groups by the first column and compares the second.
     """
     made = {}
-    lines = list(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", ScoreLine))
-    scores = pd.DataFrame(lines)
+    scores = pd.DataFrame(list(read_lines(folder / f"utterances-{SAMPLED_SPLIT}.jsonl", ScoreLine)))
     if not scores.empty:
         step = -(-len(scores) // NUM_DECODES)  # rounded up: at most NUM_DECODES rows
         sample = scores.sort_values("id", kind="stable").iloc[::step]
-        words = sample["substitutions"] + sample["deletions"] + sample["insertions"]
         shown = sample.assign(
             utterance=sample["id"] + ": " + sample["ref"],
-            wer=(words / sample["num_ref_words"]).round(4),
+            wer=(word_errors(sample) / sample["num_ref_words"]).round(4),
         )
         made["decodes.json"] = shown[["utterance", "hyp", "wer", "id", "speaker", "seconds", "ref"]]
-    watch = list(read_lines(folder / WATCH, WatchLine))
-    watched = pd.DataFrame(watch)
+    watched = pd.DataFrame(list(read_lines(folder / WATCH, WatchLine)))
     if not watched.empty:
         epochs = watched["epoch"].map("{:g}".format)
         moments = watched["id"] + ", epoch " + epochs + ": " + watched["ref"]

@@ -50,6 +50,7 @@ def log_model(store: MlflowStore, run_id: str, name: str, checkpoint: Path) -> L
     for made in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         if made.status == LoggedModelStatus.READY:
             return made
+    # MLflow refuses these characters in the name of a logged model.
     allowed = re.sub(r"[/:.%\"']", "-", name)
     made = client.create_logged_model(experiment, allowed, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder:

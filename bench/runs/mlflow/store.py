@@ -78,6 +78,7 @@ class MlflowStore:
         if (study, system) not in self._parents:
             tags = {"study": study, "system": system, "kind": "parent"}
             experiment = self.experiment(study)
+            # Two launchers that look at once would find none, and each make one.
             with self.exclusive_lock():
                 found = self.find_run(experiment, tags)
                 run = found or self.create_run(experiment, system, {**tags, "state": "running"})

@@ -45,6 +45,7 @@ class StudyTracker:
 
     def __init__(self, study: str, uri: str, data_digest: str) -> None:
         self._study = study
+        self._folder = OUT / study
         self._uri = uri
         self._data_digest = data_digest
         self._store: MlflowStore | None = None
@@ -116,7 +117,7 @@ class StudyTracker:
     def summarise(self, findings: Findings, params: Mapping[str, Mapping[str, object]]) -> None:
         """Close the sweep of each system: its summary run, its model, its parent's description,
         report and pictures. `params` are, by system, the flat config of its winner."""
-        tables = read_study(OUT / self._study)
+        tables = read_study(self._folder)
         for system, config in params.items():
             summary = partial(self._send_summary, system, config, findings, tables)
             self._try(f"summary of {system}", summary)
@@ -153,7 +154,7 @@ class StudyTracker:
         store.set_tags(store.parent(self._study, system), shared)
         for place, run_id in zip(seeds["run"], seeds["mlflow_run_id"], strict=True):
             if run_id:
-                folder = self._folder(place)
+                folder = self._folder / "runs" / place
                 note = describe_run(read_run(folder), read_summary(folder), links)
                 store.set_tags(run_id, shared | {NOTE_TAG: note})
         self._send_parent(store, system, findings, tables)
@@ -163,12 +164,9 @@ class StudyTracker:
         from bench.runs.mlflow.model import log_model
 
         own = runs[runs["system"] == system]
-        for run, best in confirm_checkpoints(OUT / self._study, own):
+        for run, best in confirm_checkpoints(self._folder, own):
             log_model(store, run["mlflow_run_id"], system, best)
             return
-
-    def _folder(self, run: str) -> Path:
-        return OUT / self._study / "runs" / run
 
     def register(self, name: str) -> str | None:
         """Make the model of the study's best confirm run (lowest valid WER: the test split chooses
@@ -180,8 +178,8 @@ class StudyTracker:
         """
         from bench.runs.mlflow.model import log_model, register
 
-        study = OUT / self._study
-        found = next(confirm_checkpoints(study, read_study(study).runs), None)
+        runs = read_study(self._folder).runs
+        found = next(confirm_checkpoints(self._folder, runs), None)
         if found is None:
             _logger.warning("no finished confirm run has a checkpoint: %s gets no version", name)
             return None
@@ -289,7 +287,7 @@ class StudyTracker:
                 "them later",
                 self.tracking_uri,
                 reason_of_outage(error),
-                OUT / self._study,
+                self._folder,
             )
             self._down_since = time.monotonic()
         return self._store

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from bench.runs.mlflow.uri import display_uri, first_line, set_mlflow_defaults
 from bench.runs.provenance import environment, git_diff
 from bench.runs.record import RunIdentity, RunRecord
 from bench.runs.state import State
-from bench.scoring.score import UtteranceScore
-from bench.training.progress import Progress
 
 SEND_EVERY_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 80.0
@@ -41,7 +39,8 @@ class Tracker:
     """
 
     def __init__(self, record: RunRecord, target: TrackingTarget) -> None:
-        self._record = record
+        self.record = record
+        """Takes what is logged; the end goes through `close`."""
         self._target = target
         self._closing = threading.Event()
         self._is_down = False
@@ -69,18 +68,6 @@ class Tracker:
         record = RunRecord.open(folder, identity, config, found, git_diff())
         return cls(record, target)
 
-    def log(self, progress: Progress) -> None:
-        """Log a point of each metric, and the watch transcripts."""
-        self._record.append(progress)
-
-    def sync(self) -> None:
-        """Return once all that was logged would outlive a power cut."""
-        self._record.sync()
-
-    def log_scores(self, split: str, scores: Iterable[UtteranceScore]) -> None:
-        """Keep one row an utterance of `split`."""
-        self._record.write_scores(split, scores)
-
     def close(
         self,
         state: State,
@@ -93,7 +80,7 @@ class Tracker:
         error = None
         if error_kind is not None:
             error = {"kind": error_kind, "message": mask(error_message or "")}
-        self._record.close(state, metrics or {}, error)
+        self.record.close(state, metrics or {}, error)
         self._closing.set()
         self._thread.join(CLOSE_SECONDS_IF_DOWN if self._is_down else CLOSE_SECONDS)
 
@@ -108,7 +95,7 @@ class Tracker:
                 from bench.runs.mlflow.store import connect
 
                 store = store or connect(self._target.uri)
-                mirror(self._record.folder, store, self._target.parent_run_id)
+                mirror(self.record.folder, store, self._target.parent_run_id)
                 self._say_up()
                 pause = SEND_EVERY_SECONDS
             except Exception as error:
@@ -123,7 +110,7 @@ class Tracker:
                 "MLflow at %s is unreachable (%s); records stay in %s and are uploaded later",
                 display_uri(self._target.uri),
                 first_line(error),
-                self._record.folder,
+                self.record.folder,
             )
             _logger.debug("tracking", exc_info=True)
         self._is_down = True

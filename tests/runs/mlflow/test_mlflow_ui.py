@@ -178,7 +178,7 @@ def test_what_people_see(lab: Any, server: str, browser: Any) -> None:
 
     # 2. The saved views: one row a system, and one a seed.
     pages.open(f"{here}?viewStateShareKey=systems", "One row a system", "lstm summary")
-    assert "confirm seed" not in browser.find_element(By.TAG_NAME, "body").text
+    assert "gru confirm" not in browser.find_element(By.TAG_NAME, "body").text
     pages.keep("systems")
 
     # 3. Two systems compared, by charts and by table.
@@ -196,12 +196,12 @@ def test_what_people_see(lab: Any, server: str, browser: Any) -> None:
     pages.shows("Group by: utterance", "Compare: hyp", "u00: a bad cab")
     heads = browser.find_elements(By.XPATH, "//*[@role='columnheader']")
     names = " ".join(head.text for head in heads)
-    assert "gru confirm seed 5000" in names
-    assert "lstm confirm seed 5001" in names
+    assert "gru confirm 0" in names
+    assert "lstm confirm 0" in names
     pages.keep("decodes")
 
     # 5. A confirm run: its description, and six groups of charts.
-    pages.open(f"{here}/{runs['gru confirm seed 5000']}", "Confirm run 0 of gru")
+    pages.open(f"{here}/{runs['gru confirm 0']}", "Confirm run 0 of gru")
     pages.keep("confirm")
-    pages.open(f"{here}/{runs['gru confirm seed 5000']}/model-metrics", "best (", "cost (")
+    pages.open(f"{here}/{runs['gru confirm 0']}/model-metrics", "best (", "cost (")
     pages.keep("metrics")

@@ -32,14 +32,14 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
     best.parent.mkdir()
     best.write_bytes(b"weights")
     for step in (1, 2):
-        tracker.log(lab.progress(step))
-    tracker.log_scores("valid", lab.scores())
-    tracker.log_scores("test", lab.scores())
+        tracker.record.append(lab.progress(step))
+    tracker.record.write_scores("valid", lab.scores())
+    tracker.record.write_scores("test", lab.scores())
     (lab.folder("confirm-0") / "paths.json").write_text('{"recurrence": "cuDNN"}')
     tracker.close("finished", {"best/valid/wer": 0.25, "test/wer": 0.5})
 
     run = lab.run("confirm")
-    assert (run.info.run_name, run.info.status) == ("tiny confirm seed 5000", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("tiny confirm 0", "FINISHED")
     assert run.data.params == {"optim.learning_rate": "0.001", "model.channels": "2,3"}
     expected = {
         "system": "tiny", "study": "s", "kind": "confirm", "slot": "0", "attempt": "1",
@@ -63,7 +63,7 @@ def test_a_finished_run_is_in_mlflow_once(lab: Any) -> None:
 def test_decodes_are_a_table_of_the_same_utterances_in_every_run(lab: Any) -> None:
     for slot in (0, 1):
         tracker = lab.tracker(f"trial-{slot}", slot=slot)
-        tracker.log_scores("valid", reversed(lab.scores()))
+        tracker.record.write_scores("valid", reversed(lab.scores()))
         tracker.close("finished")
     experiment = lab.runs()[0].info.experiment_id
     table = lab.client.load_table(experiment, "decodes.json", extra_columns=["tags.slot"])
@@ -79,12 +79,12 @@ def test_decodes_are_a_table_of_the_same_utterances_in_every_run(lab: Any) -> No
 
 def test_curves_arrive_while_the_run_lasts(lab: Any) -> None:
     tracker = lab.tracker()
-    tracker.log(lab.progress(1))
+    tracker.record.append(lab.progress(1))
     wait_for(
         lambda: (lab.folder() / CURSOR).exists() and bool(lab.history(lab.run(), "train/loss"))
     )
     assert (lab.run().info.status, lab.run().data.tags["state"]) == ("RUNNING", "running")
-    tracker.log(lab.progress(2))
+    tracker.record.append(lab.progress(2))
     wait_for(lambda: len(lab.history(lab.run(), "train/loss")) == 2)
     tracker.close("finished")
     assert lab.history(lab.run(), "train/loss") == [(1, 99.0), (2, 98.0)]
@@ -114,13 +114,13 @@ def test_statuses_tell_the_truth(lab: Any, state: str, status: str) -> None:
 def test_a_resumed_run_goes_on_where_it_was(lab: Any, state: str) -> None:
     stopped = lab.tracker()
     for step in (1, 2):
-        stopped.log(lab.progress(step))
+        stopped.record.append(lab.progress(step))
     stopped.close(state, {"best/valid/wer": 0.5})
     first = lab.run()
     resumed = lab.tracker(attempt=2)
     wait_for(lambda: lab.run().info.status == "RUNNING")
     for step in (2, 3):
-        resumed.log(lab.progress(step))
+        resumed.record.append(lab.progress(step))
     resumed.close("finished", {"best/valid/wer": 0.25})
     run = lab.run()
     assert run.info.run_id == first.info.run_id
@@ -219,7 +219,7 @@ def test_a_dead_server_stops_nothing_and_gets_everything_later(
     begun = time.monotonic()
     tracker = lab.tracker(target=dead_server)
     for step in (1, 2):
-        tracker.log(lab.progress(step))
+        tracker.record.append(lab.progress(step))
     wait_for(lambda: bool(caplog.messages))
     tracker.close("finished", {"best/valid/wer": 0.25})
     assert time.monotonic() - begun < 10
