@@ -279,7 +279,7 @@ class Fragile(Dataset):
 
 
 def fragile(data: TrainingData, kind: str, folder: Path) -> TrainingData:
-    train = Fragile(data.train.utterances, data.train.store)
+    train = Fragile(data.train.utterances, data.train.store, LETTERS)
     train.kind, train.flag = kind, folder / "failed"
     return replace(data, train=train)
 
