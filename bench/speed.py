@@ -17,6 +17,7 @@ import torch
 
 from bench.core.config import Layer, Origin, parse_settings
 from bench.core.console import STDOUT, counting, print_table
+from bench.core.cores import torch_threads
 from bench.core.errors import UserError
 from bench.core.paths import OUT
 from bench.costs import records
@@ -25,7 +26,6 @@ from bench.costs.latency import Network, align_all, load_network, measure_latenc
 from bench.costs.measure import Effort, measure
 from bench.costs.survey import Row, Setting, run_part
 from bench.costs.survey_parts import PARTS
-from bench.costs.timings import threads
 from bench.data.corpora import CorpusConfig, load_corpus, require_splits
 from bench.data.store import open_store
 from bench.results.study import chosen_studies
@@ -116,7 +116,7 @@ def _measure_latencies(options: argparse.Namespace) -> None:
     """Measure the confirm runs of a study one after another, and print a row for each."""
     device = resolve_device(options.device)
     folder, definition, runs = _confirm_runs(options.study)
-    with threads(1):
+    with torch_threads(1):
         networks = {run: load_network(path, run, device) for run, (_, path) in runs.items()}
         aligner = _aligner(options.aligner, runs, networks)
         with counting(f"corpus {definition.corpus.title}") as progress:
@@ -138,7 +138,7 @@ def _measure_latencies(options: argparse.Namespace) -> None:
                     device=device,
                     progress=progress,
                 )
-            records.save_latency(row, folder.parent)
+            records.save(row, folder.parent)
             rows.append(row)
     if options.json:
         cli.print_json([asdict(row) for row in rows])

@@ -40,5 +40,5 @@ def babbler(
 def saved_babbler(path: Path, stats: CorpusStats | None = None, **settings: Any) -> Path:
     """A checkpoint of it."""
     trained = babbler(stats, **settings)
-    save(path, trained.config, trained.network, stats)
+    save(path, trained.config, trained.network, stats, trained.units)
     return path

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 
 from bench.core import cli
 from bench.data.utterance import Corpus, Utterance
@@ -27,6 +28,8 @@ from bench.runs.layout import SCHEMA_VERSION
 from bench.scoring import score
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 set_mlflow_defaults()  # as commands do, before any test imports mlflow
 # Else a run that takes ten seconds would log more than one that is faster.
 os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "false"

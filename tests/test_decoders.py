@@ -9,6 +9,7 @@ import torch
 
 from bench.core.config import updated
 from bench.data.corpora import CorpusConfig
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.decoding import beam
 from bench.training.checkpoint import save
@@ -33,7 +34,7 @@ def given(tmp_path: Path, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) 
     corpus = CorpusConfig.parse(write_table(tone_corpus, tmp_path / "tones.jsonl"))
     torch.manual_seed(0)
     config = updated(default_run_config("ds-gru", corpus), TINY)
-    save(tmp_path / "best.pt", config, build_model(config), None)
+    save(tmp_path / "best.pt", config, build_model(config), None, LETTERS)
     return ["--checkpoint", str(tmp_path / "best.pt")]
 
 

@@ -35,6 +35,7 @@ from bench.data.corpora.kaldi import KALDI
 from bench.data.corpora.librispeech import LIBRISPEECH
 from bench.data.corpora.manifest import MANIFEST
 from bench.data.corpora.validate import validate
+from bench.data.units import LETTERS
 from bench.data.utterance import SPLITS, Corpus
 from bench.results.saved_comparison import read_saved_comparison, save_comparison
 from bench.results.scored import aligned
@@ -404,7 +405,7 @@ SMALL = {
 def checkpoints(folder: Path) -> list[Reader]:
     config = updated(default_run_config("ds-gru", CorpusConfig()), SMALL)
     path = folder / "best.pt"
-    checkpoint.save(path, config, build_model(config), None)
+    checkpoint.save(path, config, build_model(config), None, LETTERS)
 
     def read() -> Any:
         return checkpoint.load_model(path, torch.device("cpu")).network

@@ -11,7 +11,7 @@ Legend: B batch, T frames, F feature bins, U output frames, H width, V symbols.
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,15 @@ from variants.layers import (
     RecurrentLayer,
     in_chunks,
 )
-from variants.ops.cells import COMPOSED
 from variants.ops.dropout import Dropout
 from variants.ops.normalization import Norm, Normalization
-from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
+from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
 MAX_BLANK_BIAS = 20
 NUM_LETTERS = 28
-"""The space, the apostrophe and a to z: what networks output unless it is pieces of words."""
+"""The symbols beside the blank for which `blank_bias` is given: the engine's alphabet, whose length
+is repeated here, since variants import nothing of the engine; a test compares the two."""
 OUTPUT_WEIGHT_SCALE = 0.1
 
 
@@ -78,29 +78,19 @@ class DeepSpeechConfig:
                 "convs must be rows of 3 (1-D) or rows of 5 (2-D) positive numbers, "
                 f"got {self.convs}"
             )
-        check_choice(self, "cell", ("rnn", "gru", "lstm", *COMPOSED))
-        check_choice(self, "directions", get_args(Directions))
-        check_choice(self, "norm", get_args(Norm))
         check_range(self, "num_layers", "width", at_least=1)
         check_range(self, "num_layers", at_most=MAX_LAYERS)
         check_range(self, "lookahead_frames", "backward_chunk_frames", at_least=0)
         check_range(self, "backward_context_frames", at_least=0)
-        if self.backward_chunk_frames and self.directions == "forward":
-            raise ValueError(
-                "backward_chunk_frames must be 0 without a backward direction, "
-                f"got {self.backward_chunk_frames}"
-            )
-        if self.backward_chunk_frames and self.cell == "ligru":
+        chunk, context = self.backward_chunk_frames, self.backward_context_frames
+        for name, value, must_be_0, reason in (
+            ("chunk", chunk, self.directions == "forward", "without a backward direction"),
             # Its normalisation needs statistics of whole utterances, not of chunks.
-            raise ValueError(
-                "backward_chunk_frames must be 0 for the cell ligru, "
-                f"got {self.backward_chunk_frames}"
-            )
-        if self.backward_context_frames and not self.backward_chunk_frames:
-            raise ValueError(
-                "backward_context_frames must be 0 without backward_chunk_frames, "
-                f"got {self.backward_context_frames}"
-            )
+            ("chunk", chunk, self.cell == "ligru", "for the cell ligru"),
+            ("context", context, not chunk, "without backward_chunk_frames"),
+        ):
+            if value and must_be_0:
+                raise ValueError(f"backward_{name}_frames must be 0 {reason}, got {value}")
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths must be positive, got {self.dense_widths}")
         check_range(self, "dropout", at_least=0, below=1)
@@ -123,13 +113,6 @@ def _expect_blanks(output: nn.Linear, bias: float) -> None:
         output.bias[BLANK] = bias + math.log((len(output.bias) - 1) / NUM_LETTERS)
 
 
-def _front_end(config: DeepSpeechConfig, num_bins: int) -> ConvStack1d | ConvStack2d:
-    shape = (num_bins, config.convs, config.norm, config.relu_clip)
-    if len(config.convs[0]) == 3:
-        return ConvStack1d(*shape, norm_first=False)
-    return ConvStack2d(*shape, norm_first=False)
-
-
 class DeepSpeech(AcousticModel):
     """The network of a DeepSpeechConfig: [B, T, F] to log-probabilities [B, U, V]."""
 
@@ -142,7 +125,10 @@ class DeepSpeech(AcousticModel):
         self.chunk_frames = max(1, config.backward_chunk_frames)
         self.context_frames = config.backward_context_frames
         self.is_latency_controlled = config.backward_chunk_frames > 0
-        self.front_end = _front_end(config, num_bins)
+        stack = ConvStack1d if len(config.convs[0]) == 3 else ConvStack2d
+        self.front_end = stack(
+            num_bins, config.convs, config.norm, config.relu_clip, norm_first=False
+        )
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         num_inputs = self.front_end.num_outputs
         for _ in range(config.num_layers):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from variants.layers import RecurrentLayer, conv_lengths, stack_context
 from variants.ops.dropout import Dropout
-from variants.spec import AcousticModel, VariantSpec, check_choice, check_range
+from variants.spec import SPECTROGRAM, AcousticModel, VariantSpec, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, Windows, recurrence
 
 
@@ -39,8 +39,6 @@ class DeepSpeech1Config:
     def __post_init__(self) -> None:
         check_range(self, "context_frames", at_least=0)
         check_range(self, "stride_frames", "width", at_least=1)
-        check_choice(self, "cell", ("relu_rnn", "lstm"))
-        check_choice(self, "directions", ("forward", "sum"))
         check_range(self, "dropout", at_least=0, below=1)
         check_range(self, "relu_clip", above=0)
 
@@ -107,6 +105,6 @@ SPECS = (
         source="https://arxiv.org/abs/1412.5567, as torchaudio.models.DeepSpeech",
         config=DeepSpeech1Config(),
         build=DeepSpeech1,
-        features={"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0},
+        features=SPECTROGRAM,
     ),
 )

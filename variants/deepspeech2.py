@@ -18,7 +18,7 @@ from variants.ops import paths, triton_recurrence
 from variants.ops.cells import State
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
-from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
+from variants.spec import MAX_LAYERS, SPECTROGRAM, AcousticModel, VariantSpec, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Recurrence, Stage
 
 
@@ -41,7 +41,6 @@ class DeepSpeech2Config:
         check_range(self, "channels", "kernel_frames", "stride_frames", at_least=1)
         check_range(self, "num_layers", "width", at_least=1)
         check_range(self, "num_layers", at_most=MAX_LAYERS)
-        check_choice(self, "directions", ("forward", "sum"))
         check_range(self, "lookahead_frames", at_least=0)
         check_range(self, "relu_clip", above=0)
 
@@ -118,6 +117,7 @@ class DeepSpeech2(AcousticModel):
         self.cannot_stream = None if config.directions == "forward" else BACKWARD_READS_THE_END
         conv = (config.channels, config.kernel_frames, config.stride_frames)
         self.front_end = ConvStack1d(num_bins, (conv,), "batch", config.relu_clip)
+        # The first layer reads the convolution, each further one the layer before it.
         inputs = [config.channels] + [config.width] * (config.num_layers - 1)
         num_directions = 2 if config.directions == "sum" else 1
         self.layers = nn.ModuleList(
@@ -158,7 +158,6 @@ class DeepSpeech2(AcousticModel):
 
 
 BASE = DeepSpeech2Config()
-FEATURES = {"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0}
 SPECS = (
     VariantSpec(
         name="deepspeech2",
@@ -166,7 +165,7 @@ SPECS = (
         source="https://arxiv.org/abs/1512.02595, table 1",
         config=BASE,
         build=DeepSpeech2,
-        features=FEATURES,
+        features=SPECTROGRAM,
     ),
     VariantSpec(
         name="deepspeech2-online",
@@ -175,6 +174,6 @@ SPECS = (
         source="https://arxiv.org/abs/1512.02595, section 3.7, which gives no parameter count",
         config=replace(BASE, directions="forward", lookahead_frames=19, width=1560),
         build=DeepSpeech2,
-        features=FEATURES,
+        features=SPECTROGRAM,
     ),
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from variants.layers import ConvStack2d, RecurrentLayer
 from variants.ops.normalization import MaskedBatchNorm
-from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_choice, check_range
+from variants.spec import MAX_LAYERS, SPECTROGRAM, AcousticModel, VariantSpec, check_range
 from variants.streaming import BACKWARD_READS_THE_END
 
 
@@ -48,7 +48,6 @@ class DeepSpeechPytorchConfig:
                 f"paddings must be (bins, frames) for each of {len(self.convs)} convs, "
                 f"got {self.paddings}"
             )
-        check_choice(self, "cell", ("rnn", "gru", "lstm"))
         check_range(self, "num_layers", "width", at_least=1)
         check_range(self, "num_layers", at_most=MAX_LAYERS)
         check_range(self, "relu_clip", above=0)
@@ -86,7 +85,6 @@ class DeepSpeechPytorch(AcousticModel):
 
 
 BASE = DeepSpeechPytorchConfig()
-FEATURES = {"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0}
 SPECS = (
     VariantSpec(
         name="deepspeech-pytorch",
@@ -94,7 +92,7 @@ SPECS = (
         source="https://github.com/SeanNaren/deepspeech.pytorch",
         config=BASE,
         build=DeepSpeechPytorch,
-        features=FEATURES,
+        features=SPECTROGRAM,
     ),
     VariantSpec(
         name="deepspeech-pytorch-v1",
@@ -102,6 +100,6 @@ SPECS = (
         source="https://github.com/SeanNaren/deepspeech.pytorch, release 1",
         config=replace(BASE, paddings=((0, 10), (0, 0)), cell="gru", width=800, bias=False),
         build=DeepSpeechPytorch,
-        features=FEATURES,
+        features=SPECTROGRAM,
     ),
 )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from variants.layers import MaskedConv1d, RecurrentLayer, in_chunks
 from variants.ops.normalization import MaskedBatchNorm
-from variants.spec import MAX_LAYERS, AcousticModel, VariantSpec, check_range
+from variants.spec import MAX_LAYERS, SPECTROGRAM, AcousticModel, VariantSpec, check_range
 from variants.streaming import Frames, Stage, recurrence
 
 
@@ -93,6 +93,6 @@ SPECS = (
         source="https://github.com/deepgram/kur/blob/master/examples/speech.yml",
         config=KurConfig(),
         build=Kur,
-        features={"kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0},
+        features=SPECTROGRAM,
     ),
 )

@@ -22,7 +22,7 @@ from variants.ops import triton_recurrence
 from variants.ops.cells import COMPOSED, ComposedCell, State
 from variants.ops.convolution import convolve
 from variants.ops.normalization import Norm, Normalization
-from variants.ops.padding import frame_mask, reverse_by_length, zero_padding
+from variants.ops.padding import reverse_by_length, zero_padding
 from variants.ops.recurrence import recur, recur_directions, recur_from
 from variants.streaming import Frames, Stage, Windows
 
@@ -57,30 +57,38 @@ def stack_context(x_BTF: Tensor, lens_B: Tensor, context: int) -> Tensor:
     return padded.unfold(1, 2 * context + 1, 1).transpose(2, 3).flatten(2)
 
 
-class MaskedConv1d(nn.Module):
-    """Convolution over time: (x [B, T, C], lens_B) to (y [B, U, C'], out_lens_B)."""
+class MaskedConv(nn.Module):
+    """A convolution over time: (x [B, T, …], lens_B) to (y [B, U, …], out_lens_B)."""
 
-    def __init__(
-        self, num_inputs: int, channels: int, kernel: int, stride: int, padding: int, bias: bool
-    ) -> None:
+    def __init__(self, conv: nn.Conv1d | nn.Conv2d) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(num_inputs, channels, kernel, stride, padding, bias=bias)
-        self.channels, self.kernel = channels, kernel
-        self.stride, self.padding = stride, padding
+        self.conv = conv
+        self.channels = conv.out_channels
+        # Of frames, the last dimension of the weights [C', C, frames] or [C', C, bins, frames].
+        self.kernel, self.stride = conv.kernel_size[-1], conv.stride[-1]
+        self.padding = cast(tuple[int, ...], conv.padding)[-1]
+
+    def convolve(self, x: Tensor, *, is_padded: bool = False) -> Tensor:
+        """[B, T, …] to [B, U, …]; no zeros are added to an `x` that `is_padded` in time already."""
+        raise NotImplementedError
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
         """Output frames for numbers of input frames."""
         return conv_lengths(lens_B, self.kernel, self.stride, self.padding)
 
-    def forward(self, x_BTC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve, with the padding set to zero first."""
-        x_BTC = _padded_to(zero_padding(x_BTC, lens_B), self.kernel - 2 * self.padding)
-        return convolve(self.conv, x_BTC), self.output_lengths(lens_B)
+        x = zero_padding(x, lens_B)
+        lacking = self.kernel - 2 * self.padding - x.shape[1]
+        if lacking > 0:  # torch rejects inputs shorter than the kernel
+            # F.pad counts from the last dimension; frames are the second from the front.
+            x = F.pad(x, (*(0, 0) * (x.dim() - 2), 0, lacking))
+        return self.convolve(x), self.output_lengths(lens_B)
 
     def stage(self) -> Stage:
         """The convolution of an utterance in chunks."""
         return Windows(
-            partial(convolve, self.conv, is_padded=True),
+            partial(self.convolve, is_padded=True),
             size=self.kernel,
             stride=self.stride,
             left=self.padding,
@@ -88,11 +96,25 @@ class MaskedConv1d(nn.Module):
         )
 
 
-class MaskedConv2d(nn.Module):
-    """Convolution over bins and time: (x [B, T, F, C], lens_B) to (y [B, U, F', C'], out_lens_B).
+class MaskedConv1d(MaskedConv):
+    """x is [B, T, C], y [B, U, C']."""
 
-    `kernel`, `stride` and `padding` are (bins, frames).
-    """
+    conv: nn.Conv1d
+
+    def __init__(
+        self, num_inputs: int, channels: int, kernel: int, stride: int, padding: int, bias: bool
+    ) -> None:
+        super().__init__(nn.Conv1d(num_inputs, channels, kernel, stride, padding, bias=bias))
+
+    def convolve(self, x: Tensor, *, is_padded: bool = False) -> Tensor:
+        """See MaskedConv."""
+        return convolve(self.conv, x, is_padded=is_padded)
+
+
+class MaskedConv2d(MaskedConv):
+    """x is [B, T, F, C], y [B, U, F', C']; kernel, stride and padding are (bins, frames)."""
+
+    conv: "_Conv2dFramesFirst"
 
     def __init__(
         self,
@@ -102,32 +124,12 @@ class MaskedConv2d(nn.Module):
         stride: tuple[int, int],
         padding: tuple[int, int],
     ) -> None:
-        super().__init__()
-        self.conv = _Conv2dFramesFirst(num_inputs, channels, kernel, stride, padding)
-        self.channels, self.kernel = channels, kernel
-        self.stride, self.padding = stride, padding
+        super().__init__(_Conv2dFramesFirst(num_inputs, channels, kernel, stride, padding))
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Output frames for numbers of input frames."""
-        return conv_lengths(lens_B, self.kernel[1], self.stride[1], self.padding[1])
-
-    def forward(self, x_BTFC: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, with the padding set to zero first."""
-        mask_BT = frame_mask(lens_B, x_BTFC.shape[1])
-        x_BTFC = x_BTFC.masked_fill(~mask_BT[..., None, None], 0.0)
-        x_BTFC = _padded_to(x_BTFC, self.kernel[1] - 2 * self.padding[1])
-        y_BCUF = self.conv(x_BTFC.permute(0, 3, 1, 2))
-        return y_BCUF.permute(0, 2, 3, 1), self.output_lengths(lens_B)
-
-    def stage(self) -> Stage:
-        """The convolution of an utterance in chunks."""
-        return Windows(
-            lambda x_BTFC: self.conv.padded(x_BTFC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1),
-            size=self.kernel[1],
-            stride=self.stride[1],
-            left=self.padding[1],
-            right=self.padding[1],
-        )
+    def convolve(self, x: Tensor, *, is_padded: bool = False) -> Tensor:
+        """See MaskedConv."""
+        y_BCUF: Tensor = self.conv(x.permute(0, 3, 1, 2), is_padded=is_padded)
+        return y_BCUF.permute(0, 2, 3, 1)
 
 
 class _Conv2dFramesFirst(nn.Conv2d):
@@ -137,27 +139,11 @@ class _Conv2dFramesFirst(nn.Conv2d):
     read and write without a copy; [B, C, bins, frames] would be copied several times.
     """
 
-    def forward(self, x_BCTF: Tensor) -> Tensor:
-        return self._convolved(x_BCTF, self.padding[1])
-
-    def padded(self, x_BCTF: Tensor) -> Tensor:
-        """The convolution of `x`, which is padded in time already."""
-        return self._convolved(x_BCTF, 0)
-
-    def _convolved(self, x_BCTF: Tensor, padding_frames: int | str) -> Tensor:
+    def forward(self, x_BCTF: Tensor, *, is_padded: bool = False) -> Tensor:
+        padding_bins, padding_frames = cast(tuple[int, int], self.padding)
+        padding = (0 if is_padded else padding_frames, padding_bins)
         kernel, stride = self.weight.transpose(2, 3), self.stride[::-1]
-        padding = cast(_Pair, (padding_frames, self.padding[0]))
         return F.conv2d(x_BCTF, kernel, self.bias, stride, padding)
-
-
-_Pair = tuple[int, int]
-
-
-def _padded_to(x_BTx: Tensor, num_frames: int) -> Tensor:
-    """`x` with zeros appended up to `num_frames`: torch rejects inputs shorter than the kernel."""
-    lacking = max(0, num_frames - x_BTx.shape[1])
-    # F.pad counts from the last dimension: none but the frames, which are the second, is padded.
-    return F.pad(x_BTx, (*(0, 0) * (x_BTx.dim() - 2), 0, lacking)) if lacking else x_BTx
 
 
 class ConvStack(nn.Module):
@@ -171,7 +157,7 @@ class ConvStack(nn.Module):
 
     def __init__(
         self,
-        convs: Sequence[MaskedConv1d | MaskedConv2d],
+        convs: Sequence[MaskedConv],
         norm: Norm,
         relu_clip: float,
         *,
@@ -186,7 +172,7 @@ class ConvStack(nn.Module):
     def output_lengths(self, lens_B: Tensor) -> Tensor:
         """Output frames for numbers of input frames."""
         for conv in self.convs:
-            lens_B = cast(MaskedConv1d | MaskedConv2d, conv).output_lengths(lens_B)
+            lens_B = cast(MaskedConv, conv).output_lengths(lens_B)
         return lens_B
 
     def forward(self, x: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +189,7 @@ class ConvStack(nn.Module):
         """The convolutions of an utterance [1, T, F] in chunks."""
         stages: list[Stage] = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            stages.append(cast(MaskedConv1d | MaskedConv2d, conv).stage())
+            stages.append(cast(MaskedConv, conv).stage())
             parts: list[Callable[[Tensor], Tensor]] = [in_chunks(norm), self.activation]
             first, second = parts if self.norm_first else parts[::-1]
             stages += [Frames(first), Frames(second)]

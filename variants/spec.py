@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,10 @@ class VariantSpec:
     """Feature settings that differ from the defaults."""
 
 
+SPECTROGRAM: Mapping[str, object] = {
+    "kind": "log_spectrogram", "num_bins": 161, "window_ms": 20.0, "hop_ms": 10.0,
+}  # fmt: skip
+"""The features of most published networks: the bins of a 20 ms window, every 10 ms."""
 MAX_LAYERS = 1_000
 """Far above any useful depth; catches typing errors before the network is built."""
 
@@ -101,10 +105,3 @@ def check_range(
         if value is not None and not all(holds(value, limit) for _, limit, holds in given):
             finite = [f"{words} {limit}" for words, limit, _ in given if limit != math.inf]
             raise ValueError(f"{name} must be {' and '.join(finite)}, got {value}")
-
-
-def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
-    """Raise ValueError unless the field `name` of `config` is one of `choices`."""
-    value = getattr(config, name)
-    if value not in (known := tuple(choices)):
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -316,10 +316,20 @@ def _convert(hint: object, value: object, key: str) -> object:
             and isinstance(value, option)
         ):
             return value
-    raise UserError(f"config key {key!r} takes {_describe(hint)}, got {value!r}")
+    raise UserError(f"config key {key!r} takes {in_words(hint)}, got {value!r}")
 
 
-def _describe(hint: object) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    return getattr(hint, "__name__", None) or str(hint)
+_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+
+
+def in_words(hint: Any) -> str:
+    """The type of a config value for people: "whole number", "one of rnn, gru, lstm"."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if kind is type(None) else in_words(kind) for kind in inner)
+    if origin is tuple and Ellipsis in inner:
+        first, space, rest = in_words(inner[0]).partition(" of ")
+        return f"list of {first}s{space}{rest}"
+    return _NAMES.get(hint) or str(getattr(hint, "__name__", hint))

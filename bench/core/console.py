@@ -29,6 +29,20 @@ ProgressCallback = Callable[[int, int], None]
 """``progress(done, total)``: called by library code during a long step."""
 
 
+def ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
+    """A function to call with the number of items done since its last call; it reports to
+    `progress` how many of `total` are done."""
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress and count:
+            progress(done, total)
+
+    return tick
+
+
 def set_up_logging(verbosity: int) -> None:
     """Log to stderr: -1 warnings only, 0 progress, 1 details of bench, 2 details of libraries."""
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)

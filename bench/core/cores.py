@@ -1,4 +1,4 @@
-"""How many cores this process may use, and a map that uses them.
+"""How many cores this process may use, a map that uses them, and torch's share of them.
 
 Threads suffice for work that releases the global interpreter lock: decoding, hashing, the FFT.
 """
@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,3 +71,16 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         finally:
             for future in pending:
                 future.cancel()
+
+
+@contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Within the block an operation of torch is divided among `num_threads` threads."""
+    import torch  # here, since the import takes seconds and not every command needs it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,6 +15,12 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def named(error: BaseException) -> str:
+    """`first_line` after the name of the class: "ValueError: no such file"."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 class UserError(Exception):
     """A mistake in what the user asked for or supplied.
 
@@ -57,8 +63,7 @@ class OutOfHostMemoryError(ExhaustedError):
     def __init__(self, reason: BaseException | str) -> None:
         """`reason` is the error that memory ran out, or a phrase."""
         if isinstance(reason, BaseException):
-            said = next(iter(str(reason).splitlines()), "")
-            reason = f"{type(reason).__name__}: {said}" if said else type(reason).__name__
+            reason = named(reason)
         super().__init__(
             f"memory ran out ({reason}); take fewer --workers, or allow more (ulimit -v, the "
             "container's limit), and run the same command again: it goes on from what is there"

@@ -68,13 +68,11 @@ def atomic_write(
         if keep_before is not None and path.exists():
             path.replace(keep_before)
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too, or its temporary file would stay for ever
         with suppress(OSError):  # its folder may not be one
             temporary.unlink()
-        raise UnwritableError(path, error) from error
-    except Exception:
-        with suppress(OSError):  # its folder may not be one
-            temporary.unlink()
+        if isinstance(error, OSError):
+            raise UnwritableError(path, error) from error
         raise
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from bench.core.errors import UserError
 
@@ -82,6 +83,8 @@ def machine_uuids() -> Mapping[str, str]:
 def _visible() -> list[str]:
     """The GPUs that we may see, as CUDA_VISIBLE_DEVICES names them."""
     shown = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    # CUDA hides the first name that is not valid, by custom -1, and all after it.
+    shown = list(takewhile(lambda name: not name.startswith("-"), shown))
     if shown:
         return shown
     import torch  # here, since the import takes seconds

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import cast
+from typing import TypeVar, cast
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,8 @@ class Gpu:
             for name, kind in (("sm", "NVML_CLOCK_SM"), ("memory", "NVML_CLOCK_MEM"))
         }
         found = {
-            "name": self._text("nvmlDeviceGetName"),
-            "uuid": self._text("nvmlDeviceGetUUID"),
+            "name": self._ask(lambda n, h: str(n.nvmlDeviceGetName(h))),
+            "uuid": self._ask(lambda n, h: str(n.nvmlDeviceGetUUID(h))),
             "memory_mib": megabytes and f"{megabytes:.0f}",
             "power_limit_watts": watts and f"{watts:.0f}",
             **{name: clock and f"{clock:.0f}" for name, clock in clocks.items()},
@@ -54,22 +56,16 @@ class Gpu:
             energy_joules=self._ask(lambda n, h: n.nvmlDeviceGetTotalEnergyConsumption(h) / 1000),
             power_watts=self._ask(lambda n, h: n.nvmlDeviceGetPowerUsage(h) / 1000),
             busy_share=self._ask(lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu / 100),
-            memory_bytes=self._ask(lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
+            memory_bytes=self._ask(lambda n, h: float(n.nvmlDeviceGetMemoryInfo(h).used)),
             sm_clock_mhz=self._clock("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),
         )
 
     def _clock(self, question: str, kind: str) -> float | None:
-        return self._ask(lambda n, h: getattr(n, question)(h, getattr(n, kind)))
+        return self._ask(lambda n, h: float(getattr(n, question)(h, getattr(n, kind))))
 
-    def _text(self, question: str) -> str:
+    def _ask(self, question: Callable[[ModuleType, object], T]) -> T | None:
         try:
-            return str(getattr(self._nvml, question)(self._handle))
-        except self._nvml.NVMLError:
-            return ""
-
-    def _ask(self, question: Callable[[ModuleType, object], float]) -> float | None:
-        try:
-            return float(question(self._nvml, self._handle))
+            return question(self._nvml, self._handle)
         except self._nvml.NVMLError:
             return None
 

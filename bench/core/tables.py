@@ -120,6 +120,7 @@ def _row(header: list[str], cells: list[str], delimiter: str, where: str) -> Fie
             f"{where}: a row has as many cells as the header, {len(header)}, but this one has "
             f"{len(cells)}: no cell for {header[len(cells)]!r}; add it"
         )
+    # pandas writes its index as a nameless first column; any other text there has lost its column.
     for number, (name, cell) in enumerate(zip(header, cells, strict=True)):
         if not name and not (number == 0 and _INDEX.fullmatch(cell)) and cell:
             raise UserError(

@@ -33,7 +33,7 @@ from torch.utils.data import Dataset as TorchDataset
 from bench.core.cores import num_cores
 from bench.core.seeding import derive, generator
 from bench.costs.concurrency import child_processes
-from bench.costs.data import audio_seconds, network_and_excerpt
+from bench.costs.data import network_and_excerpt
 from bench.costs.interleaved import Baseline, Slice, run_slice
 from bench.costs.timings import synchronizer
 from bench.data.audio import read_utterance
@@ -255,15 +255,18 @@ class BaselineTrainer:
         timed = next(self._batches)
         host = timed.batch
         config, device, model = self._config, self.device, self._model
+        # Drawn as the training loop draws: the same tempo and masks in the same step.
         rng = generator(config.seed, "augment", self._num_steps)
-        host_lens_B = draw_lengths(host, config.augment, model.output_lengths, rng)
+        lens = host.feat_lens_B, host.min_ctc_frames_B
+        host_lens_B = draw_lengths(*lens, config.augment, model.output_lengths, rng)
         batch, feat_lens_B = host.to(device), copied(host_lens_B, device)
         draws = draw(len(host.ids), config.augment, rng).mapped(lambda t: copied(t, device))
-        lens = batch.feat_lens_B, feat_lens_B
         longest = int(host_lens_B.max())
         resident, feats_BTF = self._resident, batch.feats_BTF
         feats_BTF = resident.gather(feats_BTF).float() if resident else feats_BTF
-        feats_BTF = augment(feats_BTF, *lens, longest, config.augment, draws)
+        feats_BTF = augment(
+            feats_BTF, batch.feat_lens_B, feat_lens_B, longest, config.augment, draws
+        )
         with autocast(device, default_precision(device)):
             log_probs_BUV, out_lens_B = model(feats_BTF, feat_lens_B)
         log_probs_UBV = log_probs_BUV.float().transpose(0, 1)
@@ -294,7 +297,7 @@ def torch_baseline_batches(
     for indices in batches_from(dataset, config.batches, seed=config.seed):
         yield TimedBatch(
             batch=dataset.collate(indices, as_places=are_resident),
-            audio_seconds=audio_seconds(dataset, indices),
+            audio_seconds=dataset.seconds_of(indices),
         )
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, resource_tracker
 from multiprocessing.synchronize import Barrier
@@ -17,8 +17,8 @@ import torch
 
 from bench.core.config import updated
 from bench.core.interrupt import kept_from_children
-from bench.costs.data import audio_seconds, network_and_excerpt
-from bench.costs.interleaved import EMPTY_SLICE, Meter, Slice
+from bench.costs.data import network_and_excerpt
+from bench.costs.interleaved import EMPTY_SLICE, Meter
 from bench.data.batches import batches_from
 from bench.data.utterance import Corpus
 from bench.training.config import RunConfig
@@ -90,7 +90,7 @@ class ConcurrentTraining:
     audio_seconds_per_second: float
     """Sum over the workers."""
     peak_memory_bytes: int
-    """Maximum over the workers."""
+    """Maximum over the workers, each over the lifetime of its process."""
 
 
 def train_concurrently(
@@ -102,21 +102,13 @@ def train_concurrently(
     Raises:
         UserError: as `bench.training.loop.train`.
     """
-    prepared = (CONTEXT.Barrier(count), dict(variables or {}))
-    with child_processes(count, _prepare_worker, *prepared) as submit:
+    with workers_at_once(count, variables or {}) as submit:
         futures = [submit(_train, job) for _ in range(count)]
         results = [future.result() for future in futures]
     return ConcurrentTraining(
-        audio_seconds_per_second=sum(result.slice.rate for result in results),
+        audio_seconds_per_second=sum(result.audio_seconds_per_second for result in results),
         peak_memory_bytes=max(result.peak_memory_bytes for result in results),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _WorkerResult:
-    slice: Slice
-    peak_memory_bytes: int
-    """Over the lifetime of the process."""
 
 
 class _Window:
@@ -133,8 +125,7 @@ class _Window:
     def __call__(self, progress: Progress) -> bool:
         since_last = self._meter(progress)
         if self._begun is None:
-            if _barrier is not None:
-                _barrier.wait(START_SECONDS)
+            wait_for_others()
             self._begun = time.perf_counter()
             return False
         self.slice += since_last
@@ -145,23 +136,38 @@ _barrier: Barrier | None = None
 """In a worker: shared with the other workers of its pool."""
 
 
+def workers_at_once(count: int, variables: Mapping[str, str]) -> AbstractContextManager[Submit]:
+    """`count` child processes that can `wait_for_others`, with `variables` added to their
+    environment."""
+    return child_processes(count, _prepare_worker, CONTEXT.Barrier(count), dict(variables))
+
+
+def wait_for_others() -> None:
+    """In such a process: return when all have called this; elsewhere at once."""
+    if _barrier is not None:
+        _barrier.wait(START_SECONDS)
+
+
 def _prepare_worker(barrier: Barrier, variables: dict[str, str]) -> None:
     global _barrier
     _barrier = barrier
     os.environ.update(variables)
 
 
-def _train(job: TrainingJob) -> _WorkerResult:
+def _train(job: TrainingJob) -> ConcurrentTraining:
+    """The result of one worker."""
     torch.set_num_threads(job.num_threads)
     device = resolve_device(job.device)
     # A report at every step ends the window at most one step late.
     config = updated(job.config, {"training.log_every_steps": 1})
     model, data = network_and_excerpt(config, job.corpus, job.minutes)
     order = batches_from(data.train, config.batches, seed=config.seed)
-    window = _Window(Meter(audio_seconds(data.train, batch) for batch in order), job.seconds)
+    window = _Window(Meter(data.train.seconds_of(batch) for batch in order), job.seconds)
     with TemporaryDirectory() as folder:
         train(config, model, data, device=device, directory=Path(folder), report=window)
-    return _WorkerResult(slice=window.slice, peak_memory_bytes=_peak_memory_bytes(device))
+    return ConcurrentTraining(
+        audio_seconds_per_second=window.slice.rate, peak_memory_bytes=_peak_memory_bytes(device)
+    )
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

@@ -16,7 +16,7 @@ from bench.core.errors import UserError
 from bench.data.audio import read_utterance
 from bench.data.batches import Dataset, feasible_subset
 from bench.data.store import FeatureStore, open_store
-from bench.data.units import LETTERS, Units, units_of
+from bench.data.units import Units, units_of
 from bench.data.utterance import Corpus, Utterance
 from bench.training.config import RunConfig, build_model
 from bench.training.loop import TrainingData
@@ -49,7 +49,7 @@ def excerpt(
     *,
     minutes: float,
     output_lengths: Callable[[Tensor], Tensor],
-    units: Units = LETTERS,
+    units: Units,
 ) -> TrainingData:
     """About `minutes` of the training audio, with the same distribution of lengths as the whole.
 
@@ -84,11 +84,6 @@ def evenly_spaced(items: Sequence[T], share: float) -> list[T]:
     num_taken = max(1, round(share * len(items))) if items else 0
     # Item k is the middle of the k-th of num_taken equal segments.
     return [items[(2 * k + 1) * len(items) // (2 * num_taken)] for k in range(num_taken)]
-
-
-def audio_seconds(dataset: Dataset, indices: Sequence[int]) -> float:
-    """Seconds of audio in the utterances `indices`, without padding."""
-    return sum(dataset.utterances[index].seconds for index in indices)
 
 
 def concatenated_utterances(corpus: Corpus, seconds: float, folder: Path) -> Corpus:

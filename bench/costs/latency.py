@@ -26,7 +26,7 @@ from bench.training.streaming import EndpointRule, Recogniser, Words
 from reports.measurements import LatencyRow
 
 CHUNK_SECONDS = 0.1
-"""Audio given to a stream at a time, unless the user names another amount."""
+"""Audio given to a stream at a time."""
 _SILENCES = 2
 """Seconds of digital silence after an utterance, in units of the endpoint's."""
 _WARM_UP = 1
@@ -234,6 +234,7 @@ def _whole(network: Network, utterance: Utterance, device: torch.device) -> _Ses
         log_probs_BUV, lens_B = network.network(
             feats_TF[None].to(device), torch.tensor([len(feats_TF)], device=device)
         )
+    # Reading the length waits for the device, so the clock below includes its work.
     log_probs_UV = log_probs_BUV[0, : int(lens_B[0])]
     seconds_per_frame = len(feats_TF) / config.frames_per_second / max(1, len(log_probs_UV))
     words = Words.spelled(log_probs_UV, seconds_per_frame, network.units)

@@ -10,12 +10,12 @@ import torch
 from bench.core import mps
 from bench.core.config import to_dict, updated
 from bench.core.console import ProgressCallback
-from bench.core.cores import num_cores
+from bench.core.cores import num_cores, torch_threads
 from bench.core.errors import UserError
 from bench.core.gpus import choose
 from bench.costs.baselines import FAMILY, TORCH_BASELINE, BaselineSetting, baselines
 from bench.costs.concurrency import ConcurrentTraining, TrainingJob, train_concurrently
-from bench.costs.data import audio_seconds, network_and_excerpt
+from bench.costs.data import network_and_excerpt
 from bench.costs.interleaved import OWN_LOOP, Baseline, InterleavedBenchmark, Meter
 from bench.costs.timings import (
     Recognition,
@@ -23,7 +23,6 @@ from bench.costs.timings import (
     latency_floor_seconds,
     matmul_peak,
     recurrent_flops_per_second,
-    threads,
     time_recognition,
 )
 from bench.data.batches import batches_from, epoch_order, padding_share
@@ -31,7 +30,7 @@ from bench.data.utterance import Corpus
 from bench.runs import RunIdentity, Tracker, TrackingTarget
 from bench.runs.device_use import gpus_of_run
 from bench.runs.state import State
-from bench.training.config import RunConfig, build_model
+from bench.training.config import RunConfig, model_shape
 from bench.training.loop import TrainingData, train
 from reports.measurements import BaselineSpeed, SpeedRow
 from variants.cost import macs_per_second, training_macs_per_second
@@ -80,7 +79,7 @@ def measure(
     """
     # The rounds and the warm-up one before them, the features, the workers.
     num_parts = effort.num_rounds + 3
-    with threads(1):
+    with torch_threads(1):
         model, data = network_and_excerpt(config, corpus, effort.minutes)
         subject = _Subject(config=config, model=model, data=data, device=device)
         peak = matmul_peak(device)
@@ -95,15 +94,7 @@ def measure(
     progress(num_parts - 1, num_parts)
     workers = _workers(config, corpus, effort, device)
     progress(num_parts, num_parts)
-    parts = _Parts(
-        training=training,
-        peak=peak,
-        arithmetic=arithmetic,
-        recognition=recognition,
-        features_rate=features_rate,
-        workers=workers,
-    )
-    return _row(subject, parts)
+    return _row(subject, training, peak, arithmetic, recognition, features_rate, workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,22 +107,16 @@ class _Subject:
     device: torch.device
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """Results of the parts of a measurement."""
-
-    training: "_Training"
-    peak: float
-    """FLOP per second."""
-    arithmetic: "_Arithmetic"
-    recognition: Recognition
-    features_rate: float
-    workers: "_Workers"
-
-
-def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
+def _row(
+    subject: _Subject,
+    training: "_Training",
+    peak: float,
+    arithmetic: "_Arithmetic",
+    recognition: Recognition,
+    features_rate: float,
+    workers: "_Workers",
+) -> SpeedRow:
     config, train_set = subject.config, subject.data.train
-    training, arithmetic, workers = parts.training, parts.arithmetic, parts.workers
     recurrent = arithmetic.recurrent_flops_per_second
     return SpeedRow(
         variant=config.variant,
@@ -144,18 +129,18 @@ def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
         torch_baseline=training.baselines.get(TORCH_BASELINE),
         macs_per_second_of_audio=arithmetic.macs_per_second,
         training_macs_per_second_of_audio=arithmetic.training_macs_per_second,
-        matmul_flops_per_second=parts.peak,
+        matmul_flops_per_second=peak,
         fraction_of_matmul_peak=(  # a multiply-add is two FLOP
-            2 * arithmetic.training_macs_per_second * training.rate / parts.peak
+            2 * arithmetic.training_macs_per_second * training.rate / peak
         ),
-        recurrent_fraction_of_matmul_peak=recurrent and recurrent / parts.peak,
+        recurrent_fraction_of_matmul_peak=recurrent and recurrent / peak,
         shares=training.shares,
         data_wait_share=training.shares["data"],
         overhead_share=sum(training.shares.get(phase, 0.0) for phase in OVERHEADS),
         padding_share=arithmetic.padding_share,
         peak_memory_bytes=workers.together.peak_memory_bytes,
-        latency_seconds=parts.recognition.latency_seconds,
-        real_time_factor=parts.recognition.real_time_factor,
+        latency_seconds=recognition.latency_seconds,
+        real_time_factor=recognition.real_time_factor,
         num_workers=workers.count,
         workers_share_by_mps=workers.is_by_mps,
         latency_floor_share=arithmetic.latency_share(training.rate),
@@ -163,7 +148,7 @@ def _row(subject: _Subject, parts: _Parts) -> SpeedRow:
         workers_audio_seconds_per_second=workers.rate,
         one_worker_audio_seconds_per_second=workers.one_rate,
         workers_ratio=workers.ratio,
-        features_audio_seconds_per_second=parts.features_rate,
+        features_audio_seconds_per_second=features_rate,
     )
 
 
@@ -198,7 +183,6 @@ def _train_interleaved(
     with baselines(setting, subject.model) as others:
         benchmark, seconds = _run_benchmark(subject, others, effort, folder, target, on_round)
     total = sum(seconds.values())
-
     return _Training(
         rate=benchmark.rate(OWN_LOOP),
         baselines={name: benchmark.compare(name) for name in others},
@@ -221,9 +205,13 @@ def _run_benchmark(
     interval = config.training.checkpoint_every_seconds * (1 + len(others))
     config = updated(config, {"training.checkpoint_every_seconds": interval})
     order = batches_from(train_set, config.batches, seed=config.seed)
-    tracker = Tracker.open(folder, _identity(config), to_dict(config), target)
+    identity = RunIdentity(
+        study="speed", system=config.variant, kind="train", slot=0, attempt=1, seed=config.seed,
+        params={},
+    )  # fmt: skip
+    tracker = Tracker.open(folder, identity, to_dict(config), target)
     benchmark = InterleavedBenchmark(
-        meter=Meter(audio_seconds(train_set, batch) for batch in order),
+        meter=Meter(train_set.seconds_of(batch) for batch in order),
         baselines=others,
         log=tracker.record.append,
         slice_seconds=effort.slice_seconds,
@@ -261,18 +249,6 @@ def energy_counter(device: torch.device) -> Callable[[], float | None]:
     return (lambda: gpus[0].reading().energy_joules) if gpus else (lambda: None)
 
 
-def _identity(config: RunConfig) -> RunIdentity:
-    return RunIdentity(
-        study="speed",
-        system=config.variant,
-        kind="train",
-        slot=0,
-        attempt=1,
-        seed=config.seed,
-        params={},
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Arithmetic:
     macs_per_second: float
@@ -298,8 +274,7 @@ class _Arithmetic:
 def _arithmetic(subject: _Subject) -> _Arithmetic:
     config, train_set = subject.config, subject.data.train
     shape = config.features.num_bins, config.features.frames_per_second
-    with torch.device("meta"):
-        meta_model = build_model(config)
+    meta_model = model_shape(config)
     order = epoch_order(train_set, config.batches, seed=config.seed, epoch=0)
     # The batch of median shape: in the order of rows, then frames.
     num_rows, num_frames, median = sorted(
@@ -316,7 +291,7 @@ def _arithmetic(subject: _Subject) -> _Arithmetic:
         ),
         padding_share=padding_share(order, train_set.num_frames),
         latency_floor_seconds=latency_floor_seconds(subject.model, out_frames, subject.device),
-        batch_audio_seconds=audio_seconds(train_set, median),
+        batch_audio_seconds=train_set.seconds_of(median),
     )
 
 

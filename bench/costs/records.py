@@ -16,27 +16,18 @@ from reports.measurements import LatencyRow, SpeedRow
 FILE = "speed.json"
 LATENCY_FILE = "latency.json"
 
-Row = TypeVar("Row", SpeedRow, LatencyRow)
+Row = TypeVar("Row", bound=SpeedRow | LatencyRow)
 
 
-def save(row: SpeedRow, folder: Path = OUT) -> None:
-    """Add `row`; it replaces an earlier measurement of the same network and conditions.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    rows = {_key(known): known for known in [*_read(SpeedRow, folder / FILE), row]}
-    write_json(folder / FILE, [asdict(rows[key]) for key in sorted(rows)])
-
-
-def save_latency(row: LatencyRow, folder: Path = OUT) -> None:
-    """Add `row`; it replaces an earlier measurement of the same run on the same kind of device.
+def save(row: SpeedRow | LatencyRow, folder: Path = OUT) -> None:
+    """Add `row`; it replaces an earlier measurement of the same network and conditions, or of the
+    latency of the same run on the same kind of device.
 
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / LATENCY_FILE
-    rows = {(r.study, r.run, r.device): r for r in [*_read(LatencyRow, path), row]}
+    path = folder / (FILE if isinstance(row, SpeedRow) else LATENCY_FILE)
+    rows = {_key(known): known for known in [*_read(type(row), path), row]}
     write_json(path, [asdict(rows[key]) for key in sorted(rows)])
 
 
@@ -62,8 +53,10 @@ def load_latency(study: str, systems: Iterable[str], folder: Path = OUT) -> tupl
     return tuple(row for name in systems for row in rows if row.system == name)
 
 
-def _key(row: SpeedRow) -> tuple[str, int, str, float, float]:
-    return (row.variant, row.width, *row.conditions)
+def _key(row: SpeedRow | LatencyRow) -> tuple[str | int | float, ...]:
+    if isinstance(row, LatencyRow):
+        return row.study, row.run, row.device
+    return row.variant, row.width, *row.conditions
 
 
 def _read(kind: type[Row], path: Path) -> list[Row]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from bench.core.errors import named
 from bench.core.interrupt import kept_from_children
 from bench.costs.concurrency import CONTEXT
 
@@ -93,14 +94,10 @@ def _measure(part: Part, setting: Setting, sender: Connection) -> None:
     try:
         with exact_float32():
             for case, found in part.measure(setting):
-                if isinstance(found, str):
-                    sender.send(Row(part=part.name, case=case, values={}, remark=found))
-                else:
-                    sender.send(Row(part=part.name, case=case, values=found))
+                values, remark = ({}, found) if isinstance(found, str) else (found, "")
+                sender.send(Row(part=part.name, case=case, values=values, remark=remark))
     except Exception as error:
-        sender.send(
-            _remark(part, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-        )
+        sender.send(_remark(part, named(error)))
 
 
 def _remark(part: Part, remark: str) -> Row:

@@ -4,34 +4,29 @@ Legend: B rows, T frames, D directions, G gates, H units, U output frames, V sym
 """
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice, product
-from multiprocessing.synchronize import Barrier
 
 import torch
 from torch import Tensor
 
 from bench.core import gpus, mps
-from bench.core.seeding import seed_torch
-from bench.costs.concurrency import CONTEXT, START_SECONDS, child_processes
+from bench.costs.concurrency import wait_for_others, workers_at_once
 from bench.costs.survey import Part, Rows, Setting
 from bench.costs.synthetic import NUM_BATCHES, Steps
-from bench.data.text import BLANK
+from bench.costs.timings import NUM_REPETITIONS, least_seconds
 from bench.data.units import LETTERS
 from bench.training.capture import CapturedSteps, captured_steps
-from bench.training.ctc import ctc_losses
+from bench.training.ctc import by_triton, ctc_losses
 from bench.training.device import autocast, peak_memory_bytes
 from bench.training.step import train_step
 from variants.layers import CELLS, RecurrentLayer
-from variants.ops import triton_ctc, triton_runtime
+from variants.ops import triton_runtime
 from variants.ops.recurrence import recur_directions
 
 WIDTHS = (128, 160, 192, 256, 320, 384, 1000)
-LOOKED_AT = 3
-"""Repetitions; the fastest counts."""
 
 
 def numerics(setting: Setting) -> Rows:
@@ -45,6 +40,7 @@ def numerics(setting: Setting) -> Rows:
         exact.load_state_dict(layer.state_dict())
         x_BTC = torch.randn(rows, frames, 40)
         lens_B = torch.arange(frames, frames - rows, -1).clamp(min=1)
+        # Rows of different lengths; what a kernel leaves in the padding is not compared.
         inside = (torch.arange(frames) < lens_B[:, None])[..., None]
         expected = exact(x_BTC.double(), lens_B) * inside
         layer = layer.to(device)
@@ -88,14 +84,13 @@ def ctc(setting: Setting) -> Rows:
         lens = torch.full((num_rows,), num_frames, device=device)
         target_lens = torch.full((num_rows,), num_labels, device=device)
         targets = torch.randint(1, num_symbols, (num_rows, num_labels), device=device)
-        given = (lens, targets, target_lens)
-
-        values = {
-            "torch or kernel.c ms": 1e3
-            * _least_seconds(partial(_torchs_ctc, log_probs, given), device)
-        }
+        given = (log_probs, lens, targets, target_lens)
+        with triton_runtime.unused():
+            others = partial(_run_loss, ctc_losses, *given)
+            values = {"torch or kernel.c ms": 1e3 * _least_seconds(others, device)}
         if triton_runtime.version():
-            values["Triton ms"] = 1e3 * _least_seconds(partial(_our_ctc, log_probs, given), device)
+            ours = partial(_run_loss, by_triton, *given)
+            values["Triton ms"] = 1e3 * _least_seconds(ours, device)
         yield f"{num_rows} rows of {num_frames} frames", values
 
 
@@ -131,14 +126,8 @@ def _run_layer(
     _backward(y)
 
 
-def _torchs_ctc(log_probs_BUV: Tensor, given: tuple[Tensor, Tensor, Tensor]) -> None:
-    lens_B, targets_BS, target_lens_B = given
-    with triton_runtime.unused():
-        _backward(ctc_losses(log_probs_BUV, lens_B, targets_BS, target_lens_B))
-
-
-def _our_ctc(log_probs_BUV: Tensor, given: tuple[Tensor, Tensor, Tensor]) -> None:
-    _backward(triton_ctc.ctc_losses(log_probs_BUV, *given, BLANK))
+def _run_loss(loss: Callable[..., Tensor], *given: Tensor) -> None:
+    _backward(loss(*given))
 
 
 def _backward(y: Tensor) -> None:
@@ -224,8 +213,7 @@ def workers(setting: Setting) -> Rows:
             if is_shared and not variables:
                 yield name, f"{mps.CONTROL} could not be started"
                 continue
-            barrier = CONTEXT.Barrier(count)
-            with child_processes(count, _prepare_worker, barrier, variables) as submit:
+            with workers_at_once(count, variables) as submit:
                 futures = [submit(_work, setting) for _ in range(count)]
                 yield name, {"audio s/s": sum(future.result() for future in futures)}
 
@@ -254,33 +242,15 @@ PARTS = (
 """Together under ten minutes."""
 
 
-def _prepare_worker(barrier: Barrier, variables: dict[str, str]) -> None:
-    global _barrier
-    _barrier = barrier
-    os.environ.update(variables)
-    torch.set_num_threads(1)
-
-
-_barrier: Barrier | None = None
-
-
 def _work(setting: Setting) -> float:
     """Audio seconds a second of one of several workers, from the moment when all have begun."""
+    torch.set_num_threads(1)
     steps = Steps.of(setting, variant_index=0, seconds=2.6, batch_seconds=20.0)
     steps.losses(train_step, 1 if setting.is_dry else NUM_BATCHES)
-    assert _barrier is not None
-    _barrier.wait(START_SECONDS)
+    wait_for_others()
     return steps.rate(train_step, 1 if setting.is_dry else 40)
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:
-    """The fastest of a few repetitions after one that compiles."""
-    seed_torch(0, device)
-    least = float("inf")
-    for _ in range(1 + LOOKED_AT if device.type == "cuda" else 1):
-        begun = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        least = min(least, time.perf_counter() - begun)
-    return least
+    """On a CPU, where a dry run interprets the kernels, of a single call."""
+    return least_seconds(work, device, NUM_REPETITIONS if device.type == "cuda" else 1)

@@ -18,13 +18,9 @@ from bench.data.augment import draw
 from bench.data.corpora import CorpusConfig
 from bench.training.clocks import Clocks
 from bench.training.config import build_model, default_run_config
-from bench.training.device import default_precision
 from bench.training.inputs import StepInputs
-from bench.training.model_ema import ModelEma
-from bench.training.optim import build_optimizer
-from bench.training.replica import Replica
 from bench.training.shapes import Shape
-from bench.training.step import Buffers, Step, Trained
+from bench.training.step import Step, Trained
 from variants import VARIANTS
 
 LABELS_PER_SECOND = 14
@@ -82,20 +78,10 @@ class Steps:
         small = {"model.width": 16, "model.num_layers": 1} if setting.is_dry else {}
         config = updated(config, {"seed": seed, **small})
         model = build_model(config).to(device)
-        trained = Trained(
-            config=config,
-            model=model,
-            replica=Replica(model),
-            optimizer=build_optimizer(model, config.optim),
-            average=ModelEma(model, config.training.average_decay),
-            buffers=Buffers(model),
-            device=device,
-            precision=precision or default_precision(device),
-        )
         num_rows = max(1, int(batch_seconds / seconds))
         num_frames = round(seconds * config.features.frames_per_second)
         return cls(
-            trained=trained,
+            trained=Trained.of(config, model, device, precision),
             variant=variant,
             num_rows=num_rows,
             num_frames=num_frames,

@@ -4,8 +4,7 @@ Legend: B batch, T frames, C inputs, H width, N samples.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -31,8 +30,8 @@ from variants.spec import AcousticModel
 PEAK_SIZES = {"cpu": (1024, 1536, 2048), "cuda": (4096, 8192)}
 """Sizes of the square matrices whose product measures the peak, by device type."""
 
-NUM_REPETITIONS = 4
-"""The fastest repetition counts."""
+NUM_REPETITIONS = 5
+"""The fastest one counts; the first warms up."""
 
 FLOOR_UNITS = 16
 """So narrow that the arithmetic of a frame takes no time beside its latency."""
@@ -46,17 +45,6 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
-@contextmanager
-def threads(num_threads: int) -> Iterator[None]:
-    """Set torch's number of intra-op threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def matmul_peak(device: torch.device) -> float:
     """FLOP per second of the fastest product of two square matrices, in the training precision.
 
@@ -68,7 +56,7 @@ def matmul_peak(device: torch.device) -> float:
     fastest = 0.0
     for size, multiply in product(PEAK_SIZES[device.type], products):
         left, right = torch.randn(2, size, size, device=device, dtype=default_precision(device))
-        seconds = _least_seconds(partial(multiply, left, right), device)
+        seconds = least_seconds(partial(multiply, left, right), device)
         fastest = max(fastest, 2 * size**3 / seconds)
     return fastest
 
@@ -93,9 +81,8 @@ def recurrent_flops_per_second(
         num_weights = sum(w.numel() for w in layer.parameters() if w.dim() > 1)
         # 2 FLOP per multiply-add; 3 products: outputs, gradients of weights, gradients of inputs.
         flops += 2 * 3 * num_weights * num_rows * num_frames
-        seconds += _least_seconds(
-            _forward_and_backward(layer, num_rows, num_frames, device), device
-        )
+        work = _forward_and_backward(layer, num_rows, num_frames, device)
+        seconds += least_seconds(work, device)
     model.zero_grad()
     return flops / seconds if layers else None
 
@@ -115,7 +102,7 @@ def latency_floor_seconds(
             layer.cell, FLOOR_UNITS, FLOOR_UNITS, layer.directions, bias=layer.bias
         )
         work = _forward_and_backward(narrow.to(device), 1, num_frames, device)
-        seconds += _least_seconds(work, device)
+        seconds += least_seconds(work, device)
     return seconds if layers else None
 
 
@@ -139,17 +126,18 @@ def _forward_and_backward(
     return step
 
 
-def _least_seconds(compute: Callable[[], object], device: torch.device) -> float:
-    """The shortest time of `NUM_REPETITIONS` calls of `compute`, after one warm-up call."""
+def least_seconds(
+    compute: Callable[[], object], device: torch.device, num_repetitions: int = NUM_REPETITIONS
+) -> float:
+    """The shortest time of `num_repetitions` calls of `compute`."""
     synchronize = synchronizer(device)
     fastest = float("inf")
-    for repetition in range(NUM_REPETITIONS + 1):
+    for _ in range(num_repetitions):
         synchronize()
         begun = time.perf_counter()
         compute()
         synchronize()
-        if repetition:
-            fastest = min(fastest, time.perf_counter() - begun)
+        fastest = min(fastest, time.perf_counter() - begun)
     return fastest
 
 

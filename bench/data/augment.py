@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.batches import Batch
+from variants.spec import check_range
 
 WARP_KNEE = 0.8
 """Up to this share of the spectrum all frequencies are scaled by one factor; above, the map is
@@ -44,14 +44,10 @@ class AugmentConfig:
     """Longest time mask as a share of its utterance (the paper's p)."""
 
     def __post_init__(self) -> None:
-        for name in ("num_freq_masks", "freq_mask_bins", "num_time_masks", "time_mask_frames"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("tempo_change", "frequency_warp"):
-            if not 0 <= getattr(self, name) <= 0.5:
-                raise ValueError(f"{name} must be 0 to 0.5, got {getattr(self, name)}")
-        if not 0 <= self.time_mask_share <= 1:
-            raise ValueError(f"time_mask_share must be 0 to 1, got {self.time_mask_share}")
+        check_range(self, "num_freq_masks", "freq_mask_bins", at_least=0)
+        check_range(self, "num_time_masks", "time_mask_frames", at_least=0)
+        check_range(self, "tempo_change", "frequency_warp", at_least=0, at_most=0.5)
+        check_range(self, "time_mask_share", at_least=0, at_most=1)
 
     @property
     def hides_frequencies(self) -> bool:
@@ -65,29 +61,17 @@ class AugmentConfig:
 
 
 def draw_lengths(
-    batch: Batch,
-    config: AugmentConfig,
-    output_lengths: Callable[[Tensor], Tensor],
-    generator: torch.Generator,
-) -> Tensor:
-    """The number of frames [B] of each utterance at a random tempo; the batch is on the CPU.
-
-    An utterance keeps its tempo if it would otherwise have fewer output frames than CTC needs for
-    its text; `output_lengths` gives the network's output frames for numbers of input frames.
-    """
-    return draw_lengths_of(
-        batch.feat_lens_B, batch.min_ctc_frames_B, config, output_lengths, generator
-    )
-
-
-def draw_lengths_of(
     lens_B: Tensor,
     min_ctc_frames_B: Tensor,
     config: AugmentConfig,
     output_lengths: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """`draw_lengths` for utterances of `lens_B` frames."""
+    """The number of frames [B] of utterances of `lens_B` frames at a random tempo, on the CPU.
+
+    An utterance keeps its tempo if it would otherwise have fewer output frames than CTC needs for
+    its text; `output_lengths` gives the network's output frames for numbers of input frames.
+    """
     if not config.tempo_change:
         return lens_B
     uniform_B = torch.rand(len(lens_B), generator=generator, dtype=torch.float64)

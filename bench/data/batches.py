@@ -17,8 +17,9 @@ from torch import Tensor
 
 from bench.core.seeding import derive, numpy_generator
 from bench.data.store import FeatureStore
-from bench.data.units import LETTERS, Units
+from bench.data.units import Units
 from bench.data.utterance import ExcludedUtterance, Utterance
+from variants.spec import check_range
 
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -47,10 +48,8 @@ class BatchConfig:
     """Order the first epoch from short to long (Deep Speech 2, arXiv:1512.02595, section 3.3)."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.batch_seconds < float("inf"):
-            raise ValueError(f"batch_seconds must be above 0, got {self.batch_seconds}")
-        if not 0 < self.train_share <= 1:
-            raise ValueError(f"train_share must be above 0 and at most 1, got {self.train_share}")
+        check_range(self, "batch_seconds", above=0, below=math.inf)
+        check_range(self, "train_share", above=0, at_most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +69,14 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
-        return Batch(
-            feats_BTF=copied(self.feats_BTF, device),
-            feat_lens_B=copied(self.feat_lens_B, device),
-            targets=copied(self.targets, device),
-            target_lens_B=copied(self.target_lens_B, device),
-            min_ctc_frames_B=copied(self.min_ctc_frames_B, device),
-            ids=self.ids,
-        )
+        return self._mapped(lambda tensor: copied(tensor, device))
 
     def pinned(self) -> "Batch":
         """The batch in pinned memory, from which copies to CUDA are asynchronous."""
-        tensors = {k: v.pin_memory() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)  # type: ignore[arg-type]
 
     def rows(self, rows: slice) -> "Batch":
@@ -115,9 +110,7 @@ class Dataset:
     num_frames: IntArray
     """Frames of each utterance."""
 
-    def __init__(
-        self, utterances: Iterable[Utterance], store: FeatureStore, units: Units = LETTERS
-    ) -> None:
+    def __init__(self, utterances: Iterable[Utterance], store: FeatureStore, units: Units) -> None:
         self.utterances = tuple(utterances)
         self.store = store
         self.units = units
@@ -137,6 +130,10 @@ class Dataset:
     def seconds(self) -> float:
         """Total audio, without padding."""
         return sum(utterance.seconds for utterance in self.utterances)
+
+    def seconds_of(self, indices: Iterable[int]) -> float:
+        """Audio of the utterances at `indices`, without padding."""
+        return sum(self.utterances[index].seconds for index in indices)
 
     @property
     def num_places(self) -> int:

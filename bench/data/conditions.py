@@ -97,6 +97,7 @@ def degraded(corpus: Corpus, condition: TestCondition, seed: int) -> Corpus:
     """
     test = corpus.split("test")
     ids = [u.id for u in test]
+    # All that the recordings are made from: the folder's name is never out of date.
     key = digest([CONDITIONS_VERSION, corpus.digest, ids, asdict(condition), seed])
     voices = _voices(corpus) if condition.kind == "babble" else {}
 

@@ -24,7 +24,8 @@ _FEWEST_PAIRS = 400
 def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Tensor]:
     """Chunks of float32 samples in -1 to 1 of a pipe with 16-bit little-endian mono PCM.
 
-    A chunk is what has arrived, at most `chunk_seconds`; none is empty.
+    A chunk is what has arrived, at most `chunk_seconds` (the first: what it takes to judge the
+    bytes); none is empty.
 
     Raises:
         UserError: the bytes begin with the header of a file, hold two channels of one microphone
@@ -32,25 +33,21 @@ def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Te
             the samples before it.
     """
     most = max(1, round(chunk_seconds * rate_hz)) * BYTES_PER_SAMPLE
-    kept, is_first = b"", True
-    while data := os.read(descriptor, most):
+    kept, is_judged, data = b"", False, b" "
+    while data:
+        data = os.read(descriptor, most)
         kept += data
         # Nothing is given out before the head has been judged, and two channels take some samples
-        # to tell.
-        if is_first and len(kept) < BYTES_PER_SAMPLE * 2 * _FEWEST_PAIRS:
-            continue
-        if is_first:
+        # to tell, unless the stream ends before.
+        if not is_judged:
+            if data and len(kept) < BYTES_PER_SAMPLE * 2 * _FEWEST_PAIRS:
+                continue
             _check_head(kept, rate_hz)
-            is_first = False
-        whole = len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-        yield _samples(kept[:whole])
-        kept = kept[whole:]
-    if is_first:
-        _check_head(kept, rate_hz)
-    whole = len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-    if whole:
-        yield _samples(kept[:whole])
-    if whole < len(kept):
+            is_judged = True
+        if whole := len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE:
+            yield _samples(kept[:whole])
+            kept = kept[whole:]
+    if kept:
         raise UserError(
             "a stream must be whole 16-bit samples, got an odd number of bytes; send "
             + _SOX.format(rate_hz=rate_hz)

@@ -218,6 +218,7 @@ def _opened(path: Path, stack: ExitStack) -> Recording:
         options = _RAW
     else:
         claim = read_claim(path)
+        # Only a file that has none of those headers may be an MP3: its sync bits occur in any data.
         layout = mp3_layout(path) if claim == Claim() else Mp3Layout()
         if fault := claim.fault or layout.fault:
             raise unreadable(path, fault)

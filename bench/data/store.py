@@ -6,16 +6,15 @@ written last, ``.completed``. It is read with pread, not memory-mapped: processe
 cache in both cases, but mapped pages would count as memory of the training process.
 """
 
-import itertools
 import json
 import logging
 import math
 import os
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -25,8 +24,8 @@ import torch
 from torch import Tensor
 
 from bench.core.config import digest, from_dict, to_dict
-from bench.core.console import ProgressCallback
-from bench.core.cores import ordered_map
+from bench.core.console import ProgressCallback, ticker
+from bench.core.cores import ordered_map, torch_threads
 from bench.core.errors import UserError
 from bench.core.files import exclusive_lock, write_json
 from bench.core.paths import CACHE_VARIABLE, cache_root, writing_cache
@@ -88,14 +87,6 @@ class FeatureStore:
         """The place of an utterance in `ids`, `lengths` and `read`."""
         return self._rows[id]
 
-    def num_frames(self, id: str) -> int:
-        """T of one utterance."""
-        return int(self.lengths[self._rows[id]])
-
-    def feats(self, id: str) -> npt.NDArray[np.float32]:
-        """Features [T, F] of one utterance."""
-        return self.read(self._rows[id]).astype(np.float32)
-
     def read(self, row: int) -> npt.NDArray[np.float16]:
         """Features [T, F] of one row, as stored."""
         size = int(self.lengths[row]) * self._frame_bytes
@@ -138,7 +129,8 @@ def open_store(
     with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_suffix(".lock")
-        with exclusive_lock(lock, patience_seconds=math.inf, on_wait=_say_waiting):
+        say = partial(log.info, "another process is computing these features; waiting for it")
+        with exclusive_lock(lock, patience_seconds=math.inf, on_wait=say):
             # The process that held the lock before may have built it meanwhile.
             if (store := _open(folder, corpus)) is None:
                 if folder.exists():
@@ -163,10 +155,6 @@ def _open(folder: Path, corpus: Corpus) -> FeatureStore | None:
     return store
 
 
-def _say_waiting() -> None:
-    log.info("another process is computing these features; waiting for it")
-
-
 def build_store(
     folder: Path,
     corpus: Corpus,
@@ -182,21 +170,23 @@ def build_store(
         OSError: the folder cannot be written.
     """
     _check_space(folder.parent, corpus, config)
-    partial = folder.with_suffix(".partial")
+    unfinished = folder.with_suffix(".partial")
     # The caller has the lock, so an existing folder was left by a process that was killed.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
     try:
         needs_stats = config.normalize == "corpus" and stats is None
         train = corpus.split("train") if needs_stats else ()
-        tick = _ticker(progress, len(train) + len(corpus.utterances))
-        with _one_torch_thread():
+        tick = ticker(progress, len(train) + len(corpus.utterances))
+        # One thread: those of `ordered_map` occupy all cores already, and a single utterance is too
+        # small to divide.
+        with torch_threads(1):
             if needs_stats:
                 stats = _corpus_stats(train, config, tick)
-            with (partial / "feats.f16").open("wb") as file:
+            with (unfinished / "feats.f16").open("wb") as file:
                 lengths = _write_feats(file, corpus.utterances, config, stats, tick)
-        np.save(partial / "num_frames.npy", np.array(lengths, np.int64))
-        write_json(partial / "ids.json", [utterance.id for utterance in corpus.utterances])
+        np.save(unfinished / "num_frames.npy", np.array(lengths, np.int64))
+        write_json(unfinished / "ids.json", [utterance.id for utterance in corpus.utterances])
         meta = {
             "corpus": corpus.name,
             "corpus_digest": corpus.digest,
@@ -204,13 +194,13 @@ def build_store(
             "version": FEATURES_VERSION,
             "stats": asdict(stats) if stats else None,
         }
-        write_json(partial / "meta.json", meta)
+        write_json(unfinished / "meta.json", meta)
         # Last, and moved as a whole: what is found under the final name is complete.
-        (partial / ".completed").touch()
+        (unfinished / ".completed").touch()
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        unfinished.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_feats(
@@ -218,7 +208,7 @@ def _write_feats(
     utterances: tuple[Utterance, ...],
     config: FeatureConfig,
     stats: CorpusStats | None,
-    tick: Callable[[], None],
+    tick: Callable[[int], None],
 ) -> list[int]:
     """Append the features of each utterance to `file`; return their numbers of frames."""
 
@@ -231,7 +221,7 @@ def _write_feats(
     for feats in ordered_map(compute_one, utterances):
         file.write(feats.data)
         lengths.append(len(feats))
-        tick()
+        tick(1)
     # The other files are small, and damaged ones are noticed when they are read; of this one only
     # the size is checked.
     file.flush()
@@ -240,7 +230,7 @@ def _write_feats(
 
 
 def _corpus_stats(
-    train: tuple[Utterance, ...], config: FeatureConfig, tick: Callable[[], None]
+    train: tuple[Utterance, ...], config: FeatureConfig, tick: Callable[[int], None]
 ) -> CorpusStats:
     """One pass over the train split for the mean and deviation of each bin."""
 
@@ -256,30 +246,12 @@ def _corpus_stats(
     count, sum_F, square_F = 0, torch.zeros(()).double(), torch.zeros(()).double()
     for num_frames, sums, squares in ordered_map(sums_of, train):
         count, sum_F, square_F = count + num_frames, sum_F + sums, square_F + squares
-        tick()
+        tick(1)
     # Var(x) = E[x²] - E[x]². In float64: the sums run over millions of frames, and float32 would
     # lose the difference. Below 0 only by rounding, for a bin that is constant.
     mean_F = sum_F / count
     std_F = (square_F / count - mean_F.square()).clamp(min=0).sqrt()
     return CorpusStats(mean=tuple(mean_F.tolist()), std=tuple(std_F.tolist()))
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread: the threads of `ordered_map` occupy all cores already, and a single
-    utterance is too small to divide."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[], None]:
-    """A function to call once per utterance done."""
-    done = itertools.count(1)
-    return lambda: progress(next(done), total) if progress else None
 
 
 def _check_space(folder: Path, corpus: Corpus, config: FeatureConfig) -> None:

@@ -18,19 +18,6 @@ MAX_RESAMPLING_TAPS = 50_000_000
 44.1 to 16 kHz takes 0.1 million coefficients, 44.101 to 16 kHz 700 million."""
 
 
-def check_streams(config: FeatureConfig) -> None:
-    """Refuse features whose first frame depends on the last.
-
-    Raises:
-        UserError: they are normalised over the utterance.
-    """
-    if config.normalize == "utterance":
-        raise UserError(
-            "streaming needs features.normalize = corpus, got utterance, whose mean is known only "
-            "at the end; train with --set features.normalize=corpus"
-        )
-
-
 class FeatureStream:
     """Samples in, normalised features out; chunks of any sizes give the numbers of `compute`."""
 
@@ -38,9 +25,14 @@ class FeatureStream:
         """`stats` come from the checkpoint.
 
         Raises:
-            UserError: features that cannot stream.
+            UserError: features that are normalised over the utterance, so that the first frame
+                depends on the last.
         """
-        check_streams(config)
+        if config.normalize == "utterance":
+            raise UserError(
+                "streaming needs features.normalize = corpus, got utterance, whose mean is known "
+                "only at the end; train with --set features.normalize=corpus"
+            )
         self._config, self._stats = config, stats
         self._kept_N = torch.zeros(0)
         self._has_begun = False

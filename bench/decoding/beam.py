@@ -21,6 +21,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib import import_module
@@ -106,11 +107,8 @@ class BeamSearch:
 
     def with_weights(self, alpha: float, beta: float) -> "BeamSearch":
         """The same search with other weights; shares the language model."""
-        made: BeamSearch = object.__new__(BeamSearch)
-        made.config = replace(self.config, alpha=alpha, beta=beta)
-        made.model = self.model
-        made._graph = self._graph
-        made._searches = {}
+        made = copy(self)
+        made.config, made._searches = replace(self.config, alpha=alpha, beta=beta), {}
         return made
 
     def check(self, units: UnitsConfig) -> None:
@@ -125,9 +123,7 @@ class BeamSearch:
                 f"{units.num_pieces} pieces; leave it out, or take a network of letters"
             )
 
-    def __call__(
-        self, log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units = LETTERS
-    ) -> list[str]:
+    def __call__(self, log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units) -> list[str]:
         """The best text of each utterance.
 
         Raises:
@@ -139,7 +135,7 @@ class BeamSearch:
             for rows_UV, length in zip(host_BUV, lengths, strict=True)
         ]
 
-    def nbest(self, log_probs_UV: Tensor, count: int, units: Units = LETTERS) -> list[Hypothesis]:
+    def nbest(self, log_probs_UV: Tensor, count: int, units: Units) -> list[Hypothesis]:
         """Up to `count` different texts of one utterance, the best first; errors as `check`."""
         found: dict[str, Hypothesis] = {}
         for hypothesis in self._found(log_probs_UV.float().cpu(), units):
@@ -178,6 +174,7 @@ def _rescored(found: list[Hypothesis], log_probs_UV: Tensor, units: Units) -> li
         blank=BLANK,
         reduction="none",
     )
+    # Of the score only the term of CTC changes.
     exact = (
         replace(h, ctc=-loss, score=h.score - h.ctc - loss)
         for h, loss in zip(found, losses_C.tolist(), strict=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bench.data.text import BLANK
-from bench.data.units import LETTERS, Units
+from bench.data.units import Units
 
 
-def greedy(log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units = LETTERS) -> list[str]:
+def greedy(log_probs_BUV: Tensor, out_lens_B: Tensor, units: Units) -> list[str]:
     """The text of each utterance: the best symbol of each frame, repeats merged, blanks removed.
 
     `out_lens_B` is int64 frames, on any device; `units` say what the symbols stand for.
@@ -78,7 +78,7 @@ class IncrementalGreedy:
     """The best path, frame by frame: the symbols of all frames are the text of `greedy`, pieces
     with the space that begins the first word."""
 
-    def __init__(self, units: Units = LETTERS) -> None:
+    def __init__(self, units: Units) -> None:
         self._units = units
         self._num_frames = 0
         self._before = BLANK

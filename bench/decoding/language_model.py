@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.core.config import digest
 from bench.core.errors import UserError
 from bench.core.files import atomic_write, write_json
+from bench.core.parsing import split_lines
 from bench.core.paths import cache_folder, made_once, read_text
 from bench.data.text import normalize, unknown_symbols
 from bench.decoding.ngram import (
@@ -157,7 +158,7 @@ def _source(config: LmConfig) -> str:
 
 def _sentences(paths: Sequence[Path]) -> Iterable[str]:
     for path in paths:
-        lines = (normalize(line) for line in read_text(path, "text").splitlines())
+        lines = (normalize(line) for line in split_lines(read_text(path, "text")))
         found = [line for line in lines if line]
         if not found:
             raise UserError(f"--lm-text needs a file with words, {path} has none; name another")

@@ -19,8 +19,7 @@ class Component:
 
     variance: Floats
     noise: Floats
-    """variance² / degrees of freedom. It adds up when independent estimates are added or
-    subtracted."""
+    """variance² / degrees of freedom. It adds up when independent estimates are added."""
 
     @classmethod
     def of(cls, variance: Floats, degrees_of_freedom: float | Floats) -> "Component":
@@ -38,9 +37,6 @@ class Component:
 
     def __add__(self, other: "Component") -> "Component":
         return Component(self.variance + other.variance, self.noise + other.noise)
-
-    def __sub__(self, other: "Component") -> "Component":
-        return Component(self.variance - other.variance, self.noise + other.noise)
 
     def __mul__(self, factor: float | Floats) -> "Component":
         return Component(self.variance * factor, self.noise * np.asarray(factor) ** 2)

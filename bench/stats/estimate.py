@@ -66,10 +66,9 @@ class Estimate:
             coverage=1 - level * np.where(equivalent, 2, 1),
         )
 
-    def p(self, null: float = 0.0) -> Floats:
-        """Two-sided, of the value `null`."""
-        gap = np.abs(self.value - null)
-        gap = np.where(gap < _ROUNDING, 0.0, gap)
+    def p(self) -> Floats:
+        """Two-sided, of a true value of zero."""
+        gap = np.where(np.abs(self.value) < _ROUNDING, 0.0, np.abs(self.value))
         return self._widest(lambda se, df: 2 * special.stdtr(df, -gap / se))
 
     def minimum_detectable_effect(self, alpha: Floats | float) -> Floats:

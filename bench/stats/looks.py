@@ -24,9 +24,8 @@ where alpha that others have left has raised its level.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,6 @@ from bench.stats.multiplicity import step_down
 from bench.stats.variance import SystemEstimates, differences
 from bench.stats.verdict import MARGIN, Verdicts
 
-T = TypeVar("T", bound=np.generic)
 Ints = NDArray[np.int64]
 
 LOOKS = (3, 5, 8, 12, 20)
@@ -231,21 +229,11 @@ def decide(
 def _final(before: Decisions, now: Decisions) -> Decisions:
     """`now`, with what had been decided before."""
     is_open = before.outcome == OPEN
-
-    def kept(was: NDArray[T], found: NDArray[T]) -> NDArray[T]:
-        return np.where(is_open, found, was)
-
-    return Decisions(
-        look=now.look,
-        outcome=kept(before.outcome, now.outcome),
-        stage=kept(before.stage, now.stage),
-        decided_at=kept(before.decided_at, now.decided_at),
-        estimate=now.estimate.where(is_open, before.estimate),
-        p_adjusted=kept(before.p_adjusted, now.p_adjusted),
-        level=kept(before.level, now.level),
-        half_width=kept(before.half_width, now.half_width),
-        coverage=kept(before.coverage, now.coverage),
-    )
+    names = (
+        "outcome", "stage", "decided_at", "p_adjusted", "level", "half_width", "coverage",
+    )  # fmt: skip
+    kept = {n: np.where(is_open, getattr(now, n), getattr(before, n)) for n in names}
+    return replace(now, estimate=now.estimate.where(is_open, before.estimate), **kept)
 
 
 @cache

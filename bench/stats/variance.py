@@ -108,14 +108,7 @@ class Split:
 
     def at(self, place: int) -> "Split":
         """Of one system or pair."""
-        return Split(
-            total=self.total[..., place],
-            by_test_set=self.by_test_set[..., place],
-            by_seeds=self.by_seeds[..., place],
-            by_interaction=self.by_interaction[..., place],
-            clusters=self.clusters[..., place],
-            runs=self.runs[..., place],
-        )
+        return Split(**{name: part[..., place] for name, part in vars(self).items()})
 
 
 def estimate_systems(

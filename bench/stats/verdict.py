@@ -7,7 +7,7 @@ One interval decides a pair. At the level that `step_down` gives the pair it eit
 tests, each at the level), or neither. So the interval shown beside a verdict is the one behind it.
 """
 
-from collections.abc import Callable
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +112,11 @@ def remedy(
     seeds_counts = range(num_seeds + 1, MOST_SEEDS + 1)
     several = bool(np.isfinite(split.by_seeds))
     seeds = next((s for s in seeds_counts if several and power(s, num_clusters) >= POWER), None)
-    return Remedy(seeds, _smallest(lambda clusters: power(num_seeds, clusters), num_clusters))
+    # By halving: the power rises with the clusters.
+    clusters_counts = range(num_clusters + 1, MOST_CLUSTERS + 1)
+    place = bisect_left(clusters_counts, POWER, key=lambda count: power(num_seeds, count))
+    is_found = place < len(clusters_counts)
+    return Remedy(seeds, clusters_counts[place] if is_found else None)
 
 
 def deciding_power(delta: float, variance: float, df: float, level: float, margin: float) -> float:
@@ -131,17 +135,3 @@ def deciding_power(delta: float, variance: float, df: float, level: float, margi
         return float(different)
     inner = special.stdtr(df, (inside - delta) / se) - special.stdtr(df, (-inside - delta) / se)
     return float(different + inner)
-
-
-def _smallest(power: Callable[[int], float], num_clusters: int) -> int | None:
-    """The fewest clusters with enough power, by halving; None if not even the most have it."""
-    if power(MOST_CLUSTERS) < POWER:
-        return None
-    low, high = num_clusters, MOST_CLUSTERS
-    while high - low > 1:
-        middle = (low + high) // 2
-        if power(middle) >= POWER:
-            high = middle
-        else:
-            low = middle
-    return high

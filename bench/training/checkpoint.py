@@ -27,7 +27,7 @@ from bench.core.errors import UnwritableError, UserError
 from bench.core.files import atomic_write
 from bench.data.features import CorpusStats
 from bench.data.text import text_digest
-from bench.data.units import LETTERS, Units
+from bench.data.units import Units
 from bench.training.config import RunConfig, build_model, run_config_from_dict
 from bench.training.memory import is_out_of_memory
 from bench.training.outside import VARIANT_RECORD, find_recorded
@@ -67,7 +67,7 @@ def save(
     config: RunConfig,
     model: AcousticModel,
     stats: CorpusStats | None,
-    units: Units = LETTERS,
+    units: Units,
     **resuming: Any,
 ) -> None:
     """Write a checkpoint atomically: at any moment `path` is the old file or the new one.
@@ -247,7 +247,7 @@ def load_model(path: Path, device: torch.device) -> TrainedNetwork:
             do not fit the config.
     """
     content = load(path, device)
-    places = [path.resolve().parents[1], path.parent]
+    places = [path.resolve().parent.parent, path.parent]  # parents[1] lacks for /best.pt
     find_recorded(str(content["config"].get("variant")), places, VARIANT_RECORD)
     config = run_config_from_dict(content["config"])
     model = build_model(config).to(device)

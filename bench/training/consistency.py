@@ -8,11 +8,11 @@ view is the target of the other.
 Legend: B rows of a batch, U output frames, V symbols.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.training.ctc import per_symbol
+from variants.ops.padding import frame_mask
 
 
 def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B: Tensor) -> Tensor:
@@ -23,13 +23,12 @@ def consistency_losses(log_probs_BUV: Tensor, out_lens_B: Tensor, target_lens_B:
     other view. The mean of both rows is the paper's L_CR, here divided by the number of symbols
     like the CTC loss (see `ctc_losses`), so that the paper's weights apply.
     """
-    device, num_frames = log_probs_BUV.device, log_probs_BUV.shape[1]
     here_BUV = log_probs_BUV.float()
     # Each row's other view, by swapping within pairs: rows 0 1 | 2 3 become 1 0 | 3 2.
     other_BUV = here_BUV.detach().reshape(-1, 2, *here_BUV.shape[1:]).flip(1).view_as(here_BUV)
     # kl_div takes the logarithms of q and p, in this order, and gives p (log p - log q): summed
     # over the symbols KL(p ‖ q).
     apart_BUV = F.kl_div(here_BUV, other_BUV, reduction="none", log_target=True)
-    outside_BU = torch.arange(num_frames, device=device) >= out_lens_B[:, None]
-    apart_B = apart_BUV.sum(dim=-1).masked_fill(outside_BU, 0.0).sum(dim=-1)
+    inside_BU = frame_mask(out_lens_B, log_probs_BUV.shape[1])
+    apart_B = apart_BUV.sum(dim=-1).masked_fill(~inside_BU, 0.0).sum(dim=-1)
     return per_symbol(apart_B, target_lens_B)

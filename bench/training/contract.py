@@ -257,6 +257,7 @@ def _streaming(config: RunConfig) -> str:
     for num_frames in _STREAMED:
         feats_BTF, lens_B = _batch(config, num_frames)
         whole = _run(model, feats_BTF, lens_B)
+        # Frame by frame, in chunks that end within a stride, and in one chunk.
         for size in (1, 5, num_frames):
             stream, parts = model.stream(), []
             for at in range(0, num_frames, size):

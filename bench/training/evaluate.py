@@ -3,6 +3,7 @@
 Legend: B utterances, T frames, F feature bins, U output frames, V symbols.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +21,13 @@ from bench.data.batches import (
 )
 from bench.data.features import compute
 from bench.data.text import BLANK, normalize
-from bench.data.units import LETTERS, Units
 from bench.decoding import Decoder, begin, greedy
 from bench.scoring import Totals, UtteranceScore, score, totals
 from bench.training.checkpoint import TrainedNetwork
 from bench.training.ctc import ctc_losses
 from bench.training.device import autocast, default_precision, exact_float32
 from bench.training.memory import Parts
+from variants.ops.padding import frame_mask
 from variants.spec import AcousticModel
 
 
@@ -38,7 +39,7 @@ class Evaluation:
     """CTC loss per symbol, mean over the utterances that have as many output frames as CTC needs;
     NaN if none has. The error rates are over all utterances."""
     blank_share: float
-    """Share of the output frames whose best symbol is the blank."""
+    """Share of the output frames whose best symbol is the blank; NaN if there are none."""
     empty_share: float
     """Share of the utterances whose transcript is empty. Near 1, with `blank_share` near 1, the
     network outputs blanks only, as most networks do in their first epochs."""
@@ -91,7 +92,7 @@ def evaluate(
     return Evaluation(
         # An utterance with fewer frames than its text needs has an infinite loss, and is left out.
         loss=torch.cat(losses).cpu()[torch.cat(feasible)].mean().item(),
-        blank_share=num_blanks.item() / num_frames,
+        blank_share=num_blanks.item() / num_frames if num_frames else math.nan,
         empty_share=sum(not hyp for hyp in hyps) / len(hyps),
         scores=scores,
         totals=totals(scores),
@@ -168,38 +169,24 @@ def _recognise(
     with autocast(device, precision):
         log_probs_BUV, _ = model(batch.feats_BTF.float(), batch.feat_lens_B)
     losses_B = ctc_losses(log_probs_BUV, out_lens_B, batch.targets, batch.target_lens_B)
-    frame_U = torch.arange(log_probs_BUV.shape[1], device=device)
-    inside_BU = frame_U < out_lens_B[:, None]
+    inside_BU = frame_mask(out_lens_B, log_probs_BUV.shape[1])
     num_blanks = ((log_probs_BUV.argmax(dim=-1) == BLANK) & inside_BU).sum()
     return losses_B, num_blanks, decode(log_probs_BUV, out_lens_B)
 
 
 @torch.inference_mode()
 @exact_float32()
-def transcribe_feats(
-    model: AcousticModel,
-    feats_TF: Tensor,
-    device: torch.device,
-    decoder: Decoder = greedy,
-    units: Units = LETTERS,
-) -> str:
-    """The text of one utterance, normalised as it is scored; the network, which outputs `units`, is
-    on `device`, in evaluation mode."""
-    feat_lens_B = torch.tensor([len(feats_TF)], device=device)
-    with autocast(device, default_precision(device)):
-        log_probs_BUV, out_lens_B = model(feats_TF[None].to(device), feat_lens_B)
-    (text,) = decoder(log_probs_BUV, out_lens_B, units)
-    return normalize(text)
-
-
 def transcribe(
     trained: TrainedNetwork,
     waveform_N: Tensor,
     device: torch.device,
     decoder: Decoder = greedy,
 ) -> str:
-    """The text of one utterance, whose samples have the rate of ``trained.config.features``; the
-    network is on `device`.
-    """
+    """The text of one utterance, normalised as it is scored. Its samples have the rate of
+    ``trained.config.features``; the network is on `device`."""
     feats_TF = compute(waveform_N, trained.config.features, trained.stats)
-    return transcribe_feats(trained.network, feats_TF, device, decoder, trained.units)
+    feat_lens_B = torch.tensor([len(feats_TF)], device=device)
+    with autocast(device, default_precision(device)):
+        log_probs_BUV, out_lens_B = trained.network(feats_TF[None].to(device), feat_lens_B)
+    (text,) = decoder(log_probs_BUV, out_lens_B, trained.units)
+    return normalize(text)

@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
+from bench.core.errors import named
 from bench.core.gpus import environment_of
 from bench.core.seeding import seed_torch
 from bench.data.batches import Dataset
@@ -28,11 +29,11 @@ from bench.training.device import deterministic, exact_float32, keep_freed_memor
 from bench.training.inputs import InputPlan
 from bench.training.memory import is_out_of_memory
 from bench.training.model_ema import ModelEma
-from bench.training.optim import build_optimizer, restore_optimizer
+from bench.training.optim import restore_optimizer
 from bench.training.outside import VARIANT_RECORD, find_recorded
 from bench.training.replica import Replica
 from bench.training.state import LoopState
-from bench.training.step import Buffers, Trained, train_step
+from bench.training.step import Trained, train_step
 
 TIMEOUT = timedelta(minutes=30)
 """Of one sum over the ranks."""
@@ -89,8 +90,7 @@ def follow(job: Job, rank: int, gpu: str | None, place: str, leader: Connection)
     try:
         _take_steps(job, rank, place, leader)
     except BaseException as error:
-        words = (str(error).splitlines() or [""])[0]
-        reason = f"rank {rank}: {type(error).__name__}: {words}"
+        reason = f"rank {rank}: {named(error)}"
         leader.send(Failure("memory" if is_out_of_memory(error) else "error", reason))
     # Not by returning: the process group may wait for the other ranks.
     os._exit(1)
@@ -103,22 +103,17 @@ def _take_steps(job: Job, rank: int, place: str, leader: Connection) -> None:
     config = run_config_from_dict(content["config"])
     model = build_model(config).to(device)
     checkpoint.load_weights(job.last, content, config, model)
-    optimizer = build_optimizer(model, config.optim)
-    restore_optimizer(optimizer, content["optimizer"])
+    trained = Trained.of(config, model, device, job.precision)
+    restore_optimizer(trained.optimizer, content["optimizer"])
     state = LoopState(**content["loop"])
     features = resident_features(job.dataset, device)
     # Ready before joining: to join is to wait for the leader, who joins when all are ready.
     leader.send(None)
     join(rank, job.num_ranks, place, device)
-    trained = Trained(
-        config=config,
-        model=model,
+    trained = replace(
+        trained,
         replica=Replica(model, job.num_ranks),
-        optimizer=optimizer,
         average=ModelEma(model, 0.0),  # the leader's is evaluated
-        buffers=Buffers(model),
-        device=device,
-        precision=job.precision,
         features=features,
     )
     plan = InputPlan(

@@ -125,18 +125,19 @@ class InputPlan:
         as_tensors = on_cuda or self.shapes is not None
         rng = generator(config.seed, "augment", step)
         host = self.dataset.collate(indices, as_stored=on_cuda, as_places=self.are_resident)
-        lens_N = draw_lengths(host, config.augment, self.output_lengths, rng)
+        lens_N, needed_N = host.feat_lens_B, host.min_ctc_frames_B
+        new_lens_N = draw_lengths(lens_N, needed_N, config.augment, self.output_lengths, rng)
         num_views = config.training.num_views
         # Views of an utterance share its tempo; warp, masks and dropout are drawn per view.
         rows = partial(torch.Tensor.repeat_interleave, repeats=num_views)
-        new_lens_B = rows(lens_N)
+        new_lens_B = rows(new_lens_N)
         decay = config.training.average_decay
         rate = learning_rate_at(step, self.num_steps, config.optim)
         share = 1 - decay_at(step, decay)
         inputs = StepInputs(
             indices=tuple(indices),
             feats_NTF=host.feats_BTF,
-            old_lens_B=rows(host.feat_lens_B),
+            old_lens_B=rows(lens_N),
             new_lens_B=new_lens_B,
             out_lens_B=self.output_lengths(new_lens_B),
             targets_BS=host.targets.repeat_interleave(num_views, dim=0),
@@ -173,6 +174,9 @@ class InputPlan:
         return inputs.mapped(Tensor.pin_memory) if self.device.type == "cuda" else inputs
 
 
+_LENGTHS = ("old_lens_B", "new_lens_B", "out_lens_B", "target_lens_B")
+
+
 def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
     """`inputs`, on the CPU, padded to `shape` with frames of 0 and rows of length 0.
 
@@ -184,10 +188,7 @@ def padded(inputs: StepInputs, shape: Shape, num_views: int) -> StepInputs:
     rows = (shape.num_utterances - len(inputs.feats_NTF)) * num_views
     frames = shape.num_input_frames - inputs.feats_NTF.shape[1]
     labels = shape.num_labels - inputs.targets_BS.shape[1]
-    lens = {
-        name: F.pad(getattr(inputs, name), (0, rows))
-        for name in ("old_lens_B", "new_lens_B", "out_lens_B", "target_lens_B")
-    }
+    lens = {name: F.pad(getattr(inputs, name), (0, rows)) for name in _LENGTHS}
     return replace(
         inputs,
         **lens,  # type: ignore[arg-type]
@@ -216,12 +217,8 @@ def rows_of_rank(inputs: StepInputs, rank: int, num_ranks: int, num_views: int) 
     rows = slice(utterances.start * num_views, utterances.stop * num_views)
     return replace(
         even,
+        **{name: getattr(even, name)[rows] for name in (*_LENGTHS, "targets_BS")},
         feats_NTF=even.feats_NTF[utterances],
-        old_lens_B=even.old_lens_B[rows],
-        new_lens_B=even.new_lens_B[rows],
-        out_lens_B=even.out_lens_B[rows],
-        targets_BS=even.targets_BS[rows],
-        target_lens_B=even.target_lens_B[rows],
         draws=even.draws.mapped(lambda tensor: tensor[..., rows, :].contiguous()),
         dropout_seed=derive(inputs.dropout_seed, "rank", rank) if rank else inputs.dropout_seed,
         shape=inputs.shape,

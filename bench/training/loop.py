@@ -9,7 +9,7 @@ has the same numbers as one that was not.
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from bench.training import capture, checkpoint
 from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.device import (
-    default_precision,
     deterministic,
     exact_float32,
     keep_freed_memory,
@@ -36,14 +35,13 @@ from bench.training.evaluate import evaluate
 from bench.training.follower import Job
 from bench.training.inputs import InputPlan
 from bench.training.memory import is_out_of_memory, release
-from bench.training.model_ema import ModelEma
-from bench.training.optim import build_optimizer, learning_rate_at, restore_optimizer
+from bench.training.optim import learning_rate_at, restore_optimizer
 from bench.training.progress import Progress, TrainResult, WatchTranscript
 from bench.training.ranks import Ranks
 from bench.training.retry import prepare_retry
 from bench.training.shapes import plan_shapes
 from bench.training.state import LoopState, read_window
-from bench.training.step import Buffers, Trained, train_step
+from bench.training.step import Trained, train_step
 from variants.ops import paths
 from variants.spec import AcousticModel
 
@@ -141,14 +139,11 @@ def _train(
 ) -> TrainResult:
     # 1. Set up, or resume from the last checkpoint.
     _check_data(data, model)
-    settings, seed = config.training, config.seed
-    precision = precision or default_precision(device)
+    settings = config.training
     last, best = (directory / "checkpoints" / name for name in ("last.pt", "best.pt"))
-    model = model.to(device)
-    optimizer = build_optimizer(model, config.optim)
-    average = ModelEma(model, settings.average_decay)
-    state = _resume(last, best, config, data, model, average, optimizer, device)
-    order_of = partial(epoch_order, data.train, config.batches, seed=seed)
+    trained = Trained.of(config, model.to(device), device, precision)
+    state = _resume(last, best, data, trained)
+    order_of = partial(epoch_order, data.train, config.batches, seed=config.seed)
     sizes = [len(order_of(epoch=epoch)) for epoch in range(settings.num_epochs)]
     num_steps = sum(sizes)
     job = Job(
@@ -158,20 +153,10 @@ def _train(
         num_ranks=ranks.num_ranks,
         num_threads=torch.get_num_threads(),
         device=device,
-        precision=precision,
+        precision=trained.precision,
     )
     features = resident_features(data.train, device)
-    trained = Trained(
-        config=config,
-        model=model,
-        replica=ranks.gather(model, job),
-        optimizer=optimizer,
-        average=average,
-        buffers=Buffers(model),
-        device=device,
-        precision=precision,
-        features=features,
-    )
+    trained = replace(trained, replica=ranks.gather(model, job), features=features)
     captures = capture.is_wanted(device) and ranks.num_ranks == 1
     step = ranks.stepping(capture.captured_steps() if captures else train_step)
     clocks = Clocks(state.seconds, device)
@@ -200,7 +185,7 @@ def _train(
         # 3. A step. The host does not wait for it either.
         seed_torch(inputs.dropout_seed, device)
         state.window.append(step(trained, inputs, clocks))
-        state.audio_seconds += sum(data.train.utterances[i].seconds for i in inputs.indices)
+        state.audio_seconds += data.train.seconds_of(inputs.indices)
         state.step, state.batch = state.step + 1, state.batch + 1
 
         # 4. Read the losses of the steps since the last time: every few steps, and at the end of an
@@ -227,12 +212,12 @@ def _train(
         watch: tuple[WatchTranscript, ...] = ()
         if evaluated:
             with clocks("evaluation"):
-                state.final, watch = _evaluate(average.model, data, config, device, precision)
+                state.final, watch = _evaluate(data, trained)
             metrics |= state.final
             if _is_better(state.final, state.best):
                 state.best, state.best_epoch = state.final, math.ceil(epoch)
                 with clocks("checkpoint"):
-                    checkpoint.save(best, config, average.model, *_inputs(data))
+                    checkpoint.save(best, config, trained.average.model, *_inputs(data))
             patience = settings.patience or math.inf
             # The last epoch first: a run that also runs out of time there is whole, not cut.
             if state.epoch == settings.num_epochs or state.epoch - state.best_epoch >= patience:
@@ -260,7 +245,7 @@ def _train(
             with clocks("checkpoint"):
                 ranks.check()
                 before_save()
-                _save_last(last, config, data, model, average, optimizer, state)
+                _save_last(last, data, trained, state)
             saved_at = clocks.total
     return _result(state, clocks, best)
 
@@ -279,49 +264,33 @@ def _check_data(data: TrainingData, model: AcousticModel) -> None:
         )
 
 
-def _resume(
-    last: Path,
-    best: Path,
-    config: RunConfig,
-    data: TrainingData,
-    model: AcousticModel,
-    average: ModelEma,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device,
-) -> LoopState:
+def _resume(last: Path, best: Path, data: TrainingData, trained: Trained) -> LoopState:
     """Load the newest undamaged checkpoint into model, average and optimizer; without one, save a
     checkpoint of step 0."""
-    content = checkpoint.newest_whole(last, best, device)
+    config = trained.config
+    content = checkpoint.newest_whole(last, best, trained.device)
     if content is None:
         state = LoopState(num_micro_batches=config.training.num_micro_batches)
-        _save_last(last, config, data, model, average, optimizer, state)
+        _save_last(last, data, trained, state)
         return state
     checkpoint.check_same_run(last, content, config, data.digest)
-    checkpoint.load_weights(last, content, config, model)
+    checkpoint.load_weights(last, content, config, trained.model)
     if config.training.average_decay:
-        checkpoint.load_weights(last, content, config, average.model, "average")
-    restore_optimizer(optimizer, content["optimizer"])
+        checkpoint.load_weights(last, content, config, trained.average.model, "average")
+    restore_optimizer(trained.optimizer, content["optimizer"])
     return LoopState(**content["loop"])
 
 
-def _save_last(
-    path: Path,
-    config: RunConfig,
-    data: TrainingData,
-    model: AcousticModel,
-    average: ModelEma,
-    optimizer: torch.optim.Optimizer,
-    state: LoopState,
-) -> None:
+def _save_last(path: Path, data: TrainingData, trained: Trained, state: LoopState) -> None:
     """The inverse of `_resume`."""
     resuming = {
         "data": data.digest,
-        "optimizer": optimizer.state_dict(),
+        "optimizer": trained.optimizer.state_dict(),
         "loop": asdict(state),
-        **average.state(),
+        **trained.average.state(),
     }
     stats, units = _inputs(data)
-    checkpoint.save(path, config, model, stats, units, **resuming)
+    checkpoint.save(path, trained.config, trained.model, stats, units, **resuming)
 
 
 def _inputs(data: TrainingData) -> tuple[CorpusStats | None, Units]:
@@ -330,16 +299,14 @@ def _inputs(data: TrainingData) -> tuple[CorpusStats | None, Units]:
 
 
 def _evaluate(
-    model: AcousticModel,
-    data: TrainingData,
-    config: RunConfig,
-    device: torch.device,
-    precision: torch.dtype,
+    data: TrainingData, trained: Trained
 ) -> tuple[dict[str, float], tuple[WatchTranscript, ...]]:
     """Metrics on valid ({} without such a split), and the transcripts of the watch utterances."""
+    given = trained.config.batches, trained.device
+    score = partial(evaluate, trained.average.model, precision=trained.precision)
     metrics = {}
     if len(data.valid):
-        valid = evaluate(model, data.valid, config.batches, device, precision=precision)
+        valid = score(data.valid, *given)
         metrics = {
             "valid/loss": valid.loss,
             "valid/wer": valid.totals.wer,
@@ -349,7 +316,7 @@ def _evaluate(
         }
     if not len(data.watch):
         return metrics, ()
-    watched = evaluate(model, data.watch, config.batches, device, precision=precision).scores
+    watched = score(data.watch, *given).scores
     return metrics, tuple(WatchTranscript(id=s.id, ref=s.ref, hyp=s.hyp) for s in watched)
 
 

@@ -81,6 +81,7 @@ def find_variant(given: str, folder: Path = Path()) -> str:
         UserError: unknown name; a file that cannot be read, raises, or declares no valid spec of
             that name.
     """
+    # What is ours comes first, so that no package can take the name of a registered variant.
     given = BASES.get(given, given)
     if given in VARIANTS:
         return given
@@ -321,7 +322,10 @@ def _register_recorded(key: str, path: Path) -> None:
             text = space.read_text(encoding="utf-8")
             source = VariantSource(**{**asdict(source), "space": text})
         specs = _specs(source) if not source.package else {}
-        _register(source, specs.get(source.name) or _attribute(source))
+        # Of a package of one file the entry point says which name of its module is the spec.
+        attribute = source.entry.partition(":")[2].strip()
+        declared = getattr(_execute(source), attribute, None) if source.package else None
+        _register(source, specs.get(source.name, declared))
         return
     # A package of several files goes by the digest of all of them, and only one was recorded: the
     # package itself must be installed, with the same code.
@@ -339,9 +343,3 @@ def _register_recorded(key: str, path: Path) -> None:
             "that version"
         )
     _register(source, found[1])
-
-
-def _attribute(source: VariantSource) -> object:
-    """The spec that the entry point of a package of one file names."""
-    attribute = source.entry.partition(":")[2].strip()
-    return getattr(_execute(source), attribute, None)

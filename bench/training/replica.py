@@ -57,8 +57,4 @@ def _sum(
     """DistributedDataParallel divides by the number of ranks; this hook does not."""
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
-    return work.get_future().then(_first)
-
-
-def _first(done: Future[list[Tensor]]) -> Tensor:
-    return done.value()[0]
+    return work.get_future().then(lambda done: done.value()[0])

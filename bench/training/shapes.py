@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.core.seeding import generator
-from bench.data.augment import draw_lengths_of
+from bench.data.augment import draw_lengths
 from bench.data.batches import Dataset, epoch_order, min_ctc_frames
 from bench.training.config import RunConfig
 
@@ -143,7 +143,7 @@ def _extents(
     # Not the run's own draws, which a run that has begun elsewhere would draw at other steps.
     rng = generator(config.seed, "shapes", epoch)
     old_lens = torch.from_numpy(dataset.num_frames)
-    new_lens = draw_lengths_of(old_lens, needed, config.augment, output_lengths, rng).numpy()
+    new_lens = draw_lengths(old_lens, needed, config.augment, output_lengths, rng).numpy()
     return [
         Shape(
             num_utterances=len(batch),

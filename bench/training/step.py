@@ -9,7 +9,7 @@ a CUDA graph can capture it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,10 @@ from bench.training.clocks import Clocks
 from bench.training.config import RunConfig
 from bench.training.consistency import consistency_losses
 from bench.training.ctc import ctc_losses
-from bench.training.device import autocast
+from bench.training.device import autocast, default_precision
 from bench.training.inputs import StepInputs
 from bench.training.model_ema import ModelEma
-from bench.training.optim import set_learning_rate, step_unless
+from bench.training.optim import build_optimizer, set_learning_rate, step_unless
 from bench.training.replica import Replica
 from variants.spec import AcousticModel
 
@@ -78,6 +78,27 @@ class Trained:
     """Of the network's arithmetic."""
     features: ResidentFeatures | None = None
     """None: each step's inputs hold its features."""
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        model: AcousticModel,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+    ) -> Self:
+        """For one process that trains `model`, which is on `device`: its weights as they are, a new
+        optimizer, `precision` or the device's default."""
+        return cls(
+            config=config,
+            model=model,
+            replica=Replica(model),
+            optimizer=build_optimizer(model, config.optim),
+            average=ModelEma(model, config.training.average_decay),
+            buffers=Buffers(model),
+            device=device,
+            precision=precision or default_precision(device),
+        )
 
 
 class Step(Protocol):

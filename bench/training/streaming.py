@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.data.streaming import FeatureStream
 from bench.data.text import normalize
-from bench.data.units import LETTERS, Units
+from bench.data.units import Units
 from bench.decoding.greedy import Frame, IncrementalGreedy
 from bench.training.checkpoint import TrainedNetwork
 from bench.training.device import autocast, default_precision, exact_float32
@@ -55,9 +55,7 @@ class Words:
         return cls(tuple(texts), tuple(seconds))
 
     @classmethod
-    def spelled(
-        cls, log_probs_UV: Tensor, seconds_per_frame: float, units: Units = LETTERS
-    ) -> "Words":
+    def spelled(cls, log_probs_UV: Tensor, seconds_per_frame: float, units: Units) -> "Words":
         """The words of the best path, in `units`."""
         frames = IncrementalGreedy(units).push(log_probs_UV)
         return cls.of([frame for frame in frames if frame.symbol], seconds_per_frame)

@@ -56,14 +56,16 @@ def test_a_lock_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         pytest.fail("held")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("bug")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("bug"), KeyboardInterrupt()]
+)
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_a_write_that_fails_leaves_the_old_file_alone(
-    tmp_path: Path, error: Exception, is_shared: bool
+    tmp_path: Path, error: BaseException, is_shared: bool
 ) -> None:
     path = tmp_path / "a"
     write_text(path, "old")
-    expected = UnwritableError if isinstance(error, OSError) else ValueError
+    expected = UnwritableError if isinstance(error, OSError) else type(error)
 
     def write() -> None:
         with atomic_write(path, is_shared=is_shared, keep_before=tmp_path / "b") as file:

@@ -10,6 +10,7 @@ from bench.core.config import updated
 from bench.costs.data import excerpt
 from bench.data.corpora import CorpusConfig
 from bench.data.store import FeatureStore, open_store
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.training.config import RunConfig, build_model, default_run_config
 from bench.training.loop import TrainingData
@@ -52,4 +53,6 @@ def store(tiny: Configure, tone_corpus: Corpus) -> FeatureStore:
 def data(tiny: Configure, tone_corpus: Corpus, store: FeatureStore) -> TrainingData:
     """All of the corpus."""
     model = build_model(tiny())
-    return excerpt(tone_corpus, store, minutes=60, output_lengths=model.output_lengths)
+    return excerpt(
+        tone_corpus, store, minutes=60, output_lengths=model.output_lengths, units=LETTERS
+    )

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bench.core.errors import UserError
-from bench.costs.data import audio_seconds, concatenated_utterances, evenly_spaced, excerpt
+from bench.costs.data import concatenated_utterances, evenly_spaced, excerpt
 from bench.data.audio import read_audio
 from bench.data.store import FeatureStore
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.training.loop import TrainingData
 
@@ -25,7 +26,9 @@ def test_the_splits_keep_their_proportion_and_their_lengths(
     tone_corpus: Corpus, store: FeatureStore
 ) -> None:
     whole = sum(u.seconds for u in tone_corpus.split("train"))
-    half = excerpt(tone_corpus, store, minutes=whole / 120, output_lengths=lambda lens: lens)
+    half = excerpt(
+        tone_corpus, store, minutes=whole / 120, output_lengths=lambda lens: lens, units=LETTERS
+    )
     assert (len(half.train), len(half.valid), len(half.watch)) == (5, 2, 1)
     assert half.train.seconds == pytest.approx(whole / 2, rel=0.15)
 
@@ -38,22 +41,23 @@ def test_more_minutes_than_there_are_is_all(data: TrainingData, tone_corpus: Cor
 def test_utterances_with_too_few_output_frames_are_excluded(
     tone_corpus: Corpus, store: FeatureStore
 ) -> None:
-    lengths = torch.tensor([store.num_frames(u.id) for u in tone_corpus.split("train")])
+    lengths = torch.tensor([store.lengths[store.row(u.id)] for u in tone_corpus.split("train")])
     part = excerpt(
         tone_corpus,
         store,
         minutes=60,
         # Enough output frames for the longest utterance only.
         output_lengths=lambda lens: torch.where(lens == lengths.max(), 100, 0),
+        units=LETTERS,
     )
     assert [u.text for u in part.train.utterances] == ["a dead bee"]
     with pytest.raises(UserError, match="corpus tones must have a train utterance"):
-        excerpt(tone_corpus, store, minutes=60, output_lengths=torch.zeros_like)
+        excerpt(tone_corpus, store, minutes=60, output_lengths=torch.zeros_like, units=LETTERS)
 
 
 def test_audio_seconds(data: TrainingData) -> None:
     everything = range(len(data.train))
-    assert audio_seconds(data.train, everything) == pytest.approx(data.train.seconds)
+    assert data.train.seconds_of(everything) == pytest.approx(data.train.seconds)
 
 
 def test_concatenated_utterances_have_the_duration_audio_and_text_of_their_parts(

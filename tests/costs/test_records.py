@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.costs.records import FILE, LATENCY_FILE, load, load_latency, save, save_latency
+from bench.costs.records import FILE, LATENCY_FILE, load, load_latency, save
 from tests.latency_rows import latency_row
 from tests.speed_rows import speed_row
 
@@ -27,10 +27,10 @@ def test_latencies_of_a_study_are_those_of_a_cpu_if_there_are_any(tmp_path: Path
     other, first, again = latency_row(study="t"), latency_row(), latency_row(num_words=7)
     assert load_latency("s", ["ds-gru"], tmp_path) == ()
     for row in (gpu, other):
-        save_latency(row, tmp_path)
+        save(row, tmp_path)
     assert load_latency("s", ["ds-lstm", "ds-gru"], tmp_path) == (gpu,)
     for row in (first, again):
-        save_latency(row, tmp_path)
+        save(row, tmp_path)
     assert load_latency("s", ["ds-lstm", "ds-gru"], tmp_path) == (again,)
     (tmp_path / LATENCY_FILE).write_text("[")
     with pytest.raises(UserError, match=r"latency\.json must hold rows .* delete the file"):
@@ -51,7 +51,7 @@ def test_without_a_measurement_there_are_no_rows(tmp_path: Path) -> None:
         ("[3]", "[0]: holds keys and values, got 3"),
         ('[{"variant": "ds-gru"}]', "give every required key"),
         ('[{"variant": "ds-gru", "plain_ratio": 2.0}]', "plain_ratio"),
-        ('[{"variant": 3}]', "'[0].variant' takes str, got 3"),
+        ('[{"variant": 3}]', "'[0].variant' takes text, got 3"),
         ("\xff", "decode"),
     ],
 )

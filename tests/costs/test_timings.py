@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.core.cores import torch_threads
 from bench.costs import timings
 from bench.costs.timings import (
     matmul_peak,
     recurrent_flops_per_second,
     synchronizer,
-    threads,
     time_recognition,
 )
 from bench.training.config import build_model
@@ -41,7 +41,7 @@ def test_the_number_of_threads_is_restored_after_an_error() -> None:
     before = torch.get_num_threads()
 
     def fail() -> None:
-        with threads(before + 1):
+        with torch_threads(before + 1):
             assert torch.get_num_threads() == before + 1
             raise KeyError
 

@@ -62,14 +62,16 @@ def dataset_of(lengths: list[int]) -> Dataset:
         )
         for index, length in enumerate(lengths)
     ]
-    return Dataset(utterances, cast(FeatureStore, LengthsOnly(lengths)))
+    return Dataset(utterances, cast(FeatureStore, LengthsOnly(lengths)), LETTERS)
 
 
 @pytest.fixture(scope="module")
 def tones(tone_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return Dataset(tone_corpus.split("train"), open_store(tone_corpus, FeatureConfig()))
+        return Dataset(
+            tone_corpus.split("train"), open_store(tone_corpus, FeatureConfig()), LETTERS
+        )
 
 
 LENGTHS = st.lists(st.integers(1, 3_000), min_size=1, max_size=80)
@@ -185,7 +187,7 @@ def test_collate(tones: Dataset) -> None:
     assert {tensor.dtype for tensor in lens} == {torch.int64}
     for place, utterance in enumerate(chosen):
         frames, labels = int(batch.feat_lens_B[place]), int(batch.target_lens_B[place])
-        expected = torch.from_numpy(tones.store.feats(utterance.id))
+        expected = torch.tensor(tones.store.read(tones.store.row(utterance.id)).astype(np.float32))
         assert torch.equal(batch.feats_BTF[place, :frames], expected)
         assert not batch.feats_BTF[place, frames:].any()
         assert LETTERS.decode(batch.targets[place, :labels].tolist()) == utterance.text
@@ -263,7 +265,7 @@ def test_batches_given_up_leave_no_thread(tones: Dataset) -> None:
 def test_dataset_has_its_length_and_seconds(tones: Dataset) -> None:
     assert len(tones) == 10
     assert tones.seconds == pytest.approx(sum(u.seconds for u in tones.utterances))
-    frames = [tones.store.num_frames(utterance.id) for utterance in tones.utterances]
+    frames = tones.store.lengths[[tones.store.row(u.id) for u in tones.utterances]].tolist()
     assert tones.num_frames.tolist() == frames
 
 
@@ -288,7 +290,7 @@ def test_min_frames_is_where_ctc_loss_becomes_finite(text: str) -> None:
 def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) -> None:
     texts = {"train-0": "a" * 50, "train-3": "ab" * 60}
     utterances = [replace(u, text=texts.get(u.id, u.text)) for u in tones.utterances]
-    dataset = Dataset(utterances, tones.store)
+    dataset = Dataset(utterances, tones.store, LETTERS)
     exact = {u.id: min_ctc_frames(u.text) for u in utterances}
     available = torch.tensor([exact[u.id] - (u.id in texts) for u in utterances])
     calls = SimpleNamespace(lengths=None)
@@ -304,7 +306,8 @@ def test_infeasible_utterances_are_left_out_with_both_numbers(tones: Dataset) ->
         ("train-0", "train", "its text needs 99 output frames and its audio gives 98"),
         ("train-3", "train", "its text needs 120 output frames and its audio gives 119"),
     ]
-    assert kept.num_frames.tolist() == [kept.store.num_frames(u.id) for u in kept.utterances]
+    rows = [kept.store.row(utterance.id) for utterance in kept.utterances]
+    assert kept.num_frames.tolist() == kept.store.lengths[rows].tolist()
 
 
 def test_labels_are_in_the_units_of_the_dataset(tones: Dataset) -> None:

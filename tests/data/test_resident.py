@@ -11,6 +11,7 @@ from bench.data.batches import Dataset
 from bench.data.features import FeatureConfig
 from bench.data.resident import ResidentFeatures, resident_features
 from bench.data.store import open_store
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -20,7 +21,9 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 def tones(tone_corpus: Corpus) -> Dataset:
     """Some utterances of the store, in another order than there."""
     store = open_store(tone_corpus, FeatureConfig())
-    return Dataset(tuple(reversed(tone_corpus.split("valid") + tone_corpus.split("train"))), store)
+    return Dataset(
+        tuple(reversed(tone_corpus.split("valid") + tone_corpus.split("train"))), store, LETTERS
+    )
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 20_000, resident.CHUNK_BYTES])

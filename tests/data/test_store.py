@@ -47,7 +47,7 @@ with open(sys.argv[1], "rb") as file:
     corpus = pickle.load(file)
 print("asking", flush=True)
 opened = store.open_store(corpus, FeatureConfig(num_bins=20))
-print(len(opened.ids), opened.feats(corpus.utterances[-1].id).sum())
+print(len(opened.ids), opened.read(opened.row(corpus.utterances[-1].id)).sum())
 """
 
 
@@ -91,9 +91,9 @@ def test_holds_what_compute_gives(tone_corpus: Corpus) -> None:
     assert store.ids == tuple(utterance.id for utterance in tone_corpus.utterances)
     for index, utterance in enumerate(tone_corpus.utterances):
         expected = compute(waveform(tone_corpus, index), CONFIG).numpy()
-        feats = store.feats(utterance.id)
-        assert feats.dtype == np.float32
-        assert store.num_frames(utterance.id) == store.lengths[index] == len(expected)
+        feats = store.read(store.row(utterance.id))
+        assert feats.dtype == np.float16
+        assert store.lengths[store.row(utterance.id)] == store.lengths[index] == len(expected)
         np.testing.assert_allclose(feats, expected, rtol=2**-10, atol=1e-6)
 
 
@@ -115,7 +115,9 @@ def test_the_features_of_snippets_are_those_of_the_parts(
     whole = open_store(tone_corpus, FeatureConfig())
     cut = open_store(snippets_of(tone_corpus, tmp_path / "all.flac"), FeatureConfig())
     for utterance in tone_corpus.utterances:
-        np.testing.assert_array_equal(cut.feats(utterance.id), whole.feats(utterance.id))
+        np.testing.assert_array_equal(
+            cut.read(cut.row(utterance.id)), whole.read(whole.row(utterance.id))
+        )
 
 
 def test_given_statistics_need_no_train_split(tone_corpus: Corpus) -> None:
@@ -126,7 +128,7 @@ def test_given_statistics_need_no_train_split(tone_corpus: Corpus) -> None:
     store = open_store(test, config, stats=stats)
     whole = open_store(tone_corpus, config)
     for id in store.ids:
-        np.testing.assert_array_equal(store.feats(id), whole.feats(id))
+        np.testing.assert_array_equal(store.read(store.row(id)), whole.read(whole.row(id)))
     other = replace(stats, std=tuple(2 * value for value in stats.std))
     assert open_store(test, config, stats=other).digest != store.digest
 
@@ -219,13 +221,13 @@ def test_a_damaged_store_is_built_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = open_store(tone_corpus, CONFIG)
-    feats = whole.feats("test-0")
+    feats = whole.read(whole.row("test-0"))
     damage(cache / whole.digest)  # type: ignore[operator]
     mended = open_store(tone_corpus, CONFIG)
     assert caplog.text.count("is damaged; it is built anew") == 1
     assert len(computed) == 2 * len(tone_corpus.utterances)
     assert mended.ids == whole.ids
-    assert np.array_equal(mended.feats("test-0"), feats)
+    assert np.array_equal(mended.read(mended.row("test-0")), feats)
 
 
 def test_a_store_cut_short_while_in_use_gives_no_frames_less(
@@ -234,7 +236,7 @@ def test_a_store_cut_short_while_in_use_gives_no_frames_less(
     store = open_store(tone_corpus, CONFIG)
     cut_short(cache / store.digest)
     with pytest.raises(ValueError, match="reshape"):
-        store.feats("test-0")
+        store.read(store.row("test-0"))
 
 
 def test_two_processes_at_once_build_one_store(tone_corpus: Corpus, tmp_path: Path) -> None:
@@ -261,7 +263,7 @@ def test_what_a_killed_build_left_is_built_anew(
     store = open_store(tone_corpus, CONFIG)
     assert len(computed) == len(tone_corpus.utterances)
     expected = compute(waveform(tone_corpus, 0), CONFIG).numpy()
-    np.testing.assert_allclose(store.feats("train-0"), expected, rtol=2**-10, atol=1e-6)
+    np.testing.assert_allclose(store.read(store.row("train-0")), expected, rtol=2**-10, atol=1e-6)
     assert not list(cache.glob("*.partial"))
 
 

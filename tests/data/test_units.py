@@ -15,6 +15,7 @@ from bench.data import units as units_module
 from bench.data.corpora.spoken import SIZES, plan
 from bench.data.text import ALPHABET, BLANK
 from bench.data.units import LETTERS, MIN_PIECES, Units, UnitsConfig, learn, units_of
+from variants import deepspeech, spec
 
 TEXTS = tuple(line.text for line in plan(SIZES["spoken"]) if line.split == "train")
 PIECES = Units((" t", "he", " the", *ALPHABET))
@@ -30,6 +31,11 @@ def test_letters_are_blank_space_apostrophe_and_a_to_z() -> None:
     assert LETTERS.encode(" 'abz") == [1, 2, 3, 4, 28]
     assert LETTERS.are_letters
     assert not PIECES.are_letters
+
+
+def test_networks_have_the_engine_s_symbols() -> None:
+    """They import nothing of the engine, so they repeat both."""
+    assert (len(ALPHABET), BLANK) == (deepspeech.NUM_LETTERS, spec.BLANK)
 
 
 @given(st.text(alphabet=ALPHABET))

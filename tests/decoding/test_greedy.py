@@ -33,25 +33,25 @@ def test_agrees_with_the_textbook(seed: int, lengths: list[int]) -> None:
     best_BU = torch.randint(0, 4, (len(lengths), max(max(lengths), 1)), generator=rng)
     log_probs_BUV = torch.stack([frames(row.tolist()) for row in best_BU])
     expected = [spelled_out(row, n) for row, n in zip(log_probs_BUV, lengths, strict=True)]
-    assert greedy(log_probs_BUV, torch.tensor(lengths)) == expected
+    assert greedy(log_probs_BUV, torch.tensor(lengths), LETTERS) == expected
 
 
 def test_a_blank_keeps_a_double_letter_and_a_repeat_does_not() -> None:
     a, b = LETTERS.encode("ab")
     log_probs_BUV = torch.stack([frames([a, a, BLANK, a, b]), frames([BLANK, a, a, b, b])])
-    assert greedy(log_probs_BUV, torch.tensor([5, 5])) == ["aab", "ab"]
+    assert greedy(log_probs_BUV, torch.tensor([5, 5]), LETTERS) == ["aab", "ab"]
 
 
 def test_frames_beyond_the_length_are_never_read() -> None:
     a, b = LETTERS.encode("ab")
     log_probs_BUV = torch.stack([frames([a, b, a, b]), frames([a, b, a, b])])
-    assert greedy(log_probs_BUV, torch.tensor([2, 0])) == ["ab", ""]
+    assert greedy(log_probs_BUV, torch.tensor([2, 0]), LETTERS) == ["ab", ""]
 
 
 def test_the_last_frame_does_not_run_into_the_first() -> None:
     (a,) = LETTERS.encode("a")
-    assert greedy(frames([a, BLANK, a])[None], torch.tensor([3])) == ["aa"]
-    assert greedy(frames([a])[None], torch.tensor([1])) == ["a"]
+    assert greedy(frames([a, BLANK, a])[None], torch.tensor([3]), LETTERS) == ["aa"]
+    assert greedy(frames([a])[None], torch.tensor([1]), LETTERS) == ["a"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 1_000])
@@ -60,10 +60,10 @@ def test_the_text_in_chunks_is_that_of_the_whole(size: int) -> None:
     # Few symbols, so that many frames repeat the one before.
     log_probs_UV = torch.full((300, LETTERS.num_symbols), -9.0)
     log_probs_UV[:, :4] = torch.randn((300, 4), generator=generator)
-    decoder, frames = IncrementalGreedy(), []
+    decoder, frames = IncrementalGreedy(LETTERS), []
     for chunk_UV in torch.split(log_probs_UV, size):
         frames += decoder.push(chunk_UV)
     assert [frame.number for frame in frames] == list(range(300))
     assert [frame.is_blank for frame in frames] == (log_probs_UV.argmax(-1) == 0).tolist()
-    (expected,) = greedy(log_probs_UV[None], torch.tensor([300]))
+    (expected,) = greedy(log_probs_UV[None], torch.tensor([300]), LETTERS)
     assert "".join(frame.symbol for frame in frames) == expected

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.decoding.language_model import LmConfig, as_letters, language_model
+from bench.decoding.language_model import LmConfig, _sentences, as_letters, language_model
 from bench.decoding.ngram import estimate, to_arpa
 
 TRAIN = ["the red key", "the red door", "a key is here"]
@@ -51,6 +51,13 @@ def test_other_texts_orders_and_files_are_other_models(tmp_path: Path) -> None:
     assert len({m.path for m in models}) == len({m.facts.digest for m in models}) == 4
     assert "blue" in models[3].words
     assert models[3].facts.source == "the training transcripts and more.txt"
+
+
+def test_a_sentence_ends_with_its_line_and_not_before(tmp_path: Path) -> None:
+    """U+2028 is white space within a transcript, though str.splitlines splits there."""
+    path = tmp_path / "more.txt"
+    path.write_text("the blue\u2028door\nthe red key\n", encoding="utf-8")
+    assert list(_sentences([path])) == ["the blue door", "the red key"]
 
 
 def test_a_finished_model_needs_no_transcripts(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_what_is_gathered_plays_and_is_spelled(tone_corpus: Corpus, tmp_path: Pa
     )
     torch.manual_seed(0)
     path = tmp_path / "runs" / "ds-gru" / "confirm-0" / "checkpoints" / "best.pt"
-    checkpoint.save(path, config, build_model(config), None)
+    checkpoint.save(path, config, build_model(config), None, LETTERS)
     runs = pd.DataFrame(
         {
             "run": ["ds-gru/confirm-0", "ds-lstm/confirm-0"],

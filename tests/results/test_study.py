@@ -17,6 +17,7 @@ from bench import Study
 from bench.core.config import to_dict
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
+from bench.data.units import LETTERS
 from bench.results.study import find_checkpoint
 from bench.runs import RunIdentity, RunRecord
 from bench.runs.run import BEST
@@ -55,7 +56,7 @@ def record_run(
         ids = [f"u{number}" for number in range(len(REFS))]
         speakers = ["ann", "ann", "bob", "bob"]
         record.write_scores("test", score(ids, REFS, HEARD[system], speakers, [1.0] * len(REFS)))
-        checkpoint.save(path / BEST, config, build_model(config), None)
+        checkpoint.save(path / BEST, config, build_model(config), None, LETTERS)
         totals |= {"test/wer": wer / 2, "test/cer": wer / 4, "test/num_opened": 1.0}
     record.close(State.FINISHED, totals)
 

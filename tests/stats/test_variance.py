@@ -208,8 +208,8 @@ def test_noise_adds_up_as_satterthwaite_has_it() -> None:
     def of(variance: float, freedom: int) -> Component:
         return Component.of(np.array(variance), freedom)
 
-    found = of(2.0, 4) + of(3.0, 9) - of(1.0, 10) * 0.5
-    assert found.variance == 4.5
+    found = of(2.0, 4) + of(3.0, 9) + of(1.0, 10) * 0.5
+    assert found.variance == 5.5
     assert found.noise == pytest.approx(4 / 4 + 9 / 9 + 0.25 / 10)
 
 

@@ -9,6 +9,7 @@ import torch
 from bench.core.config import updated
 from bench.data.corpora import CorpusConfig
 from bench.data.store import open_store
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.runs.layout import BEST, LAST, OPENED, ScoreLine, read_lines
 from bench.study import robustness
@@ -38,7 +39,7 @@ def study(tmp_path: Path, tone_corpus: Corpus) -> tuple[Path, StudyDefinition]:
     torch.manual_seed(0)
     config = updated(default_run_config("ds-gru", CorpusConfig()), TINY)
     stats = open_store(tone_corpus, config.features).stats
-    save(run / "checkpoints" / "best.pt", config, build_model(config), stats)
+    save(run / "checkpoints" / "best.pt", config, build_model(config), stats, LETTERS)
     (run / "utterances-test.jsonl").touch()
     (run / OPENED).write_text("1\n")
     return tmp_path / "first", definition

@@ -15,6 +15,7 @@ from bench.core.config import updated
 from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig
 from bench.data.store import FeatureStore, open_store
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model, default_run_config
@@ -69,7 +70,7 @@ def store(tiny: Configure, tone_corpus: Corpus) -> FeatureStore:
 @pytest.fixture
 def data(tone_corpus: Corpus, store: FeatureStore) -> TrainingData:
     train, valid, watch = (
-        Dataset(tone_corpus.split(name), store) for name in ("train", "valid", "watch")
+        Dataset(tone_corpus.split(name), store, LETTERS) for name in ("train", "valid", "watch")
     )
     return TrainingData(train=train, valid=valid, watch=watch)
 

@@ -19,11 +19,8 @@ from bench.training.clocks import Clocks
 from bench.training.config import build_model
 from bench.training.inputs import InputPlan, StepInputs
 from bench.training.loop import TrainingData
-from bench.training.model_ema import ModelEma
-from bench.training.optim import build_optimizer
-from bench.training.replica import Replica
 from bench.training.shapes import plan_shapes
-from bench.training.step import Buffers, Trained, train_step
+from bench.training.step import Trained, train_step
 from tests.training.conftest import EXTRAS, Configure
 
 CPU = torch.device("cpu")
@@ -54,11 +51,7 @@ class PoisonedGraph:
 
 def setting(config: Any, data: TrainingData) -> tuple[Trained, InputPlan]:
     model = build_model(config)
-    trained = Trained(
-        config=config, model=model, replica=Replica(model), optimizer=build_optimizer(model, config.optim),
-        average=ModelEma(model, config.training.average_decay), buffers=Buffers(model), device=CPU,
-        precision=torch.float32,
-    )  # fmt: skip
+    trained = Trained.of(config, model, CPU)
     plan = InputPlan(
         config=config, dataset=data.train, output_lengths=model.output_lengths, num_steps=NUM_STEPS,
         num_micro_batches=1, device=CPU, shapes=plan_shapes(data.train, config, model.output_lengths),

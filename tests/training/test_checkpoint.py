@@ -27,7 +27,7 @@ def config(tiny: Configure) -> RunConfig:
 @pytest.fixture
 def path(tmp_path: Path, config: RunConfig) -> Path:
     path = tmp_path / "checkpoints" / "best.pt"
-    checkpoint.save(path, config, build_model(config), None)
+    checkpoint.save(path, config, build_model(config), None, LETTERS)
     return path
 
 
@@ -48,8 +48,16 @@ def test_gives_back_the_network_and_its_config(path: Path, config: RunConfig) ->
 def test_keeps_what_corpus_normalisation_needs(tmp_path: Path, config: RunConfig) -> None:
     stats = CorpusStats(mean=(0.5, -1.0), std=(1.0, 2.0))
     for kept in (stats, None):
-        checkpoint.save(tmp_path / "a.pt", config, build_model(config), kept)
+        checkpoint.save(tmp_path / "a.pt", config, build_model(config), kept, LETTERS)
         assert checkpoint.load_model(tmp_path / "a.pt", CPU).stats == kept
+
+
+def test_a_checkpoint_may_lie_at_the_root_of_a_file_system(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = checkpoint.load(path, CPU)
+    monkeypatch.setattr(checkpoint, "load", lambda path, device: content)
+    assert checkpoint.load_model(Path("/best.pt"), CPU).units == LETTERS
 
 
 def test_keeps_what_the_symbols_stand_for(path: Path, tiny: Configure) -> None:
@@ -76,7 +84,7 @@ def test_the_old_file_stays_until_the_new_one_is_whole(
 
     monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
     with pytest.raises(UserError, match=r"best\.pt cannot be written \(No space left on device\)"):
-        checkpoint.save(path, config, build_model(config), None)
+        checkpoint.save(path, config, build_model(config), None, LETTERS)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["best.pt"]
 
@@ -125,7 +133,7 @@ def test_missing_foreign_and_outdated_files_are_refused(path: Path) -> None:
 
 
 def test_weights_must_fit_the_config(path: Path, tiny: Configure) -> None:
-    checkpoint.save(path, tiny(**{"model.width": 25}), build_model(tiny()), None)
+    checkpoint.save(path, tiny(**{"model.width": 25}), build_model(tiny()), None, LETTERS)
     with pytest.raises(UserError, match="do not fit variant ds-gru"):
         checkpoint.load_model(path, CPU)
 

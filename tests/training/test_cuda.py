@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.data.batches import Dataset
+from bench.data.units import LETTERS
 from bench.training import checkpoint
 from bench.training.ctc import ctc_losses
 from bench.training.device import resolve_device
@@ -161,7 +162,9 @@ def test_a_device_too_small_for_a_batch_gets_it_in_two_parts(
 ) -> None:
     large = run(cuda, **{"batches.batch_seconds": 20.0})
     large.data = replace(
-        data, valid=Dataset((), data.train.store), watch=Dataset((), data.train.store)
+        data,
+        valid=Dataset((), data.train.store, LETTERS),
+        watch=Dataset((), data.train.store, LETTERS),
     )
     assert len(data.train) == 10
     torch.cuda.empty_cache()

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import UnwritableError, UserError
+from bench.data.units import LETTERS
 from bench.runs import RunIdentity, RunRecord
 from bench.training import checkpoint
 from bench.training.checkpoint import DamagedCheckpointError
@@ -50,7 +51,7 @@ def checkpoints(run: Any) -> tuple[Path, Path, Path]:
 @pytest.fixture(scope="session")
 def whole(tiny: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("whole") / "best.pt"
-    checkpoint.save(path, tiny(), build_model(tiny()), None)
+    checkpoint.save(path, tiny(), build_model(tiny()), None, LETTERS)
     return path
 
 

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.data.corpora import CorpusConfig
+from bench.data.units import LETTERS
+from bench.training.checkpoint import TrainedNetwork
+from bench.training.config import default_run_config
 from bench.training.device import (
     autocast,
     default_precision,
@@ -18,7 +22,7 @@ from bench.training.device import (
     peak_memory_bytes,
     resolve_device,
 )
-from bench.training.evaluate import transcribe_feats
+from bench.training.evaluate import transcribe
 
 CPU = torch.device("cpu")
 
@@ -79,7 +83,9 @@ class _Asked(torch.nn.Module):
 
 def test_a_text_is_computed_in_float32(allowing_tf32: None) -> None:
     network = _Asked()
-    transcribe_feats(network, torch.zeros(8, 3), CPU)  # type: ignore[arg-type]
+    config = default_run_config("ds-gru", CorpusConfig())
+    trained = TrainedNetwork(network, config, None, LETTERS)  # type: ignore[arg-type]
+    transcribe(trained, torch.zeros(1_600), CPU)
     assert network.allowed == {False}
 
 

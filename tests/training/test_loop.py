@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.core.errors import UserError
 from bench.data.batches import Dataset, epoch_order
+from bench.data.units import LETTERS
 from bench.scoring import METRICS
 from bench.training import checkpoint, loop
 from bench.training.clocks import Clocks
@@ -290,14 +291,14 @@ def test_nothing_infeasible_reaches_the_loss(run: MakeRun) -> None:
 
 def test_nothing_to_train_on_is_refused(run: MakeRun) -> None:
     empty = run()
-    empty.data = replace(empty.data, train=Dataset((), empty.data.train.store))
+    empty.data = replace(empty.data, train=Dataset((), empty.data.train.store, LETTERS))
     with pytest.raises(UserError, match="training needs utterances in split 'train', got none"):
         empty()
 
 
 def test_without_a_valid_split_the_last_weights_are_kept(run: MakeRun) -> None:
     blind = run(**{"training.num_epochs": 2})
-    blind.data = replace(blind.data, valid=Dataset((), blind.data.train.store))
+    blind.data = replace(blind.data, valid=Dataset((), blind.data.train.store, LETTERS))
     result = blind()
     assert result.state == "finished"
     assert (result.best, result.best_epoch) == ({}, 2)
@@ -316,7 +317,7 @@ def test_a_run_on_a_cpu_keeps_the_memory_it_frees(
 
 def test_a_corpus_without_a_watch_split_is_trained_on(run: MakeRun) -> None:
     unwatched = run(**{"training.num_epochs": 1})
-    unwatched.data = replace(unwatched.data, watch=Dataset((), unwatched.data.train.store))
+    unwatched.data = replace(unwatched.data, watch=Dataset((), unwatched.data.train.store, LETTERS))
     unwatched()
     assert unwatched.evaluations[0].watch == ()
 

@@ -13,6 +13,7 @@ from bench.core import plugins
 from bench.core.config import from_dict, to_dict
 from bench.core.errors import UserError
 from bench.data.corpora import CorpusConfig
+from bench.data.units import LETTERS
 from bench.study.definition import StudyDefinition, begin_or_return, define, load
 from bench.study.space import load_budget
 from bench.training import checkpoint, outside
@@ -167,10 +168,10 @@ def test_a_checkpoint_finds_its_variant_in_the_run_or_beside_it(tmp_path: Path) 
     config = default_run_config(key, CorpusConfig())
     model, run = build_model(config), tmp_path / "run"
     best = run / "checkpoints" / "best.pt"
-    checkpoint.save(best, config, model, None)
+    checkpoint.save(best, config, model, None, LETTERS)
     record(OUTSIDE[key], run, VARIANT_RECORD)
     beside = tmp_path / "model" / "deep" / "best.pt"
-    checkpoint.save(beside, config, model, None)
+    checkpoint.save(beside, config, model, None, LETTERS)
     record(OUTSIDE[key], beside.parent, VARIANT_RECORD)
     for path in (best, beside):
         forget()

@@ -20,6 +20,7 @@ from bench.core.errors import UserError
 from bench.data.augment import augment
 from bench.data.batches import Batch, Dataset
 from bench.data.corpora import CorpusConfig
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.training import checkpoint
 from bench.training.config import RunConfig, build_model, default_run_config
@@ -128,7 +129,7 @@ def normalised(
         bias_C.requires_grad_(),
     )
     with nullcontext() if alone else ranks.batch_divided():
-        y, mean, var, count = by.apply(x, counts_B[own], weight, bias, 1e-5)
+        y, mean, var, count = by.apply(x, counts_B[own], weight, bias)
     torch.autograd.backward((y.sin() * torch.arange(17)).sum())
     weights = [weight.grad, bias.grad]
     assert x.grad is not None
@@ -155,7 +156,7 @@ def of_ranks(tone_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> l
 def _dataset(corpus: Corpus) -> Dataset:
     from bench.data.store import open_store
 
-    return Dataset(corpus.split("train"), open_store(corpus, config_of({}).features))
+    return Dataset(corpus.split("train"), open_store(corpus, config_of({}).features), LETTERS)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -278,7 +279,7 @@ class Fragile(Dataset):
 
 
 def fragile(data: TrainingData, kind: str, folder: Path) -> TrainingData:
-    train = Fragile(data.train.utterances, data.train.store)
+    train = Fragile(data.train.utterances, data.train.store, LETTERS)
     train.kind, train.flag = kind, folder / "failed"
     return replace(data, train=train)
 

@@ -11,6 +11,7 @@ import torch
 
 from bench.core.errors import UserError
 from bench.data.batches import Dataset
+from bench.data.units import LETTERS
 from bench.training import checkpoint
 from bench.training.loop import TrainingData
 from tests.training.conftest import EXTRAS
@@ -131,6 +132,6 @@ def test_never_resumes_with_another_config_or_other_data(run: MakeRun, data: Tra
     with pytest.raises(UserError, match=expected):
         first()
     first.config = begun
-    first.data = replace(data, train=Dataset(data.train.utterances[1:], data.train.store))
+    first.data = replace(data, train=Dataset(data.train.utterances[1:], data.train.store, LETTERS))
     with pytest.raises(UserError, match=r"another config: data was '\w+', is '\w+'"):
         first()

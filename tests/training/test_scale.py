@@ -22,6 +22,7 @@ from bench.data.batches import Dataset
 from bench.data.corpora import CorpusConfig
 from bench.data.features import FeatureConfig
 from bench.data.store import FeatureStore
+from bench.data.units import LETTERS
 from bench.data.utterance import Utterance
 from bench.training.config import build_model, default_run_config
 from bench.training.loop import TrainingData, train
@@ -66,9 +67,9 @@ def utterances(chosen, split):
     ]
 
 data = TrainingData(
-    train=Dataset(utterances(ids[20:], "train"), store),
-    valid=Dataset(utterances(ids[:20], "valid"), store),
-    watch=Dataset((), store),
+    train=Dataset(utterances(ids[20:], "train"), store, LETTERS),
+    valid=Dataset(utterances(ids[:20], "valid"), store, LETTERS),
+    watch=Dataset((), store, LETTERS),
 )
 hours = data.train.seconds / 3600
 result = train(

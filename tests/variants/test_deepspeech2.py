@@ -7,6 +7,7 @@ from torch import Tensor
 from variants import VARIANTS
 from variants.cost import num_parameters
 from variants.deepspeech2 import ClippedRecurrence, DeepSpeech2, DeepSpeech2Config
+from variants.ops.normalization import EPS
 
 
 def by_the_equations(layer: ClippedRecurrence, x_TC: Tensor, clip: float) -> Tensor:
@@ -18,7 +19,7 @@ def by_the_equations(layer: ClippedRecurrence, x_TC: Tensor, clip: float) -> Ten
         state_H = torch.zeros(len(norm.weight))
         for t in order:
             input_H = layer.input.weight @ x_TC[t]
-            input_H = (input_H - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+            input_H = (input_H - norm.running_mean) / (norm.running_var + EPS).sqrt()
             input_H = input_H * norm.weight + norm.bias
             state_H = (input_H + state_H @ matrix_HH).clamp(0, clip)
             total[t] += state_H

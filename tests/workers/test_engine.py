@@ -183,6 +183,7 @@ UUIDS = {"0": "GPU-8a11", "1": "GPU-8b22", "2": "MIG-33"}
         ("1", (), ["GPU-8b22"]),
         ("GPU-8b,GPU-8a", ("0", "GPU-8a11"), ["GPU-8b22", "GPU-8a11"]),
         ("MIG-33", ("0",), ["MIG-33"]),
+        ("1,-1,0", (), ["GPU-8b22"]),  # CUDA hides what follows a -1
     ],
 )
 def test_a_gpu_has_one_name_however_it_is_asked_for(

@@ -33,6 +33,7 @@ def library() -> ctypes.CDLL | None:
             error,
         )
         return None
+    # Without types ctypes would pass integers and addresses as C's int, of 32 bits.
     size = ctypes.c_int64
     for name, function in FUNCTIONS.items():
         exported = getattr(loaded, name)

@@ -54,7 +54,8 @@ def load() -> ctypes.CDLL:
     """
     try:
         compiler = _compiler()
-        flags = [*FLAGS, *_architecture(), *_extra_flags()]
+        capability = torch.backends.cpu.get_cpu_capability()
+        flags = [*FLAGS, *ARCHITECTURES.get(capability, ()), *_extra_flags()]
         cached = _cache_folder() / f"{SOURCE.stem}-{_digest(compiler, flags)}.so"
         with suppress(OSError):
             return ctypes.CDLL(str(cached))
@@ -143,10 +144,6 @@ def _compiler() -> list[str]:
     if not found:
         raise BuildError("there is no C compiler; install gcc, or set CC")
     return found
-
-
-def _architecture() -> tuple[str, ...]:
-    return ARCHITECTURES.get(torch.backends.cpu.get_cpu_capability(), ())
 
 
 def _extra_flags() -> list[str]:

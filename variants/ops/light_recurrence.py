@@ -69,6 +69,7 @@ class _LightRecurrence(torch.autograd.Function):
             carry=carry_BH,
             grads=grads_BTG,
         )
+        # h_0 to h_{T-1}, which the recurrent product of each frame read.
         before_BTH = torch.cat((initial_BH[:, None], states_BTH[:, :-1]), dim=1)
         _, weight_grad_GH, _ = kernel.weight_grads(
             grads_BTG.flatten(0, 1), before_BTH.flatten(0, 1)

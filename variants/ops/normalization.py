@@ -16,22 +16,23 @@ from variants.ops import kernel, ranks
 from variants.ops.padding import frame_mask
 
 Norm = Literal["batch", "layer", "none"]
+MOMENTUM, EPS = 0.1, 1e-5
+"""torch's, of batch normalisation."""
 
 
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation of the channels of [B, T, …, C], with statistics of valid frames only.
 
     Otherwise as torch's: the biased variance normalises, the unbiased one enters the running
-    statistics with momentum 0.1. Statistics are float32, under autocast too. Of a batch that is
+    statistics with MOMENTUM. Statistics are float32, under autocast too. Of a batch that is
     divided among ranks they are those of the whole batch, as torch's SyncBatchNorm has them.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, num_channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
@@ -50,16 +51,16 @@ class MaskedBatchNorm(nn.Module):
         x_BRC = x.flatten(1, -2)
         # Valid positions of each utterance.
         counts_B = (lens_B * math.prod(x.shape[2:-1])).clamp(max=x_BRC.shape[1])
-        out = normalized.apply(x_BRC, counts_B, self.weight, self.bias, self.eps)
+        out = normalized.apply(x_BRC, counts_B, self.weight, self.bias)
         y_BRC, mean, var, count = cast(tuple[Tensor, Tensor, Tensor, Tensor], out)
         with torch.no_grad():
             unbiased = var * count / (count - 1).clamp(min=1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
+            self.running_mean.lerp_(mean, MOMENTUM)
+            self.running_var.lerp_(unbiased, MOMENTUM)
         return y_BRC.view(x.shape)
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:
-        gain = self.weight * torch.rsqrt(self.running_var + self.eps)
+        gain = self.weight * torch.rsqrt(self.running_var + EPS)
         if kernel.computes(x) and not torch.is_grad_enabled():
             return _normalized(x.contiguous(), self.running_mean, gain, self.bias)
         return torch.addcmul(self.bias, x - self.running_mean, gain)
@@ -71,7 +72,7 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 class _TorchBatchNorm(torch.autograd.Function):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, and mean, var and count of valid positions.
+    """y = (x - mean) / sqrt(var + EPS) * weight + bias, and mean, var and count of valid positions.
 
     x is [B, R, C]. With a custom backward pass, since autograd's takes four times as long on a CPU.
     Sums over valid positions are products with a mask: a boolean index would synchronise a GPU.
@@ -79,12 +80,7 @@ class _TorchBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        x_BRC: Tensor,
-        counts_B: Tensor,
-        weight_C: Tensor,
-        bias_C: Tensor,
-        eps: float,
+        ctx: FunctionCtx, x_BRC: Tensor, counts_B: Tensor, weight_C: Tensor, bias_C: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_NC = x_BRC.flatten(0, 1)
         mask_N = frame_mask(counts_B, x_BRC.shape[1]).to(x_BRC.dtype).flatten()
@@ -99,7 +95,7 @@ class _TorchBatchNorm(torch.autograd.Function):
         if is_divided:
             (squares_C,) = ranks.summed(squares_C)
         var_C = squares_C / count
-        inverse_C = torch.rsqrt(var_C + eps)
+        inverse_C = torch.rsqrt(var_C + EPS)
         y_NC = torch.addcmul(bias_C, centred_NC, weight_C * inverse_C)
         ctx.save_for_backward(centred_NC, mask_N, weight_C, inverse_C, count)
         ctx.is_divided = is_divided  # type: ignore[attr-defined]
@@ -108,9 +104,7 @@ class _TorchBatchNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_BRC: Tensor, *_: Tensor
-    ) -> tuple[Tensor, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_BRC: Tensor, *_: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         centred_NC, mask_N, weight_C, inverse_C, count = ctx.saved_tensors
         grad_NC = grad_BRC.flatten(0, 1)
         # Over padding too: y depends on the weights and the statistics there as elsewhere.
@@ -122,7 +116,7 @@ class _TorchBatchNorm(torch.autograd.Function):
         shared_NC = torch.addcmul(sum_C / count, centred_NC, slope_C).mul_(mask_N[:, None])
         x_grad_NC = torch.sub(grad_NC, shared_NC, out=shared_NC).mul_(weight_C * inverse_C)
         own_weight_grad_C = own_product_C * inverse_C
-        return x_grad_NC.view(grad_BRC.shape), None, own_weight_grad_C, own_sum_C, None
+        return x_grad_NC.view(grad_BRC.shape), None, own_weight_grad_C, own_sum_C
 
 
 class _KernelBatchNorm(torch.autograd.Function):
@@ -130,12 +124,7 @@ class _KernelBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        x_BRC: Tensor,
-        counts_B: Tensor,
-        weight_C: Tensor,
-        bias_C: Tensor,
-        eps: float,
+        ctx: FunctionCtx, x_BRC: Tensor, counts_B: Tensor, weight_C: Tensor, bias_C: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_BRC = x_BRC.contiguous()
         mean_C, squares_C = x_BRC.new_empty(2, x_BRC.shape[-1])
@@ -145,7 +134,7 @@ class _KernelBatchNorm(torch.autograd.Function):
             mean_C, squares_C, count = _joined(mean_C, squares_C, count)
         count = count.clamp(min=1)
         var_C = squares_C / count
-        inverse_C = torch.rsqrt(var_C + eps)
+        inverse_C = torch.rsqrt(var_C + EPS)
         gain_C = weight_C * inverse_C
         y_BRC = _normalized(x_BRC, mean_C, gain_C, bias_C)
         ctx.save_for_backward(x_BRC, counts_B, mean_C, inverse_C, gain_C, count)
@@ -155,9 +144,7 @@ class _KernelBatchNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_BRC: Tensor, *_: Tensor
-    ) -> tuple[Tensor, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_BRC: Tensor, *_: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         x_BRC, counts_B, mean_C, inverse_C, gain_C, count = ctx.saved_tensors
         grad_BRC = grad_BRC.contiguous()
         own_sum_C, own_product_C = x_BRC.new_empty(2, x_BRC.shape[-1])
@@ -169,6 +156,7 @@ class _KernelBatchNorm(torch.autograd.Function):
             sums=own_sum_C,
             products=own_product_C,
         )
+        # As in _TorchBatchNorm.backward, the mask by the lengths.
         sum_C, product_C = _of_all_ranks(ctx, own_sum_C, own_product_C)
         shared_C, slope_C = sum_C / count, inverse_C.square() * product_C / count
         x_grad_BRC = torch.empty_like(x_BRC)
@@ -183,7 +171,7 @@ class _KernelBatchNorm(torch.autograd.Function):
             gain=gain_C,
             x_grads=x_grad_BRC,
         )
-        return x_grad_BRC, None, own_product_C * inverse_C, own_sum_C, None
+        return x_grad_BRC, None, own_product_C * inverse_C, own_sum_C
 
 
 def _joined(mean_C: Tensor, squares_C: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,9 +13,10 @@ def frame_mask(lens_B: Tensor, num_frames: int) -> Tensor:
     return torch.arange(num_frames, device=lens_B.device) < lens_B[:, None]
 
 
-def zero_padding(x_BTC: Tensor, lens_B: Tensor) -> Tensor:
-    """`x` with the padding set to zero, even where it is NaN."""
-    return x_BTC.masked_fill(~frame_mask(lens_B, x_BTC.shape[1])[..., None], 0.0)
+def zero_padding(x: Tensor, lens_B: Tensor) -> Tensor:
+    """`x` [B, T, …] with the padding set to zero, even where it is NaN."""
+    mask_BT = frame_mask(lens_B, x.shape[1])
+    return x.masked_fill(~mask_BT.view(*mask_BT.shape, *(1,) * (x.dim() - 2)), 0.0)
 
 
 def reverse_by_length(x_BTC: Tensor, lens_B: Tensor) -> Tensor:

@@ -5,11 +5,7 @@ Legend: B rows, U output frames, V symbols, L labels, S states.
 torch's own function copies the lengths to the host, and when captured takes at most 255 frames.
 """
 
-from typing import Any, cast
-
-import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from variants.ops import triton_runtime
 
@@ -27,63 +23,21 @@ def computes(log_probs_BUV: Tensor, num_labels: int) -> bool:
     return 2 * num_labels + 1 <= MAX_STATES and triton_runtime.computes(log_probs_BUV)
 
 
-def ctc_losses(
-    log_probs_BUV: Tensor,
-    out_lens_B: Tensor,
-    targets_BL: Tensor,
-    target_lens_B: Tensor,
-    blank: int,
-) -> Tensor:
-    """CTC loss [B] in nats; infinite, without a gradient, if a row has too few frames.
-
-    float32 log-probabilities and int64 lengths and targets, on one device. Rows of length 0 with an
-    empty text cost 0. Deterministic.
-    """
-    losses = _CtcLosses.apply(log_probs_BUV, out_lens_B, targets_BL, target_lens_B, blank)
-    return cast(Tensor, losses)
-
-
-class _CtcLosses(torch.autograd.Function):
-    """`forward` also computes the gradient, as that of kernel.c does."""
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        log_probs_BUV: Tensor,
-        out_lens_B: Tensor,
-        targets_BL: Tensor,
-        target_lens_B: Tensor,
-        blank: int,
-    ) -> Tensor:
-        wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
-        losses_B, grads_BUV = launch(
-            log_probs_BUV.contiguous(),
-            out_lens_B.contiguous(),
-            targets_BL.contiguous(),
-            target_lens_B.contiguous(),
-            blank,
-            wanted,
-        )
-        if grads_BUV is not None:
-            ctx.save_for_backward(grads_BUV)
-        return losses_B
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (grads_BUV,) = ctx.saved_tensors
-        return grads_BUV * grad_B[:, None, None], None, None, None, None
-
-
 def launch(
     log_probs_BUV: Tensor,
     out_lens_B: Tensor,
     targets_BL: Tensor,
     target_lens_B: Tensor,
+    *,
     blank: int,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Losses [B] and, `with_gradient`, their gradients [B, U, V]; contiguous tensors."""
+    """CTC losses [B] in nats and, `with_gradient`, their gradients [B, U, V]; a loss is infinite,
+    its gradient zero, if a row has too few frames.
+
+    float32 log-probabilities and int64 lengths and targets, on one device. Rows of length 0 with an
+    empty text cost 0. Deterministic.
+    """
     from variants.ops import triton_ctc_kernels as kernels  # Triton comes with CUDA wheels only
 
     num_rows, num_frames, num_symbols = log_probs_BUV.shape
@@ -92,14 +46,15 @@ def launch(
     num_states = max(4, triton_runtime.power_of_2(2 * num_labels + 1))
     paths = log_probs_BUV.new_empty(num_rows, 2, num_frames, num_states)
     losses_B = log_probs_BUV.new_empty(num_rows)
-    inputs = (log_probs_BUV, out_lens_B, targets_BL, target_lens_B, paths, losses_B)
+    given = (log_probs_BUV, out_lens_B, targets_BL, target_lens_B)
+    inputs = (*(tensor.contiguous() for tensor in given), paths, losses_B)
     sizes = (num_frames, num_symbols, num_labels)
     kernels.sweep[(num_rows, 2 if with_gradient else 1)](
         *inputs, *sizes, BLANK=blank, S=num_states, num_warps=num_warps(num_states)
     )
     if not with_gradient:
         return losses_B, None
-    grads_BUV = torch.empty_like(log_probs_BUV)
+    grads_BUV = log_probs_BUV.new_empty(log_probs_BUV.shape)
     if num_frames:
         part = min(SYMBOLS, triton_runtime.power_of_2(num_symbols))
         kernels.collect[(num_rows, num_frames, -(-num_symbols // part))](

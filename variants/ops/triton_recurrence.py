@@ -89,16 +89,19 @@ class _Recurrence(torch.autograd.Function):
         new_bias_DH: Tensor,
         clip: float,
     ) -> Tensor:
+        from variants.ops import triton_recurrence_kernels as kernels
+
         weight_DGH = weight_hh_DGH.to(gates_BTDG.dtype).contiguous()
-        lens_B = lens_B.clamp(max=gates_BTDG.shape[1])
-        states_BTDH, saved = run(
-            mode,
-            gates_BTDG.contiguous(),
-            weight_DGH,
-            lens_B,
-            new_bias_DH.float().contiguous(),
-            clip,
-        )
+        num_rows, num_frames, num_directions, _ = shape = gates_BTDG.shape
+        lens_B, width = lens_B.clamp(max=num_frames), weight_DGH.shape[2]
+        states_BTDH = gates_BTDG.new_zeros(*shape[:3], width, dtype=torch.float32)
+        num_saved = CELLS[mode].num_saved * width
+        saved = gates_BTDG.new_empty(*shape[:3], num_saved, dtype=torch.float32)
+        kernels.forward[_grid(num_rows, num_directions)](
+            gates_BTDG.contiguous(), weight_DGH, new_bias_DH.float().contiguous(), lens_B,
+            states_BTDH, saved, num_rows, num_frames, width, clip,
+            **constants(mode, width, num_directions, weight_DGH.dtype),
+        )  # fmt: skip
         ctx.save_for_backward(weight_DGH, lens_B, states_BTDH, saved)
         ctx.mode, ctx.clip = mode, clip  # type: ignore[attr-defined]
         ctx.types = weight_hh_DGH.dtype, new_bias_DH.dtype  # type: ignore[attr-defined]
@@ -107,12 +110,23 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BTDH: Tensor) -> tuple[Tensor | None, ...]:
+        from variants.ops import triton_recurrence_kernels as kernels
+
         weight_DGH, lens_B, states_BTDH, saved = ctx.saved_tensors
-        weight_type, bias_type = ctx.types
-        grads_BTDG, new_grads_BTDH = run_back(
-            ctx.mode, grad_BTDH.contiguous(), weight_DGH, lens_B, states_BTDH, saved, ctx.clip
-        )
-        precision, (num_directions, num_gates, width) = weight_DGH.dtype, weight_DGH.shape
+        (weight_type, bias_type), mode = ctx.types, ctx.mode
+        num_rows, num_frames, num_directions, width = states_BTDH.shape
+        precision, num_gates = weight_DGH.dtype, weight_DGH.shape[1]
+        # Both float32, and 0 in the padding: of h W_hh, and of the argument of a GRU's new gate.
+        grads_BTDG = states_BTDH.new_zeros(num_rows, num_frames, num_directions, num_gates)
+        new_grads_BTDH = torch.zeros_like(states_BTDH) if mode == "GRU" else None
+        carry_BDH = states_BTDH.new_empty(num_rows, num_directions, width)
+        kernels.backward[_grid(num_rows, num_directions)](
+            grad_BTDH.contiguous(), weight_DGH, lens_B, states_BTDH, saved, grads_BTDG,
+            # Cells without a new gate write nothing there.
+            carry_BDH if new_grads_BTDH is None else new_grads_BTDH, carry_BDH,
+            num_rows, num_frames, width, ctx.clip,
+            **constants(mode, width, num_directions, precision),
+        )  # fmt: skip
         # The state before each frame: states are 0 in the padding, so the backward direction's is
         # that of the next frame.
         before = [F.pad(states_BTDH[:, :-1, 0], (0, 0, 1, 0))]
@@ -137,57 +151,6 @@ class _Recurrence(torch.autograd.Function):
             new_bias_grad,
             None,
         )
-
-
-def run(
-    mode: str,
-    gates_BTDG: Tensor,
-    weight_DGH: Tensor,
-    lens_B: Tensor,
-    new_bias_DH: Tensor,
-    clip: float,
-) -> tuple[Tensor, Tensor]:
-    """States [B, T, D, H] and what `run_back` reads, both float32; contiguous tensors."""
-    from variants.ops import triton_recurrence_kernels as kernels
-
-    num_rows, num_frames, num_directions, _ = gates_BTDG.shape
-    cell, width = CELLS[mode], weight_DGH.shape[2]
-    shape = (num_rows, num_frames, num_directions)
-    states_BTDH = gates_BTDG.new_zeros(*shape, width, dtype=torch.float32)
-    saved = gates_BTDG.new_empty(*shape, cell.num_saved * width, dtype=torch.float32)
-    kernels.forward[_grid(num_rows, num_directions)](
-        gates_BTDG, weight_DGH, new_bias_DH, lens_B, states_BTDH, saved,
-        num_rows, num_frames, width, clip,
-        **constants(mode, width, num_directions, weight_DGH.dtype),
-    )  # fmt: skip
-    return states_BTDH, saved
-
-
-def run_back(
-    mode: str,
-    grad_BTDH: Tensor,
-    weight_DGH: Tensor,
-    lens_B: Tensor,
-    states_BTDH: Tensor,
-    saved: Tensor,
-    clip: float,
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients [B, T, D, G] of ``h W_hh``, and for a GRU [B, T, D, H] of the new gate's argument,
-    float32; 0 in the padding."""
-    from variants.ops import triton_recurrence_kernels as kernels
-
-    num_rows, num_frames, num_directions, width = states_BTDH.shape
-    grads_BTDG = states_BTDH.new_zeros(*states_BTDH.shape[:3], weight_DGH.shape[1])
-    new_grads_BTDH = torch.zeros_like(states_BTDH) if mode == "GRU" else None
-    carry_BDH = states_BTDH.new_empty(num_rows, num_directions, width)
-    kernels.backward[_grid(num_rows, num_directions)](
-        grad_BTDH, weight_DGH, lens_B, states_BTDH, saved, grads_BTDG,
-        # Cells without a new gate write nothing there.
-        carry_BDH if new_grads_BTDH is None else new_grads_BTDH, carry_BDH,
-        num_rows, num_frames, width, clip,
-        **constants(mode, width, num_directions, weight_DGH.dtype),
-    )  # fmt: skip
-    return grads_BTDG, new_grads_BTDH
 
 
 def constants(mode: str, width: int, num_directions: int, precision: torch.dtype) -> dict[str, Any]:

@@ -46,6 +46,16 @@ def _product(left, weight, total, PRECISION: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
+def _places(row, direction, length, number, T, D: tl.constexpr) -> tuple[tl.tensor, ...]:
+    """Where step `number` of each row lies in [B, T, D], and the steps before and after it."""
+    # Step `number` of a row of length n is frame `number`, or n - 1 - `number` backwards.
+    frame = tl.where(direction == 1, length - 1 - number, number)
+    here = ((row * T + frame) * D + direction)[:, None]
+    step = tl.where(direction == 1, -D, D)
+    return here, here - step, here + step
+
+
+@triton.jit
 def forward(
     gates, weight, new_bias, lens, states, saved, num_rows, T, units, clip,
     H: tl.constexpr, D: tl.constexpr, CELL: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
@@ -59,12 +69,9 @@ def forward(
     weight += direction * G * H * H
     for number in range(0, longest):
         is_valid = number < length
-        # Step `number` of a row of length n is frame `number`, or n - 1 - `number` backwards. Rows
-        # that are shorter than the longest have ended: their lanes load zeros and store nothing.
-        frame = tl.where(direction == 1, length - 1 - number, number)
-        before = tl.where(direction == 1, frame + 1, frame - 1)
-        here = ((row * T + frame) * D + direction)[:, None]
-        there = ((row * T + before) * D + direction)[:, None]
+        # Rows that are shorter than the longest have ended: their lanes load zeros and store
+        # nothing.
+        here, there, _ = _places(row, direction, length, number, T, D)
         is_later = (is_valid & (number > 0))[:, None]
         # A tile of NB units of all gates: the state is read once, in pieces of KB units, for all of
         # them.
@@ -147,12 +154,7 @@ def backward(
     for step in range(0, longest):
         number = length - 1 - step  # of the frame in the order of `forward`
         is_valid = number >= 0
-        frame = tl.where(direction == 1, length - 1 - number, number)
-        before = tl.where(direction == 1, frame + 1, frame - 1)
-        after = tl.where(direction == 1, frame - 1, frame + 1)
-        here = ((row * T + frame) * D + direction)[:, None]
-        there = ((row * T + before) * D + direction)[:, None]
-        next = ((row * T + after) * D + direction)[:, None]
+        here, there, next = _places(row, direction, length, number, T, D)
         has_before = (is_valid & (number > 0))[:, None]
         has_after = is_valid[:, None] & (step > 0)
         for start in range(0, units, NB):
@@ -174,18 +176,16 @@ def backward(
                 total = _product(grad, part, total, PRECISION)
             # And what it sends back past W_hh: of the old state of a GRU, of an LSTM's cell.
             past = carry + (row * D + direction)[:, None] * H + unit[None, :]
-            grad = (
-                tl.load(out_grads + here * H + unit[None, :], is_unit, 0.0).to(tl.float32) + total
-            )
+            grad = tl.load(out_grads + here * H + unit[None, :], is_unit, 0.0).to(tl.float32)
+            grad += total
             kept = saved + here * (S * H) + unit[None, :]
             out = grads + here * (G * H) + unit[None, :]
             if CELL == 3:  # as gru_slopes in kernel.c
                 grad += tl.load(past, has_after & is_unit, 0.0)
                 old = tl.load(states + there * H + unit[None, :], has_before & is_unit, 0.0)
                 reset, update = tl.load(kept, is_unit, 0.0), tl.load(kept + H, is_unit, 0.0)
-                new, recurrent = (
-                    tl.load(kept + 2 * H, is_unit, 0.0), tl.load(kept + 3 * H, is_unit, 0.0),
-                )  # fmt: skip
+                new = tl.load(kept + 2 * H, is_unit, 0.0)
+                recurrent = tl.load(kept + 3 * H, is_unit, 0.0)
                 new_grad = grad * (1.0 - update) * (1.0 - new * new)
                 tl.store(out, new_grad * recurrent * reset * (1.0 - reset), is_unit)
                 tl.store(out + H, grad * (old - new) * update * (1.0 - update), is_unit)
@@ -194,9 +194,8 @@ def backward(
                 tl.store(past, grad * update, is_unit)
             elif CELL == 4:  # as lstm_slopes
                 entry, forget = tl.load(kept, is_unit, 0.0), tl.load(kept + H, is_unit, 0.0)
-                new, exit = (
-                    tl.load(kept + 2 * H, is_unit, 0.0), tl.load(kept + 3 * H, is_unit, 0.0),
-                )  # fmt: skip
+                new = tl.load(kept + 2 * H, is_unit, 0.0)
+                exit = tl.load(kept + 3 * H, is_unit, 0.0)
                 bent = _tanh(tl.load(kept + 4 * H, is_unit, 0.0))
                 old = tl.load(
                     saved + there * (S * H) + 4 * H + unit[None, :], has_before & is_unit, 0.0

@@ -33,12 +33,8 @@ def description() -> str:
 def computes(x: Tensor) -> bool:
     """True if Triton's kernels are used for `x`: on an NVIDIA GPU, asked for, not `unused`."""
     is_asked = os.environ.get(VARIABLE) == "1" and _in_use.get()
-    return x.device.type == "cuda" and is_asked and version() is not None and _is_nvidia()
-
-
-@cache
-def _is_nvidia() -> bool:
-    return torch.version.hip is None
+    is_nvidia = x.device.type == "cuda" and torch.version.hip is None
+    return is_nvidia and is_asked and version() is not None
 
 
 @contextmanager

@@ -33,9 +33,9 @@ CORPORA: dict[str, CorpusSpec] = {
 }  # fmt: skip
 
 
-def parse_corpus(given: str, **how: str | int | None) -> CorpusConfig:
-    """The config of ``--corpus NAME[:PATH][+NAME[:PATH]…]``; `how` to read all of them, as
-    `CorpusConfig.parse` takes it.
+def parse_corpus(given: str, **others: str | int | None) -> CorpusConfig:
+    """The config of ``--corpus NAME[:PATH][+NAME[:PATH]…]``, with `others` of its fields, which
+    apply to each of them.
 
     Raises:
         UserError: an unknown name, one corpus twice, a value out of range.
@@ -43,7 +43,9 @@ def parse_corpus(given: str, **how: str | int | None) -> CorpusConfig:
     first, *added = (CorpusConfig.parse(part) for part in split_joined(given, CORPORA))
     look_up(CORPORA, first.name, "corpus")
     further = tuple(config.first for config in added)
-    return from_dict(CorpusConfig, {"name": first.name, "path": first.path, "added": further} | how)
+    return from_dict(
+        CorpusConfig, {"name": first.name, "path": first.path, "added": further} | others
+    )
 
 
 def list_corpus(

@@ -65,6 +65,7 @@ def _read(
         chosen = free[: max(1, len(speakers) // _TEST_SHARE)]
         held_out |= dict.fromkeys(chosen, "test")
         notes = (_NO_TEST.format(count=len(chosen)),)
+    # Speakers are dealt whole, so that splits share none.
     dealt = (replace(row, split=held_out.get(row.speaker, "train")) for row in rows)
     return Listing(rows=(*dealt, *official_test), notes=notes)
 
@@ -96,6 +97,11 @@ def _part(root: Path, part: str, audio: dict[str, Path]) -> list[Row]:
                 "audio there"
             )
         rows.append(Row(id=name, audio=audio[name], text=texts[name], speaker=speaker, split=part))
+    if unlisted := texts.keys() - {row.id for row in rows}:
+        raise UserError(
+            f"{transcripts} has a line for {min(unlisted)!r}, which {names} does not list; add it, "
+            "or remove the line"
+        )
     return rows
 
 
@@ -109,6 +115,10 @@ def _transcripts(path: Path) -> dict[str, str]:
             raise UserError(
                 f"{path}:{number}: a line reads `<s> WORDS </s> (ID)`, got {line[:60]!r}; correct "
                 "the line"
+            )
+        if match["id"] in texts:
+            raise UserError(
+                f"{path}:{number}: {match['id']!r} has a line already; remove one of the two"
             )
         words = match["words"].strip().removeprefix("<s>").removesuffix("</s>")
         texts[match["id"]] = words.strip()

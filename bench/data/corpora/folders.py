@@ -85,6 +85,7 @@ def _extract(archive: Path, folder: Path) -> None:
 
     def sound(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
         nonlocal num_bytes
+        # By the headers, before anything is written: no member holds more than its header says.
         num_bytes += member.size
         if num_bytes > MAX_UNPACKED_BYTES:
             raise tarfile.FilterError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")

@@ -130,6 +130,9 @@ def _parts(path: Path) -> tuple[list[_Part], list[str]]:
     Raises:
         UserError: no dataset there, or none of its parts is named after a split.
     """
+    #     save_to_disk    PATH/state.json                          a Dataset
+    #                     PATH/train/state.json, PATH/test/…       a DatasetDict
+    #     Parquet         PATH/data/train-00000-of-00005.parquet, PATH/train/0000.parquet, …
     if path.is_dir() and (path / _DATASET).is_file():
         return [_Part(name=_own_name(path.name), folder=path, files=())], []
     if path.is_file():

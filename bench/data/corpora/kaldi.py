@@ -70,6 +70,9 @@ def _split_folders(root: Path, given: Path) -> tuple[dict[str, Path], list[str]]
     split is named after."""
     if (root / _RECORDINGS).is_file():
         return {root.name.casefold(): root}, []
+    # The first place that has a folder named after a split is the corpus:
+    #
+    #     PATH/data/train    PATH/train    PATH/ONLY/data/train    PATH/ONLY/train
     inside = only_folder(root)
     unnamed: list[str] = []
     for place in (root / _DATA, root, *(folder / _DATA for folder in inside), *inside):
@@ -183,6 +186,7 @@ def _speakers(folder: Path) -> _Table:
                 f"{entry.where}: a line reads `UTTERANCE SPEAKER`, got "
                 f"{id + ' ' + entry.value!r}; correct the line"
             )
+    # As utt2spk has it, so that the two can be compared line by line.
     inverted: _Table = {}
     for speaker, entry in _optional(folder / "spk2utt").items():
         for id in _BLANKS.split(entry.value):

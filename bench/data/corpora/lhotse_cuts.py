@@ -130,6 +130,10 @@ def _source(where: str, audio: "Recording", channel: int, folder: Path) -> tuple
             f"{where}: recording {audio.id!r} is changed ({len(audio.transforms)} transforms); "
             "make cuts of recordings as they were made"
         )
+    # A recording may be in several files, each with some of its channels:
+    #
+    #     a.wav    channels 0 1
+    #     b.wav    channels 2 3      channel 3 is column 1 of b.wav
     source = next((source for source in audio.sources if channel in source.channels), None)
     if source is None:
         raise UserError(
@@ -152,6 +156,9 @@ def _span(
 ) -> tuple[Snippet | None, float | None]:
     """The part of the recording, and what its length is claimed to be; None for the whole."""
     assert cut.recording is not None
+    #     recording      |--------------------------|
+    #     cut                [----------------]
+    #     supervision           [-----]                 its start counts from the cut's
     begin = max(0.0, supervision.start)
     end = min(cut.duration, supervision.start + supervision.duration)
     if end <= begin:

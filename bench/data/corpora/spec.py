@@ -48,9 +48,6 @@ class CorpusConfig:
         """Check ranges."""
         if self.channel is not None and self.channel < 0:
             raise ValueError(f"channel counts from 0, got {self.channel}; name an existing channel")
-        for key, value in (("text", self.text), ("audio", self.audio)):
-            if value not in ("error", "drop"):
-                raise ValueError(f"{key} is error or drop, got {value!r}; choose one of the two")
         parse_columns(self.columns)
         if twice := [given for given in self.added if (self.first, *self.added).count(given) > 1]:
             raise ValueError(f"a corpus is joined once, got {twice[0]} twice; leave one out")
@@ -58,16 +55,8 @@ class CorpusConfig:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds}; 30 is usual")
 
     @classmethod
-    def parse(
-        cls,
-        given: str,
-        *,
-        text: str = "error",
-        audio: str = "error",
-        channel: int | None = None,
-        columns: str | None = None,
-    ) -> Self:
-        """The config of one corpus, NAME[:PATH], and of the flags named as the arguments.
+    def parse(cls, given: str, **others: str | int | None) -> Self:
+        """The config of one corpus, NAME[:PATH], with `others` of its fields.
         bench.data.corpora.parse_corpus reads joined ones too.
 
         Raises:
@@ -78,8 +67,7 @@ class CorpusConfig:
             raise UserError(f"--corpus reads NAME[:PATH], got {given!r}; write for instance an4")
         _check_local(name, path)
         place = str(user_path(path, "--corpus")) if path else None
-        plain = {"name": name, "path": place, "text": text, "audio": audio, "channel": channel}
-        return from_dict(cls, plain | {"columns": columns})
+        return from_dict(cls, {"name": name, "path": place} | others)
 
     @property
     def first(self) -> str:

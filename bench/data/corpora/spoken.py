@@ -102,6 +102,7 @@ def plan(size: Size) -> list[Line]:
             )
             for accent, variant in pairs
         ]
+        # In turn, so that each voice speaks about equally often.
         for index, (name, sentence) in enumerate(texts):
             lines.append(_line(f"{split}-{name}", split, sentence, cast[index % len(cast)], rng))
     return lines

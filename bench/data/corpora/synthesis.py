@@ -23,7 +23,7 @@ import torchaudio
 from numpy.typing import NDArray
 
 from bench.core.config import from_dict
-from bench.core.errors import DISK_IS_FULL, NOT_WRITABLE
+from bench.core.errors import DISK_IS_FULL, NOT_WRITABLE, named
 from bench.core.memory import is_out_of_memory
 from bench.data.corpora.voices import Line, Voice
 
@@ -144,7 +144,7 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]))
     except Exception as error:
         if is_out_of_memory(error):
-            print(f"{type(error).__name__}: {error}")
+            print(named(error))
             sys.exit(os.EX_OSERR)
         if isinstance(error, OSError) and error.errno in (*DISK_IS_FULL, *NOT_WRITABLE):
             print(error.errno)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from bench.core.config import digest
-from bench.core.console import ProgressCallback
+from bench.core.console import ProgressCallback, ticker
 from bench.core.errors import UserError
 from bench.core.paths import cache_root
 from bench.data.corpora.spec import CorpusConfig, Listing, Row
@@ -92,7 +92,7 @@ def survey(
         Part(row.audio, config.channel if row.channel is None else row.channel, row.snippet)
         for row in rows
     ]
-    tick, found = _ticker(progress, len(parts)), dict[Part, Found]()
+    tick, found = ticker(progress, len(parts)), dict[Part, Found]()
     for label, one in config.parts.items():
         # Joined corpora share the results that each has alone.
         own = [part for row, part in zip(rows, parts, strict=True) if row.corpus in ("", label)]
@@ -182,9 +182,9 @@ def leaked_ids(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
     return leaked
 
 
-def some(ids: Sequence[str], shown: int = 5) -> str:
-    """The first `shown` ids, and the number of further ones."""
-    return ", ".join(ids[:shown]) + (f" and {len(ids) - shown} more" if len(ids) > shown else "")
+def some(ids: Sequence[str]) -> str:
+    """The first five ids, and the number of further ones."""
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def _same(
@@ -299,19 +299,6 @@ def _utterance(finding: Finding, audio: AudioFacts) -> Utterance:
         snippet=row.snippet,
         attributes=estimated | dict(row.attributes),
     )
-
-
-def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
-    """A function to call with the number of utterances done since the last call."""
-    done = 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress and count:
-            progress(done, total)
-
-    return tick
 
 
 def _report(corpus: Corpus, listing: Listing) -> None:

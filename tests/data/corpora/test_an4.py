@@ -150,6 +150,12 @@ def test_faults_of_the_lists_are_named(root: Path) -> None:
     transcripts.write_text("\n".join(lines[1:]))
     with pytest.raises(UserError, match=r"lists 'an1-spka-b', but .* has no line for it"):
         load(root)
+    transcripts.write_text("\n".join([*lines, "<s> GO C </s> (an3-spka-b)"]))
+    with pytest.raises(UserError, match=r"has a line for 'an3-spka-b', which .* does not list"):
+        load(root)
+    transcripts.write_text("\n".join([*lines, "<s> STOP </s> (an2-spka-b)"]))
+    with pytest.raises(UserError, match=r"transcription:15: 'an2-spka-b' has a line already"):
+        load(root)
     transcripts.write_text("\n".join(lines))
     (root / "flac" / "an2-spkd-b.flac").unlink()
     with pytest.raises(UserError, match="'an2-spkd-b' has no flac, wav, sph or raw under"):

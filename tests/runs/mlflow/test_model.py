@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.data.audio import read_utterance
+from bench.data.units import LETTERS
 from bench.data.utterance import Corpus
 from bench.runs import StudyTracker, flush_unsent
 from bench.runs.mlflow import mirror
@@ -113,7 +114,7 @@ def test_the_best_confirm_run_is_registered_on_demand_and_once(lab: Any, checkpo
     other = lab.project / "other.pt"
     with torch.no_grad():
         next(network.parameters()).add_(1.0)
-    save(other, config, network, None)
+    save(other, config, network, None, LETTERS)
     confirm(lab, 2, 0.125, other)
     assert tracker.register("voice") == "models:/voice/2"
     assert lab.client.get_model_version("voice", "2").tags["run"] == "tiny/confirm-2"

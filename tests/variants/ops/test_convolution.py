@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.costs.timings import threads
+from bench.core.cores import torch_threads
 from variants.ops import kernel
 from variants.ops.convolution import convolve
 
@@ -48,7 +48,7 @@ def test_threads_change_no_bit() -> None:
     conv, x_BTC = nn.Conv1d(8, 40, 5, 2, 2), torch.randn(4, 300, 8)
 
     def numbers(num_threads: int) -> list[torch.Tensor]:
-        with threads(num_threads):
+        with torch_threads(num_threads):
             y_BUD = convolve(conv, x_BTC)
             return [y_BUD, *torch.autograd.grad(y_BUD.square().sum(), list(conv.parameters()))]
 

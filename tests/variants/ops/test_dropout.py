@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from bench.costs.timings import threads
+from bench.core.cores import torch_threads
 from variants.ops import kernel
 from variants.ops.dropout import Dropout
 
@@ -54,7 +54,7 @@ def test_the_kernel_drops_as_torch_does_with_any_number_of_threads() -> None:
     def numbers(num_threads: int, by_kernel: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
         own = x.clone().requires_grad_()
-        with threads(num_threads), nullcontext() if by_kernel else kernel.unused():
+        with torch_threads(num_threads), nullcontext() if by_kernel else kernel.unused():
             y = Dropout(0.3)(own)
             return [y, *torch.autograd.grad(y.t().square().sum(), [own])]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.costs.timings import threads
+from bench.core.cores import torch_threads
 from variants.ops import kernel, kernel_build
 from variants.ops.kernel_signatures import FUNCTIONS, Array, Packed, read_functions
 
@@ -44,7 +44,7 @@ def test_threads_change_no_bit() -> None:
     left, right = torch.randn(2, 300, 300)
 
     def numbers(num_threads: int) -> list[torch.Tensor]:
-        with threads(num_threads):
+        with torch_threads(num_threads):
             return [kernel.product(left, right), *kernel.weight_grads(left, right, left)]
 
     assert all(map(torch.equal, numbers(1), numbers(3)))

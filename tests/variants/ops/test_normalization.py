@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.timings import threads
+from bench.core.cores import torch_threads
 from variants.ops import kernel
 from variants.ops.normalization import MaskedBatchNorm, Normalization
 from variants.ops.padding import frame_mask
@@ -104,7 +104,7 @@ def test_threads_change_no_bit_of_a_batch_norm() -> None:
     norm, x = MaskedBatchNorm(40), torch.randn(3, 200, 40, requires_grad=True)
 
     def numbers(num_threads: int) -> list[torch.Tensor]:
-        with threads(num_threads):
+        with torch_threads(num_threads):
             y = norm(x, torch.tensor([200, 3, 120]))
             return [y, *torch.autograd.grad(y.square().sum(), [x, norm.weight])]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.costs.timings import threads
+from bench.core.cores import torch_threads
 from variants.layers import CELLS, Cell
 from variants.ops.recurrence import recur
 
@@ -46,10 +46,10 @@ def test_numbers_do_not_depend_on_threads_nor_on_other_rows(name: Cell) -> None:
     torch.manual_seed(0)
     cell = CELLS[name](5, 40, batch_first=True)
     x_BTC = torch.randn(15, 9, 5)
-    with threads(1), torch.no_grad():
+    with torch_threads(1), torch.no_grad():
         whole = recur(cell, x_BTC)
         assert torch.equal(whole[3:4], recur(cell, x_BTC[3:4]))
-    with threads(3), torch.no_grad():
+    with torch_threads(3), torch.no_grad():
         assert torch.equal(whole, recur(cell, x_BTC))
 
 

@@ -142,15 +142,14 @@ def ctc_case(name: str, device: torch.device) -> dict[str, float]:
     for row, length in enumerate(lens):
         log_probs[row, length:] = float("nan")  # what the padding holds is never read
     here = log_probs.to(device).requires_grad_()
-    found = triton_ctc.ctc_losses(here, *(t.to(device) for t in (lens_B, targets, target_lens)), 0)
+    given = [tensor.to(device) for tensor in (lens_B, targets, target_lens)]
+    found = ctc.by_triton(here, *given)
     weights = torch.arange(1.0, len(lens) + 1)
-    again = triton_ctc.launch(
-        here.detach(), *(t.to(device) for t in (lens_B, targets, target_lens)), 0, True
-    )
+    again = triton_ctc.launch(here.detach(), *given, blank=0, with_gradient=True)
     is_finite = found.isfinite().cpu()
     (grad,) = torch.autograd.grad(found.cpu()[is_finite] @ weights[is_finite], here)
     theirs = log_probs.clone().requires_grad_()
-    c_losses = ctc._CtcLosses.apply(theirs, lens_B, targets, target_lens)
+    c_losses = ctc.by_kernel(theirs, lens_B, targets, target_lens)
     (c_grad,) = torch.autograd.grad(c_losses[is_finite] @ weights[is_finite], theirs)
     assert torch.equal(c_losses.isfinite(), is_finite)
     wide = log_probs.nan_to_num().double().requires_grad_()
