@@ -4,13 +4,12 @@ import ast
 import dataclasses
 import inspect
 import sys
-import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from bench.core.config import as_setting, dotted, to_dict
+from bench.core.config import as_setting, dotted, in_words, to_dict
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,7 @@ def fields_of(config: Any, prefix: str = "") -> Iterator[FieldInfo]:
             yield from fields_of(value, f"{key}.")
             continue
         default, text = as_setting(values[field.name]), texts.get(field.name, "")
-        yield FieldInfo(key, _in_words(hints[field.name]), default, text)
-
-
-_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
-
-
-def _in_words(hint: Any) -> str:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, inner))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if kind is type(None) else _in_words(kind) for kind in inner)
-    if origin is tuple and Ellipsis in inner:
-        return f"list of {_plural(_in_words(inner[0]))}"
-    return _NAMES.get(hint) or str(getattr(hint, "__name__", hint))
-
-
-def _plural(words: str) -> str:
-    first, space, rest = words.partition(" of ")
-    return f"{first}s{space}{rest}"
+        yield FieldInfo(key, in_words(hints[field.name]), default, text)
 
 
 def _texts(cls: type) -> dict[str, str]:

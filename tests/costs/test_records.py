@@ -51,7 +51,7 @@ def test_without_a_measurement_there_are_no_rows(tmp_path: Path) -> None:
         ("[3]", "[0]: holds keys and values, got 3"),
         ('[{"variant": "ds-gru"}]', "give every required key"),
         ('[{"variant": "ds-gru", "plain_ratio": 2.0}]', "plain_ratio"),
-        ('[{"variant": 3}]', "'[0].variant' takes str, got 3"),
+        ('[{"variant": 3}]', "'[0].variant' takes text, got 3"),
         ("\xff", "decode"),
     ],
 )
