@@ -87,16 +87,25 @@ def _sizes(config: "RunConfig") -> dict[str, int]:
 
 
 def installed() -> Rows:
-    """The variants of installed packages, as `variants`."""
+    """The variants of installed packages, as `variants`; one that cannot be used is an error on
+    stderr, since the others can."""
     from bench.core.plugins import distribution, installed_variants
 
     rows: Rows = []
     for name, entry in installed_variants().items():
-        from bench.training.outside import find_variant
+        from bench.training.outside import OUTSIDE, find_variant
 
-        row = _variant_row(find_variant(name))
-        package = f"(of the package {distribution(entry)})"
-        rows.append({**row, "summary": f"{row['summary']} {package}"})
+        package = distribution(entry)
+        try:
+            key = find_variant(name)
+        except UserError as error:
+            print_error(str(error))
+            continue
+        if key not in OUTSIDE:
+            print_error(f"{package} declares {name!r}, a variant of this project; rename its own")
+            continue
+        row = _variant_row(key)
+        rows.append({**row, "summary": f"{row['summary']} (of the package {package})"})
     return rows
 
 

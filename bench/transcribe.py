@@ -100,6 +100,11 @@ def _chunks(options: argparse.Namespace, rate_hz: int) -> tuple[int, Iterator[Te
     """The rate of the stream, and its samples."""
     if options.stream != "-":
         return read_blocks(Path(options.stream), options.channel, options.rate, options.chunk)
+    if options.channel is not None:
+        raise UserError(
+            f"--channel is of recordings, a pipe has one channel, got {options.channel}; leave it "
+            "out, and send that channel alone, as with sox … remix 1"
+        )
     if sys.stdin.isatty():
         raise UserError(
             "--stream - reads samples from a pipe, got a terminal; pipe some, as from "

@@ -125,7 +125,10 @@ def test_fields_are_listed_with_type_default_and_description(run: Run) -> None:
 
 
 def test_variants_of_packages_are_listed_like_built_in_ones(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     entry = EntryPoint("residual", "mine_of_a_package:OURS", plugins.VARIANTS_GROUP)
     (tmp_path / "mine_of_a_package.py").write_text(SOURCE + "OURS = SPECS[0]\n")
@@ -135,6 +138,16 @@ def test_variants_of_packages_are_listed_like_built_in_ones(
     assert set(found) == set(ls._variant_row("ds-gru"))
     assert found["name"] == "residual"
     assert "of the package" in str(found["summary"])
+    others = [
+        EntryPoint(name, value, plugins.VARIANTS_GROUP)
+        for name, value in (("broken", "no_such_module:X"), ("ds-gru", "mine_of_a_package:OURS"))
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [*others, entry])
+    capsys.readouterr()
+    assert ls.installed() == [found]
+    first, second = capsys.readouterr().err.splitlines()
+    assert "(no_such_module:X) must be importable, it raised ModuleNotFoundError" in first
+    assert "declares 'ds-gru', a variant of this project; rename" in second
     del sys.modules["mine_of_a_package"]
 
 

@@ -121,6 +121,8 @@ def test_bad_input_is_a_line_and_exit_2(run: Run, tmp_path: Path, audio: Path) -
         ([*given, "--stream", str(two)], b"", "has 2; name the one to use, as in --channel 0"),
         ([*given, "--stream", "-", "--rate", "16001"], raw(audio), "of no use at 16000"),
         ([*given, "--stream", "-", "--decoder", "beam"], raw(audio), "--stream decodes greedily"),
+        ([*given, "--stream", "-", "--channel", "1"], raw(audio), "--channel is of recordings"),
+        ([*given, "--study", "none", str(audio)], b"", "--checkpoint or a --study, got both"),
         ([*given, "--stream", "-", "--alpha", "2"], raw(audio), "--alpha is of the beam search"),
         ([*given, "--stream", str(audio), "--rate", "8000"], b"", "--rate must be that of"),
         ([*given, "--stream", str(tmp_path / "gone.wav")], b"", "does not exist"),

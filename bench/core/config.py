@@ -132,13 +132,15 @@ def from_dict(cls: type[C], values: object, where: str = "") -> C:
             refuses.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"{where.rstrip('. ') or 'config'}: holds keys and values, got {values!r}")
+        raise UserError(f"{_place(where)}: holds keys and values, got {values!r}")
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in names:
             raise UserError(f"unknown config key {where + key!r}; {near_names(key, names)}")
     built = {key: _convert(hints[key], value, where + key) for key, value in values.items()}
+    if missing := [name for name in _required(cls) if name not in built]:
+        raise UserError(f"{_place(where)}: lacks {', '.join(missing)}; give every required key")
     return _construct(cls, built, where)
 
 
@@ -268,12 +270,20 @@ def _nest(values: Mapping[str, object]) -> dict[str, Any]:
 def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
     try:
         return cls(**values)
-    except ValueError as error:
-        raise UserError(f"{where.rstrip('.') or 'config'}: {error}") from error
-    except TypeError as error:
-        raise UserError(
-            f"{where.rstrip('.') or 'config'}: {error}; give every required key"
-        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{_place(where)}: {error}") from error
+
+
+def _place(where: str) -> str:
+    """The prefix `where` of keys, as a message begins."""
+    return where.rstrip(". ") or "config"
+
+
+def _required(cls: type) -> Iterator[str]:
+    """The fields of `cls` without a default."""
+    for field in dataclasses.fields(cls):
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            yield field.name
 
 
 def _convert(hint: object, value: object, key: str) -> object:
@@ -316,20 +326,28 @@ def _convert(hint: object, value: object, key: str) -> object:
             and isinstance(value, option)
         ):
             return value
-    raise UserError(f"config key {key!r} takes {in_words(hint)}, got {value!r}")
+    words = type_in_words(hint)
+    article = "a " if words.startswith(("whole", "number", "list", "table")) else ""
+    raise UserError(f"config key {key!r} takes {article}{words}, got {value!r}")
 
 
-_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+_TYPE_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
 
-def in_words(hint: Any) -> str:
-    """The type of a config value for people: "whole number", "one of rnn, gru, lstm"."""
+def type_in_words(hint: typing.Any) -> str:
+    """The type `hint` as TOML and JSON have it: "whole number", "list of texts", "one of a, b"."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if kind is type(None) else in_words(kind) for kind in inner)
+        return " or ".join("null" if kind is type(None) else type_in_words(kind) for kind in inner)
     if origin is tuple and Ellipsis in inner:
-        first, space, rest = in_words(inner[0]).partition(" of ")
-        return f"list of {first}s{space}{rest}"
-    return _NAMES.get(hint) or str(getattr(hint, "__name__", hint))
+        return f"list of {_plural(type_in_words(inner[0]))}"
+    if origin is abc.Mapping or dataclasses.is_dataclass(hint):
+        return "table"
+    return _TYPE_NAMES.get(hint) or str(getattr(hint, "__name__", hint))
+
+
+def _plural(words: str) -> str:
+    first, space, rest = words.partition(" of ")
+    return f"{first}s{space}{rest}"

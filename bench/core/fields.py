@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.config import as_setting, dotted, in_words, to_dict
+from bench.core.config import as_setting, dotted, type_in_words, to_dict
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def fields_of(config: Any, prefix: str = "") -> Iterator[FieldInfo]:
             yield from fields_of(value, f"{key}.")
             continue
         default, text = as_setting(values[field.name]), texts.get(field.name, "")
-        yield FieldInfo(key, in_words(hints[field.name]), default, text)
+        yield FieldInfo(key, type_in_words(hints[field.name]), default, text)
 
 
 def _texts(cls: type) -> dict[str, str]:

@@ -99,7 +99,10 @@ def _wave(handle: BinaryIO) -> Claim:
         name, length = struct.unpack("<4sI", head)
         begin = handle.tell()
         if name == b"fmt " and length >= 16:
-            (bytes_per_second,) = struct.unpack("<8xI4x", handle.read(16))
+            form = handle.read(16)
+            if len(form) < 16:  # the file ends within its header, which the decoder will say
+                break
+            (bytes_per_second,) = struct.unpack("<8xI4x", form)
         elif name == b"data":
             return _wave_data(handle, begin, length, size, bytes_per_second)
         handle.seek(begin + length + length % 2)

@@ -16,7 +16,22 @@ from bench.data.recording import open_recording
 
 BYTES_PER_SAMPLE = 2
 _SOX = "sox … -t raw -e signed -b 16 -c 1 -r {rate_hz} -"
-_HEADERS = {b"RIFF": "WAV", b"RF64": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
+_HEADERS = {
+    (0, b"RIFF"): "WAV",
+    (0, b"RIFX"): "WAV",
+    (0, b"RF64"): "WAV",
+    (0, b"riff"): "W64",
+    (0, b"fLaC"): "FLAC",
+    (0, b"OggS"): "OGG",
+    (0, b"ID3"): "MP3",
+    (4, b"ftyp"): "MP4",
+    (0, b"FORM"): "AIFF",
+    (0, b".snd"): "AU",
+    (0, b"NIST_1A"): "SPH",
+    (0, b"caff"): "CAF",
+    (0, b"\x1aE\xdf\xa3"): "WebM",
+}
+"""By offset and first bytes."""
 _FEWEST_PAIRS = 400
 """Pairs of samples from which on equal pairs are taken for two channels."""
 
@@ -34,6 +49,7 @@ def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Te
     """
     most = max(1, round(chunk_seconds * rate_hz)) * BYTES_PER_SAMPLE
     kept, is_judged, data = b"", False, b" "
+    channels = _ChannelCheck(rate_hz)
     while data:
         data = os.read(descriptor, most)
         kept += data
@@ -44,7 +60,9 @@ def read_pcm(descriptor: int, rate_hz: int, chunk_seconds: float) -> Iterator[Te
                 continue
             _check_head(kept, rate_hz)
             is_judged = True
-        if whole := len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE:
+        whole = len(kept) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        channels.add(kept[:whole])
+        if whole:
             yield _samples(kept[:whole])
             kept = kept[whole:]
     if kept:
@@ -59,18 +77,42 @@ def _samples(data: bytes) -> Tensor:
 
 
 def _check_head(head: bytes, rate_hz: int) -> None:
-    way_out = "send " + _SOX.format(rate_hz=rate_hz)
-    for magic, name in _HEADERS.items():
-        if head.startswith(magic):
+    for (offset, magic), name in _HEADERS.items():
+        if head.startswith(magic, offset):
             raise UserError(
-                f"a stream must be 16-bit samples without a header, got {name}; {way_out}"
+                f"a stream must be 16-bit samples without a header, got {name}; "
+                f"send {_SOX.format(rate_hz=rate_hz)}"
             )
-    values = np.frombuffer(head[: len(head) // 4 * 4], "<i2").reshape(-1, 2)
-    # Silence is equal in pairs too, and no sign of two channels.
-    if len(values) >= _FEWEST_PAIRS and values.any() and (values[:, 0] == values[:, 1]).all():
-        raise UserError(
-            f"a stream must have one channel, got samples in equal pairs, as two have; {way_out}"
-        )
+
+
+class _ChannelCheck:
+    """Refuses two channels of one microphone: samples in equal pairs. Silence is equal in pairs
+    too, so pairs of zeros, with which a recording may begin, say nothing."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._kept, self._num_equal, self._is_mono = b"", 0, False
+
+    def add(self, data: bytes) -> None:
+        """The next whole samples.
+
+        Raises:
+            UserError: the stream has two channels.
+        """
+        if self._is_mono:
+            return
+        self._kept += data
+        whole = len(self._kept) // 4 * 4
+        pairs = np.frombuffer(self._kept[:whole], "<i2").reshape(-1, 2)
+        self._kept = self._kept[whole:]
+        pairs = pairs[pairs.any(axis=1)]
+        self._is_mono = bool((pairs[:, 0] != pairs[:, 1]).any())
+        self._num_equal += len(pairs)
+        if not self._is_mono and self._num_equal >= _FEWEST_PAIRS:
+            raise UserError(
+                "a stream must have one channel, got samples in equal pairs, as two have; "
+                f"send {_SOX.format(rate_hz=self._rate_hz)}"
+            )
 
 
 def read_blocks(

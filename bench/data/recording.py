@@ -199,7 +199,9 @@ def open_recording(path: Path) -> Iterator[Recording]:
             "audio missing", f"audio file {str(path)!r}: {reason}", _CORRECT
         ) from error
     if size is None:
-        fault = "is a folder" if path.is_dir() else "does not exist"
+        fault = "does not exist"
+        if path.exists():
+            fault = "is a folder" if path.is_dir() else "is a pipe or a device"
         raise AudioError("audio missing", f"audio file {path} {fault}", _CORRECT)
     if size == 0:
         raise unreadable(path, "has zero length")
@@ -215,6 +217,8 @@ def _opened(path: Path, stack: ExitStack) -> Recording:
     options: Mapping[str, object] = {}
     sources: list[object] = [path]
     if path.suffix.lower() == ".raw":
+        if path.stat().st_size % 2:
+            raise unreadable(path, "has an odd number of bytes, so no 16-bit samples")
         options = _RAW
     else:
         claim = read_claim(path)

@@ -19,6 +19,7 @@ from bench.core.parsing import split_lines
 from bench.core.paths import cache_folder, made_once, read_text
 from bench.data.text import normalize, unknown_symbols
 from bench.decoding.ngram import (
+    BEGIN,
     END,
     MAX_ORDER,
     NGRAM_VERSION,
@@ -196,11 +197,12 @@ def _read(path: Path, text: str) -> NGram:
         )
     if strange:
         _logger.warning("%s: %d words have other symbols and cannot come out", path, len(strange))
-    if not MIN_ORDER <= model.order <= MAX_ORDER or (END,) not in model.log_probs:
+    lacking = [mark for mark in (BEGIN, END) if (mark,) not in model.log_probs]
+    if not MIN_ORDER <= model.order <= MAX_ORDER or lacking:
         raise UserError(
-            f"a language model has an order of {MIN_ORDER} to {MAX_ORDER} and the word {END}, "
-            f"{path} has order {model.order}"
-            f"{'' if (END,) in model.log_probs else f' and no {END}'}; name another"
+            f"a language model has an order of {MIN_ORDER} to {MAX_ORDER} and the words {BEGIN} "
+            f"and {END}, {path} has order {model.order}"
+            f"{''.join(f' and no {mark}' for mark in lacking)}; name another"
         )
     return model
 

@@ -215,7 +215,9 @@ def from_arpa(text: str) -> NGram:
     if not any(line == "\\data\\" for _, line in content):
         raise ValueError("it has no \\data\\ line")
     claimed: list[int] = []
-    section, log_probs, backoffs = 0, {}, {}
+    section = 0
+    log_probs: dict[Gram, float] = {}
+    backoffs: dict[Gram, float] = {}
     for number, line in content:
         if line == "\\end\\":
             break
@@ -227,6 +229,10 @@ def from_arpa(text: str) -> NGram:
                 raise ValueError(f"line {number} should begin section {section}, got {line[:40]!r}")
         else:
             gram, value, weight = _entry(line, number, section)
+            if gram in log_probs:
+                raise ValueError(f"line {number} has an n-gram again: {line[:40]!r}")
+            if section > 1 and not all((word,) in log_probs for word in gram):
+                raise ValueError(f"line {number} has a word that is no 1-gram: {line[:40]!r}")
             log_probs[gram] = value
             if weight is not None:
                 backoffs[gram] = weight

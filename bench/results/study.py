@@ -170,9 +170,13 @@ def find_checkpoint(checkpoint: Path | None, study: str | None) -> Path:
     """`checkpoint` if given, else the best one of `study`, else that of the newest study with one.
 
     Raises:
-        UserError: no such file, or no study with a finished confirm run.
+        UserError: both are given; no such file, or no study with a finished confirm run.
     """
     if checkpoint is not None:
+        if study is not None:
+            raise UserError(
+                f"a network is of a --checkpoint or a --study, got both ({study}); name one"
+            )
         if not checkpoint.is_file():
             raise UserError(
                 f"--checkpoint names a file, {checkpoint} is none; see out/*/runs/*/*/checkpoints"

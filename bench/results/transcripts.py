@@ -11,7 +11,13 @@ from bench.core.errors import UserError
 from bench.core.parsing import split_lines
 from bench.core.paths import read_text
 from bench.core.tables import read_table
-from bench.data.corpora.rows import optional_seconds
+from bench.data.corpora.rows import (
+    SPEAKERS,
+    attribute_of,
+    name_of,
+    optional_seconds,
+    speaker_of,
+)
 from bench.data.text import normalize
 from bench.data.utterance import utterance_id
 from bench.scoring.marks import check_marks, resolve
@@ -22,7 +28,6 @@ AUDIO_FIELDS = ("audio_filepath", "audio_path")
 """The recording, which with the offset is the id of a row without ID_FIELDS, as in corpora."""
 TEXT_FIELDS = (("text", "pred_text"), ("ref", "hyp"))
 """Reference and hypothesis: of NeMo and the open ASR leaderboard, of this project."""
-SPEAKER_FIELDS = ("speaker", "speaker_id", "client_id")
 _TRN_LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*[^()\s])\s*\)\s*")
 _COMMENT = ";;"
 _SHOWN_LINES = 3
@@ -90,7 +95,7 @@ def read_json_lines(path: Path) -> Transcripts:
             ref=ref,
             hyp=normalize(hyp),
             written=ref,
-            speaker=_speaker(row),
+            speaker=speaker_of(row, where),
             seconds=_seconds(row),
             attributes=_attributes(row),
         )
@@ -195,11 +200,9 @@ def file_name(id: str) -> str:
 
 def _id(row: Mapping[str, object], where: str) -> str:
     for key in (*ID_FIELDS, *AUDIO_FIELDS):
-        value = row.get(key)
-        if isinstance(value, str | int) and str(value).strip():
-            if key in ID_FIELDS:
-                return str(value)
-            return utterance_id(str(value), optional_seconds(row, "offset", where))
+        if name := name_of(row, key, where):
+            is_id = key in ID_FIELDS
+            return name if is_id else utterance_id(name, optional_seconds(row, "offset", where))
     return ""
 
 
@@ -210,18 +213,15 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}:{number}", line.strip()
 
 
-def _speaker(row: Mapping[str, object]) -> str:
-    named = (row[key] for key in SPEAKER_FIELDS if row.get(key) is not None)
-    return str(next(named, ""))
-
-
 def _attributes(row: Mapping[str, object]) -> dict[str, str]:
     # TEXT_FIELDS are pairs: their sum is one tuple of all four names.
-    used = {*ID_FIELDS, *AUDIO_FIELDS, *SPEAKER_FIELDS, *sum(TEXT_FIELDS, ()), "offset", "duration"}
+    used = {*ID_FIELDS, *AUDIO_FIELDS, *SPEAKERS, *sum(TEXT_FIELDS, ()), "offset", "duration"}
     return {
-        key: str(value).strip()
+        key: text
         for key, value in row.items()
-        if key not in used and isinstance(value, str | int | float) and str(value).strip()
+        if key not in used
+        and isinstance(value, str | int | float)
+        and (text := attribute_of(value))
     }
 
 

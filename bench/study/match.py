@@ -49,8 +49,9 @@ class Match:
     target: int
 
     @classmethod
-    def parse(cls, text: str) -> "Match":
+    def parse(cls, text: str, where: str = "--match") -> "Match":
         """From ``params=2M`` or ``macs=50M``; k, M and G are thousands, millions and billions.
+        `where` says in errors what holds `text`.
 
         Raises:
             UserError: another form, or an unknown quantity.
@@ -61,7 +62,7 @@ class Match:
         target = round(asked) if math.isfinite(asked) else 0
         if target < 1:
             raise UserError(
-                f"--match reads params=NUMBER or macs=NUMBER, got {text!r}; "
+                f"{where} reads params=NUMBER or macs=NUMBER, got {text!r}; "
                 "write for instance params=2M"
             )
         look_up(QUANTITIES, name, "quantity to match")

@@ -1,7 +1,7 @@
 """Questions: the files ``sweeps/studies/<name>.toml``, a claim each, and systems to test it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,27 +128,25 @@ def load_study_file(name: str, folder: Path = SWEEPS) -> StudyFile:
         if not isinstance(value, str):
             raise UserError(f'{path.name}: a study names its {key}; write for instance {key} = "…"')
         held[key] = value
-    conditions = content.pop("conditions", "")
-    if conditions:
-        look_up(CONDITION_SETS, str(conditions), f"set of conditions in {path.name}")
+    conditions = _conditions(content.pop("conditions", ""), path)
     decoders = _decoders(content.pop("decoders", [GREEDY]), path)
     where = f"{path.name} "
+    if taken := sorted(content.keys() & {"name", "file"}):
+        raise UserError(f"{path.name}: a study is named by its file, got {taken[0]}; remove it")
     # What is left of the file by now is the question itself; an unknown key is refused there.
     question = from_dict(Question, {**content, "name": path.stem, "file": file_name(path)}, where)
     systems = {label: _system(label, row, path) for label, row in rows.items()}
     for label in (question.base, *(label for pair in question.better for label in pair)):
         look_up(systems, label, f"system of {path.name}")
-    for pair in question.better:
-        if len(pair) != 2:
-            raise UserError(f"{path.name}: better holds pairs of systems, got {list(pair)}")
+    _check_pairs(question.better, path)
     return StudyFile(
         question=question,
         systems=systems,
-        match=Match.parse(held["match"]) if held["match"] else None,
+        match=Match.parse(held["match"], f"{path.name}: match") if held["match"] else None,
         corpus=held["corpus"],
         budget=held["budget"],
         decoders=decoders,
-        conditions=str(conditions),
+        conditions=conditions,
     )
 
 
@@ -170,16 +168,43 @@ def load_study_files(folder: Path = SWEEPS) -> dict[str, StudyFile]:
     return {name: load_study_file(name, folder) for name in names}
 
 
+def _check_pairs(better: Sequence[Sequence[str]], path: Path) -> None:
+    """Refuse claims that cannot be tested: other than two systems, a pair twice or both ways."""
+    for number, pair in enumerate(better):
+        if len(set(pair)) != 2 or len(pair) != 2:
+            raise UserError(
+                f"{path.name}: better holds pairs of systems, two different ones each, got "
+                f"{list(pair)}; correct it"
+            )
+        if set(pair) in map(set, better[:number]):
+            raise UserError(
+                f"{path.name}: better holds each pair once and one way round, got {list(pair)} "
+                "again; remove one"
+            )
+
+
+def _conditions(given: object, path: Path) -> str:
+    """The value of ``conditions``: the name of a set, "" for none."""
+    if not isinstance(given, str):
+        raise UserError(
+            f'{path.name}: conditions is the name of a set, got {given!r}; write conditions = "…"'
+        )
+    if given:
+        look_up(CONDITION_SETS, given, f"set of conditions in {path.name}")
+    return given
+
+
 def _decoders(given: object, path: Path) -> tuple[str, ...]:
     """The value of ``decoders``: a list that begins with greedy, the first verdict's."""
-    if not isinstance(given, list) or not given or given[0] != GREEDY:
+    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    if names != given or names[:1] != [GREEDY]:
         raise UserError(
             f'{path.name}: decoders is a list that begins with "greedy", got {given!r}; write '
             'decoders = ["greedy", "beam"]'
         )
-    for name in given:
-        look_up(DECODERS, name, "decoder")
-    return tuple(dict.fromkeys(given))
+    for name in names:
+        look_up(DECODERS, name, f"decoder in {path.name}")
+    return tuple(dict.fromkeys(names))
 
 
 def _system(label: str, row: object, path: Path) -> System:

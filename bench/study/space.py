@@ -10,6 +10,7 @@ from bench.core.config import Layer, Origin, Setting, Settings, dotted, from_dic
 from bench.core.errors import UserError
 from bench.core.lookup import look_up
 from bench.core.parsing import parse_toml
+from bench.core.paths import read_text
 from bench.data.corpora import CORPORA
 from bench.training.config import RunConfig
 from bench.training.outside import OUTSIDE
@@ -372,12 +373,9 @@ def read_toml(path: Path) -> dict[str, object]:
     Raises:
         UserError: no such file, or it is not TOML.
     """
-    try:
-        return _parsed(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; the sweeps folder must hold it") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {error}; mend that line") from error
+    if not path.exists():
+        raise UserError(f"{path} does not exist; the sweeps folder must hold it")
+    return _parsed(read_text(path, "TOML file"), str(path))
 
 
 def _parsed(text: str, where: str) -> dict[str, object]:

@@ -60,10 +60,10 @@ def test_dotted_and_nested_updates_agree_and_leave_the_rest() -> None:
     [
         ({"inner.rat": 1}, "unknown config key 'inner.rat'; did you mean rate?"),
         ({"inner.rate": -1}, "inner: rate cannot be negative, got -1.0"),
-        ({"inner.rate": "fast"}, "config key 'inner.rate' takes number, got 'fast'"),
+        ({"inner.rate": "fast"}, "config key 'inner.rate' takes a number, got 'fast'"),
         ({"inner.kind": "c"}, "config key 'inner.kind' takes one of a, b, got 'c'"),
-        ({"count": 1.5}, "config key 'count' takes whole number, got 1.5"),
-        ({"count": True}, "config key 'count' takes whole number, got True"),
+        ({"count": 1.5}, "config key 'count' takes a whole number, got 1.5"),
+        ({"count": True}, "config key 'count' takes a whole number, got True"),
         ({"flag": 1}, "config key 'flag' takes true or false, got 1"),
         ({"name.x": 1}, "config key 'name' takes text, got {'x': 1}"),
     ],
@@ -75,8 +75,10 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
 
 
 def test_missing_required_key_is_named() -> None:
-    with pytest.raises(UserError, match="name"):
+    with pytest.raises(UserError, match=r"^config: lacks name; give every required key$"):
         from_dict(Outer, {})
+    with pytest.raises(UserError, match=r"^mine\.toml: lacks name; give every"):
+        from_dict(Outer, {"count": 3}, "mine.toml ")
 
 
 def test_settings_are_json_else_text() -> None:
@@ -124,9 +126,9 @@ def test_only_the_result_of_all_layers_has_to_be_valid() -> None:
     [
         ([{"inner.rat": 1}, {"count": 2}], "layer-0.toml: unknown config key 'inner.rat'; did you mean rate?"),
         ([{"count": 2}, {"inner.rate": -1}, {"inner.kind": "b"}], "layer-1.toml: inner: rate cannot be negative, got -1.0"),
-        ([{"inner.rate": -1}, {"inner.rate": 1}, {"count": "x"}], "layer-2.toml: config key 'count' takes whole number, got 'x'"),
-        ([{"inner": 3}, {}], "layer-0.toml: config key 'inner' takes Inner, got 3"),
-        ([{"inner.rate": 1}, {"inner": 3}], "layer-1.toml: config key 'inner' takes Inner, got 3"),
+        ([{"inner.rate": -1}, {"inner.rate": 1}, {"count": "x"}], "layer-2.toml: config key 'count' takes a whole number, got 'x'"),
+        ([{"inner": 3}, {}], "layer-0.toml: config key 'inner' takes a table, got 3"),
+        ([{"inner.rate": 1}, {"inner": 3}], "layer-1.toml: config key 'inner' takes a table, got 3"),
     ],
 )  # fmt: skip
 def test_the_layer_to_blame_is_named(layers: list[Settings], message: str) -> None:

@@ -57,7 +57,7 @@ def test_an_odd_number_of_bytes_is_refused_after_its_samples() -> None:
     assert sum(map(len, heard)) == 2_000
 
 
-@pytest.mark.parametrize("name", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("name", ["wav", "flac", "ogg", "aiff", "au", "caf"])
 def test_files_are_refused_by_their_header(name: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / f"a.{name}", np.zeros(3_000), 16_000)
     with (
@@ -73,6 +73,11 @@ def test_two_channels_of_one_microphone_are_refused() -> None:
         pytest.raises(UserError, match="must have one channel, got samples in equal pairs"),
     ):
         list(read_pcm(descriptor, 16_000, 0.1))
+    with (
+        piped(bytes(4_004), noise(2_000).repeat(2).tobytes()) as descriptor,
+        pytest.raises(UserError, match="must have one channel, got samples in equal pairs"),
+    ):
+        list(read_pcm(descriptor, 16_010, 0.1))  # chunks of 1,601 samples: pairs are divided
     with piped(bytes(4_000)) as descriptor:  # digital silence
         assert len(torch.cat(list(read_pcm(descriptor, 16_000, 0.1)))) == 2_000
 

@@ -1,6 +1,7 @@
 """What a header says is a claim: recordings are decoded to their end, or refused in words."""
 
 import io
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import soundfile
 from bench.core.errors import UserError
 from bench.data.audio import read_audio
 from bench.data.mp3 import Mp3Layout, mp3_layout
-from bench.data.recording import AudioError
+from bench.data.recording import AudioError, count_frames
 from bench.data.utterance import Snippet
 
 RATE = 16_000
@@ -246,3 +247,27 @@ def test_a_snippet_may_end_one_hop_late(tmp_path: Path) -> None:
 def test_a_folder_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder; correct the path"):
         read_audio(tmp_path, channel=None, sample_rate_hz=RATE)
+
+
+def test_a_pipe_is_no_recording(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"a\.wav is a pipe or a device; correct the path"):
+        count_frames(tmp_path / "a.wav", None)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.au", "a.caf"])
+def test_a_file_cut_within_its_header_is_an_error_of_one_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    soundfile.write(path, np.full(160, 0.1), 16_000)
+    whole = path.read_bytes()
+    for size in range(1, 41):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match=name):
+            count_frames(path, None)
+
+
+def test_half_a_sample_of_a_file_without_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(bytes(2_001))
+    with pytest.raises(UserError, match=r"a.raw has an odd number of bytes, so no 16-bit samples"):
+        count_frames(path, None)

@@ -86,7 +86,22 @@ def test_a_model_of_single_words_is_refused(tmp_path: Path) -> None:
     """KenLM reads none."""
     path = tmp_path / "words.arpa"
     path.write_text("".join(to_arpa(estimate(["some text"], 1))))
-    with pytest.raises(UserError, match=r"order of 2 to 6 and the word </s>, .* has order 1; name"):
+    with pytest.raises(
+        UserError, match=r"order of 2 to 6 and the words <s> and </s>, .* has order 1"
+    ):
+        language_model(LmConfig(arpa=path), TRAIN, VALID)
+
+
+@pytest.mark.parametrize("mark", ["<s>", "</s>"])
+def test_a_model_without_the_ends_of_sentences_is_refused(tmp_path: Path, mark: str) -> None:
+    """KenLM reads none."""
+    path = tmp_path / "model.arpa"
+    grams = {1: ["<s>", "</s>", "some", "text"], 2: ["some text"]}
+    grams[1].remove(mark)
+    counts = "".join(f"ngram {n}={len(lines)}\n" for n, lines in grams.items())
+    parts = (f"\\{n}-grams:\n" + "".join(f"-1 {g}\n" for g in grams[n]) for n in grams)
+    path.write_text(f"\\data\\\n{counts}{''.join(parts)}\\end\\\n")
+    with pytest.raises(UserError, match=f"has order 2 and no {mark}; name another"):
         language_model(LmConfig(arpa=path), TRAIN, VALID)
 
 

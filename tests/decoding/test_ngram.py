@@ -179,6 +179,8 @@ GOOD = "".join(to_arpa(estimate(SMALL, 2)))
         (GOOD.replace("-99.0000000", "nan"), "no 1-gram"),
         (GOOD.replace("-99.0000000", "xx"), "no number"),
         ("\\data\\\n\\end\\\n", "claims"),
+        (GOOD.replace("\ta b\n", "\ta zebra\n"), "line 15 has a word that is no 1-gram"),
+        (GOOD.replace("\ta b\n", "\ta b\n-1\ta b\n"), "line 16 has an n-gram again"),
     ],
 )
 def test_what_is_no_arpa_is_refused(text: str, reason: str) -> None:

@@ -36,3 +36,23 @@ def test_a_dot_in_a_name_is_no_suffix(tmp_path: Path) -> None:
     rows = [{"audio_filepath": name, "text": "good", "pred_text": "god"} for name in names]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert list(read_json_lines(file).texts) == ["a.b", "a.c", "a.b.flac"]
+
+
+@pytest.mark.parametrize("field", ["id", "speaker"])
+@pytest.mark.parametrize("value", [float("nan"), 1.5, True, ["x"]])
+def test_an_id_or_a_speaker_that_is_no_name_is_refused(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    """pandas writes NaN where a speaker is missing: all of those would be one speaker."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": "u", "text": "a", "pred_text": "a", field: value}))
+    with pytest.raises(UserError, match=f"a.jsonl:1: {field} is a name or a whole number, got"):
+        read_json_lines(path)
+
+
+def test_what_is_missing_is_no_attribute(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"id": " u1 ", "text": "a", "pred_text": "a", "age": float("nan"), "gender": None}
+    path.write_text(json.dumps({**row, "accent": "scots", "native": True, "year": 1990}))
+    read = read_json_lines(path).texts["u1"]
+    assert read.attributes == {"accent": "scots", "native": "true", "year": "1990"}

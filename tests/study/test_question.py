@@ -114,18 +114,30 @@ def test_settings_may_be_dotted_with_or_without_quotes(tmp_path: Path) -> None:
     "old, new, message",
     [
         ('budget = "smoke"', "", r"wider.toml: a study names its budget"),
-        ('source = "nobody"', "", "source"),
+        ('source = "nobody"', "", "^wider.toml: lacks source; give every required key"),
+        ('base = "narrow"', 'base = "narrow"\nlooks = 3', "'wider.toml looks' takes a list of whole numbers, got 3"),
+        ('base = "narrow"', 'base = "narrow"\nmargin_points = 0', "^wider.toml: a margin of equivalence is"),
+        ('base = "narrow"', 'base = "narrow"\nname = "mine"', "^wider.toml: a study is named by its file, got name"),
+        ('base = "narrow"', 'base = "narrow"\nfile = "mine"', "^wider.toml: a study is named by its file, got file"),
+        ('["wide", "narrow"]', '["wide", "wide"]', "^wider.toml: better holds pairs of systems, two different"),
+        ('["wide", "narrow"]', '["wide", "narrow"], ["wide", "narrow"]', "better holds each pair once and one way"),
+        ('["wide", "narrow"]', '["wide", "narrow"], ["narrow", "wide"]', "better holds each pair once and one way"),
+        ('base = "narrow"', 'base = "narrow"\ndecoders = ["greedy", 5]', r"^wider.toml: decoders is a list that begins"),
+        ('base = "narrow"', 'base = "narrow"\ndecoders = ["greedy", ["beam"]]', "^wider.toml: decoders is a list"),
+        ('base = "narrow"', 'base = "narrow"\ndecoders = ["greedy", "bea"]', "unknown decoder in wider.toml 'bea'"),
+        ('base = "narrow"', 'base = "narrow"\nconditions = 0', "^wider.toml: conditions is the name of a set, got 0"),
+        ('base = "narrow"', 'base = "narrow"\nconditions = ["noise"]', "^wider.toml: conditions is the name of a set"),
         ('source = "nobody"', 'sorce = "nobody"', "'wider.toml sorce'; did you mean source"),
         ('base = "narrow"', 'base = "narow"', "unknown system of wider.toml 'narow'; did you mean narrow"),
         ('["wide", "narrow"]', '["wide", "thin"]', "unknown system of wider.toml 'thin'"),
-        ('["wide", "narrow"]', '["wide"]', r"better holds pairs of systems, got \['wide'\]"),
+        ('["wide", "narrow"]', '["wide"]', r"better holds pairs of systems, .* got \['wide'\]"),
         ("[systems.wide]", '[systems."../x"]', "the name of a system begins with a letter or digit"),
         ('"ds-gru"\nmodel.width = 32', '"ds-gruu"', "unknown variant 'ds-gruu'; did you mean ds-gru"),
         ('variant = "ds-gru"\nmodel.width', "model.width", "a system is a variant and its settings"),
         ("model.width = 32", "training.num_epochs = 99", "'training.num_epochs' belongs to the budget"),
         ("model.width = 32", '"training.max_train_seconds" = 9', "belongs to the budget"),
         ("model.width = 32", 'corpus.name = "an4"', "'corpus.name' belongs to the budget or the study"),
-        ('base = "narrow"', 'base = "narrow"\nmatch = "params=x"', "--match reads params=NUMBER"),
+        ('base = "narrow"', 'base = "narrow"\nmatch = "params=x"', "^wider.toml: match reads params=NUMBER"),
         ("[systems.wide]", "[systems.wide", "is not valid TOML"),
     ],
 )  # fmt: skip
@@ -134,6 +146,15 @@ def test_bad_files_are_named(tmp_path: Path, old: str, new: str, message: str) -
     with pytest.raises(UserError, match=message) as caught:
         load_study_file("wider", written(tmp_path, GOOD.replace(old, new)))
     assert "\n" not in str(caught.value)
+
+
+def test_the_files_of_other_editors_are_read_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "wider.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load_study_file(str(path)).systems["wide"].settings == {"model.width": 32}
+    path.write_text(GOOD, encoding="utf-16")
+    with pytest.raises(UserError, match=r"wider.toml cannot be read: it is UTF-16 text; conv"):
+        load_study_file(str(path))
 
 
 def test_an_unknown_study_brings_the_near_ones() -> None:

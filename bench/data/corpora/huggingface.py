@@ -75,6 +75,9 @@ _SHARD = re.compile(r"(?P<name>.*?)([-_.](\d+|of|[0-9a-f]{16}))*", re.IGNORECASE
 """The name of a shard: ``train-00000-of-00005``, ``train-00000-of-00005-0123456789abcdef``."""
 _FILES_PER_FOLDER = 10_000
 
+_PARQUET = b"PAR1"
+"""The first bytes of a Parquet file."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +139,12 @@ def _parts(path: Path) -> tuple[list[_Part], list[str]]:
     if path.is_dir() and (path / _DATASET).is_file():
         return [_Part(name=_own_name(path.name), folder=path, files=())], []
     if path.is_file():
+        with path.open("rb") as handle:
+            if handle.read(len(_PARQUET)) != _PARQUET:
+                raise UserError(
+                    f"hf: a file is a Parquet table, {path} is none; give one, a folder of "
+                    "save_to_disk, or read a table of other form as manifest:PATH"
+                )
         return [_Part(name=_own_name(_shard(path)), folder=path, files=(path,))], []
     found: dict[str, list[Path]] = {}
     saved = [entry for entry in entries(path) if (entry / _DATASET).is_file()]
@@ -246,6 +255,7 @@ def _opened(part: _Part, temporary: str) -> "Dataset | IterableDataset":
             f"corpus hf is read by Hugging Face's datasets, which is not installed ({error}); run: "
             "pip install 'deepspeech-bench[hf]'"
         ) from error
+    datasets.logging.set_verbosity(logging.CRITICAL)  # it logs its errors and raises them too
     dataset: Dataset | IterableDataset
     if part.files:
         # Streamed, or the library would convert all to Arrow in a cache of its own first.

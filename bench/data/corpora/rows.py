@@ -109,20 +109,20 @@ def _row(where: str, fields: Fields, columns: _Columns, folder: Path) -> Row:
             )
     if seconds == 0:
         raise UserError(f"{where}: duration must be above 0, got 0; correct or remove the row")
-    id = _name(fields, "id", where) or utterance_id(audio, start)
+    id = name_of(fields, "id", where) or utterance_id(audio, start)
     used = {columns.audio, columns.text, *SPEAKERS, "offset", "duration", "id", "split"}
     return Row(
         id=id,
         audio=recording(audio, folder, f"{where}: {columns.audio}"),
         text=_text(fields, columns.text, where),
-        speaker=_speaker(fields, where) or unnamed_speaker(id),
-        split=_name(fields, "split", where).casefold(),
+        speaker=speaker_of(fields, where) or unnamed_speaker(id),
+        split=name_of(fields, "split", where).casefold(),
         snippet=None if start is None else Snippet(start_seconds=start, seconds=seconds),
         claimed_seconds=seconds,
         attributes={
             name: text
             for name, value in fields.items()
-            if name not in used and (text := _plain(value))
+            if name not in used and (text := attribute_of(value))
         },
     )
 
@@ -177,16 +177,23 @@ def _text(fields: Fields, key: str, where: str) -> str:
     if not isinstance(value, str):
         have = ", ".join(str(name) for name in fields)
         raise UserError(
-            f"{where}: a row needs {key!r} as text, got {value!r}; its fields are {have}"
+            f"{where}: a row needs {key!r} as text, got {value!r}; its fields are {have}: correct "
+            "it, or name the column, as in --columns audio=file,text=sentence"
         )
     return value
 
 
-def _name(fields: Fields, key: str, where: str) -> str:
-    """A name, "" where there is none; some tools count instead of naming."""
+def name_of(fields: Fields, key: str, where: str) -> str:
+    """A name, "" where there is none; some tools count instead of naming.
+
+    Raises:
+        UserError: another type, NaN too.
+    """
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise UserError(f"{where}: {key} is a name or a number, got {value!r}; correct the row")
+        raise UserError(
+            f"{where}: {key} is a name or a whole number, got {value!r}; correct the row"
+        )
     name = "" if value is None else str(value).strip()
     if len(name) > 1 and name[0] == name[-1] == '"':
         raise UserError(
@@ -196,8 +203,9 @@ def _name(fields: Fields, key: str, where: str) -> str:
     return name
 
 
-def _speaker(fields: Fields, where: str) -> str:
-    return next((name for key in SPEAKERS if (name := _name(fields, key, where))), "")
+def speaker_of(fields: Fields, where: str) -> str:
+    """The name of the speaker, "" where there is none; errors as `name_of`."""
+    return next((name for key in SPEAKERS if (name := name_of(fields, key, where))), "")
 
 
 def optional_seconds(fields: Fields, key: str, where: str) -> float | None:
@@ -208,8 +216,11 @@ def optional_seconds(fields: Fields, key: str, where: str) -> float | None:
     return seconds_of(value, f"{where}: {key}")
 
 
-def _plain(value: object) -> str:
-    """A value of a column as an attribute."""
+def attribute_of(value: object) -> str:
+    """A value of a column as an attribute; "" where there is none, as NaN says of tables that
+    pandas has written."""
     if isinstance(value, str):
         return value.strip()
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None or value != value:
+        return ""
+    return json.dumps(value, ensure_ascii=False)

@@ -230,7 +230,9 @@ def odd_cases() -> dict[str, tuple[Callable[[Path], object], str]]:
 
 
 @pytest.mark.parametrize("case", odd_cases())
-def test_what_is_no_such_dataset_is_said_in_one_line(case: str, tmp_path: Path) -> None:
+def test_what_is_no_such_dataset_is_said_in_one_line(
+    case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make, pattern = odd_cases()[case]
     place = tmp_path / "odd"
     place.mkdir()
@@ -238,6 +240,14 @@ def test_what_is_no_such_dataset_is_said_in_one_line(case: str, tmp_path: Path) 
     with pytest.raises(UserError, match=pattern) as caught:
         listed(place)
     assert "\n" not in str(caught.value)
+    assert not [record for record in caplog.records if record.name.startswith("datasets")]
+
+
+def test_a_file_that_is_no_parquet_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"a file is a Parquet table, .*train\.jsonl is none; give"):
+        listed(path)
 
 
 def test_a_row_without_split_and_a_column_that_is_not_there(tmp_path: Path) -> None:

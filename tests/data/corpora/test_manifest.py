@@ -272,7 +272,7 @@ def test_snippets_of_one_recording_have_ids_of_their_own(tmp_path: Path) -> None
         ({"audio_filepath": "s3://b/x.wav"}, "is an address; download it"),
         ({"audio_filepath": "folder.wav"}, "'folder.wav' is a folder; name the recording in it"),
         ({"speaker": '"ann"'}, 'speaker "ann" is in quotes'),
-        ({"speaker": True}, "speaker is a name or a number, got True"),
+        ({"speaker": True}, "speaker is a name or a whole number, got True"),
     ],
 )
 def test_what_is_not_meant_is_refused(

@@ -84,11 +84,11 @@ def test_a_confirm_run_shows_its_test_score() -> None:
 def test_a_parent_shows_every_system_and_marks_its_own() -> None:
     note = descriptions.describe_parent("b", findings(), ["[Open](#/x)"])
     lines = with_plain_spaces(note).splitlines()
-    assert lines[0] == "**a is better.**"
+    assert lines[0] == "[Open](#/x)", "MLflow folds all but the first lines"
+    assert lines[2] == "**a is better.**"
     assert lines[6] == "| a | 25.0 % | 12.5 % to 37.5 % | baseline | 3 |"
     assert lines[7] == "| **b** | 50.0 % | 37.5 % to 62.5 % | +25.0 (+12.5 to +37.5) | 3 |"
     assert lines[8] == "| c | – | – | – | 0 |"
-    assert lines[2] == "[Open](#/x)"
     assert lines[-1] == "Reproduce: `python -m x` · Report: `out/s/report.html`"
 
 
