@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.config import as_setting, dotted, type_in_words, to_dict
+from bench.core.config import as_setting, dotted, to_dict, type_in_words
 
 
 @dataclass(frozen=True)
