@@ -195,8 +195,11 @@ def _conditions(given: object, path: Path) -> str:
 
 def _decoders(given: object, path: Path) -> tuple[str, ...]:
     """The value of ``decoders``: a list that begins with greedy, the first verdict's."""
-    named = isinstance(given, list) and all(isinstance(name, str) for name in given)
-    if not named or given[:1] != [GREEDY]:
+    if (
+        not isinstance(given, list)
+        or given[:1] != [GREEDY]
+        or not all(isinstance(name, str) for name in given)
+    ):
         raise UserError(
             f'{path.name}: decoders is a list that begins with "greedy", got {given!r}; write '
             'decoders = ["greedy", "beam"]'
