@@ -134,12 +134,15 @@ def from_dict(cls: type[C], values: object, where: str = "") -> C:
     if not isinstance(values, Mapping):
         raise UserError(f"{_place(where)}: holds keys and values, got {values!r}")
     hints = typing.get_type_hints(cls)
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = {field.name for field in fields}
     for key in values:
         if key not in names:
             raise UserError(f"unknown config key {where + key!r}; {near_names(key, names)}")
     built = {key: _convert(hints[key], value, where + key) for key, value in values.items()}
-    if missing := [name for name in _required(cls) if name not in built]:
+    unset = dataclasses.MISSING
+    required = (f.name for f in fields if f.default is unset and f.default_factory is unset)
+    if missing := [name for name in required if name not in built]:
         raise UserError(f"{_place(where)}: lacks {', '.join(missing)}; give every required key")
     return _construct(cls, built, where)
 
@@ -277,13 +280,6 @@ def _construct(cls: type[C], values: Mapping[str, object], where: str) -> C:
 def _place(where: str) -> str:
     """The prefix `where` of keys, as a message begins."""
     return where.rstrip(". ") or "config"
-
-
-def _required(cls: type) -> Iterator[str]:
-    """The fields of `cls` without a default."""
-    for field in dataclasses.fields(cls):
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            yield field.name
 
 
 def _convert(hint: object, value: object, key: str) -> object:

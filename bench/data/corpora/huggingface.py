@@ -255,7 +255,8 @@ def _opened(part: _Part, temporary: str) -> "Dataset | IterableDataset":
             f"corpus hf is read by Hugging Face's datasets, which is not installed ({error}); run: "
             "pip install 'deepspeech-bench[hf]'"
         ) from error
-    datasets.logging.set_verbosity(logging.CRITICAL)  # it logs its errors and raises them too
+    # It logs its errors and raises them too.
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
     dataset: Dataset | IterableDataset
     if part.files:
         # Streamed, or the library would convert all to Arrow in a cache of its own first.
