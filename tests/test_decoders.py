@@ -39,16 +39,19 @@ def given(tmp_path: Path, tone_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_words_of_the_training_transcripts_come_out(
-    run: Run, given: list[str], tone_corpus: Corpus
+    run: Run, given: list[str], tone_corpus: Corpus, caplog: pytest.LogCaptureFixture
 ) -> None:
     audio = str(tone_corpus.split("test")[0].audio)
     code, out, err = run("transcribe", *given, audio, "--decoder", "beam", "--json")
     assert code == 0, err
+    assert "alpha 1 and beta 1.5 are usual values, which nobody has searched" in caplog.text
+    caplog.clear()
     (row,) = json.loads(out)
     known = {word for u in tone_corpus.split("train") for word in u.text.split()}
     assert set(row["text"].split()) <= known
     code, out, err = run("evaluate", *given, "--decoder", "beam", "--beta", "5", "--json")
     assert code == 0, err
+    assert "usual values" not in caplog.text
     result = json.loads(out)
     assert result["decoder"] == "beam"
     said = {word for each in result["utterances"] for word in each["hyp"].split()}

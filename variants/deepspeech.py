@@ -27,7 +27,7 @@ from variants.layers import (
 )
 from variants.ops.dropout import Dropout
 from variants.ops.normalization import Norm, Normalization
-from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_range
+from variants.spec import BLANK, MAX_LAYERS, AcousticModel, VariantSpec, check_choices, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, recurrence
 
 MAX_BLANK_BIAS = 20
@@ -72,6 +72,7 @@ class DeepSpeechConfig:
     `_expect_blanks`."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         shapes = {len(row) for row in self.convs}
         if shapes not in ({3}, {5}) or min(min(row) for row in self.convs) < 1:
             raise ValueError(

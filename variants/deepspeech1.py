@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from variants.layers import RecurrentLayer, conv_lengths, stack_context
 from variants.ops.dropout import Dropout
-from variants.spec import SPECTROGRAM, AcousticModel, VariantSpec, check_range
+from variants.spec import SPECTROGRAM, AcousticModel, VariantSpec, check_choices, check_range
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Stage, Windows, recurrence
 
 
@@ -37,6 +37,7 @@ class DeepSpeech1Config:
     """Upper limit of the ReLU of the dense layers."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_range(self, "context_frames", at_least=0)
         check_range(self, "stride_frames", "width", at_least=1)
         check_range(self, "dropout", at_least=0, below=1)

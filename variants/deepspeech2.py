@@ -18,7 +18,14 @@ from variants.ops import paths, triton_recurrence
 from variants.ops.cells import State
 from variants.ops.normalization import MaskedBatchNorm
 from variants.ops.padding import reverse_by_length
-from variants.spec import MAX_LAYERS, SPECTROGRAM, AcousticModel, VariantSpec, check_range
+from variants.spec import (
+    MAX_LAYERS,
+    SPECTROGRAM,
+    AcousticModel,
+    VariantSpec,
+    check_choices,
+    check_range,
+)
 from variants.streaming import BACKWARD_READS_THE_END, Frames, Recurrence, Stage
 
 
@@ -38,6 +45,7 @@ class DeepSpeech2Config:
     relu_clip: float = 20.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_range(self, "channels", "kernel_frames", "stride_frames", at_least=1)
         check_range(self, "num_layers", "width", at_least=1)
         check_range(self, "num_layers", at_most=MAX_LAYERS)

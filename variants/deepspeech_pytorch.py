@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from variants.layers import ConvStack2d, RecurrentLayer
 from variants.ops.normalization import MaskedBatchNorm
-from variants.spec import MAX_LAYERS, SPECTROGRAM, AcousticModel, VariantSpec, check_range
+from variants.spec import (
+    MAX_LAYERS,
+    SPECTROGRAM,
+    AcousticModel,
+    VariantSpec,
+    check_choices,
+    check_range,
+)
 from variants.streaming import BACKWARD_READS_THE_END
 
 
@@ -37,6 +44,7 @@ class DeepSpeechPytorchConfig:
     """Upper limit of the ReLU of the convolutions."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if {len(row) for row in self.convs} != {5} or min(min(row) for row in self.convs) < 1:
             raise ValueError(f"convs must be rows of 5 positive numbers, got {self.convs}")
         if (

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -78,6 +78,15 @@ SPECTROGRAM: Mapping[str, object] = {
 """The features of most published networks: the bins of a 20 ms window, every 10 ms."""
 MAX_LAYERS = 1_000
 """Far above any useful depth; catches typing errors before the network is built."""
+
+
+def check_choices(config: object) -> None:
+    """Raise ValueError unless each field of the dataclass `config` whose type is a Literal has one
+    of its values."""
+    for name, kind in get_type_hints(type(config)).items():
+        value, choices = getattr(config, name), get_args(kind)
+        if get_origin(kind) is Literal and value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_range(

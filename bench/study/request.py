@@ -3,6 +3,7 @@ for a study."""
 
 import argparse
 import json
+import logging
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from bench.study.robustness import RobustnessPlan
 from bench.study.space import Budget, load_budget, load_budgets, load_space
 from bench.training.config import RunConfig, default_run_config
 from bench.training.outside import OUTSIDE, find_variant
+
+_logger = logging.getLogger(__name__)
 
 
 def single_run_of(options: argparse.Namespace) -> Resolved[RunConfig]:
@@ -189,8 +192,17 @@ def decoder_of(
     trained_on = Corpus(name="", utterances=())
     if options.lm is None:
         trained_on = load_corpus(config.corpus, splits=("train", "valid"))
-    search = beam_search_of(options, trained_on, tuned_weights(checkpoint))
+    weights = tuned_weights(checkpoint)
+    search = beam_search_of(options, trained_on, weights)
     search.check(config.units)
+    if weights is None and options.alpha is None and options.beta is None:
+        # A network that is rarely wrong wants a small alpha: with 1 the model overrules it.
+        _logger.warning(
+            "alpha %g and beta %g are usual values, which nobody has searched for this network: "
+            "compare with --alpha 0.1 on valid, or let a sweep with --decoder beam search them",
+            search.config.alpha,
+            search.config.beta,
+        )
     return search
 
 
