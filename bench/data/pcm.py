@@ -87,7 +87,7 @@ def _check_head(head: bytes, rate_hz: int) -> None:
 
 class _ChannelCheck:
     """Refuses two channels of one microphone: samples in equal pairs. Silence is equal in pairs
-    too, so pairs of zeros, with which a recording may begin, say nothing."""
+    too, at zero or at a microphone's offset, so pairs that repeat the one before say nothing."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
@@ -105,7 +105,7 @@ class _ChannelCheck:
         whole = len(self._kept) // 4 * 4
         pairs = np.frombuffer(self._kept[:whole], "<i2").reshape(-1, 2)
         self._kept = self._kept[whole:]
-        pairs = pairs[pairs.any(axis=1)]
+        pairs = pairs[1:][(pairs[1:] != pairs[:-1]).any(axis=1)]
         self._is_mono = bool((pairs[:, 0] != pairs[:, 1]).any())
         self._num_equal += len(pairs)
         if not self._is_mono and self._num_equal >= _FEWEST_PAIRS:

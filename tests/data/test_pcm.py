@@ -78,8 +78,9 @@ def test_two_channels_of_one_microphone_are_refused() -> None:
         pytest.raises(UserError, match="must have one channel, got samples in equal pairs"),
     ):
         list(read_pcm(descriptor, 16_010, 0.1))  # chunks of 1,601 samples: pairs are divided
-    with piped(bytes(4_000)) as descriptor:  # digital silence
-        assert len(torch.cat(list(read_pcm(descriptor, 16_000, 0.1)))) == 2_000
+    for silence in (bytes(4_000), b"\x03\x00" * 2_000):  # digital, and at an offset
+        with piped(silence) as descriptor:
+            assert len(torch.cat(list(read_pcm(descriptor, 16_000, 0.1)))) == 2_000
 
 
 def test_blocks_of_a_recording(tmp_path: Path) -> None:

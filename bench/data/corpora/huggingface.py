@@ -74,10 +74,6 @@ _DATASET = "state.json"
 _SHARD = re.compile(r"(?P<name>.*?)([-_.](\d+|of|[0-9a-f]{16}))*", re.IGNORECASE)
 """The name of a shard: ``train-00000-of-00005``, ``train-00000-of-00005-0123456789abcdef``."""
 _FILES_PER_FOLDER = 10_000
-
-_PARQUET = b"PAR1"
-"""The first bytes of a Parquet file."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -133,14 +129,11 @@ def _parts(path: Path) -> tuple[list[_Part], list[str]]:
     Raises:
         UserError: no dataset there, or none of its parts is named after a split.
     """
-    #     save_to_disk    PATH/state.json                          a Dataset
-    #                     PATH/train/state.json, PATH/test/…       a DatasetDict
-    #     Parquet         PATH/data/train-00000-of-00005.parquet, PATH/train/0000.parquet, …
     if path.is_dir() and (path / _DATASET).is_file():
         return [_Part(name=_own_name(path.name), folder=path, files=())], []
     if path.is_file():
         with path.open("rb") as handle:
-            if handle.read(len(_PARQUET)) != _PARQUET:
+            if handle.read(4) != b"PAR1":
                 raise UserError(
                     f"hf: a file is a Parquet table, {path} is none; give one, a folder of "
                     "save_to_disk, or read a table of other form as manifest:PATH"
@@ -205,11 +198,8 @@ def _unpack(
         UserError: the extra is missing, the dataset is damaged or lacks a column, too little room.
         OSError: the folder cannot be written.
     """
-    size = sum(
-        file.stat().st_size for part in parts for file in part.files or part.folder.iterdir()
-    )
-    free = shutil.disk_usage(cache).free
-    if free < size:
+    size = sum(f.stat().st_size for part in parts for f in part.files or part.folder.iterdir())
+    if (free := shutil.disk_usage(cache).free) < size:
         raise UserError(
             f"the recordings of {path} take up to {size / 1e9:.1f} GB unpacked, and "
             f"{cache} has {free / 1e9:.1f} GB free; set {CACHE_VARIABLE} to a larger disk"
